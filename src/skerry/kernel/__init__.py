@@ -1,0 +1,1 @@
+"""Words and rules, no input or output: what every layer above agrees on."""

@@ -1,0 +1,224 @@
+"""The contract of a kind: what its engine, its bindings and its fronts owe, and what they are given.
+
+An **engine** serves the state of one resource, which is one directory. It lives in a process of the
+branch's cell and is started by the first byte and stopped when nobody uses it, in this order:
+
+    start ── serving (freeze ─ thaw)* ── stop
+      ^                                   │
+      └────────── wake ──────── sleep ────┘
+
+`kill -9` at any moment counts as stop: whatever was acknowledged must be there after the next start.
+
+A **binding** is what a function receives as `env.<name>`. It runs in the function's process and opens
+the state itself where the engine is a library, or connects to the engine where it is a process.
+
+A **front** serves a port wire in the node. It reads the first packet, finds the resource, checks the
+credential, and then asks the gateway to wake the engine and relays bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from skerry.kernel.clock import Clock
+from skerry.kernel.keys import Keys
+from skerry.kernel.names import ResourceRef
+from skerry.kernel.usage import Meter
+
+ASGIApplication = Callable[
+    [
+        MutableMapping[str, Any],
+        Callable[[], Awaitable[MutableMapping[str, Any]]],
+        Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ],
+    Awaitable[None],
+]
+
+
+class Host(Protocol):
+    """What the process around an engine or a binding offers."""
+
+    async def ready(self, resource: str) -> str:
+        """Start the engine of a resource of this branch if need be; return its endpoint.
+
+        Only resources that are bound to the caller can be named.
+        """
+        ...
+
+    async def bind(self, resource: str) -> Any:
+        """Return the binding of a resource that is bound to the caller."""
+        ...
+
+    def progress(self, done: int, total: int, text: str) -> None:
+        """Report how far the word or export that is being carried out has come."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that an engine or a binding is given; nothing else is within its reach.
+
+    `directory` is the state and is what is branched; `run` holds sockets and is emptied at each wake;
+    `code` is the deployed version of the app, read-only. `bindings` are the names of the resources
+    of the same branch that this one may use.
+    """
+
+    ref: ResourceRef
+    id: str
+    directory: Path
+    run: Path
+    code: Path
+    config: Any
+    keys: Keys
+    meter: Meter
+    clock: Clock
+    host: Host
+    bindings: tuple[str, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def log(self) -> logging.Logger:
+        """The logger of this resource; its lines reach `skerry logs`."""
+        return logging.getLogger(f"skerry.{self.ref.kind}.{self.ref.name}")
+
+
+class Engine(ABC):
+    """Serves the state of one resource."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Open the state, making it first if the directory is empty; recover from a crash."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Close the state; nothing acknowledged may depend on this being called."""
+
+    async def endpoint(self) -> str:
+        """Return where a front or a binding of another process connects (a socket's path)."""
+        return ""
+
+    async def busy(self) -> str:
+        """Return why the engine must stay awake though no request is in flight, or ''."""
+        return ""
+
+    async def prepare(self) -> None:
+        """Make the coming freeze short; writers go on meanwhile."""
+
+    @abstractmethod
+    async def freeze(self, atomic: bool) -> None:
+        """Hold every writer until `thaw`, in all processes.
+
+        `atomic` tells that the directory will be cloned at one instant; if it is false, files are
+        cloned one after the other and must not change meanwhile.
+        """
+
+    @abstractmethod
+    async def thaw(self) -> None:
+        """Let the writers go on."""
+
+    @abstractmethod
+    async def export(self, target: Path) -> None:
+        """Write the state into the empty directory `target` in standard formats."""
+
+    @abstractmethod
+    async def restore(self, source: Path) -> None:
+        """Replace the state with an export; raise INVALID and change nothing if it is not one."""
+
+    async def status(self) -> dict[str, Any]:
+        """Return what a person wants to know: sizes, counts, settings."""
+        return {}
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where an awake engine listens: the path of a unix socket."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource as the node knows it, awake or asleep."""
+
+    ref: ResourceRef
+    id: str
+    directory: Path
+    config: Any
+    keys: Keys
+
+
+class Session(Protocol):
+    """A client's hold on an awake resource; while it is open and active, the resource stays awake."""
+
+    endpoint: Endpoint
+
+    def active(self, active: bool) -> None:
+        """Say whether the session needs the engine; an idle one does not keep it awake."""
+        ...
+
+    def on_sleep(self, callback: Callable[[], None]) -> None:
+        """Name what to call when the engine is about to sleep."""
+        ...
+
+    def close(self) -> None:
+        """Give the hold back; calling it twice is harmless."""
+        ...
+
+
+class Gateway(Protocol):
+    """What a front is given by the node."""
+
+    def find(self, kind: str, app: str, branch: str, name: str | None) -> Resource | None:
+        """Find a resource; without a name, the only one of that kind on the branch."""
+        ...
+
+    def by_id(self, resource_id: str) -> Resource | None:
+        """Find a resource by its id."""
+        ...
+
+    async def open(self, resource: Resource) -> Session:
+        """Wake the resource, single-flight, and hold it. May raise any `SkerryError`."""
+        ...
+
+    def tls(self) -> Any:
+        """Return the node's `ssl.SSLContext` for servers."""
+        ...
+
+
+class Front(ABC):
+    """Serves a port wire in the node."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+
+    @abstractmethod
+    def protocol(self) -> asyncio.BaseProtocol:
+        """Make the protocol of one accepted connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request's head, for a wire's `claim`; header names are lower-case."""
+
+    method: bytes
+    path: bytes
+    query: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the first header of that name."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+Claim = Callable[[Head], str | None]
+"""Finds the id of the resource that a request means, or None."""

@@ -1,0 +1,181 @@
+"""What a kind declares about itself; every surface is derived from it.
+
+A manifest holds data and dotted names only, so that reading all of them is cheap: the code behind a
+name (`engine:HelloEngine`) is imported when it is first used, relative to the kind's own package.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from skerry.kernel.names import is_name
+
+
+class Verb(enum.StrEnum):
+    """What every resource may be asked to do."""
+
+    BRANCH = "branch"
+    BRANCH_AT = "branch-at"
+    SLEEP = "sleep"
+    PLACE = "place"
+    METER = "meter"
+    BACKUP = "backup"
+    BIND = "bind"
+    EXPORT = "export"
+    IMPORT = "import"
+
+
+class Answer(enum.StrEnum):
+    """Whether a kind can do what a verb asks."""
+
+    YES = "yes"
+    NOT_YET = "not yet"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """A kind's answer to a verb; anything but yes has its reason."""
+
+    answer: Answer
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.answer is Answer.YES or self.reason, "say why not"
+
+
+YES = Capability(Answer.YES)
+
+
+def not_yet(reason: str) -> Capability:
+    """Declare a verb that will come."""
+    return Capability(Answer.NOT_YET, reason)
+
+
+def never(reason: str) -> Capability:
+    """Declare a verb that makes no sense for the kind."""
+    return Capability(Answer.NEVER, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """An official client of a wire, and the line that `skerry connect` prints for it.
+
+    `line` is a format string over the connection's fields: `url`, `host`, `port`, `prefix`, `user`,
+    `database`, `password`, `token`, `access_key`, `secret_key`, `name`, `id` and what the wire adds.
+    """
+
+    name: str
+    language: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A network protocol in which official clients talk to a resource.
+
+    An `http` wire names an ASGI application factory (`application`), which runs in the cell, and may
+    name a `claim`: a pure function of a request's head that finds the resource where neither the
+    host nor the path names it. A `port` wire names a `front`, which runs in the node on a port of
+    its own, reads the first packet only, and hands the connection over.
+    """
+
+    name: str
+    protocol: str
+    summary: str
+    clients: tuple[Client, ...] = ()
+    application: str = ""
+    claim: str = ""
+    front: str = ""
+    port: int = 0
+    connection: str = ""
+
+    def __post_init__(self) -> None:
+        assert bool(self.application) != bool(self.front), "a wire is served by HTTP or by a port"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a kind counts; `price` is a default in micro-units of money per `per` of it."""
+
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A command of a kind: `skerry <kind> <word> <name> …`, `POST /v1/<kind>.<word>`.
+
+    `params` and `result` are msgspec types; the engine answers in a coroutine `word_<name>`.
+    """
+
+    name: str
+    summary: str
+    params: type[msgspec.Struct]
+    result: Any
+    action: str
+    mutates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """The process or library that serves the state, and how to get it."""
+
+    name: str
+    version: str
+    module: str = ""
+    extra: str = ""
+
+
+class NoConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A kind without settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that the rest of Skerry knows about a kind.
+
+    `own_process`: its resources run code of users, each in a process and sandbox of its own; all
+    other resources of a branch share the cell's engine process.
+    `public`: an app's own URL may lead to a resource of this kind.
+    `immutable`: folders of a resource's state whose files never change once written, so that a copy
+    may share them by hard link.
+    """
+
+    name: str
+    summary: str
+    stands_in_for: str
+    engine_info: EngineInfo
+    engine: str
+    can: dict[Verb, Capability]
+    wires: tuple[Wire, ...] = ()
+    binding: str = ""
+    config: type[msgspec.Struct] = NoConfig
+    units: tuple[Unit, ...] = ()
+    words: tuple[Word, ...] = ()
+    actions: tuple[str, ...] = ()
+    own_process: bool = False
+    public: bool = False
+    immutable: tuple[str, ...] = ()
+    checks: str = ""
+    package: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        assert is_name(self.name), self.name
+        missing = set(Verb) - set(self.can)
+        assert not missing, f"kind {self.name} does not answer {sorted(missing)}"
+        assert all(word.action in self.actions for word in self.words), self.name
+
+    def load(self, dotted: str) -> Any:
+        """Import what `module:attribute` names inside the kind's package."""
+        module, _, attribute = dotted.partition(":")
+        return getattr(importlib.import_module(f"{self.package}.{module}"), attribute)
+
+    def able(self, verb: Verb) -> bool:
+        """Tell whether the kind can do it today."""
+        return self.can[verb].answer is Answer.YES
