@@ -222,3 +222,21 @@ class Head:
 
 Claim = Callable[[Head], str | None]
 """Finds the id of the resource that a request means, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where clients reach this node, for the lines that `skerry connect` prints.
+
+    `http` is the base URL, `hostname` the name that selects the resource over HTTP, and `ports`
+    holds the port of every port wire by its name.
+    """
+
+    http: str
+    hostname: str
+    http_port: int
+    ports: Mapping[str, int]
+
+
+Connection = Callable[[Resource, Address], dict[str, str]]
+"""What a wire's `connection` names: the fields for its clients' connection lines."""

@@ -101,7 +101,7 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What a kind counts; `price` is a default in micro-units of money per `per` of it."""
+    """What a kind counts."""
 
     name: str
     summary: str
