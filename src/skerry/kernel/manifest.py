@@ -67,7 +67,8 @@ class Client:
     """An official client of a wire, and the line that `skerry connect` prints for it.
 
     `line` is a format string over the connection's fields: `url`, `host`, `port`, `prefix`, `user`,
-    `database`, `password`, `token`, `access_key`, `secret_key`, `name`, `id` and what the wire adds.
+    `database`, `password`, `token`, `access_key`, `secret_key`, `name`, `id` and what the wire
+    adds.
     """
 
     name: str
@@ -79,10 +80,10 @@ class Client:
 class Wire:
     """A network protocol in which official clients talk to a resource.
 
-    An `http` wire names an ASGI application factory (`application`), which runs in the cell, and may
-    name a `claim`: a pure function of a request's head that finds the resource where neither the
-    host nor the path names it. A `port` wire names a `front`, which runs in the node on a port of
-    its own, reads the first packet only, and hands the connection over.
+    An `http` wire names an ASGI application factory (`application`), which runs in the cell, and
+    may name a `claim`: a pure function of a request's head that finds the resource where neither
+    the host nor the path names it. A `port` wire names a `front`, which runs in the node on a port
+    of its own, reads the first packet only, and hands the connection over.
     """
 
     name: str
