@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 import importlib
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -180,3 +181,13 @@ class Manifest:
     def able(self, verb: Verb) -> bool:
         """Tell whether the kind can do it today."""
         return self.can[verb].answer is Answer.YES
+
+
+def read_manifests(packages: Iterable[str]) -> dict[str, Manifest]:
+    """Import the manifests of packages of kinds; return them by the kind's name."""
+    found = {}
+    for package in packages:
+        manifest = importlib.import_module(f"{package}.manifest").MANIFEST
+        assert isinstance(manifest, Manifest), package
+        found[manifest.name] = replace(manifest, package=package)
+    return found
