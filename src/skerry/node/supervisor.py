@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from skerry.kernel.app import AppSpec
-from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
+from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.errors import BUSY, ENGINE_FAILED, NOT_FOUND, TIMED_OUT, SkerryError
 from skerry.kernel.manifest import Manifest
-from skerry.node.cell.spec import ProcessSpec, SlotSpec
+from skerry.node.cell.spec import ProcessSpec
 from skerry.node.cells import SHARED, Cell, Failures, PortSession, Running
 from skerry.node.channel import Call, Channel
 from skerry.node.processes import Child, Processes, read_lines

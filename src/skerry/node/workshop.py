@@ -87,9 +87,7 @@ class Workshop:
             keys=Keys(*self.keys(record)),
         )
 
-    async def process(
-        self, branch: Branch, key: str, instance: str
-    ) -> tuple[ProcessSpec, Group]:
+    async def process(self, branch: Branch, key: str, instance: str) -> tuple[ProcessSpec, Group]:
         """Prepare a process of a branch: decide, make its directories, and say what it is."""
         spec = self._catalogue.spec(branch)
         served = [each for each in branch.resources.values() if self._serves(key, each)]
