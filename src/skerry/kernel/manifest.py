@@ -147,6 +147,9 @@ class Manifest:
     `public`: an app's own URL may lead to a resource of this kind.
     `immutable`: folders of a resource's state whose files never change once written, so that a copy
     may share them by hard link.
+    `wind_back` names `function(state: Path, moment: int)`, which makes a copied state start as it
+    was at a moment (nanoseconds since 1970); it is needed to answer yes to `branch-at`. `checks`
+    names `function() -> list[Check]`, what `skerry doctor` says of the kind.
     """
 
     name: str
@@ -164,6 +167,7 @@ class Manifest:
     own_process: bool = False
     public: bool = False
     immutable: tuple[str, ...] = ()
+    wind_back: str = ""
     checks: str = ""
     package: str = field(default="", compare=False)
 

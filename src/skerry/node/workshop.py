@@ -1,4 +1,4 @@
-"""The workshop: it prepares what a process is made of (directories, keys, sandbox) and clears up."""
+"""The workshop: it prepares what a process is made of: directories, keys and its sandbox."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from skerry.node.zygote import expose_paths
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108
 
-ENGINE_LIMITS = Limits(memory_bytes=4 << 30, processes=512, open_files=65536)
+ENGINE_MEMORY_BYTES = 4 << 30
+ENGINE_LIMITS = Limits(memory_bytes=ENGINE_MEMORY_BYTES, processes=512, open_files=65536)
 
 
 class Workshop:
@@ -166,7 +167,7 @@ class Workshop:
         if resource is None:
             return ENGINE_LIMITS
         return Limits(
-            memory_bytes=int(resource.config.get("memory_bytes", ENGINE_LIMITS.memory_bytes)),
+            memory_bytes=int(resource.config.get("memory_bytes", ENGINE_MEMORY_BYTES)),
             processes=int(resource.config.get("processes", 64)),
             open_files=4096,
         )

@@ -100,12 +100,12 @@ class _Zygote:
 
     def serve(self) -> None:
         while True:
-            readable, _, _ = select.select([self._connection, self._wake], [], [])
+            readable, _, _ = select.select([self._connection.fileno(), self._wake], [], [])
             if self._wake in readable:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake, 4096)
                 self._report_ended()
-            if self._connection in readable and not self._take_request():
+            if self._connection.fileno() in readable and not self._take_request():
                 return
 
     def _take_request(self) -> bool:

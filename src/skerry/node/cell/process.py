@@ -101,7 +101,8 @@ class Process:
         self._channel.note("listening")
         watch = asyncio.create_task(self._rest_when_idle())
         over = asyncio.create_task(self._over.wait())
-        await asyncio.wait({over, self._channel.closed}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {over, self._channel.closed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         watch.cancel()
         await self._stop_all()
         self._channel.close()
@@ -111,7 +112,7 @@ class Process:
         slot = Slot(manifest, self._context(spec, served=True), spec.idle_seconds, self._clock)
         self._slots[spec.ref.name] = slot
         if any(wire.application for wire in manifest.wires):
-            server = Server(slot.serve, http_socket(spec.run))
+            server = Server(slot.serve, http_socket(spec.run, self._spec.instance))
             await server.start()
             self._servers.append(server)
 
