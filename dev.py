@@ -24,10 +24,10 @@ import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -41,7 +41,7 @@ UV = "uv>=0.5"
 STEP_SECONDS = 1800
 
 
-class Failure(Exception):
+class StepError(Exception):
     """A step that failed: what, why, and what to do next."""
 
     def __init__(self, what: str, why: str = "", hint: str = "") -> None:
@@ -82,31 +82,36 @@ def say(text: str) -> None:
 
 
 def run(command: Sequence[str | Path], cwd: Path = ROOT, seconds: int = STEP_SECONDS) -> None:
-    """Run a program in the foreground; raise `Failure` if it fails."""
+    """Run a program in the foreground; raise `StepError` if it fails."""
     words = [str(word) for word in command]
     try:
         done = subprocess.run(
-            words, cwd=cwd, stdin=subprocess.DEVNULL, timeout=seconds, env=environment()
+            words,
+            check=False,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            timeout=seconds,
+            env=environment(),
         )
     except OSError as error:
-        raise Failure(f"{words[0]} cannot be run.", str(error)) from error
+        raise StepError(f"{words[0]} cannot be run.", str(error)) from error
     except subprocess.TimeoutExpired as error:
-        raise Failure(f"{Path(words[0]).name} ran longer than {seconds} s.") from error
+        raise StepError(f"{Path(words[0]).name} ran longer than {seconds} s.") from error
     if done.returncode:
-        raise Failure(f"{Path(words[0]).name} ended with {done.returncode}.", " ".join(words))
+        raise StepError(f"{Path(words[0]).name} ended with {done.returncode}.", " ".join(words))
 
 
 def answers(command: Sequence[str | Path]) -> bool:
     """Tell whether a program runs and ends well; nothing is printed."""
     try:
-        return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+        return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
 
 
 def environment() -> dict[str, str]:
     """Return the environment of child processes: the virtual environment's programs first."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME",)}
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONHOME"}
     path = f"{VENV / 'bin'}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     return {**kept, "VIRTUAL_ENV": str(VENV), "PATH": path}
 
@@ -153,7 +158,7 @@ def take(folder: int) -> bool:
 def build() -> None:
     """Make the virtual environment and install what is locked, then this project."""
     if not os.access(ROOT, os.W_OK):
-        raise Failure(f"{ROOT} is not writable.", "It belongs to another user.", "clone your own")
+        raise StepError(f"{ROOT} is not writable.", "It belongs to another user.", "clone your own")
     start = time.monotonic()
     say(f"Setting up .venv with Python {sys.version.split()[0]}")
     (VENV / "stamp").unlink(missing_ok=True)
@@ -161,7 +166,7 @@ def build() -> None:
         make_venv()
     installers = list(find_installers())
     if not installers:
-        raise Failure(
+        raise StepError(
             "There is no pip.",
             f"{sys.executable} has neither pip nor ensurepip, and uv is not on the PATH.",
             "apt-get install python3-pip",
@@ -225,7 +230,7 @@ def first_that_works(commands: Sequence[Sequence[str | Path]]) -> None:
     for command in commands[:-1]:
         try:
             return run(command)
-        except Failure as failure:
+        except StepError as failure:
             say(f"  ! {failure.what} Trying the next way.")
     return run(commands[-1])
 
@@ -316,7 +321,7 @@ def measure(name: str, action: Callable[[], Outcome | None]) -> Outcome:
     start = time.monotonic()
     try:
         outcome = action() or Outcome(name, 0, 1, 0)
-    except Failure as failure:
+    except StepError as failure:
         say(str(failure))
         outcome = Outcome(name, 0, 0, 1)
     seconds = time.monotonic() - start
@@ -331,11 +336,11 @@ def tests(name: str, *arguments: str) -> Outcome:
         failure = None
         try:
             run([PYTHON, "-m", "pytest", "-q", *slowest, f"--junitxml={result}", *arguments])
-        except Failure as error:
+        except StepError as error:
             failure = error
         outcome = count(name, result)
     if outcome is None or (failure and not outcome.failed):
-        raise failure or Failure("pytest wrote no result.")
+        raise failure or StepError("pytest wrote no result.")
     return outcome
 
 
@@ -361,7 +366,8 @@ def report(outcomes: Sequence[Outcome], seconds: float) -> int:
         flag = "   FAILED" if outcome.failed else ""
         say(f"{outcome.name:<16}{outcome.seconds:>9.1f}{numbers}{flag}")
     passed, failed, skipped = (
-        sum(getattr(outcome, key) for outcome in outcomes) for key in ("passed", "failed", "skipped")
+        sum(getattr(outcome, key) for outcome in outcomes)
+        for key in ("passed", "failed", "skipped")
     )
     say(f"{'all':<16}{seconds:>9.1f}\n")
     say(f"{passed} passed, {failed} failed, {skipped} skipped")
@@ -403,7 +409,7 @@ def apt(packages: Sequence[str]) -> None:
         if not answers([*install, "--simulate"]):
             run(["apt-get", "update", "-qq"], seconds=120)
         run(install, seconds=300)
-    except Failure as failure:
+    except StepError as failure:
         say(f"! {failure.what}")
 
 
@@ -433,7 +439,7 @@ def prefer_newer_python() -> None:
         found = shutil.which(name)
         if found and answers([found, "-c", enough]):
             os.execv(found, [found, *sys.argv])
-    raise Failure(
+    raise StepError(
         f"Skerry needs Python 3.11 or newer; this is {sys.version.split()[0]}.",
         hint="apt-get install python3.11, or name one: python3.11 dev.py setup",
     )
@@ -478,7 +484,7 @@ def main() -> int:
             run([PYTHON, "-m", DOCS_MODULE])
         if options.command == "lock":
             relock()
-    except Failure as failure:
+    except StepError as failure:
         print(failure, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
