@@ -203,7 +203,7 @@ def find_installers() -> Iterator[Installer]:
     where there is uv. pip works from outside of .venv; where this Python has none, ensurepip
     lays one into .venv.
     """
-    quiet = [] if sys.stdout.isatty() else ["--quiet"]
+    quiet: list[str | Path] = [] if sys.stdout.isatty() else ["--quiet"]
     uv = shutil.which("uv")
     if uv and answers([uv, "--version"]):
         pip: list[str | Path] = [uv, "pip"]

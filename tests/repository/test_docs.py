@@ -118,7 +118,7 @@ def constant_parts(node: ast.expr) -> Iterator[str]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     for part in node.values if isinstance(node, ast.JoinedStr) else []:
-        yield part.value if isinstance(part, ast.Constant) else "VARIABLE"
+        yield str(part.value) if isinstance(part, ast.Constant) else "VARIABLE"
 
 
 def unknown_command(tree: dict[str, Any], words: list[str]) -> str:
