@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import fcntl
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -260,7 +261,7 @@ def relock() -> None:
     with step(f"{LOCK.relative_to(ROOT)}"):
         options = "--universal --generate-hashes --no-emit-index-url --no-annotate --no-header"
         versions = ["--python-version", "3.11", "--extra", "dev"]
-        output = ["--quiet", "--output-file", LOCK]
+        output = ["--quiet", "--output-file", str(LOCK)]
         run([uv, "pip", "compile", "pyproject.toml", *options.split(), *versions, *output])
 
 
@@ -472,6 +473,8 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def main() -> int:
     """Carry out the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
         prefer_newer_python()
         options, rest = parse(sys.argv[1:])
