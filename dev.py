@@ -248,7 +248,7 @@ def is_current() -> bool:
     """Tell whether .venv is what the lock file and pyproject.toml say."""
     try:
         return PYTHON.exists() and (VENV / "stamp").read_text() == stamp()
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return False
 
 
@@ -489,6 +489,9 @@ def main() -> int:
             relock()
     except StepError as failure:
         print(failure, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(StepError("A file could not be read or written.", str(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
