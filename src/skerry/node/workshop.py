@@ -40,6 +40,7 @@ class Workshop:
         *,
         home: Home,
         node_name: str,
+        group_prefix: str,
         catalogue: Catalogue,
         manifests: Mapping[str, Manifest],
         volume: Volume,
@@ -49,6 +50,7 @@ class Workshop:
     ) -> None:
         self._home = home
         self._node_name = node_name
+        self._group_prefix = group_prefix
         self._catalogue = catalogue
         self._manifests = manifests
         self._volume = volume
@@ -100,7 +102,7 @@ class Workshop:
             self._decide(branch, record)
             self.make_directories(branch, record)
         tight = key != SHARED
-        name = f"{branch.app}.{branch.name}.{key or 'engines'}.{instance}"
+        name = f"{self._group_prefix}.{instance}"
         limits = self._limits(spec, key)
         group = self._cgroups.create(name, limits)
         confinement = self._confinement(branch, served, bound, limits, group, tight=tight)
