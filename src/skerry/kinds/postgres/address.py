@@ -8,6 +8,7 @@ than one may be given if they agree. `-pooler` behind a label asks for transacti
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
@@ -39,12 +40,16 @@ class Target:
         return Target(app, self.branch, self.name, self.parameters, self.label)
 
 
-def find_target(parameters: dict[str, str], server_name: str | None) -> Target:
-    """Read the label out of a start-up packet; raise WireError if it is missing or contradictory."""
+def find_target(
+    parameters: dict[str, str], server_name: str | None, known: Callable[[str], bool]
+) -> Target:
+    """Read the label out of a start-up packet; raise WireError if it is missing or contradictory.
+
+    The node itself may have a host name, so beside another label the server name counts only if it
+    is `known` as one.
+    """
     rest = dict(parameters)
     labels: list[str] = []
-    if server_name and "." in server_name and not _is_number(server_name):
-        labels.append(server_name.split(".", 1)[0].lower())
     options = rest.get("options", "")
     for found in _ENDPOINT.finditer(options):
         labels.append(found[1])
@@ -58,6 +63,10 @@ def find_target(parameters: dict[str, str], server_name: str | None) -> Target:
         name, separator, label = rest[key].rpartition("@")
         if separator and parse_host_label(label) and name:
             rest[key] = name
+            labels.append(label)
+    if server_name and "." in server_name and not _is_number(server_name):
+        label = server_name.split(".", 1)[0].lower()
+        if not labels or known(label):
             labels.append(label)
     return _agree(labels, rest)
 

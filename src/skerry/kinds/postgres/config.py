@@ -24,7 +24,7 @@ class PostgresConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
     settings: Annotated[
         dict[str, str | bool | int | float],
-        Meta(description="Server settings as in postgresql.conf, e.g. `work_mem = \"16MB\"`."),
+        Meta(description='Server settings as in postgresql.conf, e.g. `work_mem = "16MB"`.'),
     ] = {}
     retention: Annotated[
         str,

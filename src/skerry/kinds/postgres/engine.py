@@ -135,9 +135,7 @@ class PostgresEngine(Engine):
             self.archive.mkdir(exist_ok=True)
             archive = self.archive
         name = str(self.context.ref)
-        cluster.configure(
-            installation, self.config, self.data, self.context.run, name, archive
-        )
+        cluster.configure(installation, self.config, self.data, self.context.run, name, archive)
 
     async def _watch(self) -> None:
         """Write the verifiers down whenever they change, for the node to know while we sleep."""

@@ -69,7 +69,7 @@ def find(configured: str, major: int | None) -> Installation:
     raise CONFLICT(
         f"PostgreSQL {major} is asked for, and this machine has {versions}.",
         why="A data directory can be opened by its own major version only.",
-        hint="Install that version and name its folder: bin = \"…/bin\"",
+        hint='Install that version and name its folder: bin = "…/bin"',
     )
 
 

@@ -103,7 +103,9 @@ WORDS = (
 
 CLIENTS = (
     Client("psql", "shell", 'psql "{url}"'),
-    Client("pgbench", "shell", 'PGPASSWORD={password} pgbench -h {host} -p {port} -U {user} {database}'),
+    Client(
+        "pgbench", "shell", "PGPASSWORD={password} pgbench -h {host} -p {port} -U {user} {database}"
+    ),
     Client("psycopg", "python", 'psycopg.connect("{url}")'),
     Client("asyncpg", "python", 'await asyncpg.connect("{url}")'),
     Client("SQLAlchemy", "python", 'sqlalchemy.create_engine("{sqlalchemy_url}")'),
