@@ -18,6 +18,7 @@ from skerry.kernel.manifest import Manifest, Verb
 from skerry.kernel.names import MAIN, check_name
 from skerry.node.cells import Cell
 from skerry.node.supervisor import Supervisor
+from skerry.node.together import together
 from skerry.node.volume import Volume
 from skerry.node.workshop import Workshop
 
@@ -171,16 +172,16 @@ class Branches:
             nonlocal thawed
             if not thawed:
                 thawed = True
-                await asyncio.gather(*(each.channel.call("thaw") for each in processes))
+                await together(each.channel.call("thaw") for each in processes)
 
         try:
-            async with asyncio.TaskGroup() as group:
-                for each in processes:
-                    group.create_task(each.channel.call("prepare", seconds=FREEZE_SECONDS))
-            async with asyncio.TaskGroup() as group:
-                for each in processes:
-                    call = each.channel.call("freeze", self._volume.atomic, seconds=FREEZE_SECONDS)
-                    group.create_task(call)
+            await together(
+                each.channel.call("prepare", seconds=FREEZE_SECONDS) for each in processes
+            )
+            atomic = self._volume.atomic
+            await together(
+                each.channel.call("freeze", atomic, seconds=FREEZE_SECONDS) for each in processes
+            )
             yield thaw
         finally:
             await thaw()

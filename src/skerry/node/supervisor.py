@@ -225,7 +225,7 @@ class Supervisor:
             if lived < QUICK_DEATH_SECONDS or not listening.done():
                 failures = cell.failures.setdefault(running.key, Failures())
                 failures.note(self._clock.monotonic())
-        for name in running.sessions:
+        for name in list(running.sessions):
             self._tell_sessions(running, name)
         try:
             await self._on_end(cell, running)

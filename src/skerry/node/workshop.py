@@ -17,6 +17,7 @@ from skerry.kernel.keys import Keys, derive
 from skerry.kernel.kind import Resource
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.policy import Policy, Request, enforce
+from skerry.node.accounts import Accounts
 from skerry.node.cell.spec import ProcessSpec, SlotSpec
 from skerry.node.cells import SHARED, Running
 from skerry.node.home import Home
@@ -25,6 +26,9 @@ from skerry.node.sandbox.cgroup import Cgroups, Group
 from skerry.node.secrets import Vault
 from skerry.node.volume import Volume
 from skerry.node.zygote import expose_paths
+
+ENGINE_READ = ("/proc",)
+"""Engines look after children of their own, and find them there."""
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108
 
@@ -47,6 +51,7 @@ class Workshop:
         vault: Vault,
         policy: Policy,
         cgroups: Cgroups,
+        accounts: Accounts | None,
     ) -> None:
         self._home = home
         self._node_name = node_name
@@ -57,6 +62,7 @@ class Workshop:
         self._vault = vault
         self._policy = policy
         self._cgroups = cgroups
+        self._accounts = accounts
         self._node_key = home.node_key()
         self._identities = identities()
 
@@ -144,7 +150,11 @@ class Workshop:
         """Return the user that an app's processes run as; None is the node's own."""
         if self._identities is None:
             return None
-        return self._identities.identity(self._catalogue.app(app).index).uid
+        index = self._catalogue.app(app).index
+        uid = self._identities.identity(index).uid
+        if self._accounts is not None:
+            self._accounts.add(index, uid)
+        return uid
 
     def slot(self, branch: Branch, record: ResourceRecord) -> SlotSpec:
         """Say what a resource is to the process that serves it or binds it."""
@@ -190,6 +200,7 @@ class Workshop:
         return Confinement(
             uid=uid,
             gid=uid,
+            read=() if tight else ENGINE_READ,
             execute=(*expose_paths(), str(self.code(branch.app, branch.version).parent)),
             write=(*writable, *(() if tight else (SHARED_MEMORY,))),
             limits=limits,

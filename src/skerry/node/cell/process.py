@@ -33,6 +33,7 @@ from skerry.node.channel import Call, Channel
 from skerry.node.counters import FileMeter, file_name
 from skerry.node.log_lines import LineFormatter
 from skerry.node.sandbox import confine
+from skerry.node.together import together
 
 DRAIN_SECONDS = 30.0
 TICK_SECONDS_MAX = 5.0
@@ -186,15 +187,11 @@ class Process:
 
     async def do_prepare(self, call: Call) -> None:
         """Hold every slot as it is, and make the coming freeze short."""
-        async with asyncio.TaskGroup() as group:
-            for slot in self._slots.values():
-                group.create_task(slot.prepare())
+        await together(slot.prepare() for slot in self._slots.values())
 
     async def do_freeze(self, call: Call) -> None:
         """Hold all writers."""
-        async with asyncio.TaskGroup() as group:
-            for slot in self._slots.values():
-                group.create_task(slot.freeze(bool(call.params)))
+        await together(slot.freeze(bool(call.params)) for slot in self._slots.values())
 
     async def do_thaw(self, call: Call) -> None:
         """Let all writers go on."""

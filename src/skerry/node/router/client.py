@@ -73,7 +73,7 @@ class Client(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]).encode() if peer else b"unix"
         if not self._router.admit(self):
-            transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n")
+            self._transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n")
             transport.close()
             return
         self._await_head(HEAD_SECONDS)
