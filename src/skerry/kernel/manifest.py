@@ -167,7 +167,6 @@ class Manifest:
     own_process: bool = False
     public: bool = False
     immutable: tuple[str, ...] = ()
-    wind_back: str = ""
     checks: str = ""
     package: str = field(default="", compare=False)
 

@@ -98,9 +98,12 @@ class Archives:
         return path
 
 
-def give(path: Path, owner: int | None) -> None:
-    """Let a process of an app own a folder and what is in it."""
+def give(path: Path, owner: int | None, *, deep: bool = True) -> None:
+    """Let the processes of an app own a file or a folder, and what is in it if `deep`."""
     if owner is None:
+        return
+    os.chown(path, owner, owner)
+    if not deep:
         return
     for folder, names, files in os.walk(path):
         os.chown(folder, owner, owner)

@@ -32,7 +32,7 @@ from skerry.node.archives import Archives
 from skerry.node.branches import Branches
 from skerry.node.cell.server import Server
 from skerry.node.cells import Cell, Running
-from skerry.node.certificate import tls_context
+from skerry.node.certificate import ensure_certificate
 from skerry.node.deploys import Deploys
 from skerry.node.exports import Exports
 from skerry.node.gateway import NodeGateway
@@ -271,10 +271,10 @@ class Node:
 
     async def _open_fronts(self, stack: contextlib.AsyncExitStack) -> None:
         certificate = self.home.keys / "tls.pem"
-        context = await asyncio.to_thread(
-            tls_context, certificate, self.name, self.config.domain, self.clock
+        await asyncio.to_thread(
+            ensure_certificate, certificate, self.name, self.config.domain, self.clock
         )
-        gateway = NodeGateway(self.catalogue, self.supervisor, self.workshop, context)
+        gateway = NodeGateway(self.catalogue, self.supervisor, self.workshop, certificate)
         for manifest in self.manifests.values():
             for wire in manifest.wires:
                 if not wire.front:
