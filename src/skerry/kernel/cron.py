@@ -27,8 +27,8 @@ LENGTH_MAX = 200
 _MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abbr) if name}
 _WEEKDAYS = {"sun": 0, "mon": 1, "tue": 2, "wed": 3, "thu": 4, "fri": 5, "sat": 6}
 _LONGEST_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_YEARS_MAX = 8
-"""The longest wait for a day that exists at all: 29 February over a year such as 2100."""
+_YEARS_MAX = 12
+"""The longest wait: a first of a month that is also a certain weekday, over a year such as 2100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ class Cron:
 
         Raises ValueError if there is none within the calendar.
         """
-        start = after.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
-        day = start.replace(hour=0, minute=0)
-        end = day.year + _YEARS_MAX
         try:
+            start = after.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+            day = start.replace(hour=0, minute=0)
+            end = day.year + _YEARS_MAX
             while day.year <= end:
                 if day.month not in self.months:
                     day = _next_month(day)

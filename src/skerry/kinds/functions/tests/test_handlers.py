@@ -9,11 +9,14 @@ from skerry.kinds.functions.tests.conftest import Start
 
 
 async def test_an_async_handler(start: Start) -> None:
-    function = await start("""
+    function = await start(
+        """
         async def fetch(request, env):
             body = await request.body()
             return {"path": request.url.path, "body": body.decode(), "who": env.WHO}
-    """, secrets={"WHO": "me"})
+    """,
+        secrets={"WHO": "me"},
+    )
     answer = await function.request("/a/b?c=d", "POST", body=(b"he", b"llo"))
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
