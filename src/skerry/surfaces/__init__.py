@@ -1,0 +1,1 @@
+"""What people and programs hold a node by: the API, the CLI and the console, all derived."""

@@ -1,0 +1,90 @@
+"""Who is logged in to the console: one-time codes, sessions, and their CSRF tokens.
+
+They are kept in memory: after a restart of the node everybody logs in again.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from skerry.kernel.clock import Clock, Entropy
+
+CODE_SECONDS = 60.0
+SESSION_SECONDS = 7 * 86_400.0
+_CODES_MAX = 64
+_SESSIONS_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser that is logged in."""
+
+    principal: str
+    csrf: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Code:
+    principal: str
+    until: float
+
+
+class Sessions:
+    """The sessions of one node; the oldest makes room when there are too many."""
+
+    def __init__(self, clock: Clock, entropy: Entropy) -> None:
+        self._clock = clock
+        self._entropy = entropy
+        self._codes: dict[str, _Code] = {}
+        self._sessions: dict[str, Session] = {}
+
+    def one_time_code(self, principal: str) -> str:
+        """Return a code that opens one session within a minute."""
+        _make_room(self._codes, _CODES_MAX)
+        code = self._secret()
+        self._codes[code] = _Code(principal, self._clock.monotonic() + CODE_SECONDS)
+        return code
+
+    def redeem(self, code: str) -> str | None:
+        """Return the principal that a code stands for, once; None if it is spent or too old."""
+        found = self._codes.pop(code, None)
+        if found is None or found.until < self._clock.monotonic():
+            return None
+        return found.principal
+
+    def open(self, principal: str) -> str:
+        """Start a session; return the secret for its cookie."""
+        _make_room(self._sessions, _SESSIONS_MAX)
+        secret = self._secret()
+        until = self._clock.monotonic() + SESSION_SECONDS
+        self._sessions[secret] = Session(principal, self._secret(), until)
+        return secret
+
+    def find(self, secret: str) -> Session | None:
+        """Return the session of a cookie, if it lasts."""
+        found = self._sessions.get(secret)
+        if found is not None and found.until < self._clock.monotonic():
+            self.close(secret)
+            return None
+        return found
+
+    def close(self, secret: str) -> None:
+        """End a session; nothing happens if there is none."""
+        self._sessions.pop(secret, None)
+
+    def _secret(self) -> str:
+        return self._entropy.bytes(24).hex()
+
+
+def same(one: str, other: str) -> bool:
+    """Compare two secrets in constant time."""
+    return hmac.compare_digest(one.encode(), other.encode())
+
+
+def _make_room(entries: MutableMapping[str, Any], most: int) -> None:
+    while len(entries) >= most:
+        del entries[next(iter(entries))]
