@@ -49,10 +49,8 @@ def find_target(
     is `known` as one.
     """
     rest = dict(parameters)
-    labels: list[str] = []
     options = rest.get("options", "")
-    for found in _ENDPOINT.finditer(options):
-        labels.append(found[1])
+    labels = [found[1] for found in _ENDPOINT.finditer(options)]
     options = _ENDPOINT.sub("", options).strip()
     if options:
         rest["options"] = options

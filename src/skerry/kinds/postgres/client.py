@@ -1,9 +1,8 @@
 """One client of the front: its handshake, then a raw relay, through sleeps of the server.
 
-Nothing but the start-up is parsed; the lengths of the client's messages are, to know whether it waits
-for an answer. While it does not, the session is asked now and then what it holds (see `snapshot`).
-If the server then sleeps, the client keeps its connection and gets a new server session on its next
-byte.
+Nothing but the start-up is parsed, and the lengths of the client's messages, to know whether it
+waits for an answer. While it does not, the session is asked what it holds (see `snapshot`). If the
+server then sleeps, the client keeps its connection and gets a new server session on its next byte.
 """
 
 from __future__ import annotations
@@ -15,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import Resource, Session
-from skerry.kinds._shared.pgwire import messages
 from skerry.kinds._shared.pgwire.messages import READY, WireError
 from skerry.kinds._shared.pgwire.scram import ScramError
 from skerry.kinds.postgres import snapshot
 from skerry.kinds.postgres.handshake import Handshake, Welcome
 from skerry.kinds.postgres.snapshot import Snapshot
 from skerry.kinds.postgres.stream import Stream
-from skerry.kinds.postgres.upstream import ServerRefusal, Upstream, connect
+from skerry.kinds.postgres.upstream import RefusalError, Upstream, connect
 
 if TYPE_CHECKING:
     from skerry.kinds.postgres.front import PostgresFront
@@ -164,7 +162,7 @@ class Client(Stream):
             self.end(error)
         except SkerryError as error:
             self.end(WireError.of(error))
-        except ServerRefusal as refusal:
+        except RefusalError as refusal:
             self.transport.write(refusal.response)
             self.transport.close()
         except ScramError as error:
@@ -267,7 +265,7 @@ class Client(Stream):
             self.end(WireError.of(error))
         except WireError as error:
             self.end(error)
-        except (ServerRefusal, ScramError, OSError) as error:
+        except (RefusalError, ScramError, OSError) as error:
             self.end(WireError("57P01", "the session could not be resumed", str(error)))
         else:
             assert self.upstream is not None

@@ -1,10 +1,11 @@
-"""The data directory: making it, taking over one that was copied or left by a crash, its settings."""
+"""The data directory: making it, taking over a copied or crashed one, its settings."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from skerry.kernel.errors import CONFIG_INVALID, CORRUPT
@@ -15,10 +16,26 @@ from skerry.kinds.postgres.roles import SUPERUSER
 
 _SETTING = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?", re.IGNORECASE)
 _OURS = frozenset(
-    "listen_addresses unix_socket_directories unix_socket_permissions port hba_file ident_file "
-    "data_directory config_file external_pid_file archive_mode archive_library archive_command "
-    "basic_archive.archive_directory restore_command logging_collector log_destination ssl "
-    "cluster_name".split()
+    {
+        "archive_command",
+        "archive_library",
+        "archive_mode",
+        "basic_archive.archive_directory",
+        "cluster_name",
+        "config_file",
+        "data_directory",
+        "external_pid_file",
+        "hba_file",
+        "ident_file",
+        "listen_addresses",
+        "log_destination",
+        "logging_collector",
+        "port",
+        "restore_command",
+        "ssl",
+        "unix_socket_directories",
+        "unix_socket_permissions",
+    }
 )
 _FOREIGN = re.compile(r"^\s*(primary_|recovery_target|restore_command|archive_|promote_trigger)")
 _HBA = "local all all scram-sha-256\nlocal replication all scram-sha-256\n"
@@ -92,14 +109,21 @@ def take_over(data: Path, cloned: bool) -> None:
         automatic.write_text("".join(kept))
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a server finds its things; without an archive it keeps no WAL."""
+
+    data: Path
+    run: Path
+    archive: Path | None
+
+
 def configure(
     installation: Installation,
     config: PostgresConfig,
-    data: Path,
-    run_directory: Path,
+    places: Places,
     cluster_name: str,
-    archive: Path | None,
-    extra: dict[str, str] | None = None,
+    extra: dict[str, str],
 ) -> None:
     """Write the server's settings into the run directory; raise CONFIG_INVALID for one of ours."""
     settings = dict(_DEFAULTS)
@@ -111,33 +135,35 @@ def configure(
     settings |= {
         "listen_addresses": "",
         "port": 5432,
-        "unix_socket_directories": str(run_directory),
+        "unix_socket_directories": str(places.run),
         "unix_socket_permissions": "0777",
-        "hba_file": str(run_directory / "pg_hba.conf"),
+        "hba_file": str(places.run / "pg_hba.conf"),
         "logging_collector": False,
         "log_destination": "stderr",
         "ssl": False,
         "cluster_name": cluster_name[:63],
     }
-    if archive is not None:
+    if places.archive is not None:
         settings |= {
             "archive_mode": True,
             "archive_library": "basic_archive",
-            "basic_archive.archive_directory": str(archive),
+            "basic_archive.archive_directory": str(places.archive),
         }
-    settings |= extra or {}
-    text = f"include '{_quoted(str(data / 'postgresql.conf'))}'\n"
+    settings |= extra
+    text = f"include '{_quoted(str(places.data / 'postgresql.conf'))}'\n"
     text += "".join(f"{name} = {_value(value)}\n" for name, value in settings.items())
-    (run_directory / "pg_hba.conf").write_text(_HBA)
-    (run_directory / "postgresql.conf").write_text(text)
+    (places.run / "pg_hba.conf").write_text(_HBA)
+    (places.run / "postgresql.conf").write_text(text)
 
 
 def _checked(settings: dict[str, str | bool | int | float]) -> dict[str, str | bool | int | float]:
     for name in settings:
-        if name in _OURS or not _SETTING.fullmatch(name):
+        if name.lower() in _OURS or not _SETTING.fullmatch(name):
             raise CONFIG_INVALID(
                 f"The setting {name!r} cannot be set.",
-                why="Skerry sets it itself." if name in _OURS else "It is not a setting's name.",
+                why="Skerry sets it itself."
+                if name.lower() in _OURS
+                else "It is not a setting's name.",
             )
     return {name.lower(): value for name, value in settings.items()}
 

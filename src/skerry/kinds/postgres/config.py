@@ -29,7 +29,7 @@ class PostgresConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention: Annotated[
         str,
         Meta(
-            description="How far back `branch create --at` reaches, e.g. `7d`; `0` archives nothing.",
+            description="How far back `branch create --at` reaches, e.g. `7d`; `0`: not at all.",
             pattern=r"^(0|(\d+(\.\d+)?(ms|s|m|h|d))+)$",
         ),
     ] = "1d"

@@ -50,6 +50,14 @@ SELECT coalesce(sum(sessions), 0)::bigint AS sessions,
        coalesce(sum(tup_inserted + tup_updated + tup_deleted), 0)::bigint AS rows_written
 FROM pg_stat_database WHERE datname NOT IN ('postgres', 'template0', 'template1')"""
 
+_FLUSH = "SELECT pg_stat_force_next_flush()"
+
+_STATUS = """
+SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::bigint AS bytes,
+       (SELECT count(*) FROM pg_stat_activity
+        WHERE backend_type = 'client backend') - 1 AS sessions,
+       pg_current_wal_lsn()::text AS wal_position"""
+
 _VERIFIERS = """
 SELECT rolname::text, rolpassword FROM pg_authid
 WHERE rolcanlogin AND rolpassword LIKE 'SCRAM-SHA-256$%' AND rolname <> $1"""
@@ -57,8 +65,8 @@ WHERE rolcanlogin AND rolpassword LIKE 'SCRAM-SHA-256$%' AND rolname <> $1"""
 _ROLES = """
 SELECT rolname::text AS name, rolcanlogin AS login, rolsuper AS superuser,
        rolcreatedb AS create_database, rolcreaterole AS create_role,
-       array(SELECT of.rolname::text FROM pg_auth_members AS m JOIN pg_roles AS of ON of.oid = m.roleid
-             WHERE m.member = r.oid ORDER BY 1) AS member_of
+       array(SELECT g.rolname::text FROM pg_auth_members AS m
+             JOIN pg_roles AS g ON g.oid = m.roleid WHERE m.member = r.oid ORDER BY 1) AS member_of
 FROM pg_roles AS r WHERE rolname NOT LIKE 'pg\\_%' ORDER BY 1"""
 
 _EXTENSIONS = """
@@ -122,9 +130,13 @@ class Control:
         """Return the totals since the server's statistics began."""
         return dict((await self.fetch(_USAGE))[0])
 
+    async def status(self) -> dict[str, Any]:
+        """Return size, sessions and WAL position."""
+        return dict((await self.fetch(_STATUS))[0])
+
     async def verifiers(self) -> dict[str, str]:
         """Return the verifier of each role that can log in, but for the superuser."""
-        return {name: text for name, text in await self.fetch(_VERIFIERS, SUPERUSER)}
+        return dict(await self.fetch(_VERIFIERS, SUPERUSER))
 
     async def own_application_role(self) -> None:
         """Make the application role and its database, or give the role this branch's password."""
@@ -141,7 +153,7 @@ class Control:
             await self.fetch(f"CREATE DATABASE {APPLICATION} OWNER {APPLICATION}")
 
     async def create_extensions(self, names: Sequence[str]) -> None:
-        """Create extensions in the application's database; raise CONFIG_INVALID if one is unknown."""
+        """Create extensions for the application; raise CONFIG_INVALID for an unknown one."""
         connection = await connect(self._run, self._keys, APPLICATION)
         try:
             for name in names:
@@ -154,6 +166,7 @@ class Control:
                         hint="skerry postgres extensions <resource>",
                     )
                 await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {known} CASCADE")
+            await connection.fetch(_FLUSH)
         finally:
             await connection.close()
 
@@ -166,7 +179,7 @@ class Control:
         return [dict(row) for row in await self.fetch(_SETTINGS)]
 
     async def extensions(self) -> list[dict[str, Any]]:
-        """Return the extensions that can be had, and which of them the application's database has."""
+        """Return the extensions there are, and which of them the application's database has."""
         connection = await connect(self._run, self._keys, APPLICATION)
         try:
             return [dict(row) for row in await connection.fetch(_EXTENSIONS)]

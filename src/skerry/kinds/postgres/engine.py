@@ -1,26 +1,43 @@
 """The engine: one PostgreSQL server on one state directory.
 
 The state directory holds `data/` (PostgreSQL's own), `roles.json` (see `roles`), `identity.json`
-(whose directory it is), `usage.json` (what was metered), and for point-in-time `archive/` and `base/`.
+(whose directory it is), `usage.json` (what was metered), and for point in time `archive/` and
+`base/` (see `recovery`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import msgspec
 
 from skerry.kernel.app import parse_duration
-from skerry.kernel.kind import Context, Engine
-from skerry.kinds.postgres import cluster, install, roles
+from skerry.kernel.errors import UNSUPPORTED, SkerryError
+from skerry.kernel.kind import Context, Engine, Recover
+from skerry.kinds.postgres import cluster, install, roles, statement
 from skerry.kinds.postgres.config import PostgresConfig
 from skerry.kinds.postgres.control import Control
+from skerry.kinds.postgres.manifest import (
+    ExtensionInfo,
+    ImportParams,
+    ImportResult,
+    NoParams,
+    RoleInfo,
+    SettingInfo,
+    SqlParams,
+    SqlResult,
+)
+from skerry.kinds.postgres.recovery import History
 from skerry.kinds.postgres.server import SOCKET, Server, end_leftovers
+from skerry.kinds.postgres.transfer import Transfer
 
 _WATCH_SECONDS = 0.5
+_HISTORY_SECONDS = 60.0
+_TARGET_BEHIND = "recovery ended before configured recovery target was reached"
+"""What the server says if nothing was committed after the moment asked for."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -45,16 +62,19 @@ class PostgresEngine(Engine):
         super().__init__(context)
         self.config: PostgresConfig = msgspec.convert(context.config, PostgresConfig)
         self.data = context.directory / "data"
-        self.archive = context.directory / "archive"
-        self.retention_seconds = parse_duration(self.config.retention)
+        self._retention_seconds = parse_duration(self.config.retention)
+        self.history = History(context.directory, self._retention_seconds, context.clock)
         self.server = Server(self.data, context.run, context.clock, context.log)
         self.control = Control(context.run, context.keys)
-        self._watcher: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._backing_up = False
         self._known: dict[str, str] = {}
         self._counted = Counted()
 
     async def start(self) -> None:
         """See `Engine.start`; raises ENGINE_FAILED with the server's last words."""
+        if self.config.external:
+            return
         installation = self.installation()
         identity = Identity(self.context.id, self.config.extensions)
         before = _read(self._identity_file, Identity)
@@ -62,38 +82,47 @@ class PostgresEngine(Engine):
             verifier = await asyncio.to_thread(roles.superuser_verifier, self.context.keys)
             await cluster.create(installation, self.data, str(verifier))
         await end_leftovers(self.data, self.context.clock)
+        pending = self.history.pending()
+        if pending is None:
+            await asyncio.to_thread(self.history.tidy, self.data)
+        else:
+            await asyncio.to_thread(self.history.rewind, self.data, pending)
         cloned = before is not None and before.id != self.context.id
         await asyncio.to_thread(cluster.take_over, self.data, cloned)
         self._load_counted()
-        self._configure(installation)
-        await self.server.start(installation.program("postgres"))
         try:
-            if before != identity:
-                await self.control.own_application_role()
-                await self.control.create_extensions(self.config.extensions)
-                await self._save_roles()
-                await asyncio.to_thread(_write, self._identity_file, identity)
+            await self._serve(installation, pending)
+            if before != identity or pending is not None:
+                await self._set_up(identity)
         except BaseException:
             await self.stop()
             raise
-        self._watcher = asyncio.create_task(self._watch())
+        self._tasks = [asyncio.create_task(self._watch_roles())]
+        if self._archives(installation):
+            self._tasks.append(asyncio.create_task(self._keep_history()))
 
     async def stop(self) -> None:
         """See `Engine.stop`."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
-            self._watcher = None
-            await self.server.thaw()
-            if self.server.running:
-                await self._collect()
-                await self._save_roles()
+        tasks, self._tasks = self._tasks, []
+        self.history.abandon()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.server.thaw()
+        if tasks and self.server.running:
+            await self._collect()
+            await self._save_roles()
         await self.control.close()
         await self.server.stop()
 
     async def endpoint(self) -> str:
         """See `Engine.endpoint`."""
+        if self.config.external:
+            raise UNSUPPORTED(
+                f"{self.context.ref.name} is an external database.",
+                why="It is not served by this node.",
+                hint=f"Connect to the DSN in the secret {self.config.dsn_secret}.",
+            )
         return str(self.context.run / SOCKET)
 
     async def busy(self) -> str:
@@ -101,15 +130,18 @@ class PostgresEngine(Engine):
         if not self.server.running:
             return ""
         await self._collect()
+        if self._backing_up:
+            return "a base backup is being taken"
         return await self.control.busy()
 
     async def prepare(self) -> None:
         """See `Engine.prepare`."""
-        await self.control.checkpoint()
+        if self.server.running:
+            await self.control.checkpoint()
 
     async def freeze(self, atomic: bool) -> None:
         """See `Engine.freeze`; an instant copy needs no pause, as the WAL makes it consistent."""
-        if not atomic:
+        if not atomic and self.server.running:
             await self.server.freeze()
 
     async def thaw(self) -> None:
@@ -118,30 +150,111 @@ class PostgresEngine(Engine):
 
     async def export(self, target: Path) -> None:
         """See `Engine.export`."""
-        raise NotImplementedError
+        await self._transfer().export(target)
 
     async def restore(self, source: Path) -> None:
         """See `Engine.restore`."""
-        raise NotImplementedError
+        await self._transfer().restore(source)
+
+    async def status(self) -> dict[str, Any]:
+        """See `Engine.status`."""
+        if not self.server.running:
+            return {"external": self.config.external}
+        since = await asyncio.to_thread(self.history.since)
+        status = await self.control.status()
+        return {"version": self.installation().version, "recoverable_since": since, **status}
+
+    async def word_import(self, params: ImportParams) -> ImportResult:
+        """Copy a database from elsewhere; raises INVALID, ENGINE_FAILED."""
+        tables, size = await self._transfer().copy_from(params.dsn, self.context.host.progress)
+        return ImportResult(tables, size)
+
+    async def word_sql(self, params: SqlParams) -> SqlResult:
+        """Run one statement as the application; raises INVALID with the server's answer."""
+        return await statement.run(self.context.run, self.context.keys, params)
+
+    async def word_roles(self, _: NoParams) -> list[RoleInfo]:
+        """List the roles."""
+        return msgspec.convert(await self.control.roles(), list[RoleInfo])
+
+    async def word_extensions(self, _: NoParams) -> list[ExtensionInfo]:
+        """List the extensions."""
+        return msgspec.convert(await self.control.extensions(), list[ExtensionInfo])
+
+    async def word_settings(self, _: NoParams) -> list[SettingInfo]:
+        """List the settings in force."""
+        return msgspec.convert(await self.control.settings(), list[SettingInfo])
 
     def installation(self) -> install.Installation:
         """Return the PostgreSQL that can open this directory."""
         major = cluster.major_version(self.data) or self.config.version
         return install.find(self.config.bin, major)
 
-    def _configure(self, installation: install.Installation) -> None:
-        archive = None
-        if self.retention_seconds and installation.has_module("basic_archive"):
-            self.archive.mkdir(exist_ok=True)
-            archive = self.archive
-        name = str(self.context.ref)
-        cluster.configure(installation, self.config, self.data, self.context.run, name, archive)
+    def _transfer(self) -> Transfer:
+        if self.config.external:
+            raise UNSUPPORTED(
+                "An external database is not exported or imported by this node.",
+                hint="Use pg_dump and psql with its DSN.",
+            )
+        context = self.context
+        return Transfer(self.installation(), self.control, context.run, context.keys)
 
-    async def _watch(self) -> None:
+    async def _serve(self, installation: install.Installation, pending: Recover | None) -> None:
+        """Start the server; if a recovery is pending, carry it out first."""
+        program = installation.program("postgres")
+        if pending is None:
+            self._configure(installation, {})
+            await self.server.start(program)
+            return
+        self._configure(installation, self.history.settings(self.data, pending))
+        try:
+            await self.server.start(program)
+        except SkerryError as error:
+            if _TARGET_BEHIND not in error.why:
+                raise
+            self._configure(installation, self.history.settings(self.data, None))
+            await self.server.start(program)
+        await asyncio.to_thread(self.history.done, self.data, pending)
+
+    async def _set_up(self, identity: Identity) -> None:
+        """Make the directory this branch's own: its password, its extensions."""
+        await self.control.own_application_role()
+        await self.control.create_extensions(identity.extensions)
+        self._counted = Counted(**await self.control.usage())
+        await self._save_roles()
+        await asyncio.to_thread(_write, self._identity_file, identity)
+
+    def _archives(self, installation: install.Installation) -> bool:
+        return self._retention_seconds > 0 and installation.has_module("basic_archive")
+
+    def _configure(self, installation: install.Installation, extra: dict[str, str]) -> None:
+        archive = None
+        if self._archives(installation):
+            archive = self.history.archive
+            archive.mkdir(exist_ok=True)
+        context = self.context
+        name = str(context.ref)
+        places = cluster.Places(self.data, context.run, archive)
+        cluster.configure(installation, self.config, places, name, extra)
+
+    async def _watch_roles(self) -> None:
         """Write the verifiers down whenever they change, for the node to know while we sleep."""
         while True:
             await self._save_roles()
             await asyncio.sleep(_WATCH_SECONDS)
+
+    async def _keep_history(self) -> None:
+        """Take base backups when they are due; one that fails is tried again later."""
+        while True:
+            if await asyncio.to_thread(self.history.due):
+                self._backing_up = True
+                try:
+                    await self.history.back_up(self.data, self.context.run, self.context.keys)
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    self.context.log.exception("a base backup failed")
+                finally:
+                    self._backing_up = False
+            await asyncio.sleep(_HISTORY_SECONDS)
 
     async def _save_roles(self) -> None:
         verifiers = await self.control.verifiers()

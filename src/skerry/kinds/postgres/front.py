@@ -41,7 +41,7 @@ class Limits:
 class PostgresFront(Front):
     """Serves the Postgres port."""
 
-    def __init__(self, gateway: Gateway, limits: Limits = Limits()) -> None:  # noqa: B008 frozen
+    def __init__(self, gateway: Gateway, limits: Limits = Limits()) -> None:
         super().__init__(gateway)
         self.limits = limits
         self.clients: set[Client] = set()
@@ -98,7 +98,7 @@ class PostgresFront(Front):
             raise BUSY("Too many connections a second to this database.")
 
     async def verifier(self, resource: Resource, user: str) -> Verifier:
-        """Return the verifier to check a client with; one that nothing fits if there is no such role."""
+        """Return the verifier to check a client with; nothing fits it if there is no such role."""
         if len(user) > 63:
             return mock_verifier(self._secret, user)
         found = await asyncio.to_thread(self._look_up, resource, user)

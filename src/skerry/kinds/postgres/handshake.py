@@ -1,7 +1,7 @@
 """The first words of a connection: TLS, cancel requests, which resource, and who.
 
-The credential is checked here, in the node, before anything is woken. Order and refusals follow what
-PostgreSQL's own server does.
+The credential is checked here, in the node, before anything is woken. Order and refusals follow
+PostgreSQL's own server.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Welcome:
         return hmac.compare_digest(key, self.key)
 
     def accept(self, said: bytes) -> bytes:
-        """Return what ends the client's log-in; `said` is what the server said, with its settings."""
+        """Return what ends the client's log-in, with the settings that the server said."""
         ready = said.rindex(messages.READY)
         head = messages.authentication(12, self.signature) + messages.authentication(0)
         key = messages.backend_key(self.process, self.key)

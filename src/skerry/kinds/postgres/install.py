@@ -1,4 +1,4 @@
-"""Where PostgreSQL's programs are: a configured folder, the wheel, or the machine's own packages."""
+"""Where PostgreSQL's programs are: a configured folder, the wheel, or the machine's packages."""
 
 from __future__ import annotations
 

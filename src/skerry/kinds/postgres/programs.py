@@ -51,14 +51,12 @@ async def run(
 
     What it prints goes to the file `stdout`, or nowhere. It is killed when the caller is cancelled.
     """
-    with open(stdout or os.devnull, "wb") as output:  # noqa: ASYNC230 opening is instant
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            env=dict(env) if env is not None else environment(),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=asyncio.subprocess.PIPE,
-            preexec_fn=dies_with_parent(signal.SIGKILL),
+    with (stdout or Path(os.devnull)).open("wb") as output:
+        process = await _spawn(
+            argv,
+            environment() if env is None else env,
+            asyncio.subprocess.DEVNULL,
+            output.fileno(),
         )
     try:
         async with asyncio.timeout(seconds):
@@ -73,6 +71,48 @@ async def run(
             await process.wait()
     if code:
         raise ENGINE_FAILED(f"{Path(argv[0]).name} failed.", why=words.strip())
+
+
+async def pipe(
+    source: list[str], source_env: Mapping[str, str], sink: list[str], sink_env: Mapping[str, str]
+) -> None:
+    """Run two programs, the first one's output being the other's input.
+
+    Raises ENGINE_FAILED with the last words of the one that failed first.
+    """
+    read_end, write_end = os.pipe()
+    null = asyncio.subprocess.DEVNULL
+    started: list[asyncio.subprocess.Process] = []
+    try:
+        try:
+            started.append(await _spawn(source, source_env, null, write_end))
+            started.append(await _spawn(sink, sink_env, read_end, null))
+        finally:
+            os.close(read_end)
+            os.close(write_end)
+        words = await asyncio.gather(*map(_tail, started))
+        codes = [await process.wait() for process in started]
+    finally:
+        for process in started:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    for argv, code, said in reversed(list(zip((source, sink), codes, words, strict=True))):
+        if code and code != -signal.SIGPIPE:
+            raise ENGINE_FAILED(f"{Path(argv[0]).name} failed.", why=said.strip())
+
+
+async def _spawn(
+    argv: list[str], env: Mapping[str, str], stdin: int, stdout: int
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *argv,
+        env=dict(env),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=dies_with_parent(signal.SIGKILL),
+    )
 
 
 def as_known_user(argv: list[str]) -> list[str]:

@@ -23,6 +23,7 @@ _QUIT_SECONDS = 5.0
 _FREEZE_SECONDS = 10.0
 _LOG_LINES = 20
 _STOPPED_STATES = "TtZX"
+_PROCESSES = Path("/proc")
 
 
 class Server:
@@ -174,14 +175,13 @@ class Server:
 async def end_leftovers(data: Path, clock: Clock) -> None:
     """End the server that a killed engine left on this directory, if there still is one.
 
-    It has been told to quit when its engine died; what does not listen (it may be frozen) is killed.
+    It was told to quit when its engine died; what does not listen (it may be frozen) is killed.
     Raises TIMED_OUT if a process cannot be killed.
     """
-    if not (data / "postmaster.pid").exists() or not Path("/proc").is_dir():
+    if not (data / "postmaster.pid").exists():
         return
-    place = data.resolve()
     started = clock.monotonic()
-    while left := await asyncio.to_thread(_processes_in, place):
+    while left := await asyncio.to_thread(_processes_in, data):
         waited = clock.monotonic() - started
         if waited > 2 * _QUIT_SECONDS:
             raise TIMED_OUT("An older PostgreSQL still holds the directory.", why=f"pid {left[0]}")
@@ -192,10 +192,13 @@ async def end_leftovers(data: Path, clock: Clock) -> None:
         await asyncio.sleep(0.01)
 
 
-def _processes_in(place: Path) -> list[int]:
-    """Return the processes whose working directory is `place`, which only a server's are."""
+def _processes_in(data: Path) -> list[int]:
+    """Return the processes whose working directory is `data`, which only a server's are."""
+    if not _PROCESSES.is_dir():
+        return []
     found = []
-    for entry in Path("/proc").iterdir():
+    place = data.resolve()
+    for entry in _PROCESSES.iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 if (entry / "cwd").readlink() == place:

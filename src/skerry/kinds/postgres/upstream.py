@@ -1,4 +1,4 @@
-"""The front's connection to an awake server: log-in, raw relay, and questions of the front's own."""
+"""The front's connection to an awake server: log-in, raw relay, questions of the front's own."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Upstream(Stream):
     async def log_in(self, parameters: Mapping[str, str], credential: Credential) -> bytes:
         """Log in and return what the server says after AuthenticationOk, up to ReadyForQuery.
 
-        BackendKeyData is kept back. Raises ServerRefusal with the server's own ErrorResponse.
+        BackendKeyData is kept back. Raises RefusalError with the server's own ErrorResponse.
         """
         self.transport.write(messages.startup(parameters))
         exchange = ClientExchange(credential.client_key, credential.verifier, _nonce())
@@ -145,11 +145,11 @@ class Upstream(Stream):
     async def _message(self) -> tuple[bytes, bytes]:
         kind, body = await self.message(_MAX_MESSAGE_BYTES)
         if kind == b"E":
-            raise ServerRefusal(messages.message(kind, body))
+            raise RefusalError(messages.message(kind, body))
         return kind, body
 
 
-class ServerRefusal(Exception):
+class RefusalError(Exception):
     """The server refused the log-in; `response` is its ErrorResponse, to be passed on."""
 
     def __init__(self, response: bytes) -> None:

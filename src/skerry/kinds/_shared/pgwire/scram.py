@@ -69,7 +69,7 @@ def parse_verifier(text: str) -> Verifier:
 
 
 def mock_verifier(secret: bytes, user: str) -> Verifier:
-    """Return a verifier that no password fits, the same at each try, so that probing learns nothing."""
+    """Return a verifier that no password fits, the same at each try: probing learns nothing."""
     salt = hmac.digest(secret, b"salt " + user.encode(), hashlib.sha256)[:16]
     unknown = hmac.digest(secret, b"key " + user.encode(), hashlib.sha256)
     return Verifier(ITERATIONS, salt, unknown, unknown)
@@ -110,7 +110,7 @@ class ServerExchange:
         return self._server_first
 
     def final(self, message: bytes) -> bytes:
-        """Check client-final-message and return the server's signature; raise ProofError if wrong."""
+        """Check client-final-message, return the server's signature; raise ProofError if wrong."""
         if len(message) > MAX_MESSAGE_BYTES:
             raise ScramError("the final SASL message is too long")
         without_proof, separator, proof_text = message.rpartition(b",p=")

@@ -15,11 +15,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from harness import EngineProcess
 
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import Endpoint, Resource
 from skerry.kinds.postgres.front import Limits, PostgresFront
+from skerry.kinds.postgres.tests.harness import EngineProcess
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
