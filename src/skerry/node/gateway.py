@@ -8,8 +8,8 @@ from pathlib import Path
 
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.kind import Endpoint, Resource
-from skerry.node.certificate import tls_context
 from skerry.node.cells import PortSession, Running
+from skerry.node.certificate import tls_context
 from skerry.node.supervisor import Supervisor
 from skerry.node.workshop import Workshop
 
