@@ -38,7 +38,11 @@ class Parts:
 
 
 class Supervisor:
-    """Starts, finds, holds and stops the processes of all cells."""
+    """Starts, finds, holds and stops the processes of all cells.
+
+    `deploying` holds branches as they will be once the deploy under way has ended; their engines
+    run so already, because the functions that are being tried need them.
+    """
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Supervisor:
         self._on_line = on_line
         self._on_end = on_end
         self._on_leave = on_leave
+        self.deploying: dict[tuple[str, str], Branch] = {}
         self._cells: dict[tuple[str, str], Cell] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -120,6 +125,8 @@ class Supervisor:
         if key == SHARED:
             await self._wait_gone(cell, key)
         branch = self._catalogue.branch(cell.app, cell.branch)
+        if key == SHARED:
+            branch = self.deploying.get((cell.app, cell.branch), branch)
         running = await self.start(cell, branch, key)
         cell.processes[key] = running
         return running

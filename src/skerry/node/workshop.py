@@ -104,7 +104,7 @@ class Workshop:
         bound = [branch.resources[name] for name in sorted(names)]
         if key == SHARED:
             bound = []
-        for record in served:
+        for record in (*served, *bound):
             self._decide(branch, record)
             self.make_directories(branch, record)
         tight = key != SHARED

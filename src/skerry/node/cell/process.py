@@ -164,18 +164,6 @@ class Process:
     async def _may_sleep(self, resource: str) -> bool:
         return bool(await self._channel.call("may_sleep", resource))
 
-    async def do_add(self, call: Call) -> None:
-        """Serve one more resource."""
-        await self._add(msgspec.convert(call.params, SlotSpec))
-
-    async def do_replace(self, call: Call) -> None:
-        """Serve a resource with other settings."""
-        spec = msgspec.convert(call.params, SlotSpec)
-        await self._slot(spec.ref.name).stop()
-        slot = self._slots[spec.ref.name]
-        slot.context = self._context(spec, served=True)
-        slot.idle_seconds = spec.idle_seconds
-
     async def do_ready(self, call: Call) -> str:
         """Start the engine of a resource; return its endpoint."""
         engine = await self._slot(call.params).ready()
