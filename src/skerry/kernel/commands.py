@@ -1,8 +1,8 @@
 """Every command of a node, once: the CLI, the API, its OpenAPI and the docs are derived from these.
 
 A command is a name (`branch.create`), the type of its parameters, the type of its result, and the
-action that policy decides on. `app` and `branch` parameters are filled in by the CLI from the folder
-it stands in. Bytes never travel in a command: an upload or a download has an id of its own.
+action that policy decides on. `app` and `branch` parameters are filled in by the CLI from the
+folder it stands in. Bytes never travel in a command: an upload or a download has an id of its own.
 """
 
 from __future__ import annotations

@@ -143,6 +143,20 @@ class Engine(ABC):
         return {}
 
 
+RECOVER_FILE = "recover.json"
+"""What the node writes into a copied directory to branch as of a past moment (`Verb.BRANCH_AT`).
+
+`start` finds it, takes the state back to that moment from what the directory holds, and removes it;
+it raises CONFLICT if the moment is out of reach, and then leaves the directory as it was.
+"""
+
+
+class Recover(msgspec.Struct, frozen=True):
+    """The content of `RECOVER_FILE`: the moment, in nanoseconds since 1970 (UTC)."""
+
+    at: int
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """Where an awake engine listens: the path of a unix socket."""
 
@@ -194,7 +208,10 @@ class Gateway(Protocol):
         ...
 
     def tls(self) -> Any:
-        """Return the node's `ssl.SSLContext` for servers."""
+        """Return a new `ssl.SSLContext` for servers with the node's certificate.
+
+        It is the front's own: the front may choose ALPN and watch server names on it.
+        """
         ...
 
 

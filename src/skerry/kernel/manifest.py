@@ -10,7 +10,7 @@ import enum
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -134,6 +134,17 @@ class EngineInfo:
     extra: str = ""
 
 
+class Schedule(NamedTuple):
+    """A word that the node calls whenever a cron expression (`kernel.cron`) is due.
+
+    The node adds `time` to `params`: the moment that was due, in RFC 3339.
+    """
+
+    expression: str
+    word: str
+    params: dict[str, Any]
+
+
 class NoConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A kind without settings."""
 
@@ -147,6 +158,8 @@ class Manifest:
     `public`: an app's own URL may lead to a resource of this kind.
     `immutable`: folders of a resource's state whose files never change once written, so that a copy
     may share them by hard link.
+    `checks` names `function() -> list[Check]`: what `skerry doctor` says of the kind.
+    `schedules`: a pure function from a resource's config to the `Schedule`s of its words.
     """
 
     name: str
@@ -164,6 +177,7 @@ class Manifest:
     own_process: bool = False
     public: bool = False
     immutable: tuple[str, ...] = ()
+    schedules: str = ""
     checks: str = ""
     package: str = field(default="", compare=False)
 

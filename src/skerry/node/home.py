@@ -1,11 +1,12 @@
 """A node's home: the directory with everything that it keeps, and the keys made at first start.
 
-<home>/keys/     node.key, identity.key, token, tls.pem        only the node's user may read
-<home>/log/      catalogue/, ledger/                           the logs
-<home>/volume/   one directory a branch                        what is branched
-<home>/apps/     <app>/<version>/                              deployed code
-<home>/logs/     <app>/<branch>.log                            what functions and engines said
+<home>/keys/     node.key, token, tls.pem: only the node's user may read them
+<home>/log/      catalogue/, ledger/: the logs
+<home>/volume/   one directory a branch: what is branched
+<home>/apps/     <app>/<version>/: deployed code
+<home>/logs/     <app>/<branch>.log: what functions and engines said
 <home>/spool/    exports and imports on their way
+<home>/passwd    what cells see as /etc/passwd, where the node runs as root
 <run>/           sockets and meters of what is awake
 """
 
@@ -60,6 +61,7 @@ class Home:
         self.run = self._run_directory()
         self.socket = self.run / "api.sock"
         self.pid_file = self.root / "node.pid"
+        self.accounts = self.root / "passwd"
 
     def _run_directory(self) -> Path:
         """Return where sockets lie: in the home if their paths fit there, else in a short place."""

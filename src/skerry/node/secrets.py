@@ -1,4 +1,4 @@
-"""Secrets at rest: sealed with AES-256-GCM under a key of the node, opened only where they are used."""
+"""Secrets at rest: sealed with AES-256-GCM under a key of the node, opened where they are used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NONCE_BYTES = 12
 
 
 class Vault:
-    """Seals and opens the secrets of apps; a sealed secret opens under its own app and name only."""
+    """Seals and opens the secrets of apps; each opens under its own app and name only."""
 
     def __init__(self, node_key: bytes, catalogue: Catalogue) -> None:
         self._cipher = AESGCM(derive(node_key, "vault"))

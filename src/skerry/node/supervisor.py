@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -27,6 +28,15 @@ QUICK_DEATH_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a process is made of."""
+
+    spec: ProcessSpec
+    child: Child
+    group: Group
+
+
 class Supervisor:
     """Starts, finds, holds and stops the processes of all cells."""
 
@@ -41,6 +51,7 @@ class Supervisor:
         entropy: Entropy,
         on_line: Callable[[str, str, str, str], None],
         on_end: Callable[[Cell, Running], Awaitable[None]],
+        on_leave: Callable[[Running], None],
     ) -> None:
         self._catalogue = catalogue
         self._manifests = manifests
@@ -50,6 +61,7 @@ class Supervisor:
         self._entropy = entropy
         self._on_line = on_line
         self._on_end = on_end
+        self._on_leave = on_leave
         self._cells: dict[tuple[str, str], Cell] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -67,6 +79,17 @@ class Supervisor:
     def key_of(self, kind: str, name: str) -> str:
         """Return the key of the process that serves a resource."""
         return name if self._manifests[kind].own_process else SHARED
+
+    def running(self, app: str, branch: str, resource: str) -> Running | None:
+        """Return the process that serves a resource, if it is awake."""
+        cell = self._cells.get((app, branch))
+        if cell is None:
+            return None
+        for key in (SHARED, resource):
+            running = cell.processes.get(key)
+            if running is not None and running.usable and resource in running.resources:
+                return running
+        return None
 
     async def wake(self, app: str, branch: str, resource: str) -> Running:
         """Return the process that serves a resource, started if need be, once for all callers."""
@@ -113,8 +136,7 @@ class Supervisor:
         """Start a process for a branch; the caller says when it becomes the current one."""
         spec, group = await self._workshop.process(branch, key, self._entropy.bytes(4).hex())
         child = await self._processes.fork()
-        listening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        running = await self._adopt(cell, key, branch.version, spec, child, group, listening)
+        running, listening = await self._adopt(cell, branch, key, Parts(spec, child, group))
         try:
             await self._wait_listening(running, listening)
         except BaseException:
@@ -124,17 +146,13 @@ class Supervisor:
         return running
 
     async def _adopt(
-        self,
-        cell: Cell,
-        key: str,
-        version: int,
-        spec: ProcessSpec,
-        child: Child,
-        group: Group,
-        listening: asyncio.Future[None],
-    ) -> Running:
+        self, cell: Cell, branch: Branch, key: str, parts: Parts
+    ) -> tuple[Running, asyncio.Future[None]]:
         """Take charge of a forked process: its channel, its output, its end."""
         running: Running
+        spec, child = parts.spec, parts.child
+        loop = asyncio.get_running_loop()
+        listening: asyncio.Future[None] = loop.create_future()
 
         async def on_listening(_: Call) -> None:
             if not listening.done():
@@ -156,16 +174,15 @@ class Supervisor:
             "ready": on_ready,
         }
         data = msgspec.msgpack.encode(spec)
-        loop = asyncio.get_running_loop()
         child.channel.setblocking(False)
         await loop.sock_sendall(child.channel, len(data).to_bytes(4) + data)
         running = Running(
             key=key,
             instance=spec.instance,
-            version=version,
+            version=branch.version,
             child=child,
             channel=await Channel.open(child.channel, handlers),
-            group=group,
+            group=parts.group,
             started=self._clock.now(),
             resources={slot.ref.name: slot.id for slot in spec.served},
             bound={slot.ref.name: slot.id for slot in spec.bound},
@@ -180,13 +197,12 @@ class Supervisor:
             )
         )
         self._spawn(self._watch_end(cell, running, listening))
-        return running
+        return running, listening
 
     async def _wait_listening(self, running: Running, listening: asyncio.Future[None]) -> None:
         async with asyncio.timeout(LISTEN_SECONDS):
-            await asyncio.wait(
-                {listening, running.child.ended}, return_when=asyncio.FIRST_COMPLETED
-            )
+            waited: set[asyncio.Future[Any]] = {listening, running.child.ended}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not listening.done():
             raise ENGINE_FAILED(
                 f"{running.key or 'The engines'} did not start.",
@@ -209,7 +225,7 @@ class Supervisor:
             if lived < QUICK_DEATH_SECONDS or not listening.done():
                 failures = cell.failures.setdefault(running.key, Failures())
                 failures.note(self._clock.monotonic())
-        for name in running.sessions:
+        for name in list(running.sessions):
             self._tell_sessions(running, name)
         try:
             await self._on_end(cell, running)
@@ -261,6 +277,7 @@ class Supervisor:
     def leave(self, cell: Cell, running: Running) -> None:
         """Give it no new work; whoever comes now gets its successor."""
         running.leaving = True
+        self._on_leave(running)
         cell.leaving.add(running)
         if cell.processes.get(running.key) is running:
             del cell.processes[running.key]
@@ -290,6 +307,13 @@ class Supervisor:
         for running in list(cell.processes.values()):
             self.leave(cell, running)
         await asyncio.gather(*(self.stop(cell, each) for each in list(cell.leaving)))
+
+    async def sleep_engines_held(self, cell: Cell) -> None:
+        """Stop the engines of a cell whose lock is held; the next byte wakes them."""
+        running = cell.processes.get(SHARED)
+        if running is not None:
+            self.leave(cell, running)
+            await self.stop(cell, running)
 
     async def stop_all(self) -> None:
         """Put every branch to sleep."""

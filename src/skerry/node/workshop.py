@@ -1,4 +1,4 @@
-"""The workshop: it prepares what a process is made of (directories, keys, sandbox) and clears up."""
+"""The workshop: it prepares what a process is made of: directories, keys and its sandbox."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from skerry.kernel.keys import Keys, derive
 from skerry.kernel.kind import Resource
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.policy import Policy, Request, enforce
+from skerry.node.accounts import Accounts
 from skerry.node.cell.spec import ProcessSpec, SlotSpec
 from skerry.node.cells import SHARED, Running
 from skerry.node.home import Home
@@ -26,9 +27,13 @@ from skerry.node.secrets import Vault
 from skerry.node.volume import Volume
 from skerry.node.zygote import expose_paths
 
+ENGINE_READ = ("/proc",)
+"""Engines look after children of their own, and find them there."""
+
 SHARED_MEMORY = "/dev/shm"  # noqa: S108
 
-ENGINE_LIMITS = Limits(memory_bytes=4 << 30, processes=512, open_files=65536)
+ENGINE_MEMORY_BYTES = 4 << 30
+ENGINE_LIMITS = Limits(memory_bytes=ENGINE_MEMORY_BYTES, processes=512, open_files=65536)
 
 
 class Workshop:
@@ -39,21 +44,25 @@ class Workshop:
         *,
         home: Home,
         node_name: str,
+        group_prefix: str,
         catalogue: Catalogue,
         manifests: Mapping[str, Manifest],
         volume: Volume,
         vault: Vault,
         policy: Policy,
         cgroups: Cgroups,
+        accounts: Accounts | None,
     ) -> None:
         self._home = home
         self._node_name = node_name
+        self._group_prefix = group_prefix
         self._catalogue = catalogue
         self._manifests = manifests
         self._volume = volume
         self._vault = vault
         self._policy = policy
         self._cgroups = cgroups
+        self._accounts = accounts
         self._node_key = home.node_key()
         self._identities = identities()
 
@@ -99,7 +108,7 @@ class Workshop:
             self._decide(branch, record)
             self.make_directories(branch, record)
         tight = key != SHARED
-        name = f"{branch.app}.{branch.name}.{key or 'engines'}.{instance}"
+        name = f"{self._group_prefix}.{instance}"
         limits = self._limits(spec, key)
         group = self._cgroups.create(name, limits)
         confinement = self._confinement(branch, served, bound, limits, group, tight=tight)
@@ -141,7 +150,11 @@ class Workshop:
         """Return the user that an app's processes run as; None is the node's own."""
         if self._identities is None:
             return None
-        return self._identities.identity(self._catalogue.app(app).index).uid
+        index = self._catalogue.app(app).index
+        uid = self._identities.identity(index).uid
+        if self._accounts is not None:
+            self._accounts.add(index, uid)
+        return uid
 
     def slot(self, branch: Branch, record: ResourceRecord) -> SlotSpec:
         """Say what a resource is to the process that serves it or binds it."""
@@ -166,7 +179,7 @@ class Workshop:
         if resource is None:
             return ENGINE_LIMITS
         return Limits(
-            memory_bytes=int(resource.config.get("memory_bytes", ENGINE_LIMITS.memory_bytes)),
+            memory_bytes=int(resource.config.get("memory_bytes", ENGINE_MEMORY_BYTES)),
             processes=int(resource.config.get("processes", 64)),
             open_files=4096,
         )
@@ -187,6 +200,7 @@ class Workshop:
         return Confinement(
             uid=uid,
             gid=uid,
+            read=() if tight else ENGINE_READ,
             execute=(*expose_paths(), str(self.code(branch.app, branch.version).parent)),
             write=(*writable, *(() if tight else (SHARED_MEMORY,))),
             limits=limits,

@@ -22,7 +22,8 @@ from pathlib import Path
 import msgspec
 
 from skerry.kernel.manifest import Manifest, read_manifests
-from skerry.node.sandbox import expose
+from skerry.node.accounts import MACHINE
+from skerry.node.sandbox import expose, stand_in
 
 MESSAGE_BYTES_MAX = 64 * 1024
 _PR_SET_PDEATHSIG = 1
@@ -45,10 +46,15 @@ class Ended(msgspec.Struct, tag=True, frozen=True):
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What a zygote is told at its start; `expose` are paths that cells must be able to read."""
+    """What a zygote is told at its start.
+
+    `expose` are paths that cells must be able to read; `accounts` is what they see as
+    `/etc/passwd`.
+    """
 
     kinds: tuple[str, ...]
-    expose: tuple[str, ...]
+    expose: tuple[str, ...] = ()
+    accounts: str = ""
 
 
 def main() -> None:
@@ -60,6 +66,8 @@ def main() -> None:
     preload(manifests)
     if setup.expose:
         expose(setup.expose)
+    if setup.accounts:
+        stand_in(Path(setup.accounts), MACHINE)
     gc.collect()
     gc.freeze()
     connection.send(b"ready")
@@ -100,12 +108,12 @@ class _Zygote:
 
     def serve(self) -> None:
         while True:
-            readable, _, _ = select.select([self._connection, self._wake], [], [])
+            readable, _, _ = select.select([self._connection.fileno(), self._wake], [], [])
             if self._wake in readable:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake, 4096)
                 self._report_ended()
-            if self._connection in readable and not self._take_request():
+            if self._connection.fileno() in readable and not self._take_request():
                 return
 
     def _take_request(self) -> bool:

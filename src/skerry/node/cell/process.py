@@ -33,6 +33,7 @@ from skerry.node.channel import Call, Channel
 from skerry.node.counters import FileMeter, file_name
 from skerry.node.log_lines import LineFormatter
 from skerry.node.sandbox import confine
+from skerry.node.together import together
 
 DRAIN_SECONDS = 30.0
 TICK_SECONDS_MAX = 5.0
@@ -101,7 +102,8 @@ class Process:
         self._channel.note("listening")
         watch = asyncio.create_task(self._rest_when_idle())
         over = asyncio.create_task(self._over.wait())
-        await asyncio.wait({over, self._channel.closed}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {over, self._channel.closed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         watch.cancel()
         await self._stop_all()
         self._channel.close()
@@ -111,7 +113,7 @@ class Process:
         slot = Slot(manifest, self._context(spec, served=True), spec.idle_seconds, self._clock)
         self._slots[spec.ref.name] = slot
         if any(wire.application for wire in manifest.wires):
-            server = Server(slot.serve, http_socket(spec.run))
+            server = Server(slot.serve, http_socket(spec.run, self._spec.instance))
             await server.start()
             self._servers.append(server)
 
@@ -185,15 +187,11 @@ class Process:
 
     async def do_prepare(self, call: Call) -> None:
         """Hold every slot as it is, and make the coming freeze short."""
-        async with asyncio.TaskGroup() as group:
-            for slot in self._slots.values():
-                group.create_task(slot.prepare())
+        await together(slot.prepare() for slot in self._slots.values())
 
     async def do_freeze(self, call: Call) -> None:
         """Hold all writers."""
-        async with asyncio.TaskGroup() as group:
-            for slot in self._slots.values():
-                group.create_task(slot.freeze(bool(call.params)))
+        await together(slot.freeze(bool(call.params)) for slot in self._slots.values())
 
     async def do_thaw(self, call: Call) -> None:
         """Let all writers go on."""

@@ -41,6 +41,6 @@ class ProcessSpec(msgspec.Struct, frozen=True):
     confinement: Confinement
 
 
-def http_socket(run: str) -> str:
-    """Return the path of the unix socket of a resource's HTTP wire."""
-    return f"{run}/http.sock"
+def http_socket(run: str, instance: str) -> str:
+    """Return the path of the unix socket on which a process serves a resource's HTTP wire."""
+    return f"{run}/{instance}.sock"

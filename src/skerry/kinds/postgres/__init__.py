@@ -1,0 +1,1 @@
+"""Kind `postgres`: PostgreSQL that branches, sleeps and wakes."""

@@ -1,0 +1,308 @@
+"""One client of the front: its handshake, then a raw relay, through sleeps of the server.
+
+Nothing but the start-up is parsed, and the lengths of the client's messages, to know whether it
+waits for an answer. While it does not, the session is asked what it holds (see `snapshot`). If the
+server then sleeps, the client keeps its connection and gets a new server session on its next byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from skerry.kernel.errors import SkerryError
+from skerry.kernel.kind import Resource, Session
+from skerry.kinds._shared.pgwire.messages import READY, WireError
+from skerry.kinds._shared.pgwire.scram import ScramError
+from skerry.kinds.postgres import snapshot
+from skerry.kinds.postgres.handshake import Handshake, Welcome
+from skerry.kinds.postgres.snapshot import Snapshot
+from skerry.kinds.postgres.stream import Stream
+from skerry.kinds.postgres.upstream import RefusalError, Upstream, connect
+
+if TYPE_CHECKING:
+    from skerry.kinds.postgres.front import PostgresFront
+
+_IDLE_STATUS = ord("I")
+_QUESTIONS = b"QSF"
+_LOG = logging.getLogger("skerry.postgres.front")
+_SLEPT = WireError("57P01", "the database went to sleep with the session", "It may be retried.")
+
+
+class Client(Stream):
+    """A client's connection."""
+
+    def __init__(self, front: PostgresFront) -> None:
+        super().__init__()
+        self.front = front
+        self.welcome: Welcome | None = None
+        self.upstream: Upstream | None = None
+        self.session: Session | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._relaying = False
+        self._waiting = 0
+        self._partial = 0
+        self._head = b""
+        self._ready = False
+        self._idle_rounds = 0
+        self._dozing = False
+        self._snapshot: Snapshot | None = None
+        self._held = bytearray()
+        self._paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self.front.clients.add(self)
+        self._start(self._serve())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_lost(exc)
+        if self._task is not None and self._relaying:
+            self._task.cancel()
+        self._leave()
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if not self._relaying:
+            super().data_received(data)
+            return
+        if self._dozing or self._task is not None:
+            self._wake_up(data)
+            return
+        self._idle_rounds = 0
+        self._count(data)
+        assert self.upstream is not None
+        self.upstream.transport.write(data)
+
+    def from_server(self, data: bytes) -> None:
+        """See `Downstream`."""
+        if self._dozing and data[:1] == b"E":
+            return
+        self.transport.write(data)
+        self._idle_rounds = 0
+        done = data.count(READY)
+        if done:
+            self._waiting = max(0, self._waiting - done)
+            self._ready = data[-6:-1] == READY and data[-1] == _IDLE_STATUS
+        else:
+            self._ready = False
+
+    def server_lost(self) -> None:
+        """See `Downstream`."""
+        upstream, self.upstream = self.upstream, None
+        self._give_back()
+        if self._dozing and self._snapshot is not None and not self.lost:
+            return
+        if upstream is not None and not self.lost:
+            if self._dozing:
+                self.transport.write(_SLEPT.encode())
+            self.transport.close()
+
+    def pause_server(self, paused: bool) -> None:
+        """See `Downstream`."""
+        if not self.lost and self._relaying:
+            (self.transport.pause_reading if paused else self.transport.resume_reading)()
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._paused = True
+        if self.upstream is not None:
+            self.upstream.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._paused = False
+        if self.upstream is not None:
+            self.upstream.transport.resume_reading()
+
+    def look(self) -> None:
+        """Once in a while: if the session has been idle since the last look, ask what it holds."""
+        if not (self._relaying and self._ready) or self._dozing or self._task is not None:
+            return
+        if self._waiting or self._partial or self._head or self._paused:
+            return
+        self._idle_rounds += 1
+        if self._idle_rounds > 1:
+            self._start(self._doze())
+
+    def cancel_target(self, key: bytes) -> tuple[str, int, bytes] | None:
+        """Return (socket, process, key) of the server session that a cancel key stands for."""
+        if self.welcome is None or self.upstream is None or self.session is None:
+            return None
+        if not self.welcome.matches(key):
+            return None
+        return self.session.endpoint.path, self.upstream.process, self.upstream.key
+
+    def end(self, error: WireError) -> None:
+        """Say why, and close."""
+        if not self.lost:
+            self.transport.write(error.encode())
+            self.transport.close()
+
+    async def _serve(self) -> None:
+        """Do the handshake and start to relay; refuse in PostgreSQL's terms."""
+        try:
+            async with asyncio.timeout(self.front.limits.handshake_seconds):
+                handshake = Handshake(self, self.front)
+                welcome = await handshake.run()
+            if welcome is None:
+                self.transport.close()
+                return
+            self.welcome = welcome
+            self.front.welcome(self, welcome.process)
+            async with asyncio.timeout(self.front.limits.wake_seconds):
+                said = await self._attach(welcome.resource)
+        except TimeoutError:
+            self.end(WireError("08006", "timeout expired during the log-in"))
+        except WireError as error:
+            self.end(error)
+        except SkerryError as error:
+            self.end(WireError.of(error))
+        except RefusalError as refusal:
+            self.transport.write(refusal.response)
+            self.transport.close()
+        except ScramError as error:
+            self.end(WireError("28P01", f"the log-in could not be passed on: {error}"))
+        except OSError as error:
+            _LOG.info("a client or its server left during the log-in: %s", error)
+            self.end(WireError("08006", "the connection was lost during the log-in"))
+        except Exception:
+            _LOG.exception("a log-in failed")
+            self.end(WireError("XX000", "internal error in the node"))
+        else:
+            self._relay(welcome.accept(said))
+
+    def _relay(self, said: bytes) -> None:
+        if self.lost or self.upstream is None:
+            self._leave()
+            return
+        self.transport.write(said)
+        self._relaying = self._ready = True
+        self.front.lively.add(self)
+        self._resume(self.upstream)
+
+    def _resume(self, upstream: Upstream) -> None:
+        """Relay from now on, beginning with what the client has sent meanwhile."""
+        upstream.relay(self)
+        data, self.buffer = bytes(self.buffer + self._held), bytearray()
+        self._held.clear()
+        self._task = None
+        if not self.transport.is_reading():
+            self.transport.resume_reading()
+        if data:
+            self.data_received(data)
+
+    async def _attach(self, resource: Resource) -> bytes:
+        """Wake the resource and log in; return what the server said."""
+        assert self.welcome is not None
+        self.session = session = await self.front.gateway.open(resource)
+        try:
+            upstream = await connect(session.endpoint.path)
+            try:
+                said = await upstream.log_in(self.welcome.parameters, self.welcome.credential)
+            except BaseException:
+                upstream.close()
+                raise
+        except BaseException:
+            self._give_back()
+            raise
+        self.upstream = upstream
+        return said
+
+    async def _doze(self) -> None:
+        """Ask the idle session what it holds, and let the server sleep if it can."""
+        upstream = self.upstream
+        assert upstream is not None and self.welcome is not None
+        try:
+            state = await snapshot.take(upstream)
+        except (OSError, WireError):
+            self._task = None
+            return
+        movable = state is not None and state.movable(self.welcome.parameters["user"])
+        self._snapshot = state if movable else None
+        if state is not None and not state.needs_server and self.session is not None:
+            self._dozing = True
+            self.session.active(False)
+        self.front.lively.discard(self)
+        self._task = None
+        if self._held:
+            data = bytes(self._held)
+            self._held.clear()
+            self.data_received(data)
+
+    def _wake_up(self, data: bytes) -> None:
+        """The client speaks while the session dozes or is being asked or moved."""
+        if self._task is not None:
+            self._held += data
+            if len(self._held) > self.front.limits.held_bytes:
+                self.transport.pause_reading()
+        elif self.upstream is not None and self.session is not None:
+            self._dozing = False
+            self.session.active(True)
+            self.front.lively.add(self)
+            self.data_received(data)
+        elif data[:1] == b"X":
+            self.transport.close()
+        else:
+            self._held += data
+            self._start(self._move())
+
+    async def _move(self) -> None:
+        """Give the session a new server session, set up like the old one."""
+        assert self.welcome is not None and self._snapshot is not None
+        try:
+            async with asyncio.timeout(self.front.limits.wake_seconds):
+                await self._attach(self.welcome.resource)
+                assert self.upstream is not None
+                await snapshot.put(self.upstream, self._snapshot)
+        except TimeoutError:
+            self.end(WireError("57P03", "the database did not wake in time"))
+        except SkerryError as error:
+            self.end(WireError.of(error))
+        except WireError as error:
+            self.end(error)
+        except (RefusalError, ScramError, OSError) as error:
+            self.end(WireError("57P01", "the session could not be resumed", str(error)))
+        else:
+            assert self.upstream is not None
+            self._dozing = False
+            self.front.lively.add(self)
+            self._resume(self.upstream)
+
+    def _count(self, data: bytes) -> None:
+        """Follow the client's messages: how many answers it awaits, whether one is half sent."""
+        position = self._partial
+        size = len(data)
+        if self._head:
+            data = self._head + data
+            size = len(data)
+            position = 0
+            self._head = b""
+        while position + 5 <= size:
+            if data[position] in _QUESTIONS:
+                self._waiting += 1
+            position += 1 + int.from_bytes(data[position + 1 : position + 5], "big")
+        if position < size:
+            self._head = data[position:]
+            position = size
+        self._partial = position - size
+
+    def _start(self, work: asyncio._CoroutineLike[None]) -> None:
+        self._task = asyncio.get_running_loop().create_task(work)
+
+    def _give_back(self) -> None:
+        session, self.session = self.session, None
+        if session is not None:
+            session.close()
+
+    def _leave(self) -> None:
+        self.front.forget(self)
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            with contextlib.suppress(OSError):
+                upstream.close()
+        self._give_back()

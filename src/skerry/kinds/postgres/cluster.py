@@ -1,0 +1,178 @@
+"""The data directory: making it, taking over a copied or crashed one, its settings."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from skerry.kernel.errors import CONFIG_INVALID, CORRUPT
+from skerry.kinds.postgres.config import PostgresConfig
+from skerry.kinds.postgres.install import Installation
+from skerry.kinds.postgres.programs import as_known_user, environment, run
+from skerry.kinds.postgres.roles import SUPERUSER
+
+_SETTING = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?", re.IGNORECASE)
+_OURS = frozenset(
+    {
+        "archive_command",
+        "archive_library",
+        "archive_mode",
+        "basic_archive.archive_directory",
+        "cluster_name",
+        "config_file",
+        "data_directory",
+        "external_pid_file",
+        "hba_file",
+        "ident_file",
+        "listen_addresses",
+        "log_destination",
+        "logging_collector",
+        "port",
+        "restore_command",
+        "ssl",
+        "unix_socket_directories",
+        "unix_socket_permissions",
+    }
+)
+_FOREIGN = re.compile(r"^\s*(primary_|recovery_target|restore_command|archive_|promote_trigger)")
+_HBA = "local all all scram-sha-256\nlocal replication all scram-sha-256\n"
+
+_DEFAULTS: dict[str, str | bool | int | float] = {
+    "max_connections": 100,
+    "shared_buffers": "16MB",
+    "max_worker_processes": 4,
+    "max_parallel_workers": 2,
+    "max_logical_replication_workers": 0,
+    "max_wal_size": "256MB",
+    "min_wal_size": "32MB",
+    "wal_recycle": False,
+    "wal_init_zero": False,
+    "autovacuum_max_workers": 2,
+    "password_encryption": "scram-sha-256",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "",
+    "log_checkpoints": False,
+}
+
+
+def major_version(data: Path) -> int | None:
+    """Return the major version of a data directory, or None if there is none yet."""
+    if not data.exists():
+        return None
+    try:
+        return int((data / "PG_VERSION").read_text())
+    except (FileNotFoundError, ValueError) as error:
+        raise CORRUPT(f"{data} is not a PostgreSQL data directory.") from error
+
+
+async def create(installation: Installation, data: Path, verifier: str) -> None:
+    """Make the data directory; a half-made one of an earlier try is thrown away."""
+    half = data.with_name(data.name + ".new")
+    shutil.rmtree(half, ignore_errors=True)
+    secret = data.with_name("superuser.tmp")
+    secret.touch(mode=0o600)
+    secret.write_text(verifier + "\n")
+    argv = [installation.program("initdb"), "-D", str(half), "-U", SUPERUSER]
+    argv += ["-E", "UTF8", "--auth=scram-sha-256", f"--pwfile={secret}"]
+    if installation.major >= 17:
+        argv += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C.UTF-8"]
+    else:
+        argv += ["--locale=C.UTF-8"]
+    try:
+        await run(as_known_user(argv), env=environment(), seconds=120.0)
+    finally:
+        secret.unlink()
+    half.rename(data)
+
+
+def take_over(data: Path, cloned: bool) -> None:
+    """Remove what ties a directory to the server that last had it open.
+
+    No server may run on it. A clone also loses its replication slots, which would keep WAL for
+    consumers that follow the parent, and what made it a standby.
+    """
+    for name in ("postmaster.pid", "postmaster.opts"):
+        (data / name).unlink(missing_ok=True)
+    if not cloned:
+        return
+    for slot in (data / "pg_replslot").iterdir():
+        shutil.rmtree(slot)
+    (data / "standby.signal").unlink(missing_ok=True)
+    automatic = data / "postgresql.auto.conf"
+    lines = automatic.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not _FOREIGN.match(line)]
+    if kept != lines:
+        automatic.write_text("".join(kept))
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a server finds its things; without an archive it keeps no WAL."""
+
+    data: Path
+    run: Path
+    archive: Path | None
+
+
+def configure(
+    installation: Installation,
+    config: PostgresConfig,
+    places: Places,
+    cluster_name: str,
+    extra: dict[str, str],
+) -> None:
+    """Write the server's settings into the run directory; raise CONFIG_INVALID for one of ours."""
+    settings = dict(_DEFAULTS)
+    if installation.major >= 18:
+        settings["io_method"] = "sync"
+    if sys.platform == "linux":
+        settings["recovery_init_sync_method"] = "syncfs"
+    settings |= _checked(config.settings)
+    settings |= {
+        "listen_addresses": "",
+        "port": 5432,
+        "unix_socket_directories": str(places.run),
+        "unix_socket_permissions": "0777",
+        "hba_file": str(places.run / "pg_hba.conf"),
+        "logging_collector": False,
+        "log_destination": "stderr",
+        "ssl": False,
+        "cluster_name": cluster_name[:63],
+    }
+    if places.archive is not None:
+        settings |= {
+            "archive_mode": True,
+            "archive_library": "basic_archive",
+            "basic_archive.archive_directory": str(places.archive),
+        }
+    settings |= extra
+    text = f"include '{_quoted(str(places.data / 'postgresql.conf'))}'\n"
+    text += "".join(f"{name} = {_value(value)}\n" for name, value in settings.items())
+    (places.run / "pg_hba.conf").write_text(_HBA)
+    (places.run / "postgresql.conf").write_text(text)
+
+
+def _checked(settings: dict[str, str | bool | int | float]) -> dict[str, str | bool | int | float]:
+    for name in settings:
+        if name.lower() in _OURS or not _SETTING.fullmatch(name):
+            raise CONFIG_INVALID(
+                f"The setting {name!r} cannot be set.",
+                why="Skerry sets it itself."
+                if name.lower() in _OURS
+                else "It is not a setting's name.",
+            )
+    return {name.lower(): value for name, value in settings.items()}
+
+
+def _value(value: str | bool | int | float) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"'{_quoted(value)}'" if isinstance(value, str) else str(value)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "''").replace("\n", " ")

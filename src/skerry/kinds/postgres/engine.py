@@ -1,0 +1,302 @@
+"""The engine: one PostgreSQL server on one state directory.
+
+The state directory holds `data/` (PostgreSQL's own), `roles.json` (see `roles`), `identity.json`
+(whose directory it is), `usage.json` (what was metered), and for point in time `archive/` and
+`base/` (see `recovery`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from skerry.kernel.app import parse_duration
+from skerry.kernel.errors import UNSUPPORTED, SkerryError
+from skerry.kernel.kind import Context, Engine, Recover
+from skerry.kinds.postgres import cluster, install, roles, statement
+from skerry.kinds.postgres.config import PostgresConfig
+from skerry.kinds.postgres.control import Control
+from skerry.kinds.postgres.manifest import (
+    ExtensionInfo,
+    ImportParams,
+    ImportResult,
+    NoParams,
+    RoleInfo,
+    SettingInfo,
+    SqlParams,
+    SqlResult,
+)
+from skerry.kinds.postgres.recovery import History
+from skerry.kinds.postgres.server import SOCKET, Server, end_leftovers
+from skerry.kinds.postgres.transfer import Transfer
+
+_WATCH_SECONDS = 0.5
+_HISTORY_SECONDS = 60.0
+_TARGET_BEHIND = "recovery ended before configured recovery target was reached"
+"""What the server says if nothing was committed after the moment asked for."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Whose directory it is and what has been set up in it; if it differs, set-up is done again."""
+
+    id: str
+    extensions: tuple[str, ...]
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """The server's totals that have been metered already."""
+
+    sessions: int = 0
+    active_ms: int = 0
+    rows_written: int = 0
+
+
+class PostgresEngine(Engine):
+    """Serves one PostgreSQL cluster."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.config: PostgresConfig = msgspec.convert(context.config, PostgresConfig)
+        self.data = context.directory / "data"
+        self._retention_seconds = parse_duration(self.config.retention)
+        self.history = History(context.directory, self._retention_seconds, context.clock)
+        self.server = Server(self.data, context.run, context.clock, context.log)
+        self.control = Control(context.run, context.keys)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._backing_up = False
+        self._known: dict[str, str] = {}
+        self._counted = Counted()
+
+    async def start(self) -> None:
+        """See `Engine.start`; raises ENGINE_FAILED with the server's last words."""
+        if self.config.external:
+            return
+        installation = self.installation()
+        identity = Identity(self.context.id, self.config.extensions)
+        before = _read(self._identity_file, Identity)
+        if not self.data.exists():
+            verifier = await asyncio.to_thread(roles.superuser_verifier, self.context.keys)
+            await cluster.create(installation, self.data, str(verifier))
+        await end_leftovers(self.data, self.context.clock)
+        pending = self.history.pending()
+        if pending is None:
+            await asyncio.to_thread(self.history.tidy, self.data)
+        else:
+            await asyncio.to_thread(self.history.rewind, self.data, pending)
+        cloned = before is not None and before.id != self.context.id
+        await asyncio.to_thread(cluster.take_over, self.data, cloned)
+        self._load_counted()
+        try:
+            await self._serve(installation, pending)
+            if before != identity or pending is not None:
+                await self._set_up(identity)
+        except BaseException:
+            await self.stop()
+            raise
+        self._tasks = [asyncio.create_task(self._watch_roles())]
+        if self._archives(installation):
+            self._tasks.append(asyncio.create_task(self._keep_history()))
+
+    async def stop(self) -> None:
+        """See `Engine.stop`."""
+        tasks, self._tasks = self._tasks, []
+        self.history.abandon()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.server.thaw()
+        if tasks and self.server.running:
+            await self._collect()
+            await self._save_roles()
+        await self.control.close()
+        await self.server.stop()
+
+    async def endpoint(self) -> str:
+        """See `Engine.endpoint`."""
+        if self.config.external:
+            raise UNSUPPORTED(
+                f"{self.context.ref.name} is an external database.",
+                why="It is not served by this node.",
+                hint=f"Connect to the DSN in the secret {self.config.dsn_secret}.",
+            )
+        return str(self.context.run / SOCKET)
+
+    async def busy(self) -> str:
+        """See `Engine.busy`; idle sessions do not count, as pools keep them for hours."""
+        if not self.server.running:
+            return ""
+        await self._collect()
+        if self._backing_up:
+            return "a base backup is being taken"
+        return await self.control.busy()
+
+    async def prepare(self) -> None:
+        """See `Engine.prepare`."""
+        if self.server.running:
+            await self.control.checkpoint()
+
+    async def freeze(self, atomic: bool) -> None:
+        """See `Engine.freeze`; an instant copy needs no pause, as the WAL makes it consistent."""
+        if not atomic and self.server.running:
+            await self.server.freeze()
+
+    async def thaw(self) -> None:
+        """See `Engine.thaw`."""
+        await self.server.thaw()
+
+    async def export(self, target: Path) -> None:
+        """See `Engine.export`."""
+        await self._transfer().export(target)
+
+    async def restore(self, source: Path) -> None:
+        """See `Engine.restore`."""
+        await self._transfer().restore(source)
+
+    async def status(self) -> dict[str, Any]:
+        """See `Engine.status`."""
+        if not self.server.running:
+            return {"external": self.config.external}
+        since = await asyncio.to_thread(self.history.since)
+        status = await self.control.status()
+        return {"version": self.installation().version, "recoverable_since": since, **status}
+
+    async def word_import(self, params: ImportParams) -> ImportResult:
+        """Copy a database from elsewhere; raises INVALID, ENGINE_FAILED."""
+        tables, size = await self._transfer().copy_from(params.dsn, self.context.host.progress)
+        return ImportResult(tables, size)
+
+    async def word_sql(self, params: SqlParams) -> SqlResult:
+        """Run one statement as the application; raises INVALID with the server's answer."""
+        return await statement.run(self.context.run, self.context.keys, params)
+
+    async def word_roles(self, _: NoParams) -> list[RoleInfo]:
+        """List the roles."""
+        return msgspec.convert(await self.control.roles(), list[RoleInfo])
+
+    async def word_extensions(self, _: NoParams) -> list[ExtensionInfo]:
+        """List the extensions."""
+        return msgspec.convert(await self.control.extensions(), list[ExtensionInfo])
+
+    async def word_settings(self, _: NoParams) -> list[SettingInfo]:
+        """List the settings in force."""
+        return msgspec.convert(await self.control.settings(), list[SettingInfo])
+
+    def installation(self) -> install.Installation:
+        """Return the PostgreSQL that can open this directory."""
+        major = cluster.major_version(self.data) or self.config.version
+        return install.find(self.config.bin, major)
+
+    def _transfer(self) -> Transfer:
+        if self.config.external:
+            raise UNSUPPORTED(
+                "An external database is not exported or imported by this node.",
+                hint="Use pg_dump and psql with its DSN.",
+            )
+        context = self.context
+        return Transfer(self.installation(), self.control, context.run, context.keys)
+
+    async def _serve(self, installation: install.Installation, pending: Recover | None) -> None:
+        """Start the server; if a recovery is pending, carry it out first."""
+        program = installation.program("postgres")
+        if pending is None:
+            self._configure(installation, {})
+            await self.server.start(program)
+            return
+        self._configure(installation, self.history.settings(self.data, pending))
+        try:
+            await self.server.start(program)
+        except SkerryError as error:
+            if _TARGET_BEHIND not in error.why:
+                raise
+            self._configure(installation, self.history.settings(self.data, None))
+            await self.server.start(program)
+        await asyncio.to_thread(self.history.done, self.data, pending)
+
+    async def _set_up(self, identity: Identity) -> None:
+        """Make the directory this branch's own: its password, its extensions."""
+        await self.control.own_application_role()
+        await self.control.create_extensions(identity.extensions)
+        self._counted = Counted(**await self.control.usage())
+        await self._save_roles()
+        await asyncio.to_thread(_write, self._identity_file, identity)
+
+    def _archives(self, installation: install.Installation) -> bool:
+        return self._retention_seconds > 0 and installation.has_module("basic_archive")
+
+    def _configure(self, installation: install.Installation, extra: dict[str, str]) -> None:
+        archive = None
+        if self._archives(installation):
+            archive = self.history.archive
+            archive.mkdir(exist_ok=True)
+        context = self.context
+        name = str(context.ref)
+        places = cluster.Places(self.data, context.run, archive)
+        cluster.configure(installation, self.config, places, name, extra)
+
+    async def _watch_roles(self) -> None:
+        """Write the verifiers down whenever they change, for the node to know while we sleep."""
+        while True:
+            await self._save_roles()
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    async def _keep_history(self) -> None:
+        """Take base backups when they are due; one that fails is tried again later."""
+        while True:
+            if await asyncio.to_thread(self.history.due):
+                self._backing_up = True
+                try:
+                    await self.history.back_up(self.data, self.context.run, self.context.keys)
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    self.context.log.exception("a base backup failed")
+                finally:
+                    self._backing_up = False
+            await asyncio.sleep(_HISTORY_SECONDS)
+
+    async def _save_roles(self) -> None:
+        verifiers = await self.control.verifiers()
+        if verifiers != self._known:
+            content = roles.Roles(self.context.id, verifiers)
+            await asyncio.to_thread(roles.write, self.context.directory, content)
+            self._known = verifiers
+
+    async def _collect(self) -> None:
+        """Meter the growth of the server's totals since they were last looked at."""
+        total = await self.control.usage()
+        before = msgspec.structs.asdict(self._counted)
+        for unit, value in total.items():
+            if value > before[unit]:
+                self.context.meter.add(unit, value - before[unit])
+        counted = Counted(**total)
+        if counted != self._counted:
+            self._counted = counted
+            await asyncio.to_thread(_write, self._usage_file, counted)
+
+    def _load_counted(self) -> None:
+        """The server forgets its totals in a crash, and then counts from nought."""
+        kept = (self.data / "pg_stat" / "pgstat.stat").exists()
+        self._counted = (_read(self._usage_file, Counted) if kept else None) or Counted()
+
+    @property
+    def _identity_file(self) -> Path:
+        return self.context.directory / "identity.json"
+
+    @property
+    def _usage_file(self) -> Path:
+        return self.context.directory / "usage.json"
+
+
+def _read(path: Path, shape: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=shape)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def _write(path: Path, content: msgspec.Struct) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode(content))
+    temporary.replace(path)

@@ -1,0 +1,153 @@
+"""The Postgres port of the node: one port, every app and branch.
+
+A client is sent to its database by name, proves that it knows the password, and only then is the
+database woken. From there on its bytes are relayed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from skerry.kernel.clock import SystemEntropy
+from skerry.kernel.errors import BUSY
+from skerry.kernel.kind import Front, Gateway, Resource
+from skerry.kernel.names import parse_host_label
+from skerry.kinds._shared.pgwire.messages import WireError
+from skerry.kinds._shared.pgwire.scram import Verifier, mock_verifier
+from skerry.kinds.postgres import roles, upstream
+from skerry.kinds.postgres.address import Target
+from skerry.kinds.postgres.client import Client
+from skerry.kinds.postgres.tls import ServerTLS
+
+_KIND = "postgres"
+_LOOK_SECONDS = 0.5
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one front bears."""
+
+    connections: int = 10_000
+    connections_per_second: float = 500.0
+    burst: float = 1000.0
+    handshake_seconds: float = 15.0
+    wake_seconds: float = 60.0
+    held_bytes: int = 1 << 20
+
+
+class PostgresFront(Front):
+    """Serves the Postgres port."""
+
+    def __init__(self, gateway: Gateway, limits: Limits = Limits()) -> None:
+        super().__init__(gateway)
+        self.limits = limits
+        self.clients: set[Client] = set()
+        self.lively: set[Client] = set()
+        self._by_process: dict[int, Client] = {}
+        self._secret = SystemEntropy().bytes(32)
+        self._tls: ServerTLS | None = None
+        self._rates: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._derived: OrderedDict[tuple[str, str], Verifier] = OrderedDict()
+        self._looking: asyncio.TimerHandle | None = None
+
+    def protocol(self) -> asyncio.BaseProtocol:
+        """See `Front.protocol`."""
+        if self._looking is None:
+            self._look()
+        return Client(self)
+
+    def tls(self) -> ServerTLS:
+        """Return how this front does TLS, with the node's certificate."""
+        if self._tls is None:
+            self._tls = ServerTLS(self.gateway.tls())
+        return self._tls
+
+    def knows(self, label: str) -> bool:
+        """Tell whether a host label selects a resource of ours."""
+        parsed = parse_host_label(label)
+        return parsed is not None and self._find(*parsed) is not None
+
+    def resource(self, target: Target) -> Resource:
+        """Return the resource that a client asks for; raise WireError if there is none."""
+        found = self._find(target.app, target.branch, target.name)
+        if found is not None:
+            return found
+        pooled = target.pooled()
+        if pooled is not None and self._find(pooled.app, pooled.branch, pooled.name) is not None:
+            raise WireError(
+                "0A000",
+                "transaction pooling is not available",
+                f'Connect to "{target.label.removesuffix("-pooler")}" instead.',
+            )
+        raise WireError("3D000", f'endpoint "{target.label[:120]}" does not exist')
+
+    def admit(self, resource: Resource) -> None:
+        """Count a new connection; raise WireError or BUSY if there are too many."""
+        if len(self.clients) > self.limits.connections:
+            raise WireError("53300", "sorry, too many clients already")
+        now = asyncio.get_running_loop().time()
+        left, since = self._rates.pop(resource.id, (self.limits.burst, now))
+        left = min(self.limits.burst, left + (now - since) * self.limits.connections_per_second)
+        self._rates[resource.id] = (max(0.0, left - 1.0), now)
+        if len(self._rates) > _REMEMBERED:
+            self._rates.popitem(last=False)
+        if left < 1.0:
+            raise BUSY("Too many connections a second to this database.")
+
+    async def verifier(self, resource: Resource, user: str) -> Verifier:
+        """Return the verifier to check a client with; nothing fits it if there is no such role."""
+        if len(user) > 63:
+            return mock_verifier(self._secret, user)
+        found = await asyncio.to_thread(self._look_up, resource, user)
+        return found or mock_verifier(self._secret + resource.id.encode(), user)
+
+    def new_process_number(self) -> int:
+        """Return a number for a client's cancel key that no other client has."""
+        while True:
+            number = int.from_bytes(SystemEntropy().bytes(4), "big") & 0x7FFFFFFF
+            if number not in self._by_process:
+                return number
+
+    def welcome(self, client: Client, process: int) -> None:
+        """Remember whom a cancel key stands for."""
+        self._by_process[process] = client
+
+    async def cancel(self, process: int, key: bytes) -> None:
+        """Pass a cancel request on; one with a wrong key is ignored, as PostgreSQL does."""
+        client = self._by_process.get(process)
+        target = client.cancel_target(key) if client is not None else None
+        if target is not None:
+            await upstream.cancel(*target)
+
+    def forget(self, client: Client) -> None:
+        """Drop a client that has left."""
+        self.clients.discard(client)
+        self.lively.discard(client)
+        if client.welcome is not None:
+            self._by_process.pop(client.welcome.process, None)
+
+    def _find(self, app: str, branch: str, name: str | None) -> Resource | None:
+        return self.gateway.find(_KIND, app, branch, name)
+
+    def _look_up(self, resource: Resource, user: str) -> Verifier | None:
+        written = roles.read(resource.directory)
+        if user != roles.APPLICATION or (written is not None and written.id == resource.id):
+            return roles.verifier_of(written, resource.id, resource.keys, user)
+        key = (resource.id, user)
+        if key not in self._derived:
+            derived = roles.verifier_of(written, resource.id, resource.keys, user)
+            assert derived is not None
+            self._derived[key] = derived
+            if len(self._derived) > _REMEMBERED:
+                self._derived.popitem(last=False)
+        return self._derived[key]
+
+    def _look(self) -> None:
+        """Look at the clients that are not known to be idle, as long as there are any."""
+        for client in list(self.lively):
+            client.look()
+        loop = asyncio.get_running_loop()
+        self._looking = loop.call_later(_LOOK_SECONDS, self._look) if self.clients else None

@@ -1,0 +1,237 @@
+"""The `postgres` process of one resource: start, readiness, stop, freeze."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections import deque
+from pathlib import Path
+
+from skerry.kernel.clock import Clock
+from skerry.kernel.errors import ENGINE_FAILED, TIMED_OUT
+from skerry.kinds.postgres.programs import dies_with_parent, environment
+
+SOCKET = ".s.PGSQL.5432"
+_POLL_SECONDS = 0.001
+_READY_LINE = 8
+_START_SECONDS = 600.0
+_STOP_SECONDS = 30.0
+_QUIT_SECONDS = 5.0
+_FREEZE_SECONDS = 10.0
+_LOG_LINES = 20
+_STOPPED_STATES = "TtZX"
+_PROCESSES = Path("/proc")
+
+
+class Server:
+    """One postmaster and its children."""
+
+    def __init__(self, data: Path, run: Path, clock: Clock, log: logging.Logger) -> None:
+        self._data = data
+        self._run = run
+        self._clock = clock
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._words: deque[str] = deque(maxlen=_LOG_LINES)
+        self._frozen: list[int] = []
+
+    @property
+    def running(self) -> bool:
+        """Whether the postmaster lives."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def last_words(self) -> str:
+        """The last lines of its log."""
+        return "\n".join(self._words)
+
+    async def start(self, program: str, until_ready: bool = True) -> None:
+        """Spawn the postmaster and wait until it takes connections; raise ENGINE_FAILED."""
+        self._words.clear()
+        self._process = await asyncio.create_subprocess_exec(
+            program,
+            "-D",
+            str(self._data),
+            "-c",
+            f"config_file={self._run / 'postgresql.conf'}",
+            env=environment(),
+            cwd=self._run,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=dies_with_parent(signal.SIGQUIT),
+        )
+        self._reader = asyncio.create_task(self._read_log(self._process))
+        if until_ready:
+            try:
+                await self._ready()
+            except BaseException:
+                await self.stop()
+                raise
+
+    async def ended(self, seconds: float) -> int:
+        """Wait until the postmaster ends by itself; return its exit code."""
+        assert self._process is not None
+        try:
+            async with asyncio.timeout(seconds):
+                code = await self._process.wait()
+        except TimeoutError as error:
+            raise TIMED_OUT(f"PostgreSQL did not end within {seconds:.0f} s.") from error
+        await self._finish()
+        return code
+
+    async def stop(self) -> None:
+        """Shut down with a checkpoint; be blunt if that takes too long."""
+        process = self._process
+        if process is None:
+            return
+        await self.thaw()
+        for sent, seconds in (
+            (signal.SIGINT, _STOP_SECONDS),
+            (signal.SIGQUIT, _QUIT_SECONDS),
+            (signal.SIGKILL, _QUIT_SECONDS),
+        ):
+            if process.returncode is not None:
+                break
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(sent)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await process.wait()
+        await self._finish()
+
+    async def freeze(self) -> None:
+        """Stop every process of the server, the postmaster first so that it makes no more.
+
+        A stopped process is never inside a write. Raises TIMED_OUT, thawed, if one does not stop.
+        """
+        assert self._process is not None and not self._frozen
+        postmaster = self._process.pid
+        deadline = self._clock.monotonic() + _FREEZE_SECONDS
+        self._halt(postmaster)
+        while True:
+            for child in _children(postmaster):
+                if child not in self._frozen:
+                    self._halt(child)
+            alive = [pid for pid in self._frozen if _state(pid) not in _STOPPED_STATES]
+            if not alive and set(_children(postmaster)) <= set(self._frozen):
+                return
+            if self._clock.monotonic() > deadline:
+                await self.thaw()
+                raise TIMED_OUT(
+                    "PostgreSQL could not be frozen for the copy.",
+                    why=f"{len(alive)} of its processes are stuck in the disk.",
+                )
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def thaw(self) -> None:
+        """Let every process go on."""
+        frozen, self._frozen = self._frozen, []
+        for pid in reversed(frozen):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def _halt(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            self._frozen.append(pid)
+
+    async def _ready(self) -> None:
+        assert self._process is not None
+        deadline = self._clock.monotonic() + _START_SECONDS
+        own = str(self._process.pid)
+        while True:
+            lines = _lines(self._data / "postmaster.pid")
+            if len(lines) >= _READY_LINE and lines[0] == own and lines[-1].strip() == "ready":
+                return
+            if self._process.returncode is not None:
+                await self._finish()
+                raise ENGINE_FAILED("PostgreSQL did not start.", why=self.last_words)
+            if self._clock.monotonic() > deadline:
+                raise TIMED_OUT(
+                    f"PostgreSQL was not ready within {_START_SECONDS:.0f} s.", why=self.last_words
+                )
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _read_log(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        while line := await _line(process.stderr):
+            text = line.decode("utf-8", "replace").rstrip()
+            self._words.append(text)
+            serious = text.startswith(("FATAL", "PANIC", "ERROR", "WARNING"))
+            self._log.log(logging.WARNING if serious else logging.INFO, "%s", text)
+
+    async def _finish(self) -> None:
+        if self._reader is not None:
+            await self._reader
+        self._process = self._reader = None
+
+
+async def end_leftovers(data: Path, clock: Clock) -> None:
+    """End the server that a killed engine left on this directory, if there still is one.
+
+    It was told to quit when its engine died; what does not listen (it may be frozen) is killed.
+    Raises TIMED_OUT if a process cannot be killed.
+    """
+    if not (data / "postmaster.pid").exists():
+        return
+    started = clock.monotonic()
+    while left := await asyncio.to_thread(_processes_in, data):
+        waited = clock.monotonic() - started
+        if waited > 2 * _QUIT_SECONDS:
+            raise TIMED_OUT("An older PostgreSQL still holds the directory.", why=f"pid {left[0]}")
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL if waited > _QUIT_SECONDS / 5 else signal.SIGQUIT)
+                os.kill(pid, signal.SIGCONT)
+        await asyncio.sleep(0.01)
+
+
+def _processes_in(data: Path) -> list[int]:
+    """Return the processes whose working directory is `data`, which only a server's are."""
+    if not _PROCESSES.is_dir():
+        return []
+    found = []
+    place = data.resolve()
+    for entry in _PROCESSES.iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if (entry / "cwd").readlink() == place:
+                    found.append(int(entry.name))
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+async def _line(stream: asyncio.StreamReader) -> bytes:
+    """Read a line; one that is too long for the buffer comes in pieces."""
+    try:
+        return await stream.readuntil(b"\n")
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    except asyncio.LimitOverrunError as error:
+        return await stream.readexactly(error.consumed)

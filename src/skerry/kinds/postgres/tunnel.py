@@ -1,0 +1,153 @@
+"""Reaching a PostgreSQL elsewhere: its DSN, and TLS for programs that were built without it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import asyncpg
+
+from skerry.kernel.errors import INVALID
+from skerry.kinds._shared.pgwire.messages import SSL_REQUEST
+
+_SECONDS = 30.0
+_CHUNK_BYTES = 256 * 1024
+_SOCKET = "source/.s.PGSQL.5432"
+_ENCRYPTED = ("require", "verify-ca", "verify-full")
+_DESCRIBE = """
+SELECT (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p')
+          AND relnamespace NOT IN (SELECT oid FROM pg_namespace
+                                   WHERE nspname ~ '^pg_' OR nspname = 'information_schema')),
+       pg_database_size(current_database()),
+       array(SELECT extname::text FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY oid)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A database that a DSN names."""
+
+    dsn: str
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str
+    ssl_mode: str
+
+    @classmethod
+    def parse(cls, dsn: str) -> Source:
+        """Read a DSN in URL form; raise INVALID without repeating it, as it holds a password."""
+        try:
+            parts = urlsplit(dsn)
+            query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+            source = cls(
+                dsn=dsn,
+                host=unquote(parts.hostname or query.get("host", "")),
+                port=parts.port or int(query.get("port", "5432")),
+                user=unquote(parts.username or query.get("user", "")),
+                password=unquote(parts.password or query.get("password", "")),
+                database=unquote(parts.path.lstrip("/")) or query.get("dbname", ""),
+                ssl_mode=query.get("sslmode", "prefer"),
+            )
+        except ValueError as error:
+            raise INVALID("The DSN is not a URL.", why=str(error)) from error
+        if parts.scheme not in ("postgres", "postgresql") or not source.host or not source.user:
+            raise INVALID(
+                "The DSN does not name a server and a user.",
+                hint="postgres://user:password@host:5432/database",
+            )
+        return source
+
+    async def describe(self) -> tuple[int, int, list[str]]:
+        """Return the number of tables, the size in bytes, and the extensions; raise INVALID."""
+        try:
+            connection = await asyncpg.connect(self.dsn, timeout=_SECONDS)
+            try:
+                tables, size, extensions = await connection.fetchrow(_DESCRIBE)
+            finally:
+                await connection.close()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            raise INVALID(
+                f"The database at {self.host}:{self.port} cannot be read.", why=str(error)
+            ) from error
+        return int(tables), int(size), list(extensions)
+
+
+@contextlib.asynccontextmanager
+async def tunnel(source: Source, run: Path) -> AsyncIterator[str]:
+    """Yield the connection string of a socket that leads to the source, by TLS if it can."""
+    path = run / _SOCKET
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(_carry(source, reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_unix_server(accept, path, limit=_CHUNK_BYTES)
+    try:
+        user, database = _quoted(source.user), _quoted(source.database or source.user)
+        yield f"host={_quoted(str(path.parent))} port=5432 user={user} dbname={database}"
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        path.unlink(missing_ok=True)
+
+
+async def _carry(
+    source: Source, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    try:
+        far_reader, far_writer = await _connect(source)
+        try:
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        finally:
+            far_writer.close()
+    except OSError:
+        return
+    finally:
+        writer.close()
+
+
+async def _connect(source: Source) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if source.host.startswith("/"):
+        path = f"{source.host}/.s.PGSQL.{source.port}"
+        return await asyncio.open_unix_connection(path, limit=_CHUNK_BYTES)
+    reader, writer = await asyncio.open_connection(source.host, source.port, limit=_CHUNK_BYTES)
+    if source.ssl_mode == "disable":
+        return reader, writer
+    writer.write((8).to_bytes(4, "big") + SSL_REQUEST.to_bytes(4, "big"))
+    if await reader.readexactly(1) == b"S":
+        await writer.start_tls(_context(source.ssl_mode), server_hostname=source.host)
+    elif source.ssl_mode in _ENCRYPTED:
+        writer.close()
+        raise ConnectionRefusedError("the server does not speak TLS")
+    return reader, writer
+
+
+def _context(ssl_mode: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = ssl_mode == "verify-full"
+    if not ssl_mode.startswith("verify"):
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(_CHUNK_BYTES):
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

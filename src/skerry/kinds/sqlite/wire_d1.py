@@ -1,0 +1,158 @@
+"""D1's query API: `POST /client/v4/accounts/{account}/d1/database/{database}/query` and `/raw`.
+
+The account is not looked at: the bearer token alone decides. Statements separated by semicolons are
+one transaction, and so is a `batch`. Source: https://developers.cloudflare.com/api (D1, query).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+import msgspec
+
+from skerry.kernel.errors import SkerryError
+from skerry.kinds.sqlite.claim import database_id
+from skerry.kinds.sqlite.engine import SqliteEngine
+from skerry.kinds.sqlite.exchange import BodyTooLargeError, Exchange
+from skerry.kinds.sqlite.hrana import Answer, HranaError, Statement, from_any
+from skerry.kinds.sqlite.stream import Steps, Stream
+from skerry.kinds.sqlite.values import bytes_of, from_json
+
+UNAUTHENTICATED, NOT_FOUND, BAD_QUERY = 10000, 7404, 7500
+BATCH_MAX = 1000
+
+
+class Query(msgspec.Struct, frozen=True):
+    """One text of SQL and the values of its parameters."""
+
+    sql: str
+    params: list[Any] | None = None
+
+
+class Body(msgspec.Struct, frozen=True):
+    """A query, or a batch of them."""
+
+    sql: str | None = None
+    params: list[Any] | None = None
+    batch: list[Query] | None = None
+
+
+_decoder = msgspec.json.Decoder(Body)
+
+
+async def query(engine: SqliteEngine, exchange: Exchange, database: str, *, raw: bool) -> None:
+    """Answer a query; `raw` asks for rows as lists instead of objects."""
+    if not engine.gate.opens_header(exchange.header(b"authorization")):
+        await _refuse(exchange, 401, UNAUTHENTICATED, "Authentication error")
+        return
+    if database.replace("-", "").lower() != database_id(engine.context.id).replace("-", ""):
+        await _refuse(exchange, 404, NOT_FOUND, "The database does not exist.")
+        return
+    streams = engine.streams
+    try:
+        body = _decoder.decode(await exchange.body())
+        queries = body.batch or ([Query(body.sql, body.params)] if body.sql is not None else [])
+        if not 0 < len(queries) <= BATCH_MAX:
+            raise HranaError("The body holds no query, or too many.", "BAD_REQUEST")
+        stream = await streams.open()
+        try:
+            results = await streams.run(stream, _transaction(stream, queries, raw=raw))
+        finally:
+            await streams.close(stream)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        await _refuse(exchange, 400, BAD_QUERY, f"The body is not a query: {error}")
+    except BodyTooLargeError as error:
+        await _refuse(exchange, 413, BAD_QUERY, str(error))
+    except SkerryError as error:
+        await _refuse(exchange, error.problem.http, BAD_QUERY, error.what)
+    except Exception as error:  # noqa: BLE001 - from_any raises what it does not know
+        shape = from_any(error)
+        code = shape.extended or shape.code
+        await _refuse(exchange, 400, BAD_QUERY, f"{shape.message}: {code}")
+    else:
+        await exchange.json(200, {"success": True, "errors": [], "messages": [], "result": results})
+
+
+def _transaction(stream: Stream, queries: list[Query], *, raw: bool) -> Steps:
+    """Run every statement, in one transaction if there are several; return D1's results."""
+    steps = [step for each in queries for step in _split(each)]
+    if not steps:
+        raise HranaError("The text holds no SQL statement.", "SQL_NO_STATEMENT")
+    several = len(steps) > 1
+    results = []
+    try:
+        if several:
+            yield from stream.execute(Statement(sql="BEGIN IMMEDIATE"))
+        for step in steps:
+            result = yield from stream.execute(step)
+            results.append(_result(result, raw=raw))
+        if several:
+            yield from stream.execute(Statement(sql="COMMIT"))
+    finally:
+        stream.rollback()
+    size = stream.connection.pragma("page_count") * stream.connection.pragma("page_size")
+    for each in results:
+        each["meta"]["size_after"] = size
+    return results
+
+
+def _split(query: Query) -> list[Statement]:
+    """Split a text into statements; parameters go to the only one that may have them."""
+    args = [from_json(each) for each in query.params or []]
+    texts: list[str] = []
+    rest: str | None = query.sql
+    while rest and rest.strip():
+        text, rest = _first(rest)
+        texts.append(text)
+    if len(texts) > 1 and args:
+        raise HranaError("Parameters need a single statement.", "SQL_MANY_STATEMENTS")
+    return [Statement(sql=text, args=args) for text in texts]
+
+
+def _first(sql: str) -> tuple[str, str]:
+    """Split off the first statement by its end alone, since its tables may not exist yet."""
+    end = 0
+    while (end := sql.find(";", end)) >= 0:
+        end += 1
+        if apsw.complete(sql[:end]):
+            return sql[:end], sql[end:]
+    return sql, ""
+
+
+def _result(result: Answer, *, raw: bool) -> Answer:
+    names = [column["name"] for column in result["cols"]]
+    rows = [[_plain(item) for item in row] for row in result["rows"]]
+    shape: Any = {"columns": names, "rows": rows}
+    if not raw:
+        shape = [dict(zip(names, row, strict=True)) for row in rows]
+    last = result["last_insert_rowid"]
+    return {
+        "results": shape,
+        "success": True,
+        "meta": {
+            "served_by": "skerry",
+            "duration": result["query_duration_ms"],
+            "changes": result["affected_row_count"],
+            "last_row_id": int(last) if last is not None else 0,
+            "changed_db": result["rows_written"] > 0,
+            "rows_read": result["rows_read"],
+            "rows_written": result["rows_written"],
+        },
+    }
+
+
+def _plain(item: Answer) -> Any:
+    """Return a value as D1 writes it in JSON: a blob is a list of its bytes."""
+    if item["type"] == "integer":
+        return int(item["value"])
+    if item["type"] == "blob":
+        return list(bytes_of(item))
+    return item.get("value")
+
+
+async def _refuse(exchange: Exchange, status: int, code: int, message: str) -> None:
+    errors = [{"code": code, "message": message}]
+    await exchange.json(
+        status, {"success": False, "errors": errors, "messages": [], "result": None}
+    )

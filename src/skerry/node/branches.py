@@ -1,0 +1,299 @@
+"""Branches: copying, replacing and deleting whole environments at one instant."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+from skerry.kernel import catalogue as events
+from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
+from skerry.kernel.clock import Clock, Entropy
+from skerry.kernel.errors import ALREADY_EXISTS, CONFLICT, NOT_FOUND, UNSUPPORTED
+from skerry.kernel.kind import RECOVER_FILE, Recover
+from skerry.kernel.log import Log
+from skerry.kernel.manifest import Manifest, Verb
+from skerry.kernel.names import MAIN, check_name
+from skerry.node.archives import give
+from skerry.node.cells import Cell
+from skerry.node.supervisor import Supervisor
+from skerry.node.together import together
+from skerry.node.volume import Volume
+from skerry.node.workshop import Workshop
+
+FREEZE_SECONDS = 600.0
+
+Progress = Callable[[int, int, str], None]
+
+_log = logging.getLogger(__name__)
+
+
+class Branches:
+    """What can be done to branches; every change is in the catalogue before it is acknowledged."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        log: Log,
+        manifests: Mapping[str, Manifest],
+        supervisor: Supervisor,
+        workshop: Workshop,
+        volume: Volume,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._catalogue = catalogue
+        self._log = log
+        self._manifests = manifests
+        self._supervisor = supervisor
+        self._workshop = workshop
+        self._volume = volume
+        self._clock = clock
+        self._entropy = entropy
+
+    async def sweep(self) -> int:
+        """Delete the directories that no branch has: a crash left them. Returns how many."""
+        wanted = {branch.directory for branch in self._catalogue.branches()}
+        left = [name for name in await asyncio.to_thread(self._volume.names) if name not in wanted]
+        for name in left:
+            await asyncio.to_thread(self._volume.delete, name)
+        return len(left)
+
+    def new_id(self) -> str:
+        """Return an id for a directory or a resource: 16 hexadecimal digits."""
+        return self._entropy.bytes(8).hex()
+
+    def new_record(self, kind: str, name: str) -> ResourceRecord:
+        """Return the record of a resource that nobody has had before."""
+        resource_id = self.new_id()
+        return ResourceRecord(resource_id, resource_id, kind, name)
+
+    async def make_directory(self) -> str:
+        """Make the directory of a branch without a parent; return its name."""
+        directory = self.new_id()
+        await asyncio.to_thread(self._volume.create, directory)
+        return directory
+
+    async def create(
+        self, app: str, name: str, source: str, moment: int | None, progress: Progress
+    ) -> Branch:
+        """Copy a branch, as it is or as it was, with all its resources."""
+        check_name(name, "a branch")
+        parent = self._catalogue.branch(app, source)
+        if name in self._catalogue.app(app).branches:
+            raise ALREADY_EXISTS(
+                f"{app} has a branch {name} already.",
+                hint=f"skerry branch reset {name}, or skerry branch delete {name}",
+            )
+        if moment is not None:
+            self._check_moment(parent)
+        directory = await self._clone(parent, progress)
+        records = tuple(
+            ResourceRecord(self.new_id(), each.lineage, each.kind, each.name)
+            for each in parent.resources.values()
+        )
+        try:
+            if moment is not None:
+                await asyncio.to_thread(self._ask_to_recover, parent, directory, moment)
+            event = events.BranchCreated(
+                app=app,
+                branch=name,
+                directory=directory,
+                parent=source,
+                version=parent.version,
+                resources=records,
+                time=self._clock.now(),
+            )
+            await self._log.append(events.encode(event))
+        except BaseException:
+            await asyncio.to_thread(self._volume.delete, directory)
+            raise
+        if moment is not None:
+            await self._recover(app, name)
+        return self._catalogue.branch(app, name)
+
+    async def _recover(self, app: str, name: str) -> None:
+        """Start what goes back in time, so that a moment out of reach leaves no branch behind."""
+        branch = self._catalogue.branch(app, name)
+        try:
+            for record in branch.resources.values():
+                if self._manifests[record.kind].able(Verb.BRANCH_AT):
+                    await self._supervisor.ready(app, name, record.name)
+        except BaseException:
+            await self.delete(app, name)
+            raise
+
+    def _check_moment(self, parent: Branch) -> None:
+        unable = [
+            f"{each.name} ({each.kind})"
+            for each in parent.resources.values()
+            if not self._manifests[each.kind].able(Verb.BRANCH_AT)
+            and not self._manifests[each.kind].own_process
+        ]
+        if unable:
+            raise UNSUPPORTED(
+                "Not every resource can go back to a past moment.",
+                why=f"These cannot: {', '.join(unable)}.",
+                hint="skerry branch create <name>",
+            )
+
+    def _ask_to_recover(self, parent: Branch, directory: str, moment: int) -> None:
+        """Tell each engine of a copy to go back to a moment when it starts."""
+        owner = self._workshop.uid(parent.app)
+        for record in parent.resources.values():
+            if self._manifests[record.kind].able(Verb.BRANCH_AT):
+                file = self._volume.path(directory) / record.name / RECOVER_FILE
+                file.write_bytes(msgspec.json.encode(Recover(moment)))
+                give(file.parent, owner, deep=False)
+                give(file, owner, deep=False)
+
+    async def _clone(self, source: Branch, progress: Progress) -> str:
+        """Copy the directory of a branch at one instant; return the copy's name."""
+        target = self.new_id()
+        cell = self._supervisor.cell(source.app, source.name)
+        loop = asyncio.get_running_loop()
+
+        def report(done: int, total: int) -> None:
+            loop.call_soon_threadsafe(progress, done, total, "copying")
+
+        async with cell.lock, self._frozen(cell) as thaw:
+            await asyncio.to_thread(
+                self._volume.clone,
+                source.directory,
+                target,
+                immutable=self._immutable(source),
+                progress=report,
+                copied=lambda: asyncio.run_coroutine_threadsafe(thaw(), loop).result(),
+            )
+        return target
+
+    def _immutable(self, branch: Branch) -> Callable[[PurePosixPath], bool]:
+        """Tell the volume which folders hold files that never change."""
+        folders = {
+            PurePosixPath(record.name, folder)
+            for record in branch.resources.values()
+            for folder in self._manifests[record.kind].immutable
+        }
+        return lambda path: any(path == each or each in path.parents for each in folders)
+
+    @asynccontextmanager
+    async def _frozen(self, cell: Cell) -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]:
+        """Hold all writers of a cell whose lock is held; yield what lets them go early."""
+        processes = list(cell.processes.values())
+        thawed = False
+
+        async def thaw() -> None:
+            nonlocal thawed
+            if not thawed:
+                thawed = True
+                await together(each.channel.call("thaw") for each in processes)
+
+        try:
+            await together(
+                each.channel.call("prepare", seconds=FREEZE_SECONDS) for each in processes
+            )
+            atomic = self._volume.atomic
+            await together(
+                each.channel.call("freeze", atomic, seconds=FREEZE_SECONDS) for each in processes
+            )
+            yield thaw
+        finally:
+            await thaw()
+
+    async def delete(self, app: str, name: str) -> None:
+        """Delete a branch for good."""
+        branch = self._catalogue.branch(app, name)
+        if name == MAIN:
+            raise CONFLICT(
+                "main is production and is not deleted alone.", hint=f"skerry app delete {app}"
+            )
+        await self._supervisor.sleep(app, name)
+        await self._log.append(events.encode(events.BranchDeleted(app, name)))
+        await self.discard(branch)
+
+    async def discard(self, branch: Branch) -> None:
+        """Remove what a branch that is gone from the catalogue has left on the disk."""
+        for record in branch.resources.values():
+            self._workshop.clear_run(record.id)
+        await asyncio.to_thread(self._volume.delete, branch.directory)
+
+    async def reset(self, app: str, name: str, progress: Progress) -> Branch:
+        """Replace a branch's state with a new copy of its parent's."""
+        branch = self._catalogue.branch(app, name)
+        if branch.parent is None:
+            raise CONFLICT(f"{name} has no parent.", why="It was not made as a copy.")
+        if branch.parent not in self._catalogue.app(app).branches:
+            raise NOT_FOUND(
+                f"The parent of {name}, {branch.parent}, is gone.",
+                hint=f"skerry branch create {name}-again",
+            )
+        parent = self._catalogue.branch(app, branch.parent)
+        old = await self._replace(branch, parent, progress)
+        await asyncio.to_thread(self._volume.delete, old)
+        return self._catalogue.branch(app, name)
+
+    async def promote(self, app: str, name: str, progress: Progress) -> Branch:
+        """Make a copy of a branch's state and version main's; keep main's own as a branch.
+
+        Returns the branch that holds what main was before.
+        """
+        if name == MAIN:
+            raise CONFLICT("main is main already.")
+        main = self._catalogue.branch(app, MAIN)
+        branch = self._catalogue.branch(app, name)
+        records = tuple(
+            ResourceRecord(self.new_id(), each.lineage, each.kind, each.name)
+            for each in main.resources.values()
+        )
+        version = main.version
+        old = await self._replace(main, branch, progress)
+        number = 1
+        while (kept := f"main-before-{number}") in self._catalogue.app(app).branches:
+            number += 1
+        event = events.BranchCreated(
+            app=app,
+            branch=kept,
+            directory=old,
+            parent=MAIN,
+            version=version,
+            resources=records,
+            time=self._clock.now(),
+        )
+        await self._log.append(events.encode(event))
+        return self._catalogue.branch(app, kept)
+
+    async def _replace(self, branch: Branch, source: Branch, progress: Progress) -> str:
+        """Give a branch a copy of another's directory; return the name of its old one.
+
+        Requests that come meanwhile wait for the branch's lock, and wake the new state.
+        """
+        directory = await self._clone(source, progress)
+        cell = self._supervisor.cell(branch.app, branch.name)
+        async with cell.lock:
+            await self._supervisor.sleep_held(cell)
+            old = branch.directory
+            event = events.BranchReplaced(
+                app=branch.app,
+                branch=branch.name,
+                directory=directory,
+                source=source.name,
+                version=source.version,
+            )
+            await self._log.append(events.encode(event))
+        missing = [each for each in source.resources.values() if each.name not in branch.resources]
+        if missing:
+            added = tuple(
+                ResourceRecord(self.new_id(), each.lineage, each.kind, each.name)
+                for each in missing
+            )
+            deployed = events.BranchDeployed(
+                branch.app, branch.name, source.version, added, self._clock.now()
+            )
+            await self._log.append(events.encode(deployed))
+        return old

@@ -1,0 +1,253 @@
+"""Deploys: a folder becomes a version, and a branch serves it without failing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from skerry.kernel import catalogue as events
+from skerry.kernel.app import FILE_NAME, AppSpec, parse
+from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
+from skerry.kernel.clock import Clock
+from skerry.kernel.errors import CONFIG_INVALID, CONFLICT, NOT_FOUND
+from skerry.kernel.log import Log
+from skerry.kernel.manifest import Manifest
+from skerry.kernel.names import MAIN
+from skerry.node.archives import Archives
+from skerry.node.branches import Branches
+from skerry.node.cells import SHARED, Cell, Running
+from skerry.node.home import Home
+from skerry.node.supervisor import Supervisor
+from skerry.node.workshop import Workshop
+
+VERSIONS_KEPT = 20
+
+Progress = Callable[[int, int, str], None]
+
+_log = logging.getLogger(__name__)
+
+
+class Deploys:
+    """Adds versions and moves branches from one to another."""
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        catalogue: Catalogue,
+        log: Log,
+        manifests: Mapping[str, Manifest],
+        supervisor: Supervisor,
+        workshop: Workshop,
+        branches: Branches,
+        archives: Archives,
+        clock: Clock,
+    ) -> None:
+        self._home = home
+        self._catalogue = catalogue
+        self._log = log
+        self._manifests = manifests
+        self._supervisor = supervisor
+        self._workshop = workshop
+        self._branches = branches
+        self._archives = archives
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._drains: set[asyncio.Task[None]] = set()
+
+    async def deploy(
+        self, upload: str, branch: str, progress: Progress
+    ) -> tuple[Branch, list[str]]:
+        """Serve an uploaded folder on a branch; return the branch and the resources made anew."""
+        async with self._lock:
+            spec, version = await self._add_version(upload, progress)
+            if branch not in self._catalogue.app(spec.name).branches and branch != MAIN:
+                await self._branches.create(spec.name, branch, MAIN, None, progress)
+            added = await self._serve(spec.name, branch, version, progress)
+            await self._forget_old_versions(spec.name)
+        return self._catalogue.branch(spec.name, branch), added
+
+    async def rollback(
+        self, app: str, branch: str, version: int | None, progress: Progress
+    ) -> Branch:
+        """Serve an earlier version on a branch."""
+        async with self._lock:
+            now = self._catalogue.branch(app, branch).version
+            versions = sorted(self._catalogue.app(app).versions)
+            if version is None:
+                earlier = [each for each in versions if each < now]
+                if not earlier:
+                    raise CONFLICT(f"{app} has no version before {now}.")
+                version = earlier[-1]
+            if version not in versions or not self._workshop.code(app, version).exists():
+                raise NOT_FOUND(
+                    f"{app} has no version {version}.",
+                    why=f"The last {VERSIONS_KEPT} are kept.",
+                    hint=f"skerry rollback --app {app}",
+                )
+            await self._serve(app, branch, version, progress)
+        return self._catalogue.branch(app, branch)
+
+    async def _add_version(self, upload: str, progress: Progress) -> tuple[AppSpec, int]:
+        """Unpack, check and keep a version; the app comes to be with its first one."""
+        progress(0, 4, "unpacking")
+        unpacked = self._archives.new_directory(None)
+        try:
+            await self._archives.unpack(upload, unpacked)
+            file = unpacked / FILE_NAME
+            if not file.exists():
+                raise CONFIG_INVALID(f"The folder has no {FILE_NAME}.", hint="skerry init")
+            spec = parse(file.read_text(), self._manifests)
+            if spec.name not in self._catalogue.apps:
+                event = events.AppCreated(spec.name, self._catalogue.next_index)
+                await self._log.append(events.encode(event))
+            version = max(self._catalogue.app(spec.name).versions, default=0) + 1
+            place = self._workshop.code(spec.name, version)
+            digest = await asyncio.to_thread(_install, unpacked, place)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, unpacked, ignore_errors=True)
+        event_added = events.VersionAdded(spec.name, version, spec, digest)
+        await self._log.append(events.encode(event_added))
+        return spec, version
+
+    async def _serve(self, app: str, branch: str, version: int, progress: Progress) -> list[str]:
+        """Start what serves the version, then make it current, then let the old one finish."""
+        spec = self._catalogue.app(app).versions[version].spec
+        current = self._catalogue.app(app).branches.get(branch)
+        known = current.resources if current else {}
+        self._check_kinds(spec, known)
+        added = tuple(
+            self._branches.new_record(each.kind, each.name)
+            for each in spec.resources
+            if each.name not in known
+        )
+        if current is None:
+            await self._create_main(app, version, added)
+            current = self._catalogue.branch(app, MAIN)
+        after = msgspec.structs.replace(
+            current,
+            version=version,
+            resources=known | {record.name: record for record in added},
+        )
+        cell = self._supervisor.cell(app, branch)
+        progress(2, 4, "starting")
+        async with cell.lock:
+            fresh = await self._start_functions(cell, after, spec)
+            await self._change_engines(cell, after, current, added)
+            event = events.BranchDeployed(app, branch, version, added, self._clock.now())
+            await self._log.append(events.encode(event))
+            self._switch(cell, fresh)
+        progress(4, 4, "serving")
+        return [record.name for record in added]
+
+    def _check_kinds(self, spec: AppSpec, known: Mapping[str, ResourceRecord]) -> None:
+        for each in spec.resources:
+            record = known.get(each.name)
+            if record is not None and record.kind != each.kind:
+                raise CONFLICT(
+                    f"{each.name} is of kind {record.kind} and cannot become {each.kind}.",
+                    why="Its state would be lost.",
+                    hint="Give the new resource another name.",
+                )
+
+    async def _create_main(
+        self, app: str, version: int, records: tuple[ResourceRecord, ...]
+    ) -> None:
+        event = events.BranchCreated(
+            app=app,
+            branch=MAIN,
+            directory=await self._branches.make_directory(),
+            parent=None,
+            version=version,
+            resources=records,
+            time=self._clock.now(),
+        )
+        await self._log.append(events.encode(event))
+
+    async def _start_functions(self, cell: Cell, after: Branch, spec: AppSpec) -> list[Running]:
+        """Start every function of the new version, so that a broken one changes nothing."""
+        fresh: list[Running] = []
+        try:
+            for record in after.resources.values():
+                declared = spec.resource(record.name) is not None
+                if self._manifests[record.kind].own_process and declared:
+                    running = await self._supervisor.start(cell, after, record.name)
+                    fresh.append(running)
+                    await running.channel.call("ready", record.name, seconds=60.0)
+        except BaseException:
+            for running in fresh:
+                self._supervisor.leave(cell, running)
+                self._drain(cell, running)
+            raise
+        return fresh
+
+    async def _change_engines(
+        self, cell: Cell, after: Branch, before: Branch, added: tuple[ResourceRecord, ...]
+    ) -> None:
+        """Tell the engines' process, if it runs, of resources that are new or set otherwise."""
+        engines = cell.processes.get(SHARED)
+        if engines is None or not engines.usable:
+            return
+        new = {record.name for record in added}
+        specs = self._catalogue.app(after.app).versions
+        for record in after.resources.values():
+            if self._manifests[record.kind].own_process:
+                continue
+            slot = self._workshop.slot(after, record)
+            if record.name in new:
+                self._workshop.make_directories(after, record)
+                await self._supervisor.sleep_engines_held(cell)
+                return
+            old = specs[before.version].spec.resource(record.name)
+            if old != specs[after.version].spec.resource(record.name):
+                await engines.channel.call("replace", msgspec.to_builtins(slot))
+
+    def _switch(self, cell: Cell, fresh: list[Running]) -> None:
+        """From now on requests reach the new processes; the old ones finish what they have."""
+        for running in fresh:
+            old = cell.processes.get(running.key)
+            if old is not None:
+                self._supervisor.leave(cell, old)
+                self._drain(cell, old)
+            cell.processes[running.key] = running
+
+    def _drain(self, cell: Cell, running: Running) -> None:
+        task = asyncio.ensure_future(self._supervisor.stop(cell, running))
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+
+    async def _forget_old_versions(self, app: str) -> None:
+        """Remove the code of versions that are old and that no branch serves."""
+        served = {branch.version for branch in self._catalogue.app(app).branches.values()}
+        for version in sorted(self._catalogue.app(app).versions)[:-VERSIONS_KEPT]:
+            place = self._workshop.code(app, version).parent
+            if version not in served and place.exists():
+                await asyncio.to_thread(shutil.rmtree, place)
+
+
+def _install(unpacked: Path, place: Path) -> str:
+    """Move a folder to its place, readable by all and writable by nobody; return its digest."""
+    digest = hashlib.sha256()
+    for folder, names, files in os.walk(unpacked):
+        names.sort()
+        for name in sorted(files):
+            path = Path(folder, name)
+            digest.update(str(path.relative_to(unpacked)).encode() + b"\0")
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+            executable = path.stat().st_mode & 0o100
+            path.chmod(0o755 if executable else 0o644)
+        Path(folder).chmod(0o755)
+    place.parent.parent.mkdir(exist_ok=True)
+    for parent in (place.parent.parent, place.parent):
+        parent.mkdir(exist_ok=True)
+        parent.chmod(0o711)
+    shutil.move(unpacked, place)
+    return digest.hexdigest()

@@ -1,0 +1,62 @@
+"""The doctor: what this machine allows, what is weaker without it, and how the node is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from skerry.kernel.commands import Check
+from skerry.kernel.log import Log
+from skerry.node.sandbox import abilities
+from skerry.node.volume import probe
+
+if TYPE_CHECKING:
+    from skerry.node.node import Node
+
+FREE_BYTES_MIN = 1024**3
+
+
+def examine(node: Node) -> list[Check]:
+    """Return every finding; it reads disks, so call it in a thread."""
+    return [*_machine(), *_volume(node), *_logs(node), *_kinds(node)]
+
+
+def _machine() -> Iterator[Check]:
+    for ability in abilities():
+        yield Check(ability.name, ability.ok, ability.detail, "" if ability.ok else ability.without)
+
+
+def _volume(node: Node) -> Iterator[Check]:
+    cheap = node.volume.shares_blocks
+    detail = f"{node.volume.driver} in {node.home.volume}"
+    hint = "" if cheap else "Branches are plain copies here. As root: skerry volume create"
+    yield Check("volume", cheap, detail, hint)
+    for finding in probe(node.home.volume):
+        yield Check(f"volume {finding.driver}", finding.ok, finding.detail)
+    free = shutil.disk_usage(node.home.volume).free
+    yield Check(
+        "free space",
+        free >= FREE_BYTES_MIN,
+        f"{free // 2**20} MiB",
+        "" if free >= FREE_BYTES_MIN else "Delete branches or versions, or add disk.",
+    )
+
+
+def _logs(node: Node) -> Iterator[Check]:
+    for name, log in (("catalogue", node.catalogue_log), ("ledger", node.ledger_log)):
+        entries = _count(log)
+        yield Check(f"{name} log", True, f"{entries} entries, chain intact")
+    balanced = node.ledger.balanced()
+    yield Check("ledger", balanced, "debits equal credits" if balanced else "out of balance")
+
+
+def _count(log: Log) -> int:
+    return sum(1 for _ in log.read())
+
+
+def _kinds(node: Node) -> Iterator[Check]:
+    for manifest in node.manifests.values():
+        if manifest.checks:
+            found: list[Check] = manifest.load(manifest.checks)()
+            yield from found

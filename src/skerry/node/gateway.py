@@ -1,0 +1,88 @@
+"""What fronts of port wires are given: the kernel's `Gateway` over this node."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from skerry.kernel.catalogue import Catalogue
+from skerry.kernel.kind import Endpoint, Resource
+from skerry.node.cells import PortSession, Running
+from skerry.node.certificate import tls_context
+from skerry.node.supervisor import Supervisor
+from skerry.node.workshop import Workshop
+
+
+class HeldSession:
+    """See `kernel.kind.Session`."""
+
+    def __init__(
+        self, running: Running, resource: str, session: PortSession, endpoint: Endpoint
+    ) -> None:
+        self.endpoint = endpoint
+        self._running = running
+        self._resource = resource
+        self._session = session
+
+    def active(self, active: bool) -> None:
+        """See `Session.active`; each change counts as use."""
+        if active != self._session.is_active:
+            self._session.is_active = active
+            self._running.channel.note("touch", self._resource)
+
+    def on_sleep(self, callback: Callable[[], None]) -> None:
+        """See `Session.on_sleep`."""
+        self._session.callbacks.append(callback)
+
+    def close(self) -> None:
+        """See `Session.close`."""
+        sessions = self._running.sessions.get(self._resource)
+        if sessions is not None:
+            sessions.discard(self._session)
+
+
+class NodeGateway:
+    """See `kernel.kind.Gateway`."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        supervisor: Supervisor,
+        workshop: Workshop,
+        certificate: Path,
+    ) -> None:
+        self._catalogue = catalogue
+        self._supervisor = supervisor
+        self._workshop = workshop
+        self._certificate = certificate
+
+    def find(self, kind: str, app: str, branch: str, name: str | None) -> Resource | None:
+        """See `Gateway.find`."""
+        found = self._catalogue.apps.get(app)
+        place = found.branches.get(branch) if found else None
+        if place is None:
+            return None
+        names = [each.name for each in place.resources.values() if each.kind == kind]
+        if name is None and len(names) == 1:
+            name = names[0]
+        return self._workshop.resource(place, name) if name in names else None
+
+    def by_id(self, resource_id: str) -> Resource | None:
+        """See `Gateway.by_id`."""
+        place = self._catalogue.find(resource_id)
+        if place is None:
+            return None
+        app, branch, name = place
+        return self._workshop.resource(self._catalogue.branch(app, branch), name)
+
+    async def open(self, resource: Resource) -> HeldSession:
+        """See `Gateway.open`."""
+        ref = resource.ref
+        running, path = await self._supervisor.ready(ref.app, ref.branch, ref.name)
+        session = self._supervisor.add_session(running, ref.name)
+        return HeldSession(running, ref.name, session, Endpoint(path))
+
+    def tls(self) -> ssl.SSLContext:
+        """See `Gateway.tls`."""
+        return tls_context(self._certificate)

@@ -1,0 +1,360 @@
+"""What each command of a node does. A method `do_branch_create` carries out `branch.create`."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from skerry import __version__
+from skerry.kernel import catalogue as events
+from skerry.kernel import commands as c
+from skerry.kernel.app import parse_duration
+from skerry.kernel.catalogue import Branch
+from skerry.kernel.errors import INVALID, NOT_FOUND
+from skerry.kernel.kind import Address
+from skerry.kernel.money import show
+from skerry.kernel.names import host_label
+from skerry.node.cells import Cell, Running
+from skerry.node.doctor import examine
+
+if TYPE_CHECKING:
+    from skerry.node.node import Node
+
+Progress = Callable[[int, int, str], None]
+_SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+
+
+class Handlers:
+    """Carries out commands on a node; whether they are allowed has been decided before."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def do_node_status(self, params: c.Nothing, progress: Progress) -> c.NodeStatus:
+        """See `node.status`."""
+        node = self._node
+        cells = node.supervisor.awake()
+        await asyncio.to_thread(node.accountant.sample, [r for x in cells for r in x.running()])
+        return c.NodeStatus(
+            node=node.name,
+            version=__version__,
+            http=node.url,
+            ports=dict(node.ports),
+            home=str(node.home.root),
+            volume=node.volume.driver,
+            since=node.since,
+            apps=len(node.catalogue.apps),
+            branches=sum(1 for _ in node.catalogue.branches()),
+            memory_bytes=node.own_memory_bytes(),
+            awake=tuple(self._process_info(x, r) for x in cells for r in x.running()),
+        )
+
+    def _process_info(self, cell: Cell, running: Running) -> c.ProcessInfo:
+        used = [("cpu_ms", running.cpu_ms), ("memory_mib_s", running.memory_mib_s)]
+        cost = sum(self._node.cost(unit, amount) for unit, amount in used)
+        return c.ProcessInfo(
+            app=cell.app,
+            branch=cell.branch,
+            process=running.key or "engines",
+            pid=running.child.pid,
+            since=running.started,
+            cpu_ms=running.cpu_ms,
+            memory_bytes=running.memory_bytes,
+            clients=running.holds + sum(len(each) for each in running.sessions.values()),
+            cost=show(cost, self._node.config.currency),
+        )
+
+    async def do_node_doctor(self, params: c.Nothing, progress: Progress) -> list[c.Check]:
+        """See `node.doctor`."""
+        return await asyncio.to_thread(examine, self._node)
+
+    async def do_node_meter(self, params: c.MeterOf, progress: Progress) -> list[c.Usage]:
+        """See `node.meter`."""
+        node = self._node
+        await node.accountant.post()
+        prefix = "/".join(part for part in (params.app, params.branch) if part)
+        accounts = [prefix] if prefix else sorted(node.catalogue.apps)
+        return [
+            c.Usage(account, unit, amount, show(node.cost(unit, amount), node.config.currency))
+            for each in accounts
+            for account, unit, amount in node.ledger.used(each)
+        ]
+
+    async def do_node_stop(self, params: c.Nothing, progress: Progress) -> c.Done:
+        """See `node.stop`."""
+        self._node.request_stop()
+        return c.Done("The node is stopping.")
+
+    async def do_app_list(self, params: c.Nothing, progress: Progress) -> list[c.AppInfo]:
+        """See `app.list`."""
+        awake = {cell.app for cell in self._node.supervisor.awake()}
+        return [
+            c.AppInfo(
+                name=app.name,
+                url=self._node.url_of(app.name, "main"),
+                branches=len(app.branches),
+                version=max(app.versions, default=0),
+                awake=app.name in awake,
+            )
+            for app in self._node.catalogue.apps.values()
+        ]
+
+    async def do_app_deploy(self, params: c.Deploy, progress: Progress) -> c.Deployed:
+        """See `app.deploy`."""
+        started = self._node.clock.monotonic()
+        branch, added = await self._node.deploys.deploy(params.upload, params.branch, progress)
+        return self._deployed(branch, added, started)
+
+    async def do_app_rollback(self, params: c.Rollback, progress: Progress) -> c.Deployed:
+        """See `app.rollback`."""
+        started = self._node.clock.monotonic()
+        branch = await self._node.deploys.rollback(
+            params.app, params.branch, params.version, progress
+        )
+        return self._deployed(branch, [], started)
+
+    def _deployed(self, branch: Branch, added: list[str], started: float) -> c.Deployed:
+        return c.Deployed(
+            app=branch.app,
+            branch=branch.name,
+            version=branch.version,
+            url=self._node.url_of(branch.app, branch.name),
+            added=tuple(added),
+            seconds=round(self._node.clock.monotonic() - started, 3),
+        )
+
+    async def do_app_delete(self, params: c.OfApp, progress: Progress) -> c.Done:
+        """See `app.delete`."""
+        node = self._node
+        app = node.catalogue.app(params.app)
+        branches = list(app.branches.values())
+        for branch in branches:
+            await node.supervisor.sleep(app.name, branch.name)
+        await node.catalogue_log.append(events.encode(events.AppDeleted(app.name)))
+        for branch in branches:
+            await node.branches.discard(branch)
+        await asyncio.to_thread(node.remove_code, app.name)
+        return c.Done(f"{app.name} and its {len(branches)} branches are deleted.")
+
+    async def do_branch_create(self, params: c.BranchCreate, progress: Progress) -> c.BranchCreated:
+        """See `branch.create`."""
+        node = self._node
+        started = node.clock.monotonic()
+        moment = None if params.at is None else self._moment(params.at)
+        branch = await node.branches.create(
+            params.app, params.name, params.source, moment, progress
+        )
+        return c.BranchCreated(
+            app=branch.app,
+            name=branch.name,
+            source=params.source,
+            url=node.url_of(branch.app, branch.name),
+            seconds=round(node.clock.monotonic() - started, 3),
+            driver=node.volume.driver,
+            connections=self._main_lines(branch),
+        )
+
+    def _moment(self, text: str) -> int:
+        """Return the nanoseconds since 1970 of a time, or of a duration ago."""
+        try:
+            return self._node.clock.now() - int(parse_duration(text) * 1e9)
+        except ValueError:
+            pass
+        try:
+            moment = datetime.datetime.fromisoformat(text)
+        except ValueError as error:
+            raise INVALID(
+                f"{text!r} is no moment.",
+                why="Write 2026-11-23T14:05:00Z, or 10m for ten minutes ago.",
+            ) from error
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        return int(moment.timestamp() * 1e9)
+
+    def _main_lines(self, branch: Branch) -> dict[str, str]:
+        """Return the first connection line of each resource that has one."""
+        found = {}
+        for name in branch.resources:
+            lines = self._connections(branch, name).lines
+            if lines:
+                found[name] = lines[0].line
+        return found
+
+    async def do_branch_list(self, params: c.OfApp, progress: Progress) -> list[c.BranchInfo]:
+        """See `branch.list`."""
+        node = self._node
+        awake = {(cell.app, cell.branch) for cell in node.supervisor.awake()}
+        return [
+            c.BranchInfo(
+                app=branch.app,
+                name=branch.name,
+                parent=branch.parent,
+                url=node.url_of(branch.app, branch.name),
+                version=branch.version,
+                created=branch.created,
+                awake=(branch.app, branch.name) in awake,
+            )
+            for branch in node.catalogue.app(params.app).branches.values()
+        ]
+
+    async def do_branch_delete(self, params: c.BranchNamed, progress: Progress) -> c.Done:
+        """See `branch.delete`."""
+        await self._node.branches.delete(params.app, params.name)
+        return c.Done(f"Branch {params.name} is deleted.")
+
+    async def do_branch_reset(self, params: c.BranchNamed, progress: Progress) -> c.Done:
+        """See `branch.reset`."""
+        branch = await self._node.branches.reset(params.app, params.name, progress)
+        return c.Done(f"Branch {branch.name} is a new copy of {branch.parent}.")
+
+    async def do_branch_promote(self, params: c.BranchNamed, progress: Progress) -> c.Done:
+        """See `branch.promote`."""
+        kept = await self._node.branches.promote(params.app, params.name, progress)
+        return c.Done(
+            f"main is now what {params.name} is; what it was is kept as {kept.name}.",
+            next=f"skerry branch delete {kept.name} --app {params.app}",
+        )
+
+    async def do_branch_sleep(self, params: c.OfBranch, progress: Progress) -> c.Done:
+        """See `branch.sleep`."""
+        self._node.catalogue.branch(params.app, params.branch)
+        await self._node.supervisor.sleep(params.app, params.branch)
+        return c.Done(f"{params.app}/{params.branch} sleeps.")
+
+    async def do_branch_wake(self, params: c.OfBranch, progress: Progress) -> c.Done:
+        """See `branch.wake`."""
+        branch = self._node.catalogue.branch(params.app, params.branch)
+        for name in branch.resources:
+            await self._node.supervisor.ready(params.app, params.branch, name)
+        return c.Done(f"{params.app}/{params.branch} is awake.")
+
+    async def do_resource_list(
+        self, params: c.OfBranch, progress: Progress
+    ) -> list[c.ResourceInfo]:
+        """See `resource.list`."""
+        node = self._node
+        branch = node.catalogue.branch(params.app, params.branch)
+        spec = node.catalogue.spec(branch)
+        infos = []
+        for record in branch.resources.values():
+            info = node.manifests[record.kind].engine_info
+            declared = spec.resource(record.name)
+            infos.append(
+                c.ResourceInfo(
+                    name=record.name,
+                    kind=record.kind,
+                    id=record.id,
+                    awake=node.supervisor.running(branch.app, branch.name, record.name) is not None,
+                    engine=f"{info.name} {info.version}".strip(),
+                    bindings=declared.bindings if declared else (),
+                )
+            )
+        return infos
+
+    async def do_resource_connect(self, params: c.OfResource, progress: Progress) -> c.Connections:
+        """See `resource.connect`."""
+        self._node.catalogue.record(params.app, params.branch, params.name)
+        branch = self._node.catalogue.branch(params.app, params.branch)
+        return self._connections(branch, params.name)
+
+    def _connections(self, branch: Branch, name: str) -> c.Connections:
+        node = self._node
+        resource = node.workshop.resource(branch, name)
+        manifest = node.manifests[resource.ref.kind]
+        hostname = f"{host_label(branch.app, branch.name, name)}.{node.config.domain}"
+        address = Address(
+            http=f"http://{node.host}:{node.http_port}",
+            hostname=hostname,
+            http_port=node.http_port,
+            ports=node.ports,
+        )
+        fields: dict[str, str] = {}
+        lines: list[c.ConnectionLine] = []
+        for wire in manifest.wires:
+            if not wire.connection:
+                continue
+            found: dict[str, str] = manifest.load(wire.connection)(resource, address)
+            fields |= found
+            lines += [
+                c.ConnectionLine(wire.name, each.name, each.language, each.line.format(**found))
+                for each in wire.clients
+            ]
+        return c.Connections(name, resource.ref.kind, fields, tuple(lines))
+
+    async def do_resource_export(self, params: c.Export, progress: Progress) -> c.Download:
+        """See `resource.export`."""
+        branch = self._node.catalogue.branch(params.app, params.branch)
+        return await self._node.exports.export(branch, params.name, progress)
+
+    async def do_resource_import(self, params: c.Import, progress: Progress) -> c.Done:
+        """See `resource.import`."""
+        branch = self._node.catalogue.branch(params.app, params.branch)
+        names = await self._node.exports.restore(branch, params.upload, params.name, progress)
+        return c.Done(f"Imported {', '.join(names)}.")
+
+    async def do_secret_set(self, params: c.SecretSet, progress: Progress) -> c.Done:
+        """See `secret.set`."""
+        node = self._node
+        if not _SECRET_NAME.fullmatch(params.name):
+            raise INVALID(
+                f"{params.name!r} cannot name a secret.",
+                why="Capitals, digits and underscores, first a capital; at most 64.",
+            )
+        node.catalogue.app(params.app)
+        sealed = node.vault.seal(params.app, params.name, params.value)
+        event = events.SecretSet(params.app, params.name, sealed)
+        await node.catalogue_log.append(events.encode(event))
+        node.forget_secrets(params.app)
+        return c.Done(
+            f"{params.name} is set.", next="skerry deploy, so that functions get it at once"
+        )
+
+    async def do_secret_list(self, params: c.OfApp, progress: Progress) -> list[c.SecretInfo]:
+        """See `secret.list`."""
+        app = self._node.catalogue.app(params.app)
+        users = dict(self._secret_users(params.app))
+        return [c.SecretInfo(name, tuple(users.get(name, ()))) for name in sorted(app.secrets)]
+
+    def _secret_users(self, name: str) -> Iterator[tuple[str, list[str]]]:
+        app = self._node.catalogue.app(name)
+        main = app.branches.get("main")
+        if main is None:
+            return
+        spec = self._node.catalogue.spec(main)
+        for secret in {secret for each in spec.resources for secret in each.secrets}:
+            yield secret, [each.name for each in spec.resources if secret in each.secrets]
+
+    async def do_secret_delete(self, params: c.SecretNamed, progress: Progress) -> c.Done:
+        """See `secret.delete`."""
+        node = self._node
+        if params.name not in node.catalogue.app(params.app).secrets:
+            raise NOT_FOUND(f"{params.app} has no secret {params.name}.", hint="skerry secret list")
+        event = events.SecretDeleted(params.app, params.name)
+        await node.catalogue_log.append(events.encode(event))
+        node.forget_secrets(params.app)
+        return c.Done(f"{params.name} is deleted.")
+
+    async def call_word(
+        self, command: c.Command, call: c.WordCall, progress: Progress, seconds: float
+    ) -> Any:
+        """Carry out a word of a kind in the process that serves the resource."""
+        node = self._node
+        record = node.catalogue.record(call.app, call.branch, call.name)
+        if record.kind != command.kind:
+            raise INVALID(
+                f"{call.name} is of kind {record.kind}, not {command.kind}.",
+                hint=f"skerry {record.kind} --help",
+            )
+        running = await node.supervisor.wake(call.app, call.branch, call.name)
+
+        def report(value: dict[str, Any]) -> None:
+            progress(value["done"], value["total"], value["text"])
+
+        params = {"resource": call.name, "word": command.word, "params": call.params}
+        raw = await running.channel.call("word", params, seconds=seconds, on_progress=report)
+        return msgspec.convert(raw, command.result)

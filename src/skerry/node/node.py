@@ -1,0 +1,402 @@
+"""A node: all its parts, put together, started in order and stopped in the reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hmac
+import logging
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from skerry.kernel import commands as c
+from skerry.kernel.catalogue import Catalogue
+from skerry.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
+from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, INVALID
+from skerry.kernel.kind import ASGIApplication, Front
+from skerry.kernel.ledger import Ledger
+from skerry.kernel.manifest import Manifest
+from skerry.kernel.money import Rate
+from skerry.kernel.names import host_label
+from skerry.kernel.policy import HereOnly, Request, enforce
+from skerry.node.accountant import Accountant
+from skerry.node.accounts import Accounts
+from skerry.node.archives import Archives
+from skerry.node.branches import Branches
+from skerry.node.cell.server import Server
+from skerry.node.cells import Cell, Running
+from skerry.node.certificate import ensure_certificate
+from skerry.node.deploys import Deploys
+from skerry.node.exports import Exports
+from skerry.node.gateway import NodeGateway
+from skerry.node.handlers import Handlers, Progress
+from skerry.node.home import Home, NodeConfig, default_name
+from skerry.node.log_file import LogFile
+from skerry.node.logbook import Logbook
+from skerry.node.processes import Processes
+from skerry.node.router.router import Router
+from skerry.node.router.targets import Targets
+from skerry.node.sandbox.cgroup import detect
+from skerry.node.secrets import Vault
+from skerry.node.supervisor import Supervisor
+from skerry.node.volume import open_volume
+from skerry.node.workshop import Workshop
+
+OPERATOR = "operator"
+WORD_SECONDS_MAX = 24 * 3600.0
+PRICES = {"cpu_ms": Rate(10_000, 3_600_000), "memory_mib_s": Rate(5_000, 1024 * 3600)}
+"""Micro-units of money: 0.01 for an hour of a core, 0.005 for an hour of a GiB."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `skerry up` is told; what is None comes from `<home>/config.toml`, then the default."""
+
+    home: Path
+    http_port: int | None = None
+    ports: Mapping[str, int] = field(default_factory=dict)
+    host: str | None = None
+    name: str | None = None
+    volume_driver: str | None = None
+
+
+class Node:
+    """One machine of Skerry."""
+
+    def __init__(
+        self,
+        options: Options,
+        manifests: Mapping[str, Manifest],
+        make_api: Callable[[Node], ASGIApplication],
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+    ) -> None:
+        self.options = options
+        self.manifests = manifests
+        self.commands = c.commands(manifests.values())
+        self.clock: Clock = clock or SystemClock()
+        self.entropy: Entropy = entropy or SystemEntropy()
+        self.home = Home(options.home)
+        self.config = NodeConfig()
+        self.catalogue = Catalogue()
+        self.ledger = Ledger()
+        self.ports: dict[str, int] = {}
+        self.host = "127.0.0.1"
+        self.http_port = 0
+        self.since = self.clock.now()
+        self._make_api = make_api
+        self._stop_asked = asyncio.Event()
+        self._stack = contextlib.AsyncExitStack()
+        self._secret_values: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def url(self) -> str:
+        """The node's own URL."""
+        return f"http://{self.host}:{self.http_port}"
+
+    def url_of(self, app: str, branch: str) -> str:
+        """Return the URL of a branch."""
+        return f"http://{host_label(app, branch)}.{self.config.domain}:{self.http_port}/"
+
+    async def start(self) -> None:
+        """Bring everything up; raise, and leave nothing behind, if a part does not come up."""
+        async with contextlib.AsyncExitStack() as stack:
+            self.home.create(self.entropy)
+            stack.enter_context(self._only_one())
+            self.config = self.home.config()
+            self.name = self.options.name or self.config.name or default_name()
+            await self._open_state(stack)
+            await self._start_cells(stack)
+            await self._listen(stack)
+            self._stack = stack.pop_all()
+
+    @contextlib.contextmanager
+    def _only_one(self) -> Any:
+        """Hold the home's lock; raise ALREADY_RUNNING if another node has it."""
+        with self.home.pid_file.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise ALREADY_RUNNING(
+                    f"A node runs on {self.home.root} already, as process {file.read().strip()}.",
+                    hint="skerry status",
+                ) from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    async def _open_state(self, stack: contextlib.AsyncExitStack) -> None:
+        """Open the logs, the volume and the keys."""
+        self.catalogue_log = await asyncio.to_thread(
+            LogFile, self.home.catalogue, self.clock, self.catalogue.apply
+        )
+        stack.push_async_callback(self.catalogue_log.close)
+        self.ledger_log = await asyncio.to_thread(
+            LogFile, self.home.ledger, self.clock, self.ledger.apply
+        )
+        stack.push_async_callback(self.ledger_log.close)
+        self.volume = await asyncio.to_thread(
+            open_volume, self.home.volume, self.options.volume_driver
+        )
+        self.vault = Vault(self.home.node_key(), self.catalogue)
+        self.archives = Archives(self.home.spool, self.entropy)
+        self.archives.clear()
+        self.policy = HereOnly(self.name)
+        self.logbook = Logbook(self.home.logs, self.clock, self._secrets_of)
+        stack.push_async_callback(self.logbook.close)
+
+    async def _start_cells(self, stack: contextlib.AsyncExitStack) -> None:
+        """Make what starts and stops processes, and what is built on it."""
+        cgroups = await asyncio.to_thread(detect)
+        prefix = f"{self.home.run.name.lower()}-{os.geteuid()}"
+        group_prefix = "".join(letter if letter.isalnum() else "-" for letter in prefix).strip("-")
+        await asyncio.to_thread(cgroups.reap, f"{group_prefix}.")
+        accounts = Accounts(self.home.accounts) if os.geteuid() == 0 else None
+        self.workshop = Workshop(
+            home=self.home,
+            node_name=self.name,
+            group_prefix=group_prefix,
+            catalogue=self.catalogue,
+            manifests=self.manifests,
+            volume=self.volume,
+            vault=self.vault,
+            policy=self.policy,
+            cgroups=cgroups,
+            accounts=accounts,
+        )
+        packages = [manifest.package for manifest in self.manifests.values()]
+        processes = Processes(packages, accounts)
+        stack.push_async_callback(processes.stop)
+        await processes.start()
+        self.supervisor = Supervisor(
+            catalogue=self.catalogue,
+            manifests=self.manifests,
+            processes=processes,
+            workshop=self.workshop,
+            clock=self.clock,
+            entropy=self.entropy,
+            on_line=self.logbook.take,
+            on_end=self._process_ended,
+            on_leave=self._process_leaving,
+        )
+        self.accountant = Accountant(
+            run=self.home.run,
+            catalogue=self.catalogue,
+            manifests=self.manifests,
+            ledger=self.ledger,
+            log=self.ledger_log,
+            clock=self.clock,
+            awake=self.supervisor.awake,
+        )
+        await self.accountant.settle_leftovers()
+        self._clear_run()
+        self._make_operations()
+        await self.branches.sweep()
+        posting = asyncio.create_task(self.accountant.run_for_ever())
+        stack.callback(posting.cancel)
+        stack.push_async_callback(self.supervisor.stop_all)
+
+    async def _process_ended(self, cell: Cell, running: Running) -> None:
+        await self.accountant.on_end(cell, running)
+        with contextlib.suppress(TimeoutError, OSError):
+            await asyncio.to_thread(running.group.remove)
+
+    def _process_leaving(self, running: Running) -> None:
+        self.router.leaving(running)
+
+    def _clear_run(self) -> None:
+        """Remove the sockets of processes that are gone."""
+        for each in self.home.run.iterdir():
+            if each.is_dir():
+                shutil.rmtree(each)
+            else:
+                each.unlink()
+
+    def _make_operations(self) -> None:
+        self.branches = Branches(
+            catalogue=self.catalogue,
+            log=self.catalogue_log,
+            manifests=self.manifests,
+            supervisor=self.supervisor,
+            workshop=self.workshop,
+            volume=self.volume,
+            clock=self.clock,
+            entropy=self.entropy,
+        )
+        self.deploys = Deploys(
+            home=self.home,
+            catalogue=self.catalogue,
+            log=self.catalogue_log,
+            manifests=self.manifests,
+            supervisor=self.supervisor,
+            workshop=self.workshop,
+            branches=self.branches,
+            archives=self.archives,
+            clock=self.clock,
+        )
+        self.exports = Exports(self.manifests, self.supervisor, self.workshop, self.archives)
+        self._handlers = Handlers(self)
+
+    async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
+        """Open every port, and the node's own socket."""
+        self.host = self.options.host or self.config.host
+        api = Server(self._make_api(self), str(self.home.socket))
+        await api.start()
+        stack.callback(api.stop_accepting)
+        self.router = Router(
+            targets=Targets(self.catalogue, self.manifests, self.config.domain),
+            supervisor=self.supervisor,
+            run=self.home.run,
+            node_socket=self.home.socket,
+            clock=self.clock,
+        )
+        await self._open_fronts(stack)
+        port = self.config.http_port if self.options.http_port is None else self.options.http_port
+        try:
+            self.http_port = await self.router.start(self.host, port)
+        except OSError as error:
+            raise _port_taken("HTTP", self.host, port, "--http-port 0", error) from error
+        stack.push_async_callback(self.router.stop)
+
+    async def _open_fronts(self, stack: contextlib.AsyncExitStack) -> None:
+        certificate = self.home.keys / "tls.pem"
+        await asyncio.to_thread(
+            ensure_certificate, certificate, self.name, self.config.domain, self.clock
+        )
+        gateway = NodeGateway(self.catalogue, self.supervisor, self.workshop, certificate)
+        for manifest in self.manifests.values():
+            for wire in manifest.wires:
+                if not wire.front:
+                    continue
+                front: Front = manifest.load(wire.front)(gateway)
+                port = {**self.config.ports, **self.options.ports}.get(wire.name, wire.port)
+                loop = asyncio.get_running_loop()
+                try:
+                    server = await loop.create_server(front.protocol, self.host, port)
+                except OSError as error:
+                    flag = f"--port {wire.name}=0"
+                    raise _port_taken(wire.protocol, self.host, port, flag, error) from error
+                stack.callback(server.close)
+                self.ports[wire.name] = server.sockets[0].getsockname()[1]
+
+    def request_stop(self) -> None:
+        """Make `run` return."""
+        self._stop_asked.set()
+
+    async def run(self) -> None:
+        """Serve until `request_stop`; then stop in order."""
+        try:
+            await self._stop_asked.wait()
+        finally:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Stop in the reverse order of starting."""
+        await self._stack.aclose()
+
+    async def perform(
+        self,
+        command: c.Command,
+        params: msgspec.Struct,
+        principal: str = OPERATOR,
+        progress: Progress | None = None,
+    ) -> Any:
+        """Decide on a command and carry it out; the params of a kind's word are a `WordCall`."""
+        self._decide(command, params, principal)
+        report = progress or _silent
+        if command.kind:
+            call = cast(c.WordCall, params)
+            return await self._handlers.call_word(command, call, report, WORD_SECONDS_MAX)
+        handler = getattr(self._handlers, f"do_{command.name.replace('.', '_')}")
+        return await handler(params, report)
+
+    def _decide(self, command: c.Command, params: msgspec.Struct, principal: str) -> None:
+        request = Request(
+            principal=principal,
+            action=command.action,
+            where=self.name,
+            app=getattr(params, "app", None),
+            branch=getattr(params, "branch", None),
+            kind=command.kind or None,
+            resource=getattr(params, "name", None),
+        )
+        enforce(self.policy, request)
+
+    async def stream(
+        self, command: c.Command, params: msgspec.Struct, principal: str = OPERATOR
+    ) -> AsyncIterator[Any]:
+        """Yield the results of a command that streams them."""
+        self._decide(command, params, principal)
+        if not isinstance(params, c.Logs):
+            raise INVALID(f"{command.name} does not stream.")
+        self.catalogue.branch(params.app, params.branch)
+        place = (params.app, params.branch, params.source)
+        for record in await self.logbook.tail(*place, params.lines):
+            yield record
+        if params.follow:
+            async for record in self.logbook.follow(*place):
+                yield record
+
+    async def receive_upload(self, chunks: AsyncIterator[bytes]) -> str:
+        """Keep an upload for a command; return its id."""
+        return await self.archives.receive(chunks)
+
+    def download(self, download: str) -> AsyncIterator[bytes]:
+        """Yield the bytes of a download, which can be fetched once."""
+        return self.archives.send(download)
+
+    def principal_of(self, token: str) -> str | None:
+        """Return who holds a token."""
+        return OPERATOR if hmac.compare_digest(token, self.home.token()) else None
+
+    def cost(self, unit: str, amount: int) -> int:
+        """Return the micro-units of money that an amount of a unit costs here."""
+        if unit in self.config.prices:
+            return Rate(*self.config.prices[unit]).cost(amount)
+        return PRICES[unit].cost(amount) if unit in PRICES else 0
+
+    def own_memory_bytes(self) -> int:
+        """Return the resident memory of the node's own process; 0 where it cannot be read."""
+        path = Path("/proc/self/statm")
+        if not path.exists():
+            return 0
+        return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def remove_code(self, app: str) -> None:
+        """Remove every version of an app that is deleted."""
+        shutil.rmtree(self.home.apps / app, ignore_errors=True)
+
+    def forget_secrets(self, app: str) -> None:
+        """Read an app's secrets again when they are masked next."""
+        self._secret_values.pop(app, None)
+
+    def _secrets_of(self, app: str) -> tuple[str, ...]:
+        """Return the values that must not appear in an app's log lines."""
+        if app not in self._secret_values:
+            found = self.catalogue.apps.get(app)
+            names = found.secrets if found else ()
+            self._secret_values[app] = tuple(self.vault.open(app, name) for name in names)
+        return self._secret_values[app]
+
+
+def _silent(_done: int, _total: int, _text: str) -> None:
+    """Report to nobody."""
+
+
+def _port_taken(what: str, host: str, port: int, flag: str, error: OSError) -> Exception:
+    return CONFLICT(
+        f"Port {port} of {host} cannot be opened for {what}.",
+        why=str(error.strerror or error),
+        hint=f"skerry up {flag}",
+    )

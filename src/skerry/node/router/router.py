@@ -1,0 +1,114 @@
+"""The router: it listens, admits clients, and holds what they use awake."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from skerry.kernel.clock import Clock
+from skerry.kernel.errors import TIMED_OUT
+from skerry.node.cell.spec import http_socket
+from skerry.node.cells import Running
+from skerry.node.router.client import Client
+from skerry.node.router.targets import NODE, Target, Targets
+from skerry.node.router.upstream import Pool
+from skerry.node.supervisor import Supervisor
+
+CONNECTIONS_MAX = 10_000
+WAKE_SECONDS = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class Hold:
+    """A request's hold on a process: the path of its socket, and the way to let go."""
+
+    path: str
+    running: Running | None
+
+    def close(self) -> None:
+        """Let go; calling it twice is harmless."""
+        running, self.running = self.running, None
+        if running is not None:
+            running.holds -= 1
+
+
+class Router:
+    """Serves HTTP for every app of a node, and for the node itself."""
+
+    def __init__(
+        self,
+        *,
+        targets: Targets,
+        supervisor: Supervisor,
+        run: Path,
+        node_socket: Path,
+        clock: Clock,
+    ) -> None:
+        self.targets = targets
+        self.pool = Pool()
+        self.draining = False
+        self._supervisor = supervisor
+        self._run = run
+        self._node_socket = str(node_socket)
+        self._clock = clock
+        self._clients: set[Client] = set()
+        self._server: asyncio.Server | None = None
+        self._find_running: Callable[[str, str, str], Running | None] = supervisor.running
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; return the port, which is chosen by the system if it was 0."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Client(self), host, port, backlog=1024, reuse_address=True
+        )
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def admit(self, client: Client) -> bool:
+        """Note a client; refuse it if there are too many."""
+        if len(self._clients) >= CONNECTIONS_MAX or self.draining:
+            return False
+        self._clients.add(client)
+        return True
+
+    def gone(self, client: Client) -> None:
+        """Forget a client."""
+        self._clients.discard(client)
+
+    def hold(self, target: Target) -> Hold | None:
+        """Hold a target that is awake; None if it must be woken first."""
+        if target.app == NODE:
+            return Hold(self._node_socket, None)
+        running = self._find_running(target.app, target.branch, target.resource)
+        return None if running is None else self._hold(running, target)
+
+    async def wake(self, target: Target) -> Hold:
+        """Wake a target, once for all who wait, and hold it."""
+        try:
+            async with asyncio.timeout(WAKE_SECONDS):
+                running = await self._supervisor.wake(target.app, target.branch, target.resource)
+        except TimeoutError as error:
+            raise TIMED_OUT(f"{target.app}/{target.branch} did not wake in time.") from error
+        return self._hold(running, target)
+
+    def _hold(self, running: Running, target: Target) -> Hold:
+        running.holds += 1
+        resource_id = running.resources[target.resource]
+        return Hold(http_socket(str(self._run / resource_id), running.instance), running)
+
+    def leaving(self, running: Running) -> None:
+        """Close idle connections to a process that is told to go."""
+        for resource_id in running.resources.values():
+            self.pool.drop(http_socket(str(self._run / resource_id), running.instance))
+
+    async def stop(self, seconds: float = 10.0) -> None:
+        """Accept nothing more; let what is in flight finish for a while."""
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        for client in list(self._clients):
+            client.drain()
+        deadline = self._clock.monotonic() + seconds
+        while self._clients and self._clock.monotonic() < deadline:
+            await asyncio.sleep(0.02)

@@ -1,0 +1,106 @@
+"""Where a request goes: to a resource of a branch, found from its host, path or credential.
+
+host  web--pr-42--newsroom.localhost     a resource; further labels before it are its own
+      pr-42--newsroom.localhost          a branch: the app's entry
+      newsroom.localhost                 main
+path  /@newsroom/main/web/…              the same without any name service
+else  a wire's claim on the request (an access key, a bearer token, a path of its protocol)
+else  the node itself: API and console
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from skerry.kernel.catalogue import Catalogue
+from skerry.kernel.errors import NOT_FOUND
+from skerry.kernel.kind import Claim
+from skerry.kernel.manifest import Manifest
+from skerry.kernel.names import MAIN, parse_host_label
+from skerry.node.router.head import RequestHead
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A resource, and the target line and path prefix that it is given; no app means the node."""
+
+    app: str
+    branch: str
+    resource: str
+    path: bytes
+    prefix: bytes = b""
+
+
+NODE = ""
+"""The app of a target that is the node itself."""
+
+
+class Targets:
+    """Finds targets in the catalogue."""
+
+    def __init__(
+        self, catalogue: Catalogue, manifests: Mapping[str, Manifest], domain: str
+    ) -> None:
+        self._catalogue = catalogue
+        self._suffix = f".{domain}".encode()
+        self._claims: Sequence[Claim] = [
+            _late(manifest, wire.claim)
+            for manifest in manifests.values()
+            for wire in manifest.wires
+            if wire.claim
+        ]
+
+    def find(self, head: RequestHead) -> Target:
+        """Return the target of a request; raise NOT_FOUND if what it names does not exist."""
+        host = head.host.rsplit(b":", 1)[0].lower()
+        if host.endswith(self._suffix):
+            label = host[: -len(self._suffix)].rsplit(b".", 1)[-1].decode("ascii", "replace")
+            place = parse_host_label(label)
+            if place is not None:
+                app, branch, resource = place
+                return Target(app, branch, resource or self._entry(app, branch), head.target)
+        if head.target.startswith(b"/@"):
+            return self._by_path(head.target)
+        claim = head.as_claim()
+        for each in self._claims:
+            found = self._catalogue.find(each(claim) or "")
+            if found is not None:
+                return Target(*found, head.target)
+        return Target(NODE, "", "", head.target)
+
+    def _by_path(self, target: bytes) -> Target:
+        path, mark, query = target.partition(b"?")
+        parts = path[2:].split(b"/", 3)
+        names = [part.decode("ascii", "replace") for part in parts[:3]]
+        app = names[0]
+        branch = names[1] if len(names) > 1 and names[1] else MAIN
+        resource = names[2] if len(names) > 2 and names[2] else ""
+        if resource and resource in self._catalogue.branch(app, branch).resources:
+            prefix = b"/@" + b"/".join(parts[:3])
+        else:
+            resource = self._entry(app, branch)
+            prefix = b"/@" + b"/".join(parts[:2])
+        return Target(app, branch, resource, (path[len(prefix) :] or b"/") + mark + query, prefix)
+
+    def _entry(self, app: str, branch: str) -> str:
+        entry = self._catalogue.spec(self._catalogue.branch(app, branch)).entry
+        if entry is None:
+            raise NOT_FOUND(
+                f"{app} has no function that answers its URL.",
+                why="It declares none, or several of which none is named web.",
+                hint='Set entry = "<function>" under [app] in skerry.toml.',
+            )
+        return entry
+
+
+def _late(manifest: Manifest, dotted: str) -> Claim:
+    """Return a claim whose code is imported when the first request needs it."""
+    loaded: list[Callable[..., str | None]] = []
+
+    def claim(head: object) -> str | None:
+        if not loaded:
+            loaded.append(manifest.load(dotted))
+        return loaded[0](head)
+
+    return claim
