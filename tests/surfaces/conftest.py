@@ -62,7 +62,7 @@ NOTES = Manifest(
     stands_in_for="sticky paper",
     engine_info=EngineInfo(name="Paper", version="1"),
     engine="engine:Notes",
-    can={verb: YES for verb in Verb} | {Verb.BACKUP: not_yet("There is no copier.")},
+    can=dict.fromkeys(Verb, YES) | {Verb.BACKUP: not_yet("There is no copier.")},
     wires=(
         Wire(
             name="http",
@@ -84,6 +84,8 @@ class FakeNode:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.name = "rock"
+        self.clock = SystemClock()
+        self.entropy = SystemEntropy()
         self.manifests = {NOTES.name: NOTES}
         self.commands = c.commands([NOTES])
         self.calls: list[tuple[str, Any, str]] = []
@@ -162,10 +164,10 @@ class FakeNode:
         self.uploads[f"up{len(self.uploads)}"] = body
         return f"up{len(self.uploads) - 1}"
 
-    async def download(self, id: str) -> AsyncIterator[bytes]:
-        if id not in self.downloads:
-            raise NOT_FOUND(f"There is no download {id}.")
-        yield self.downloads[id]
+    async def download(self, download: str) -> AsyncIterator[bytes]:
+        if download not in self.downloads:
+            raise NOT_FOUND(f"There is no download {download}.")
+        yield self.downloads[download]
 
     def on_node_status(self, _params: Any) -> c.NodeStatus:
         awake = c.ProcessInfo(
@@ -201,14 +203,14 @@ class FakeNode:
         return c.Done("The node stops.")
 
     def on_app_list(self, _params: Any) -> list[c.AppInfo]:
-        return [
-            c.AppInfo(name, f"http://{name}.localhost:7878", 4, 7, True) for name in self.apps
-        ]
+        return [c.AppInfo(name, f"http://{name}.localhost:7878", 4, 7, True) for name in self.apps]
 
     def _app(self, name: str) -> None:
         if name not in self.apps:
             raise NOT_FOUND(
-                f"There is no app {name}.", why=did_you_mean(name, self.apps), hint="skerry app list"
+                f"There is no app {name}.",
+                why=did_you_mean(name, self.apps),
+                hint="skerry app list",
             )
 
     def on_app_deploy(self, params: c.Deploy) -> c.Deployed:
@@ -337,7 +339,9 @@ def served(node: FakeNode, sessions: Sessions) -> Iterator[Served]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(node.home.socket))
     listener.listen()
-    config = uvicorn.Config(make_api(node, sessions), log_level="warning", lifespan="off", loop="asyncio")
+    config = uvicorn.Config(
+        make_api(node, sessions), log_level="warning", lifespan="off", loop="asyncio"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
