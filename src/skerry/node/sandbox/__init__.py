@@ -8,7 +8,7 @@ from skerry.node.sandbox.abilities import Ability, abilities
 from skerry.node.sandbox.confinement import Confinement, confine
 from skerry.node.sandbox.identity import Identity, identities
 from skerry.node.sandbox.limits import Limits, Membership
-from skerry.node.sandbox.namespaces import expose, stand_in
+from skerry.node.sandbox.namespaces import expose
 
 __all__ = [
     "Ability",
@@ -20,5 +20,4 @@ __all__ = [
     "confine",
     "expose",
     "identities",
-    "stand_in",
 ]

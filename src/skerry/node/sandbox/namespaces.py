@@ -57,13 +57,6 @@ def expose(paths: Iterable[str | Path]) -> tuple[Path, ...]:
     return tuple(sorted(covers))
 
 
-def stand_in(file: Path, place: Path) -> None:
-    """Show `file` at `place` in a mount namespace of this process's own. Raises `OSError`."""
-    linux.unshare(linux.CLONE_NEWNS)
-    linux.mount("", "/", "", linux.MS_SLAVE | linux.MS_REC)
-    linux.mount(str(file), str(place), "", linux.MS_BIND)
-
-
 def hide(paths: Iterable[str | Path], keep: Iterable[str | Path]) -> None:
     """Take directories out of sight but for what is to be kept below them.
 
