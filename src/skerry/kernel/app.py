@@ -214,9 +214,7 @@ class _Reader:
                 options = (*known, *extra)
                 raise self._error((*place, key), "a known key", did_you_mean(key, options))
 
-    def _error(
-        self, place: tuple[str, ...], expected: str, why: str, got: str = ""
-    ) -> SkerryError:
+    def _error(self, place: tuple[str, ...], expected: str, why: str, got: str = "") -> SkerryError:
         line = find_line(self._lines, place)
         key = ".".join(place)
         found = f", found {got}" if got else ""

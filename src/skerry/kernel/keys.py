@@ -1,8 +1,8 @@
 """Secrets of a resource, derived from one key and never stored.
 
-The node derives a key for each resource from a key that never leaves it; the resource's process gets
-only its own. Every purpose has its own secret (HMAC-SHA-256, RFC 2104), so that a leaked password
-opens nothing else.
+The node derives a key for each resource from a key that never leaves it; the resource's process
+gets only its own. Every purpose has its own secret (HMAC-SHA-256, RFC 2104), so that a leaked
+password opens nothing else.
 """
 
 from __future__ import annotations

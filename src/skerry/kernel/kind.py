@@ -1,4 +1,5 @@
-"""The contract of a kind: what its engine, its bindings and its fronts owe, and what they are given.
+"""The contract of a kind: what engines, bindings and fronts owe, and what they are given.
+given.
 
 An **engine** serves the state of one resource, which is one directory. It lives in a process of the
 branch's cell and is started by the first byte and stopped when nobody uses it, in this order:
@@ -7,13 +8,15 @@ branch's cell and is started by the first byte and stopped when nobody uses it, 
       ^                                   │
       └────────── wake ──────── sleep ────┘
 
-`kill -9` at any moment counts as stop: whatever was acknowledged must be there after the next start.
+`kill -9` at any moment counts as stop: whatever was acknowledged must be there after the next
+start.
 
-A **binding** is what a function receives as `env.<name>`. It runs in the function's process and opens
-the state itself where the engine is a library, or connects to the engine where it is a process.
+A **binding** is what a function receives as `env.<name>`. It runs in the function's process and
+opens the state itself where the engine is a library, or connects to the engine where it is a
+process.
 
-A **front** serves a port wire in the node. It reads the first packet, finds the resource, checks the
-credential, and then asks the gateway to wake the engine and relays bytes.
+A **front** serves a port wire in the node. It reads the first packet, finds the resource, checks
+the credential, and then asks the gateway to wake the engine and relays bytes.
 """
 
 from __future__ import annotations
@@ -66,9 +69,9 @@ class Host(Protocol):
 class Context:
     """All that an engine or a binding is given; nothing else is within its reach.
 
-    `directory` is the state and is what is branched; `run` holds sockets and is emptied at each wake;
-    `code` is the deployed version of the app, read-only. `bindings` are the names of the resources
-    of the same branch that this one may use.
+    `directory` is the state and is what is branched; `run` holds sockets and is emptied at each
+    wake; `code` is the deployed version of the app, read-only. `bindings` are the names of the
+    resources of the same branch that this one may use.
     """
 
     ref: ResourceRef
@@ -158,7 +161,7 @@ class Resource:
 
 
 class Session(Protocol):
-    """A client's hold on an awake resource; while it is open and active, the resource stays awake."""
+    """A client's hold on an awake resource, which stays awake while the session is active."""
 
     endpoint: Endpoint
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 import importlib
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -67,7 +68,8 @@ class Client:
     """An official client of a wire, and the line that `skerry connect` prints for it.
 
     `line` is a format string over the connection's fields: `url`, `host`, `port`, `prefix`, `user`,
-    `database`, `password`, `token`, `access_key`, `secret_key`, `name`, `id` and what the wire adds.
+    `database`, `password`, `token`, `access_key`, `secret_key`, `name`, `id` and what the wire
+    adds.
     """
 
     name: str
@@ -79,10 +81,10 @@ class Client:
 class Wire:
     """A network protocol in which official clients talk to a resource.
 
-    An `http` wire names an ASGI application factory (`application`), which runs in the cell, and may
-    name a `claim`: a pure function of a request's head that finds the resource where neither the
-    host nor the path names it. A `port` wire names a `front`, which runs in the node on a port of
-    its own, reads the first packet only, and hands the connection over.
+    An `http` wire names an ASGI application factory (`application`), which runs in the cell, and
+    may name a `claim`: a pure function of a request's head that finds the resource where neither
+    the host nor the path names it. A `port` wire names a `front`, which runs in the node on a port
+    of its own, reads the first packet only, and hands the connection over.
     """
 
     name: str
@@ -179,3 +181,13 @@ class Manifest:
     def able(self, verb: Verb) -> bool:
         """Tell whether the kind can do it today."""
         return self.can[verb].answer is Answer.YES
+
+
+def read_manifests(packages: Iterable[str]) -> dict[str, Manifest]:
+    """Import the manifests of packages of kinds; return them by the kind's name."""
+    found = {}
+    for package in packages:
+        manifest = importlib.import_module(f"{package}.manifest").MANIFEST
+        assert isinstance(manifest, Manifest), package
+        found[manifest.name] = replace(manifest, package=package)
+    return found

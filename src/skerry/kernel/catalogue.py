@@ -1,0 +1,250 @@
+"""The catalogue: which apps, versions, branches and resources exist, as a fold over the log.
+
+Every change is an event; `Catalogue.apply` is the only place where state changes, and it needs
+nothing but the event, so that every node that reads the same log sees the same catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from skerry.kernel.app import AppSpec
+from skerry.kernel.errors import NOT_FOUND
+from skerry.kernel.names import ResourceRef, did_you_mean
+
+
+class ResourceRecord(msgspec.Struct, frozen=True):
+    """A resource of a branch. `id` is its own; `lineage` is the id that its first ancestor had."""
+
+    id: str
+    lineage: str
+    kind: str
+    name: str
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="event"):
+    """What happened; one entry of the catalogue's log."""
+
+    app: str
+
+
+class AppCreated(Event, frozen=True, tag="app-created"):
+    """An app came to be; `index` numbers it on its node for ever: its user id follows from it."""
+
+    index: int
+
+
+class AppDeleted(Event, frozen=True, tag="app-deleted"):
+    """An app and all its branches are gone."""
+
+
+class VersionAdded(Event, frozen=True, tag="version-added"):
+    """Code and declaration of an app were uploaded as a version."""
+
+    version: int
+    spec: AppSpec
+    digest: str
+
+
+class BranchCreated(Event, frozen=True, tag="branch-created"):
+    """A branch came to be, with resources of its own, in a directory of its own."""
+
+    branch: str
+    directory: str
+    parent: str | None
+    version: int
+    resources: tuple[ResourceRecord, ...]
+    time: int
+
+
+class BranchReplaced(Event, frozen=True, tag="branch-replaced"):
+    """A branch got another directory: the copy of `source`; names, ids and secrets stay."""
+
+    branch: str
+    directory: str
+    source: str
+    version: int
+
+
+class BranchDeployed(Event, frozen=True, tag="branch-deployed"):
+    """A branch serves a version; resources that it declares anew came to be."""
+
+    branch: str
+    version: int
+    added: tuple[ResourceRecord, ...]
+    time: int
+
+
+class BranchDeleted(Event, frozen=True, tag="branch-deleted"):
+    """A branch is gone."""
+
+    branch: str
+
+
+class SecretSet(Event, frozen=True, tag="secret-set"):
+    """An app's secret has a value; `sealed` is encrypted and opens on its node only."""
+
+    name: str
+    sealed: bytes
+
+
+class SecretDeleted(Event, frozen=True, tag="secret-deleted"):
+    """An app's secret is gone."""
+
+    name: str
+
+
+AnyEvent = (
+    AppCreated
+    | AppDeleted
+    | VersionAdded
+    | BranchCreated
+    | BranchReplaced
+    | BranchDeployed
+    | BranchDeleted
+    | SecretSet
+    | SecretDeleted
+)
+
+
+class Branch(msgspec.Struct):
+    """A branch as it stands."""
+
+    app: str
+    name: str
+    directory: str
+    parent: str | None
+    version: int
+    created: int
+    deployed: int
+    resources: dict[str, ResourceRecord]
+
+    def ref(self, name: str) -> ResourceRef:
+        """Return the reference of one of its resources."""
+        return ResourceRef(self.app, self.name, self.resources[name].kind, name)
+
+
+class App(msgspec.Struct):
+    """An app as it stands."""
+
+    name: str
+    index: int
+    branches: dict[str, Branch] = {}
+    versions: dict[int, VersionAdded] = {}
+    secrets: dict[str, bytes] = {}
+
+
+class Catalogue:
+    """All apps of a node."""
+
+    def __init__(self) -> None:
+        self.apps: dict[str, App] = {}
+        self.next_index = 0
+        self._by_id: dict[str, tuple[str, str, str]] = {}
+        self._decoder = msgspec.json.Decoder(AnyEvent)
+
+    def apply(self, body: bytes) -> None:
+        """Fold one entry of the log."""
+        event = self._decoder.decode(body)
+        if isinstance(event, AppCreated):
+            self.apps[event.app] = App(event.app, event.index)
+            self.next_index = max(self.next_index, event.index + 1)
+        elif isinstance(event, AppDeleted):
+            for branch in self.apps.pop(event.app).branches.values():
+                self._forget(branch)
+        elif isinstance(event, VersionAdded):
+            self.apps[event.app].versions[event.version] = event
+        elif isinstance(event, SecretSet):
+            self.apps[event.app].secrets[event.name] = event.sealed
+        elif isinstance(event, SecretDeleted):
+            self.apps[event.app].secrets.pop(event.name, None)
+        else:
+            self._apply_to_branch(event)
+
+    def _apply_to_branch(
+        self, event: BranchCreated | BranchReplaced | BranchDeployed | BranchDeleted
+    ) -> None:
+        app = self.apps[event.app]
+        if isinstance(event, BranchCreated):
+            branch = Branch(
+                app=app.name,
+                name=event.branch,
+                directory=event.directory,
+                parent=event.parent,
+                version=event.version,
+                created=event.time,
+                deployed=event.time,
+                resources={},
+            )
+            app.branches[event.branch] = branch
+            self._remember(branch, event.resources)
+        elif isinstance(event, BranchReplaced):
+            app.branches[event.branch].directory = event.directory
+            app.branches[event.branch].version = event.version
+        elif isinstance(event, BranchDeployed):
+            branch = app.branches[event.branch]
+            branch.version, branch.deployed = event.version, event.time
+            self._remember(branch, event.added)
+        else:
+            self._forget(app.branches.pop(event.branch))
+
+    def _remember(self, branch: Branch, records: tuple[ResourceRecord, ...]) -> None:
+        for record in records:
+            branch.resources[record.name] = record
+            self._by_id[record.id] = (branch.app, branch.name, record.name)
+
+    def _forget(self, branch: Branch) -> None:
+        for record in branch.resources.values():
+            self._by_id.pop(record.id, None)
+
+    def app(self, name: str) -> App:
+        """Return an app; raise NOT_FOUND with the nearest name."""
+        if name not in self.apps:
+            raise NOT_FOUND(
+                f"There is no app {name}.",
+                why=did_you_mean(name, self.apps),
+                hint="skerry app list",
+            )
+        return self.apps[name]
+
+    def branch(self, app: str, name: str) -> Branch:
+        """Return a branch; raise NOT_FOUND with the nearest name."""
+        branches = self.app(app).branches
+        if name not in branches:
+            raise NOT_FOUND(
+                f"There is no branch {name} of {app}.",
+                why=did_you_mean(name, branches),
+                hint=f"skerry branch list --app {app}",
+            )
+        return branches[name]
+
+    def record(self, app: str, branch: str, name: str) -> ResourceRecord:
+        """Return a resource of a branch; raise NOT_FOUND with the nearest name."""
+        resources = self.branch(app, branch).resources
+        if name not in resources:
+            raise NOT_FOUND(
+                f"There is no resource {name} on branch {branch} of {app}.",
+                why=did_you_mean(name, resources),
+                hint=f"skerry resource list --app {app} --branch {branch}",
+            )
+        return resources[name]
+
+    def spec(self, branch: Branch) -> AppSpec:
+        """Return the declaration that a branch serves."""
+        return self.apps[branch.app].versions[branch.version].spec
+
+    def find(self, resource_id: str) -> tuple[str, str, str] | None:
+        """Return (app, branch, resource) of an id."""
+        return self._by_id.get(resource_id)
+
+    def branches(self) -> Iterator[Branch]:
+        """Yield every branch of every app."""
+        for app in self.apps.values():
+            yield from app.branches.values()
+
+
+def encode(event: Event) -> bytes:
+    """Return the log entry's body for an event."""
+    return msgspec.json.encode(event)

@@ -1,0 +1,1 @@
+"""One machine: what routes, wakes, meters and decides. It runs no user code and no query."""

@@ -1,0 +1,63 @@
+"""What a process offers to the engines and bindings in it: the kernel's `Host`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from skerry.kernel.errors import DENIED
+from skerry.kernel.kind import Context
+from skerry.kernel.manifest import Manifest
+from skerry.node.cell.slot import Slot
+from skerry.node.channel import Call, Channel
+
+current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
+"""The call of the node that is being carried out, to which progress is reported."""
+
+
+class SlotHost:
+    """The host of one resource: it can reach that resource and those that are bound to it."""
+
+    def __init__(
+        self,
+        name: str,
+        slots: Mapping[str, Slot],
+        bound: Mapping[str, Callable[[], tuple[Manifest, Context]]],
+        channel: Channel,
+    ) -> None:
+        self._name = name
+        self._slots = slots
+        self._bound = bound
+        self._channel = channel
+        self._bindings: dict[str, asyncio.Task[Any]] = {}
+
+    async def ready(self, resource: str) -> str:
+        """See `Host.ready`."""
+        if resource != self._name and resource not in self._bound:
+            raise DENIED(f"{resource} is not bound to {self._name}.")
+        slot = self._slots.get(resource)
+        if slot is not None:
+            return await (await slot.ready()).endpoint()
+        params = {"by": self._name, "resource": resource}
+        return str(await self._channel.call("ready", params))
+
+    async def bind(self, resource: str) -> Any:
+        """See `Host.bind`."""
+        if resource not in self._bound:
+            raise DENIED(
+                f"{resource} is not bound to {self._name}.",
+                hint=f'Add "{resource}" to its bindings in skerry.toml.',
+            )
+        if resource not in self._bindings:
+            manifest, context = self._bound[resource]()
+            connect = manifest.load(manifest.binding)
+            self._bindings[resource] = asyncio.ensure_future(connect(context))
+        return await self._bindings[resource]
+
+    def progress(self, done: int, total: int, text: str) -> None:
+        """See `Host.progress`."""
+        call = current_call.get()
+        if call is not None:
+            call.progress({"done": done, "total": total, "text": text})

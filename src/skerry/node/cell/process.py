@@ -1,0 +1,251 @@
+"""A process of a cell: it serves its slots until the node stops it or nobody has used it for a
+time.
+
+The zygote has just forked it. It reads what it is to be from the node, confines itself, and only
+then opens any state or reads a byte of a user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+from skerry.kernel.clock import SystemClock
+from skerry.kernel.errors import NOT_FOUND
+from skerry.kernel.keys import Keys
+from skerry.kernel.kind import Context
+from skerry.kernel.manifest import Manifest
+from skerry.node.cell.host import SlotHost, current_call
+from skerry.node.cell.server import Server
+from skerry.node.cell.slot import Slot
+from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket
+from skerry.node.channel import Call, Channel
+from skerry.node.counters import FileMeter, file_name
+from skerry.node.log_lines import LineFormatter
+from skerry.node.sandbox import confine
+
+DRAIN_SECONDS = 30.0
+TICK_SECONDS_MAX = 5.0
+TICK_SECONDS_MIN = 0.05
+
+_log = logging.getLogger(__name__)
+
+
+def main(connection: socket.socket, manifests: Mapping[str, Manifest]) -> None:
+    """Become the process that the node asks for; returns when it is over."""
+    spec = msgspec.msgpack.decode(_read_frame(connection), type=ProcessSpec)
+    confine(spec.confinement)
+    _log_to_standard_error()
+    sys.path.insert(0, spec.code)
+    os.chdir("/")
+    gc.unfreeze()
+    process = Process(spec, manifests)
+    uvloop.run(process.run(connection))
+
+
+def _read_frame(connection: socket.socket) -> bytes:
+    """Read the first frame of the channel, before there is a loop."""
+    connection.setblocking(True)
+    length = int.from_bytes(_read_exactly(connection, 4))
+    return _read_exactly(connection, length)
+
+
+def _read_exactly(connection: socket.socket, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        chunk = connection.recv(count - len(data))
+        if not chunk:
+            raise SystemExit("The node went away.")
+        data += chunk
+    return bytes(data)
+
+
+def _log_to_standard_error() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+
+
+class Process:
+    """The slots of one process, and what the node may ask of them."""
+
+    def __init__(self, spec: ProcessSpec, manifests: Mapping[str, Manifest]) -> None:
+        self._spec = spec
+        self._manifests = manifests
+        self._clock = SystemClock()
+        self._slots: dict[str, Slot] = {}
+        self._servers: list[Server] = []
+        self._over: asyncio.Event = asyncio.Event()
+        self._channel: Channel
+
+    async def run(self, connection: socket.socket) -> None:
+        """Serve until the end."""
+        handlers: dict[str, Callable[[Call], Awaitable[Any]]] = {
+            name.removeprefix("do_"): getattr(self, name)
+            for name in dir(self)
+            if name.startswith("do_")
+        }
+        self._channel = await Channel.open(connection, handlers)
+        for slot_spec in self._spec.served:
+            await self._add(slot_spec)
+        self._channel.note("listening")
+        watch = asyncio.create_task(self._rest_when_idle())
+        over = asyncio.create_task(self._over.wait())
+        await asyncio.wait({over, self._channel.closed}, return_when=asyncio.FIRST_COMPLETED)
+        watch.cancel()
+        await self._stop_all()
+        self._channel.close()
+
+    async def _add(self, spec: SlotSpec) -> None:
+        manifest = self._manifests[spec.ref.kind]
+        slot = Slot(manifest, self._context(spec, served=True), spec.idle_seconds, self._clock)
+        self._slots[spec.ref.name] = slot
+        if any(wire.application for wire in manifest.wires):
+            server = Server(slot.serve, http_socket(spec.run))
+            await server.start()
+            self._servers.append(server)
+
+    def _context(self, spec: SlotSpec, *, served: bool) -> Context:
+        """Build what an engine (served) or a binding (bound to this process) is given."""
+        manifest = self._manifests[spec.ref.kind]
+        meter_directory = spec.run if served else self._spec.served[0].run
+        name = file_name(self._spec.instance, spec.id)
+        bound = {
+            each.ref.name: self._bound_context(each)
+            for each in (*self._spec.bound, *self._spec.served)
+            if each.ref.name in spec.bindings
+        }
+        return Context(
+            ref=spec.ref,
+            id=spec.id,
+            directory=Path(spec.directory),
+            run=Path(spec.run),
+            code=Path(self._spec.code),
+            config=msgspec.convert(spec.config, manifest.config),
+            keys=Keys(spec.own, spec.lineage),
+            meter=FileMeter(Path(meter_directory) / name, [u.name for u in manifest.units]),
+            clock=self._clock,
+            host=SlotHost(spec.ref.name, self._slots, bound, self._channel),
+            bindings=spec.bindings,
+            secrets=spec.secrets,
+        )
+
+    def _bound_context(self, spec: SlotSpec) -> Callable[[], tuple[Manifest, Context]]:
+        return lambda: (self._manifests[spec.ref.kind], self._context(spec, served=False))
+
+    async def _rest_when_idle(self) -> None:
+        """Stop engines that nobody uses; when none is left, ask the node to end the process."""
+        limits = [slot.idle_seconds for slot in self._slots.values() if slot.idle_seconds > 0]
+        tick = min(max(min(limits, default=60.0) / 4, TICK_SECONDS_MIN), TICK_SECONDS_MAX)
+        while True:
+            await asyncio.sleep(tick)
+            try:
+                resting = [await slot.rest(self._may_sleep) for slot in self._slots.values()]
+            except Exception:
+                _log.exception("an engine could not be stopped")
+                continue
+            if all(resting) and not any(slot.in_flight for slot in self._slots.values()):
+                unused = self._clock.monotonic() - max(s.last_used for s in self._slots.values())
+                if unused >= min(limits, default=float("inf")):
+                    self._channel.note("idle")
+
+    async def _may_sleep(self, resource: str) -> bool:
+        return bool(await self._channel.call("may_sleep", resource))
+
+    async def do_add(self, call: Call) -> None:
+        """Serve one more resource."""
+        await self._add(msgspec.convert(call.params, SlotSpec))
+
+    async def do_replace(self, call: Call) -> None:
+        """Serve a resource with other settings."""
+        spec = msgspec.convert(call.params, SlotSpec)
+        await self._slot(spec.ref.name).stop()
+        slot = self._slots[spec.ref.name]
+        slot.context = self._context(spec, served=True)
+        slot.idle_seconds = spec.idle_seconds
+
+    async def do_ready(self, call: Call) -> str:
+        """Start the engine of a resource; return its endpoint."""
+        engine = await self._slot(call.params).ready()
+        return await engine.endpoint()
+
+    async def do_touch(self, call: Call) -> None:
+        """Note that a client of a port wire uses a resource."""
+        self._slot(call.params).touch()
+
+    async def do_prepare(self, call: Call) -> None:
+        """Hold every slot as it is, and make the coming freeze short."""
+        async with asyncio.TaskGroup() as group:
+            for slot in self._slots.values():
+                group.create_task(slot.prepare())
+
+    async def do_freeze(self, call: Call) -> None:
+        """Hold all writers."""
+        async with asyncio.TaskGroup() as group:
+            for slot in self._slots.values():
+                group.create_task(slot.freeze(bool(call.params)))
+
+    async def do_thaw(self, call: Call) -> None:
+        """Let all writers go on."""
+        for slot in self._slots.values():
+            await slot.thaw()
+
+    async def do_export(self, call: Call) -> None:
+        """Write a resource into a directory, in standard formats."""
+        current_call.set(call)
+        async with self._slot(call.params["resource"]).used() as engine:
+            await engine.export(Path(call.params["directory"]))
+
+    async def do_restore(self, call: Call) -> None:
+        """Replace a resource's state with an export."""
+        current_call.set(call)
+        async with self._slot(call.params["resource"]).used() as engine:
+            await engine.restore(Path(call.params["directory"]))
+
+    async def do_word(self, call: Call) -> Any:
+        """Carry out a word of a kind."""
+        current_call.set(call)
+        slot = self._slot(call.params["resource"])
+        return await slot.word(call.params["word"], call.params["params"])
+
+    async def do_status(self, call: Call) -> dict[str, Any]:
+        """Tell which engines run, and what they say of themselves."""
+        found: dict[str, Any] = {}
+        for name, slot in self._slots.items():
+            if slot.awake:
+                found[name] = await (await slot.ready()).status()
+        return found
+
+    async def do_stop(self, call: Call) -> None:
+        """End the process once its answers are out."""
+        self._over.set()
+
+    def _slot(self, name: str) -> Slot:
+        if name not in self._slots:
+            raise NOT_FOUND(f"This process does not serve {name}.")
+        return self._slots[name]
+
+    async def _stop_all(self) -> None:
+        for server in self._servers:
+            server.stop_accepting()
+        deadline = self._clock.monotonic() + DRAIN_SECONDS
+        while any(slot.in_flight for slot in self._slots.values()):
+            if self._clock.monotonic() > deadline:
+                _log.warning("requests were still in flight after %g s", DRAIN_SECONDS)
+                break
+            await asyncio.sleep(0.01)
+        for slot in self._slots.values():
+            try:
+                await slot.stop()
+            except Exception:
+                _log.exception("%s did not stop cleanly", slot.context.ref)

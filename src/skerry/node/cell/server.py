@@ -1,0 +1,63 @@
+"""HTTP and WebSocket on a unix socket, for one slot: uvicorn's protocol, our loop and limits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+HEAD_BYTES_MAX = 64 * 1024
+WEBSOCKET_BYTES_MAX = 32 * 1024 * 1024
+CONNECTIONS_MAX = 1000
+
+
+class Server:
+    """Serves an ASGI application on a unix socket."""
+
+    def __init__(self, application: Any, path: str) -> None:
+        self._path = Path(path)
+        self._config = Config(
+            application,
+            interface="asgi3",
+            http="httptools",
+            ws="websockets-sansio",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS_MAX,
+            ws_max_size=WEBSOCKET_BYTES_MAX,
+            timeout_keep_alive=3600,
+        )
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen; only this user, and the node's, can connect."""
+        self._config.load()
+        self._path.unlink(missing_ok=True)
+        mask = os.umask(0o177)
+        try:
+            self._server = await asyncio.get_running_loop().create_unix_server(
+                lambda: HttpToolsProtocol(
+                    config=self._config, server_state=self._state, app_state={}
+                ),
+                str(self._path),
+                backlog=CONNECTIONS_MAX,
+            )
+        finally:
+            os.umask(mask)
+
+    def stop_accepting(self) -> None:
+        """Close the socket, and each connection as soon as its answer is out."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()

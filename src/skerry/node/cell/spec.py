@@ -1,0 +1,46 @@
+"""What the node tells a process of a cell at its start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from skerry.kernel.names import ResourceRef
+from skerry.node.sandbox import Confinement
+
+
+class SlotSpec(msgspec.Struct, frozen=True):
+    """A resource as a process sees it; `own` and `lineage` are its keys."""
+
+    ref: ResourceRef
+    id: str
+    directory: str
+    run: str
+    config: dict[str, Any]
+    own: bytes
+    lineage: bytes
+    idle_seconds: float
+    bindings: tuple[str, ...] = ()
+    secrets: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"SlotSpec({self.ref})"
+
+
+class ProcessSpec(msgspec.Struct, frozen=True):
+    """A process: the resources that it serves, and those that are bound to them.
+
+    `instance` is unique for each process; counters are named after it.
+    """
+
+    instance: str
+    code: str
+    served: tuple[SlotSpec, ...]
+    bound: tuple[SlotSpec, ...]
+    confinement: Confinement
+
+
+def http_socket(run: str) -> str:
+    """Return the path of the unix socket of a resource's HTTP wire."""
+    return f"{run}/http.sock"

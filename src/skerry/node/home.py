@@ -1,0 +1,160 @@
+"""A node's home: the directory with everything that it keeps, and the keys made at first start.
+
+<home>/keys/     node.key, identity.key, token, tls.pem        only the node's user may read
+<home>/log/      catalogue/, ledger/                           the logs
+<home>/volume/   one directory a branch                        what is branched
+<home>/apps/     <app>/<version>/                              deployed code
+<home>/logs/     <app>/<branch>.log                            what functions and engines said
+<home>/spool/    exports and imports on their way
+<run>/           sockets and meters of what is awake
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import stat
+import tempfile
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from skerry.kernel.clock import Entropy
+from skerry.kernel.errors import CONFIG_INVALID, UNSUPPORTED
+
+HTTP_PORT = 7878
+POSTGRES_PORT = 7432
+_SOCKET_PATH_LIMIT = 107
+_LONGEST_SOCKET_NAME = len("/0123456789abcdef/.s.PGSQL.5432.lock")
+
+
+class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win."""
+
+    name: str = ""
+    country: str = ""
+    owner: str = ""
+    labels: dict[str, str] = {}
+    host: str = "127.0.0.1"
+    http_port: int = HTTP_PORT
+    ports: dict[str, int] = {}
+    domain: str = "localhost"
+    currency: str = "EUR"
+    prices: dict[str, tuple[int, int]] = {}
+
+
+class Home:
+    """The paths of a home."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.keys = self.root / "keys"
+        self.logs = self.root / "logs"
+        self.catalogue = self.root / "log" / "catalogue"
+        self.ledger = self.root / "log" / "ledger"
+        self.volume = self.root / "volume"
+        self.apps = self.root / "apps"
+        self.spool = self.root / "spool"
+        self.run = self._run_directory()
+        self.socket = self.run / "api.sock"
+        self.pid_file = self.root / "node.pid"
+
+    def _run_directory(self) -> Path:
+        """Return where sockets lie: in the home if their paths fit there, else in a short place."""
+        run = self.root / "run"
+        if len(str(run)) + _LONGEST_SOCKET_NAME <= _SOCKET_PATH_LIMIT:
+            return run
+        digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
+        base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+        return Path(base) / f"skerry-{os.geteuid()}-{digest}"
+
+    def create(self, entropy: Entropy) -> None:
+        """Make what is missing, with its modes."""
+        open_to_cells = 0o711
+        for path in (self.root, self.run, self.volume, self.apps, self.spool):
+            path.mkdir(parents=True, exist_ok=True)
+            _own(path)
+            path.chmod(open_to_cells)
+        for path in (self.keys, self.logs, self.catalogue, self.ledger):
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o700)
+        self._make_key("node.key", entropy.bytes(32))
+        self._make_key("token", f"skn_{entropy.bytes(24).hex()}".encode())
+
+    def _make_key(self, name: str, value: bytes) -> None:
+        path = self.keys / name
+        if path.exists():
+            return
+        write_secret(path, value)
+
+    def node_key(self) -> bytes:
+        """Return the key that every secret of the node is derived from."""
+        return (self.keys / "node.key").read_bytes()
+
+    def token(self) -> str:
+        """Return the operator's token."""
+        return (self.keys / "token").read_text().strip()
+
+    def config(self) -> NodeConfig:
+        """Read `config.toml`; raise CONFIG_INVALID if it is wrong."""
+        path = self.root / "config.toml"
+        if not path.exists():
+            return NodeConfig()
+        try:
+            return msgspec.convert(tomllib.loads(path.read_text()), NodeConfig)
+        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+            raise CONFIG_INVALID(f"{path}: {error}.", hint="skerry docs config") from error
+
+
+def default_root() -> Path:
+    """Return the home that is used when none is named: SKERRY_HOME, or the user's data folder."""
+    named = os.environ.get("SKERRY_HOME")
+    if named:
+        return Path(named)
+    if os.geteuid() == 0:
+        return Path("/var/lib/skerry")
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "skerry"
+
+
+def default_name() -> str:
+    """Return a node name made from the machine's."""
+    letters = [c if c.isalnum() else "-" for c in socket.gethostname().split(".")[0].lower()]
+    name = "-".join(part for part in "".join(letters).split("-") if part)[:40]
+    return name if name and name[0].isalpha() else f"node-{name}".rstrip("-")[:40]
+
+
+def write_secret(path: Path, value: bytes) -> None:
+    """Write a file that only this user may read, whole or not at all, and durable."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, value)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.rename(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename or a new file in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _own(path: Path) -> None:
+    """Refuse a directory that another user could have prepared for us."""
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise UNSUPPORTED(
+            f"{path} belongs to another user.",
+            why="A node's home must be its own.",
+            hint="skerry up --home <directory>",
+        )

@@ -1,0 +1,46 @@
+"""Lines between a process and the node's log: plain text, or a record behind a mark."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+
+MARK = "\x01"
+"""What a structured line starts with; a plain line of a program never does."""
+
+LINE_BYTES_MAX = 16 * 1024
+
+
+class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of `skerry logs`."""
+
+    time: int
+    app: str
+    branch: str
+    source: str
+    text: str
+    level: str = "info"
+
+
+class LineFormatter(logging.Formatter):
+    """Formats a record as a marked line, so that the node knows its level and logger."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line; an exception's traceback is folded into it."""
+        text = record.getMessage()
+        if record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+        fields = [record.levelname.lower(), record.name, text]
+        return MARK + msgspec.json.encode(fields).decode()
+
+
+def parse_line(line: str) -> tuple[str, str, str]:
+    """Return (level, logger, text) of a line; a plain line has the logger ''."""
+    if line.startswith(MARK):
+        try:
+            level, name, text = msgspec.json.decode(line[1:], type=tuple[str, str, str])
+            return level, name, text
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            return "info", "", line[1:]
+    return "info", "", line

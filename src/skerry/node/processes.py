@@ -1,0 +1,178 @@
+"""The node's side of the zygote: it starts processes and hears how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from skerry.kernel.errors import ENGINE_FAILED
+from skerry.node.zygote import MESSAGE_BYTES_MAX, Ended, Forked, Setup, expose_paths
+
+START_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process that was forked: its id, the node's end of its channel, and its output."""
+
+    pid: int
+    channel: socket.socket
+    output: int
+    ended: asyncio.Future[Ended]
+
+
+class Processes:
+    """Starts processes of cells through a zygote; starts another zygote if one dies."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        expose = expose_paths() if os.geteuid() == 0 else ()
+        self._setup = msgspec.msgpack.encode(Setup(tuple(kinds), expose))
+        self._ids = itertools.count()
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._children: dict[int, asyncio.Future[Ended]] = {}
+        self._connection: socket.socket | None = None
+        self._zygote: subprocess.Popen[bytes] | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Start the zygote; harmless if it runs."""
+        async with self._starting:
+            if self._connection is None:
+                await self._start()
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-m", "skerry.node.zygote", str(theirs.fileno())]
+        # The kernel ends the zygote with the thread that started it, so it must be this one.
+        self._zygote = subprocess.Popen(  # noqa: ASYNC220
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+        )
+        theirs.close()
+        ours.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(ours, self._setup)
+        async with asyncio.timeout(START_SECONDS):
+            greeting = await loop.sock_recv(ours, MESSAGE_BYTES_MAX)
+        if greeting != b"ready":
+            raise ENGINE_FAILED(
+                "The process that starts cells did not come up.",
+                why="Its message is above.",
+                hint="skerry doctor",
+            )
+        self._connection = ours
+        loop.add_reader(ours.fileno(), self._read, ours)
+
+    async def fork(self) -> Child:
+        """Fork a process; it waits for its first frame on the channel."""
+        await self.start()
+        connection = self._connection
+        assert connection is not None
+        ours, theirs = socket.socketpair()
+        output, their_output = os.pipe()
+        request = next(self._ids)
+        forked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[request] = forked
+        try:
+            socket.send_fds(connection, [b"%d" % request], [theirs.fileno(), their_output])
+            async with asyncio.timeout(START_SECONDS):
+                pid = await forked
+        except BaseException:
+            ours.close()
+            os.close(output)
+            raise
+        finally:
+            self._waiting.pop(request, None)
+            theirs.close()
+            os.close(their_output)
+        return Child(pid, ours, output, self._children[pid])
+
+    def _read(self, connection: socket.socket) -> None:
+        """Take what the zygote reports; several messages may wait."""
+        while True:
+            try:
+                data = connection.recv(MESSAGE_BYTES_MAX)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._zygote_died(connection)
+                return
+            message = msgspec.msgpack.decode(data, type=Forked | Ended)
+            loop = asyncio.get_running_loop()
+            if isinstance(message, Forked):
+                self._children[message.pid] = loop.create_future()
+                waiting = self._waiting.get(message.id)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(message.pid)
+            else:
+                ended = self._children.pop(message.pid, None)
+                if ended is not None and not ended.done():
+                    ended.set_result(message)
+
+    def _zygote_died(self, connection: socket.socket) -> None:
+        asyncio.get_running_loop().remove_reader(connection.fileno())
+        connection.close()
+        self._connection = None
+        self._reap()
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(ENGINE_FAILED("The process that starts cells died."))
+        for pid, ended in self._children.items():
+            if not ended.done():
+                ended.set_result(Ended(pid, 9, 0, 0))
+        self._children.clear()
+
+    def _reap(self) -> None:
+        if self._zygote is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._zygote.wait(timeout=1)
+            _log.warning("the zygote ended with status %s", self._zygote.returncode)
+            self._zygote = None
+
+    async def stop(self) -> None:
+        """End the zygote; the kernel ends what it forked and still runs."""
+        if self._connection is None or self._zygote is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._connection.fileno())
+        self._connection.close()
+        self._connection = None
+        zygote, self._zygote = self._zygote, None
+        zygote.kill()
+        await asyncio.to_thread(zygote.wait)
+
+
+OutputSink = Callable[[str], None]
+
+
+async def read_lines(descriptor: int, sink: OutputSink, line_bytes_max: int) -> None:
+    """Give each line of a pipe to `sink`; cut lines that are over the limit."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=line_bytes_max)
+    pipe = os.fdopen(descriptor, "rb", buffering=0)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    try:
+        while True:
+            try:
+                line = await reader.readuntil(b"\n")
+            except asyncio.IncompleteReadError as error:
+                if error.partial:
+                    sink(error.partial.decode(errors="replace"))
+                return
+            except asyncio.LimitOverrunError:
+                line = await reader.read(line_bytes_max)
+            sink(line.rstrip(b"\n").decode(errors="replace"))
+    finally:
+        transport.close()

@@ -1,0 +1,303 @@
+"""The supervisor: it wakes what is used, once; lets sleep what is not; and mends what crashed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from skerry.kernel.catalogue import Branch, Catalogue
+from skerry.kernel.clock import Clock, Entropy
+from skerry.kernel.errors import BUSY, ENGINE_FAILED, NOT_FOUND, TIMED_OUT, SkerryError
+from skerry.kernel.manifest import Manifest
+from skerry.node.cell.spec import ProcessSpec
+from skerry.node.cells import SHARED, Cell, Failures, PortSession, Running
+from skerry.node.channel import Call, Channel
+from skerry.node.processes import Child, Processes, read_lines
+from skerry.node.sandbox.cgroup import Group
+from skerry.node.workshop import Workshop
+
+LISTEN_SECONDS = 30.0
+STOP_SECONDS = 40.0
+QUICK_DEATH_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Starts, finds, holds and stops the processes of all cells."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        manifests: Mapping[str, Manifest],
+        processes: Processes,
+        workshop: Workshop,
+        clock: Clock,
+        entropy: Entropy,
+        on_line: Callable[[str, str, str, str], None],
+        on_end: Callable[[Cell, Running], Awaitable[None]],
+    ) -> None:
+        self._catalogue = catalogue
+        self._manifests = manifests
+        self._processes = processes
+        self._workshop = workshop
+        self._clock = clock
+        self._entropy = entropy
+        self._on_line = on_line
+        self._on_end = on_end
+        self._cells: dict[tuple[str, str], Cell] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def cell(self, app: str, branch: str) -> Cell:
+        """Return the cell of a branch; it may have no process."""
+        key = (app, branch)
+        if key not in self._cells:
+            self._cells[key] = Cell(app, branch)
+        return self._cells[key]
+
+    def awake(self) -> list[Cell]:
+        """Return the cells that have processes."""
+        return [cell for cell in self._cells.values() if any(cell.running())]
+
+    def key_of(self, kind: str, name: str) -> str:
+        """Return the key of the process that serves a resource."""
+        return name if self._manifests[kind].own_process else SHARED
+
+    async def wake(self, app: str, branch: str, resource: str) -> Running:
+        """Return the process that serves a resource, started if need be, once for all callers."""
+        record = self._catalogue.record(app, branch, resource)
+        key = self.key_of(record.kind, resource)
+        cell = self.cell(app, branch)
+        running = cell.processes.get(key)
+        if running is not None and running.usable:
+            return running
+        async with cell.lock:
+            running = cell.processes.get(key)
+            if running is None or not running.usable:
+                running = await self._start_held(cell, key)
+        return running
+
+    async def _start_held(self, cell: Cell, key: str) -> Running:
+        """Start a process of a cell whose lock is held, and make it the current one."""
+        failures = cell.failures.get(key)
+        if failures is not None:
+            wait = failures.retry_at - self._clock.monotonic()
+            if wait > 0:
+                raise BUSY(
+                    f"{key or 'The engines'} of {cell.app}/{cell.branch} ended {failures.count} "
+                    "times in a row at its start.",
+                    why=f"The next try is in {wait:.1f} s.",
+                    hint=f"skerry logs --app {cell.app} --branch {cell.branch}",
+                )
+        if key == SHARED:
+            await self._wait_gone(cell, key)
+        branch = self._catalogue.branch(cell.app, cell.branch)
+        running = await self.start(cell, branch, key)
+        cell.processes[key] = running
+        return running
+
+    async def _wait_gone(self, cell: Cell, key: str) -> None:
+        """Wait until the processes that were told to leave have left the state."""
+        ended = [each.child.ended for each in cell.leaving if each.key == key]
+        if ended:
+            _, late = await asyncio.wait(ended, timeout=STOP_SECONDS)
+            if late:
+                raise TIMED_OUT("The process before did not end in time.")
+
+    async def start(self, cell: Cell, branch: Branch, key: str) -> Running:
+        """Start a process for a branch; the caller says when it becomes the current one."""
+        spec, group = await self._workshop.process(branch, key, self._entropy.bytes(4).hex())
+        child = await self._processes.fork()
+        listening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        running = await self._adopt(cell, key, branch.version, spec, child, group, listening)
+        try:
+            await self._wait_listening(running, listening)
+        except BaseException:
+            self._workshop.kill(running)
+            raise
+        cell.failures.pop(key, None)
+        return running
+
+    async def _adopt(
+        self,
+        cell: Cell,
+        key: str,
+        version: int,
+        spec: ProcessSpec,
+        child: Child,
+        group: Group,
+        listening: asyncio.Future[None],
+    ) -> Running:
+        """Take charge of a forked process: its channel, its output, its end."""
+        running: Running
+
+        async def on_listening(_: Call) -> None:
+            if not listening.done():
+                listening.set_result(None)
+
+        async def on_idle(_: Call) -> None:
+            await self._let_sleep(cell, running)
+
+        async def on_may_sleep(call: Call) -> bool:
+            return self._may_sleep(running, call.params)
+
+        async def on_ready(call: Call) -> str:
+            return await self._ready_for(cell, running, call.params["by"], call.params["resource"])
+
+        handlers = {
+            "listening": on_listening,
+            "idle": on_idle,
+            "may_sleep": on_may_sleep,
+            "ready": on_ready,
+        }
+        data = msgspec.msgpack.encode(spec)
+        loop = asyncio.get_running_loop()
+        child.channel.setblocking(False)
+        await loop.sock_sendall(child.channel, len(data).to_bytes(4) + data)
+        running = Running(
+            key=key,
+            instance=spec.instance,
+            version=version,
+            child=child,
+            channel=await Channel.open(child.channel, handlers),
+            group=group,
+            started=self._clock.now(),
+            resources={slot.ref.name: slot.id for slot in spec.served},
+            bound={slot.ref.name: slot.id for slot in spec.bound},
+            sampled=self._clock.monotonic(),
+        )
+        source = key or "engines"
+        self._spawn(
+            read_lines(
+                child.output,
+                lambda line: self._on_line(cell.app, cell.branch, source, line),
+                16 * 1024,
+            )
+        )
+        self._spawn(self._watch_end(cell, running, listening))
+        return running
+
+    async def _wait_listening(self, running: Running, listening: asyncio.Future[None]) -> None:
+        async with asyncio.timeout(LISTEN_SECONDS):
+            await asyncio.wait(
+                {listening, running.child.ended}, return_when=asyncio.FIRST_COMPLETED
+            )
+        if not listening.done():
+            raise ENGINE_FAILED(
+                f"{running.key or 'The engines'} did not start.",
+                why=f"The process ended with status {running.child.ended.result().status}.",
+                hint="skerry logs",
+            )
+
+    async def _watch_end(
+        self, cell: Cell, running: Running, listening: asyncio.Future[None]
+    ) -> None:
+        ended = await running.child.ended
+        running.channel.close()
+        running.cpu_ms = max(running.cpu_ms, ended.cpu_ms)
+        lived = (self._clock.now() - running.started) / 1e9
+        if not running.leaving and ended.status != 0:
+            _log.warning(
+                "%s/%s %s ended with status %d after %.1f s",
+                cell.app, cell.branch, running.key or "engines", ended.status, lived,
+            )  # fmt: skip
+            if lived < QUICK_DEATH_SECONDS or not listening.done():
+                failures = cell.failures.setdefault(running.key, Failures())
+                failures.note(self._clock.monotonic())
+        for name in running.sessions:
+            self._tell_sessions(running, name)
+        try:
+            await self._on_end(cell, running)
+        finally:
+            if cell.processes.get(running.key) is running:
+                del cell.processes[running.key]
+            cell.leaving.discard(running)
+            self._forget_if_empty(cell)
+
+    def _forget_if_empty(self, cell: Cell) -> None:
+        if cell.empty and self._cells.get((cell.app, cell.branch)) is cell:
+            del self._cells[cell.app, cell.branch]
+
+    async def ready(self, app: str, branch: str, resource: str) -> tuple[Running, str]:
+        """Wake a resource's engine; return its process and where the engine listens."""
+        running = await self.wake(app, branch, resource)
+        return running, str(await running.channel.call("ready", resource, seconds=60.0))
+
+    async def _ready_for(self, cell: Cell, running: Running, by: str, resource: str) -> str:
+        if by not in running.resources or resource not in running.bound:
+            raise NOT_FOUND(f"{resource} is not bound to {by}.")
+        _, endpoint = await self.ready(cell.app, cell.branch, resource)
+        return endpoint
+
+    def _may_sleep(self, running: Running, resource: str) -> bool:
+        """Decide whether an engine may stop: not while a session needs it."""
+        if any(session.is_active for session in running.sessions.get(resource, ())):
+            return False
+        self._tell_sessions(running, resource)
+        return True
+
+    def _tell_sessions(self, running: Running, resource: str) -> None:
+        for session in running.sessions.pop(resource, set()):
+            for callback in session.callbacks:
+                callback()
+
+    def add_session(self, running: Running, resource: str) -> PortSession:
+        """Note a client of a port wire that needs the engine."""
+        session = PortSession(is_active=True)
+        running.sessions.setdefault(resource, set()).add(session)
+        return session
+
+    async def _let_sleep(self, cell: Cell, running: Running) -> None:
+        """End a process that says it is idle, unless somebody just came."""
+        if running.holds == 0 and running.usable:
+            self.leave(cell, running)
+            await self.stop(cell, running)
+
+    def leave(self, cell: Cell, running: Running) -> None:
+        """Give it no new work; whoever comes now gets its successor."""
+        running.leaving = True
+        cell.leaving.add(running)
+        if cell.processes.get(running.key) is running:
+            del cell.processes[running.key]
+
+    async def stop(self, cell: Cell, running: Running) -> None:
+        """Stop a process that is leaving, gently first."""
+        assert running.leaving, "call leave first"
+        try:
+            await running.channel.call("stop")
+        except SkerryError:
+            _log.info("%s was gone already", running.instance)
+        _, late = await asyncio.wait({running.child.ended}, timeout=STOP_SECONDS)
+        if late:
+            _log.warning("%s/%s did not stop in time; killing it", cell.app, cell.branch)
+            self._workshop.kill(running)
+            await running.child.ended
+
+    async def sleep(self, app: str, branch: str) -> None:
+        """Put a branch to sleep now."""
+        cell = self.cell(app, branch)
+        async with cell.lock:
+            await self.sleep_held(cell)
+        self._forget_if_empty(cell)
+
+    async def sleep_held(self, cell: Cell) -> None:
+        """Put a branch to sleep whose lock is held."""
+        for running in list(cell.processes.values()):
+            self.leave(cell, running)
+        await asyncio.gather(*(self.stop(cell, each) for each in list(cell.leaving)))
+
+    async def stop_all(self) -> None:
+        """Put every branch to sleep."""
+        await asyncio.gather(*(self.sleep(cell.app, cell.branch) for cell in self.awake()))
+        for task in list(self._tasks):
+            task.cancel()
+
+    def _spawn(self, work: Awaitable[Any]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,216 @@
+"""The workshop: it prepares what a process is made of (directories, keys, sandbox) and clears up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from skerry.kernel.app import AppSpec, ResourceSpec
+from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
+from skerry.kernel.keys import Keys, derive
+from skerry.kernel.kind import Resource
+from skerry.kernel.manifest import Manifest
+from skerry.kernel.policy import Policy, Request, enforce
+from skerry.node.cell.spec import ProcessSpec, SlotSpec
+from skerry.node.cells import SHARED, Running
+from skerry.node.home import Home
+from skerry.node.sandbox import Confinement, Limits, identities
+from skerry.node.sandbox.cgroup import Cgroups, Group
+from skerry.node.secrets import Vault
+from skerry.node.volume import Volume
+from skerry.node.zygote import expose_paths
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108
+
+ENGINE_LIMITS = Limits(memory_bytes=4 << 30, processes=512, open_files=65536)
+
+
+class Workshop:
+    """Makes the specifications of processes from the catalogue."""
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        node_name: str,
+        catalogue: Catalogue,
+        manifests: Mapping[str, Manifest],
+        volume: Volume,
+        vault: Vault,
+        policy: Policy,
+        cgroups: Cgroups,
+    ) -> None:
+        self._home = home
+        self._node_name = node_name
+        self._catalogue = catalogue
+        self._manifests = manifests
+        self._volume = volume
+        self._vault = vault
+        self._policy = policy
+        self._cgroups = cgroups
+        self._node_key = home.node_key()
+        self._identities = identities()
+
+    def keys(self, record: ResourceRecord) -> tuple[bytes, bytes]:
+        """Return the key of a resource, and the one that all its branches share."""
+        own = derive(self._node_key, "resource", record.id)
+        return own, derive(self._node_key, "lineage", record.lineage)
+
+    def state(self, branch: Branch, record: ResourceRecord) -> Path:
+        """Return the directory of a resource's state."""
+        return self._volume.path(branch.directory) / record.name
+
+    def run(self, record: ResourceRecord) -> Path:
+        """Return the directory of a resource's sockets."""
+        return self._home.run / record.id
+
+    def code(self, app: str, version: int) -> Path:
+        """Return where a version of an app was unpacked."""
+        return self._home.apps / app / str(version) / "code"
+
+    def resource(self, branch: Branch, name: str) -> Resource:
+        """Return a resource as fronts and connection lines see it."""
+        record = branch.resources[name]
+        spec = self._catalogue.spec(branch).resource(name)
+        manifest = self._manifests[record.kind]
+        return Resource(
+            ref=branch.ref(name),
+            id=record.id,
+            directory=self.state(branch, record),
+            config=_config(manifest, spec),
+            keys=Keys(*self.keys(record)),
+        )
+
+    async def process(self, branch: Branch, key: str, instance: str) -> tuple[ProcessSpec, Group]:
+        """Prepare a process of a branch: decide, make its directories, and say what it is."""
+        spec = self._catalogue.spec(branch)
+        served = [each for each in branch.resources.values() if self._serves(key, each)]
+        names = {bound for each in served for bound in _bindings(spec, each.name)}
+        bound = [branch.resources[name] for name in sorted(names)]
+        if key == SHARED:
+            bound = []
+        for record in served:
+            self._decide(branch, record)
+            self.make_directories(branch, record)
+        tight = key != SHARED
+        name = f"{branch.app}.{branch.name}.{key or 'engines'}.{instance}"
+        limits = self._limits(spec, key)
+        group = self._cgroups.create(name, limits)
+        confinement = self._confinement(branch, served, bound, limits, group, tight=tight)
+        process = ProcessSpec(
+            instance=instance,
+            code=str(self.code(branch.app, branch.version)),
+            served=tuple(self.slot(branch, each) for each in served),
+            bound=tuple(self.slot(branch, each) for each in bound),
+            confinement=confinement,
+        )
+        return process, group
+
+    def _serves(self, key: str, record: ResourceRecord) -> bool:
+        own = self._manifests[record.kind].own_process
+        return record.name == key if own else key == SHARED
+
+    def _decide(self, branch: Branch, record: ResourceRecord) -> None:
+        request = Request(
+            principal=f"app:{branch.app}",
+            action="resource:wake",
+            where=self._node_name,
+            app=branch.app,
+            branch=branch.name,
+            kind=record.kind,
+            resource=record.name,
+        )
+        enforce(self._policy, request)
+
+    def make_directories(self, branch: Branch, record: ResourceRecord) -> None:
+        """Make what a resource needs before its process starts; state is never touched."""
+        uid = self.uid(branch.app)
+        for path in (self.state(branch, record), self.run(record)):
+            path.mkdir(parents=True, exist_ok=True)
+            if uid is not None:
+                os.chown(path, uid, uid)
+            path.chmod(0o700)
+
+    def uid(self, app: str) -> int | None:
+        """Return the user that an app's processes run as; None is the node's own."""
+        if self._identities is None:
+            return None
+        return self._identities.identity(self._catalogue.app(app).index).uid
+
+    def slot(self, branch: Branch, record: ResourceRecord) -> SlotSpec:
+        """Say what a resource is to the process that serves it or binds it."""
+        app = self._catalogue.spec(branch)
+        spec = app.resource(record.name)
+        own, lineage = self.keys(record)
+        return SlotSpec(
+            ref=branch.ref(record.name),
+            id=record.id,
+            directory=str(self.state(branch, record)),
+            run=str(self.run(record)),
+            config=spec.config if spec else {},
+            own=own,
+            lineage=lineage,
+            idle_seconds=spec.idle_seconds if spec else 0.0,
+            bindings=_bindings(app, record.name),
+            secrets=self._vault.open_named(branch.app, spec.secrets if spec else ()),
+        )
+
+    def _limits(self, spec: AppSpec, key: str) -> Limits:
+        resource = spec.resource(key) if key != SHARED else None
+        if resource is None:
+            return ENGINE_LIMITS
+        return Limits(
+            memory_bytes=int(resource.config.get("memory_bytes", ENGINE_LIMITS.memory_bytes)),
+            processes=int(resource.config.get("processes", 64)),
+            open_files=4096,
+        )
+
+    def _confinement(
+        self,
+        branch: Branch,
+        served: list[ResourceRecord],
+        bound: list[ResourceRecord],
+        limits: Limits,
+        group: Group,
+        *,
+        tight: bool,
+    ) -> Confinement:
+        uid = self.uid(branch.app)
+        writable = [str(self.run(each)) for each in (*served, *bound)]
+        writable += [str(self.state(branch, each)) for each in (*served, *bound)]
+        return Confinement(
+            uid=uid,
+            gid=uid,
+            execute=(*expose_paths(), str(self.code(branch.app, branch.version).parent)),
+            write=(*writable, *(() if tight else (SHARED_MEMORY,))),
+            limits=limits,
+            tight=tight,
+            cgroup=group.membership,
+        )
+
+    def clear_run(self, record_id: str) -> None:
+        """Remove the sockets of a resource that sleeps."""
+        shutil.rmtree(self._home.run / record_id, ignore_errors=True)
+
+    def kill(self, running: Running) -> None:
+        """Kill a process and all that it started."""
+        running.group.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.child.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running.child.pid, signal.SIGKILL)
+
+
+def _bindings(spec: AppSpec, name: str) -> tuple[str, ...]:
+    resource = spec.resource(name)
+    return resource.bindings if resource else ()
+
+
+def _config(manifest: Manifest, spec: ResourceSpec | None) -> object:
+    return msgspec.convert(spec.config if spec else {}, manifest.config)

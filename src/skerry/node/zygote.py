@@ -1,0 +1,171 @@
+"""The zygote: a small process that has everything imported and forks the processes of cells.
+
+It has one thread and no event loop, so that forking is safe, and it stays alive when the node's own
+process is busy. The node sends a request with two descriptors (the new process's channel and its
+output); the zygote answers with the process id, and reports each process that ends with what it
+used. When the node dies, the kernel ends the zygote, and with it every process that it forked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import msgspec
+
+from skerry.kernel.manifest import Manifest, read_manifests
+from skerry.node.sandbox import expose
+
+MESSAGE_BYTES_MAX = 64 * 1024
+_PR_SET_PDEATHSIG = 1
+
+
+class Forked(msgspec.Struct, tag=True, frozen=True):
+    """A process was forked for the request `id`."""
+
+    id: int
+    pid: int
+
+
+class Ended(msgspec.Struct, tag=True, frozen=True):
+    """A process ended: its wait status, CPU time, and largest memory."""
+
+    pid: int
+    status: int
+    cpu_ms: int
+    memory_bytes: int
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """What a zygote is told at its start; `expose` are paths that cells must be able to read."""
+
+    kinds: tuple[str, ...]
+    expose: tuple[str, ...]
+
+
+def main() -> None:
+    """Serve the node at the other end of the descriptor named by the first argument."""
+    _die_with_parent()
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    setup = msgspec.msgpack.decode(connection.recv(MESSAGE_BYTES_MAX), type=Setup)
+    manifests = read_manifests(setup.kinds)
+    preload(manifests)
+    if setup.expose:
+        expose(setup.expose)
+    gc.collect()
+    gc.freeze()
+    connection.send(b"ready")
+    _Zygote(connection, manifests).serve()
+
+
+def _die_with_parent() -> None:
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        raise SystemExit("The node went away.")
+
+
+def preload(manifests: dict[str, Manifest]) -> None:
+    """Import what processes of cells will need, so that each of them need not.
+
+    A kind whose optional dependency is missing is left out here; its engine says so when started.
+    """
+    importlib.import_module("skerry.node.cell.process")
+    importlib.import_module("uvicorn.protocols.websockets.websockets_sansio_impl")
+    for manifest in manifests.values():
+        wires = (wire.application for wire in manifest.wires if wire.application)
+        for dotted in (manifest.engine, manifest.binding, *wires):
+            if dotted:
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(f"{manifest.package}.{dotted.partition(':')[0]}")
+
+
+class _Zygote:
+    def __init__(self, connection: socket.socket, manifests: dict[str, Manifest]) -> None:
+        self._connection = connection
+        self._manifests = manifests
+        self._wake, self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def serve(self) -> None:
+        while True:
+            readable, _, _ = select.select([self._connection, self._wake], [], [])
+            if self._wake in readable:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wake, 4096)
+                self._report_ended()
+            if self._connection in readable and not self._take_request():
+                return
+
+    def _take_request(self) -> bool:
+        data, descriptors, _, _ = socket.recv_fds(self._connection, MESSAGE_BYTES_MAX, 2)
+        if not data:
+            return False
+        channel, output = descriptors
+        pid = os.fork()
+        if pid == 0:
+            self._become(channel, output)
+        os.close(channel)
+        os.close(output)
+        self._send(Forked(int(data), pid))
+        return True
+
+    def _become(self, channel: int, output: int) -> None:
+        """Become the forked process; never returns."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._connection.close()
+            os.close(self._wake)
+            os.close(self._wakeup)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.close(output)
+            process = importlib.import_module("skerry.node.cell.process")
+            process.main(socket.socket(fileno=channel), self._manifests)
+            status = 0
+        except SystemExit as error:
+            sys.stderr.write(f"{error}\n")
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            with contextlib.suppress(OSError):
+                sys.stderr.flush()
+            os._exit(status)
+
+    def _report_ended(self) -> None:
+        while True:
+            try:
+                pid, status, used = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            cpu_ms = int((used.ru_utime + used.ru_stime) * 1000)
+            self._send(Ended(pid, status, cpu_ms, used.ru_maxrss * 1024))
+
+    def _send(self, message: Forked | Ended) -> None:
+        self._connection.send(msgspec.msgpack.encode(message))
+
+
+def expose_paths() -> tuple[str, ...]:
+    """Return what processes of cells must be able to read: Python, its packages, this source."""
+    package = Path(__file__).resolve().parents[2]
+    paths = {sys.prefix, sys.base_prefix, str(package), str(Path(sys.executable).resolve())}
+    return tuple(sorted(paths))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""What the pages promise: links lead somewhere, and every command that they show exists."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXCLUDED = {"node_modules", "vendor", "dist"}
+FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)(?: \"[^\"]*\")?\)")
+SEPARATORS = {"|", "||", "&&", ";", "&"}
+
+
+def pages(root: Path) -> Iterator[Path]:
+    """Yield every Markdown page that people wrote or that is generated for them."""
+    for folder, names, files in os.walk(root):
+        names[:] = [name for name in names if name not in EXCLUDED and name[0] != "."]
+        yield from (Path(folder, name) for name in sorted(files) if name.endswith(".md"))
+
+
+# ---- links ------------------------------------------------------------------------------------
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a page's headings, spelt as renderers of Markdown spell them."""
+    prose = FENCE.sub("", text)
+    titles = re.findall(r"^#+ +(.+?) *#*$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def dead_links(root: Path) -> list[str]:
+    """Find relative links to files or headings that are not there."""
+    dead = []
+    for page in pages(root):
+        for link in LINK.findall(FENCE.sub("", page.read_text())):
+            target, _, anchor = link.partition("#")
+            if re.match(r"[a-z][a-z0-9+.-]*:", link) or target.startswith("/"):
+                continue
+            path = page.parent / target if target else page
+            lost = anchor and path.suffix == ".md" and path.is_file()
+            if not path.exists() or (lost and anchor not in anchors(path.read_text())):
+                dead.append(f"{page.relative_to(root)}: {link}")
+    return dead
+
+
+def test_links_lead_somewhere() -> None:
+    assert not dead_links(ROOT)
+
+
+def test_dead_links_are_caught(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(
+        "# A title, `x`\n[1](b.md) [2](#a-title-x) [3](c.md) [4](b.md#none) [5](b.md#here)\n"
+        "[6](https://example.org) ![7](none.png)\n```\n[8](not-a-link)\n```\n"
+    )
+    (tmp_path / "b.md").write_text("## Here\n")
+    assert dead_links(tmp_path) == ["a.md: c.md", "a.md: b.md#none", "a.md: none.png"]
+
+
+# ---- commands ---------------------------------------------------------------------------------
+
+
+def shell_lines(page: str) -> Iterator[str]:
+    """Yield the commands of a page: lines of bash and sh blocks, prompts of console blocks."""
+    for language, block in FENCE.findall(page):
+        lines = re.sub(r"\\\n", " ", block).splitlines()
+        if language in {"bash", "sh", "shell"}:
+            yield from (line.strip() for line in lines if line.strip())
+        if language == "console":
+            yield from (line.strip()[2:] for line in lines if line.strip().startswith(("$ ", "# ")))
+
+
+def simple_commands(line: str) -> Iterator[list[str]]:
+    """Split a shell line into its simple commands, each a list of words."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;")
+    lexer.whitespace_split = True
+    words: list[str] = []
+    for word in lexer:
+        if word in SEPARATORS:
+            yield words
+            words = []
+        else:
+            words.append(word)
+    yield words
+
+
+def commands_of(root: Path, program: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield every command of pages that starts with `program`, with the place where it stands."""
+    for page in pages(root):
+        for line in shell_lines(page.read_text()):
+            for words in simple_commands(line):
+                if words[: len(program.split())] == program.split():
+                    yield f"{page.relative_to(root)}: {line}", words[len(program.split()) :]
+
+
+def hints_of(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield every hint of an error that is a `skerry` command."""
+    for path in sorted((root / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "hint":
+                text = "".join(constant_parts(node.value))
+                if text.startswith("skerry "):
+                    yield f"{path.relative_to(root)}:{node.value.lineno}", shlex.split(text)[1:]
+
+
+def constant_parts(node: ast.expr) -> Iterator[str]:
+    """Yield a string's text, with a word in place of each of its variables."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    for part in node.values if isinstance(node, ast.JoinedStr) else []:
+        yield str(part.value) if isinstance(part, ast.Constant) else "VARIABLE"
+
+
+def unknown_command(tree: dict[str, Any], words: list[str]) -> str:
+    """Return what of a command line the tree of commands does not have, or ''.
+
+    The tree is what `skerry describe --json` prints: `commands` maps the name of a command to its
+    own tree, and `options` lists the names of its options.
+    """
+    node, options = tree, {"--help", "--json", *tree.get("options", [])}
+    for word in words:
+        if word.startswith("-"):
+            name = word.partition("=")[0]
+            if node.get("options") is not None and name not in options and name != "--":
+                return name
+            continue
+        children = node.get("commands") or {}
+        if not children:
+            continue
+        if word not in children:
+            return word if node is tree or word.islower() else ""
+        node = children[word]
+        options |= set(node.get("options") or [])
+    return ""
+
+
+def describe() -> dict[str, Any]:
+    """Ask the CLI for its commands; skip, loudly, while there is no CLI that can tell."""
+    program = Path(sys.executable).with_name("skerry")
+    done = subprocess.run(
+        [program, "describe", "--json"], check=False, capture_output=True, text=True, timeout=60
+    )
+    if done.returncode and not (ROOT / "src" / "skerry" / "__main__.py").exists():
+        pytest.skip("NO COMMAND IN THE DOCS IS CHECKED: there is no CLI yet")
+    assert done.returncode == 0, done.stderr
+    described: dict[str, Any] = json.loads(done.stdout)
+    return described
+
+
+def test_commands_of_the_docs_exist() -> None:
+    tree = describe()
+    shown = [*commands_of(ROOT, "skerry"), *hints_of(ROOT)]
+    unknown = [(place, unknown_command(tree, words)) for place, words in shown]
+    assert not [(place, what) for place, what in unknown if what]
+
+
+def test_commands_of_the_developers_script_exist() -> None:
+    found = list(commands_of(ROOT, "python3 dev.py"))
+    assert found, "the docs do not say how to start"
+    known = re.findall(r'add_parser\("(\w+)"', (ROOT / "dev.py").read_text())
+    assert not [place for place, words in found if words and words[0] not in known]
+
+
+def test_shell_blocks_parse() -> None:
+    for page in pages(ROOT):
+        script = "\n".join(shell_lines(page.read_text()))
+        done = subprocess.run(
+            ["bash", "-n"], check=False, input=script, capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 0, f"{page}: {done.stderr}"
+
+
+TREE = {
+    "options": ["--version"],
+    "commands": {
+        "up": {"options": ["--port"]},
+        "branch": {"options": [], "commands": {"create": {"options": ["--at"]}}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "unknown"),
+    [
+        ("up --port 1 newsroom", ""),
+        ("branch create pr-42 --at=now --json", ""),
+        ("--version", ""),
+        ("down", "down"),
+        ("up --prot 1", "--prot"),
+        ("branch crate pr-42", "crate"),
+    ],
+)
+def test_unknown_commands_are_caught(line: str, unknown: str) -> None:
+    assert unknown_command(TREE, line.split()) == unknown
+
+
+def test_commands_are_found(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(
+        "```console\n$ cd x && skerry up\nskerry printed this\n```\n"
+        "```bash\nskerry branch \\\n  create pr-1 | cat  # why\n```\n```python\nskerry no\n```\n"
+    )
+    source = tmp_path / "src" / "a.py"
+    source.parent.mkdir()
+    source.write_text("GONE('x', hint=f'skerry branch list {app}')\nGONE('y', hint='wait')\n")
+    shown = [words for _, words in commands_of(tmp_path, "skerry")]
+    assert shown == [["up"], ["branch", "create", "pr-1"]]
+    assert [words for _, words in hints_of(tmp_path)] == [["branch", "list", "VARIABLE"]]
