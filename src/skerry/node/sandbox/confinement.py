@@ -7,7 +7,9 @@ changing it would clear the signal; the system call filter comes last because it
 
 from __future__ import annotations
 
+import errno
 import os
+import pwd
 import resource
 import signal
 import sys
@@ -66,7 +68,8 @@ SYSTEM_WRITE = ("/dev/full", "/dev/null", "/dev/zero")
 class Confinement(msgspec.Struct, frozen=True):
     """All that a process keeps; whatever is not named here is taken from it.
 
-    `uid` and `gid` are the user to become (None keeps it). `read`, `write` and `execute` are paths;
+    `uid` and `gid` are the user to become (None keeps it); if it has no account, programs see it
+    under the name `account` where root may arrange that. `read`, `write` and `execute` are paths;
     each grants what lies below it, `write` includes reading, `execute` includes reading. `system`
     adds the machine's own programs, libraries and harmless settings. `hide` are directories to take
     out of sight but for the granted paths below them; it is for nodes without root, where unix
@@ -77,6 +80,7 @@ class Confinement(msgspec.Struct, frozen=True):
 
     uid: int | None = None
     gid: int | None = None
+    account: str = "skerry"
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     execute: tuple[str, ...] = ()
@@ -110,9 +114,9 @@ def confine(confinement: Confinement, *, parent: int | None = None) -> None:
 
 
 def _confine_linux(confinement: Confinement, parent: int | None) -> None:
+    _name_user(confinement)
     if confinement.hide:
-        granted = (*confinement.read, *confinement.write, *confinement.execute)
-        namespaces.hide(confinement.hide, granted)
+        _hide(confinement)
     rules = landlock.Ruleset(listen=confinement.listen) if landlock.abi() else None
     if rules is not None:
         _grant(rules, confinement)
@@ -130,6 +134,27 @@ def _confine_linux(confinement: Confinement, parent: int | None) -> None:
     if seccomp.supported():
         scoped = landlock.abi() >= landlock.SIGNALS_SCOPED_SINCE
         seccomp.confine(confinement.tight, confinement.tight and not scoped)
+
+
+def _hide(confinement: Confinement) -> None:
+    granted = (*confinement.read, *confinement.write, *confinement.execute)
+    try:
+        namespaces.hide(confinement.hide, granted)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EINVAL, errno.ENOSPC, errno.ENOSYS, errno.EPERM):
+            raise
+        # No namespaces for this user here: Landlock still guards the files.
+
+
+def _name_user(confinement: Confinement) -> None:
+    uid = confinement.uid
+    if uid is None or not linux.has_capability(linux.CAP_SYS_ADMIN):
+        return
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        gid = uid if confinement.gid is None else confinement.gid
+        namespaces.name_user(confinement.account, uid, gid)
 
 
 def _grant(rules: landlock.Ruleset, confinement: Confinement) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -69,12 +70,33 @@ def hide(paths: Iterable[str | Path], keep: Iterable[str | Path]) -> None:
     linux.unshare(linux.CLONE_NEWNS | (linux.CLONE_NEWUSER if uid else 0))
     if uid:
         _map_ids(uid, gid)
+    try:
+        linux.mount("", "/", "", linux.MS_SLAVE | linux.MS_REC)
+        for directory in hidden:
+            if directory.is_dir():
+                _cover(directory, [path for path in kept if directory in path.parents], 0o711)
+    finally:
+        if uid:
+            linux.drop_capabilities()
+
+
+def name_user(name: str, uid: int, gid: int) -> None:
+    """Give a user that has no account a name, in the sight of this process and its children.
+
+    Programs such as `initdb` refuse to run as a user whom `/etc/passwd` does not know. Needs root.
+    """
+    linux.unshare(linux.CLONE_NEWNS)
     linux.mount("", "/", "", linux.MS_SLAVE | linux.MS_REC)
-    for directory in hidden:
-        if directory.is_dir():
-            _cover(directory, [path for path in kept if directory in path.parents], 0o711)
-    if uid:
-        linux.drop_capabilities()
+    accounts = Path("/etc/passwd")
+    descriptor, file = tempfile.mkstemp(prefix=".skerry-")
+    try:
+        os.fchmod(descriptor, 0o644)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as own:
+            own.write(f"{accounts.read_text(encoding='utf-8').rstrip()}\n")
+            own.write(f"{name}:x:{uid}:{gid}:Skerry:/:/usr/sbin/nologin\n")
+        linux.mount(file, str(accounts), "", linux.MS_BIND)
+    finally:
+        Path(file).unlink()
 
 
 def _map_ids(uid: int, gid: int) -> None:
