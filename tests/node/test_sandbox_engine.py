@@ -74,7 +74,17 @@ def test_postgres_lives_in_the_sandbox() -> None:
 
 def live(programs: Path, own: Path) -> None:
     data = own / "cluster"
-    initdb = [programs / "initdb", "-N", "-A", "trust", "-U", "me", "--locale=C", "-D", data]
+    initdb: list[str | Path] = [
+        programs / "initdb",
+        "-N",
+        "-A",
+        "trust",
+        "-U",
+        "me",
+        "--locale=C",
+        "-D",
+        data,
+    ]
     subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, env={"TZ": "UTC"}, cwd=own)
     settings = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={own}"]
     server = subprocess.Popen(

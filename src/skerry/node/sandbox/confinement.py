@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import resource
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -103,7 +103,7 @@ def confine(confinement: Confinement, *, parent: int | None = None) -> None:
     if confinement.descriptors is not None:
         _close_descriptors(confinement.descriptors)
     for path in confinement.cgroup.paths:
-        Path(path).write_text("0", encoding="ascii")
+        Path(path).write_text("0", encoding="utf-8")
     _new_session()
     os.umask(0o077)
     if sys.platform == "linux":
@@ -111,6 +111,15 @@ def confine(confinement: Confinement, *, parent: int | None = None) -> None:
     else:
         _become(confinement)
         _limit(confinement)
+
+
+def prepare() -> None:
+    """Do once, in the process that will fork, what every `confine` would do again."""
+    tempfile.gettempdir()
+    landlock.abi()
+    if seccomp.supported():
+        for tight in (True, False):
+            seccomp.program(os.uname().machine, tight)
 
 
 def _confine_linux(confinement: Confinement, parent: int | None) -> None:
@@ -148,11 +157,7 @@ def _hide(confinement: Confinement) -> None:
 
 def _name_user(confinement: Confinement) -> None:
     uid = confinement.uid
-    if uid is None or not linux.has_capability(linux.CAP_SYS_ADMIN):
-        return
-    try:
-        pwd.getpwuid(uid)
-    except KeyError:
+    if uid is not None and linux.has_capability(linux.CAP_SYS_ADMIN):
         gid = uid if confinement.gid is None else confinement.gid
         namespaces.name_user(confinement.account, uid, gid)
 

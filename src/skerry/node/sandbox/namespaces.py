@@ -85,15 +85,17 @@ def name_user(name: str, uid: int, gid: int) -> None:
 
     Programs such as `initdb` refuse to run as a user whom `/etc/passwd` does not know. Needs root.
     """
+    accounts = Path("/etc/passwd")
+    known = accounts.read_text(encoding="utf-8").rstrip()
+    if any(line.split(":")[2:3] == [str(uid)] for line in known.splitlines()):
+        return
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount("", "/", "", linux.MS_SLAVE | linux.MS_REC)
-    accounts = Path("/etc/passwd")
     descriptor, file = tempfile.mkstemp(prefix=".skerry-")
     try:
         os.fchmod(descriptor, 0o644)
         with os.fdopen(descriptor, "w", encoding="utf-8") as own:
-            own.write(f"{accounts.read_text(encoding='utf-8').rstrip()}\n")
-            own.write(f"{name}:x:{uid}:{gid}:Skerry:/:/usr/sbin/nologin\n")
+            own.write(f"{known}\n{name}:x:{uid}:{gid}:Skerry:/:/usr/sbin/nologin\n")
         linux.mount(file, str(accounts), "", linux.MS_BIND)
     finally:
         Path(file).unlink()
