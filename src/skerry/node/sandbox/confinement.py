@@ -69,11 +69,12 @@ class Confinement(msgspec.Struct, frozen=True):
     """All that a process keeps; whatever is not named here is taken from it.
 
     `uid` and `gid` are the user to become (None keeps it); if it has no account, programs see it
-    under the name `account` where root may arrange that. `read`, `write` and `execute` are paths;
-    each grants what lies below it, `write` includes reading, `execute` includes reading. `system`
-    adds the machine's own programs, libraries and harmless settings. `hide` are directories to take
-    out of sight but for the granted paths below them; it is for nodes without root, where unix
-    sockets of the same user could be reached otherwise. `tight` is for code of users.
+    under the name `account` (unless that is empty) where root may arrange it. `read`, `write` and
+    `execute` are paths; each grants what lies below it, `write` includes reading, `execute`
+    includes reading. `system` adds the machine's own programs, libraries and harmless settings.
+    `hide` are directories to take out of sight but for the granted paths below them; it is for
+    nodes without root, where unix sockets of the same user could be reached otherwise. `tight` is
+    for code of users.
     `cgroup` is the group to join; the limits that it bounds are left to it. `listen` lets the
     process open TCP ports. `descriptors` are the only ones above 2 that stay open (None: all do).
     """
@@ -157,7 +158,9 @@ def _hide(confinement: Confinement) -> None:
 
 def _name_user(confinement: Confinement) -> None:
     uid = confinement.uid
-    if uid is not None and linux.has_capability(linux.CAP_SYS_ADMIN):
+    if uid is None or not confinement.account:
+        return
+    if linux.has_capability(linux.CAP_SYS_ADMIN):
         gid = uid if confinement.gid is None else confinement.gid
         namespaces.name_user(confinement.account, uid, gid)
 
