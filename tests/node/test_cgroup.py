@@ -312,6 +312,22 @@ class TestVersion2OnAStandIn:
         assert cgroups.version == 2
         assert (own / "skerry-node/cgroup.procs").read_text() == "0"
         assert not (tmp_path / "skerry").exists()
+        (own / "cgroup.procs").write_text("")
+        again = detect(mounts=mounts, own="0::/system.slice/skerry.service/skerry-node\n")
+        assert again.create("one").join_paths == (str(own / "skerry/one/cgroup.procs"),)
+
+    def test_a_group_shared_with_others_is_left_alone(self, tmp_path: Path, mounts: str) -> None:
+        """The kernel refuses to pass controllers on from a group with processes."""
+        own = tmp_path / "session.scope"
+        self.fill(own)
+        (own / "cgroup.subtree_control").unlink()
+        (own / "cgroup.subtree_control").mkdir()
+        (own / "cgroup.procs").write_text(f"1\n{os.getpid()}\n")
+        self.fill(tmp_path)
+        self.fill(tmp_path / "skerry", "memory pids cpu")
+        cgroups = detect(mounts=mounts, own="0::/session.scope\n")
+        assert cgroups.create("one").join_paths == (str(tmp_path / "skerry/one/cgroup.procs"),)
+        assert not (own / "skerry").exists()
 
     def test_without_memory_version_2_is_left_for_version_1(
         self, tmp_path: Path, mounts: str
