@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from skerry.kernel.errors import SkerryError
+from skerry.node.sandbox import Confinement, confine
 from skerry.node.sandbox.cgroup import Cgroups, Group, detect
 from skerry.node.sandbox.limits import Limits
 
@@ -176,6 +178,41 @@ def drain(reader: int) -> int:
         return len(os.read(reader, 1 << 16))
     except BlockingIOError:
         return 0
+
+
+def test_a_confined_process_joins_and_leaves_its_limits_to_the_group(
+    cgroups: Cgroups, prefix: str
+) -> None:
+    limits = Limits(memory_bytes=64 * MIB, processes=10)
+    group = cgroups.create(f"{prefix}confined", limits)
+    if not {"memory", "processes"} <= set(group.membership.bounds):
+        pytest.skip("the controllers memory and pids cannot be written")
+    uid = 700_505 if os.geteuid() == 0 else None
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            confine(Confinement(uid=uid, limits=limits, cgroup=group.membership))
+            free = resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
+            os.write(writer, b"free" if free else b"bound")
+            fork_all()
+        finally:
+            os._exit(1)
+    assert os.read(reader, 10) == b"free"
+    wait_until(lambda: len(group.processes()) == 10)
+    group.kill()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    os.close(reader)
+    os.close(writer)
+
+
+def fork_all() -> None:
+    while True:
+        try:
+            if os.fork() == 0:
+                time.sleep(30)
+        except BlockingIOError:
+            time.sleep(0.01)
 
 
 def test_groups_of_a_dead_node_are_reaped(cgroups: Cgroups, prefix: str) -> None:

@@ -21,7 +21,7 @@ from skerry.node.sandbox.limits import Limits, Membership
 
 _FOLDER = "skerry"
 _NODE_LEAF = "skerry-node"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,199}")
 _WAIT_SECONDS = 5.0
 _PERIOD_US = 100_000
 _V1 = ("memory", "pids", "cpu", "cpuacct", "freezer")

@@ -12,6 +12,7 @@ import functools
 import os
 import stat
 import struct
+import sys
 from collections.abc import Iterable
 
 from skerry.node.sandbox import linux
@@ -47,6 +48,8 @@ SIGNALS_SCOPED_SINCE = 6
 @functools.cache
 def abi() -> int:
     """Return the kernel's Landlock version, 0 where there is none."""
+    if sys.platform != "linux":
+        return 0
     version = linux.syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)
     return max(0, version)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -36,7 +37,7 @@ def expose(paths: Iterable[str | Path]) -> tuple[Path, ...]:
     covers = {cover for cover in barred.values() if cover is not None}
     if not covers:
         return ()
-    if os.geteuid() != 0 or not linux.has_capability(linux.CAP_SYS_ADMIN):
+    if sys.platform != "linux" or not linux.has_capability(linux.CAP_SYS_ADMIN):
         raise UNSUPPORTED(
             f"Other users cannot enter {min(covers)}, where Skerry or its engines lie.",
             why="Only root can show single folders of it to the users that cells run as.",
