@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import pickle
 import resource
@@ -259,7 +260,7 @@ class TestOtherProcesses:
     )
     def test_a_sibling_of_the_same_user_cannot_be_signalled(self, sibling: int) -> None:
         for number in (0, signal.SIGKILL, signal.SIGSTOP):
-            outcome = run(confinement(), lambda number=number: os.kill(sibling, number))  # type: ignore[misc]
+            outcome = run(confinement(), functools.partial(os.kill, sibling, number))
             assert outcome == ("errno", errno.EPERM)
         assert refused(run(confinement(), lambda: os.kill(os.getppid(), signal.SIGTERM)))
         os.kill(sibling, 0)
