@@ -86,7 +86,7 @@ def test_garbage_is_a_value_error(text: str) -> None:
     try:
         parse(text).next_time(datetime(2030, 1, 1, tzinfo=UTC))
     except ValueError as error:
-        assert str(error)  # noqa: PT017
+        assert str(error)
 
 
 @pytest.mark.parametrize(

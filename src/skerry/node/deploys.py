@@ -98,7 +98,7 @@ class Deploys:
     async def _add_version(self, upload: str, progress: Progress) -> tuple[AppSpec, int]:
         """Unpack, check and keep a version; the app comes to be with its first one."""
         progress(0, 4, "unpacking")
-        unpacked = self._archives.new_directory(None)
+        unpacked = self._archives.new_directory()
         try:
             await self._archives.unpack(upload, unpacked)
             file = unpacked / FILE_NAME

@@ -25,7 +25,7 @@ from skerry.kernel.ledger import Ledger
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.money import Rate
 from skerry.kernel.names import host_label
-from skerry.kernel.policy import HereOnly, Request, enforce
+from skerry.kernel.policy import HereOnly, Policy, Request, enforce
 from skerry.node.accountant import Accountant
 from skerry.node.archives import Archives
 from skerry.node.branches import Branches
@@ -151,7 +151,7 @@ class Node:
         self.vault = Vault(self.home.node_key(), self.catalogue)
         self.archives = Archives(self.home.spool, self.entropy)
         self.archives.clear()
-        self.policy = HereOnly(self.name)
+        self.policy: Policy = HereOnly(self.name)
         self.logbook = Logbook(self.home.logs, self.clock, self._secrets_of)
         stack.push_async_callback(self.logbook.close)
 

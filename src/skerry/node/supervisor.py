@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from skerry.node.workshop import Workshop
 LISTEN_SECONDS = 30.0
 STOP_SECONDS = 40.0
 QUICK_DEATH_SECONDS = 2.0
+PATIENCE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +117,9 @@ class Supervisor:
         failures = cell.failures.get(key)
         if failures is not None:
             wait = failures.retry_at - self._clock.monotonic()
-            if wait > 0:
+            if 0 < wait <= PATIENCE_SECONDS:
+                await asyncio.sleep(wait)
+            elif wait > 0:
                 raise BUSY(
                     f"{key or 'The engines'} of {cell.app}/{cell.branch} ended {failures.count} "
                     "times in a row at its start.",
@@ -229,7 +233,8 @@ class Supervisor:
                 "%s/%s %s ended with status %d after %.1f s",
                 cell.app, cell.branch, running.key or "engines", ended.status, lived,
             )  # fmt: skip
-            if lived < QUICK_DEATH_SECONDS or not listening.done():
+            killed = ended.status == signal.SIGKILL
+            if not listening.done() or (lived < QUICK_DEATH_SECONDS and not killed):
                 failures = cell.failures.setdefault(running.key, Failures())
                 failures.note(self._clock.monotonic())
         for name in list(running.sessions):

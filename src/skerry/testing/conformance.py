@@ -309,7 +309,7 @@ class TestMove:
         subject = await lab.subject(app)
         await subject.put("a", "1")
         running = await lab.node.supervisor.wake(app, "main", RESOURCE)
-        junk = lab.node.archives.new_directory(lab.node.workshop.uid(app))
+        junk = lab.node.archives.new_directory_for(app, lab.node.workshop.uid(app))
         with pytest.raises(SkerryError):
             params = {"resource": RESOURCE, "directory": str(junk)}
             await running.channel.call("restore", params)

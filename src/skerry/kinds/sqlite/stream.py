@@ -134,7 +134,7 @@ class Stream:
                 continue
             try:
                 results[-1] = yield from self.execute(step.stmt)
-            except Exception as error:  # noqa: BLE001 - from_any raises what it does not know
+            except Exception as error:
                 errors[-1] = from_any(error).answer()
         return {"step_results": results, "step_errors": errors}
 
@@ -175,7 +175,7 @@ class Stream:
                         "last_insert_rowid": end["last_insert_rowid"],
                     }
                 )
-            except Exception as error:  # noqa: BLE001 - from_any raises what it does not know
+            except Exception as error:
                 if isinstance(error, apsw.InterruptError):
                     error = self._interrupted()
                 errors[-1] = True

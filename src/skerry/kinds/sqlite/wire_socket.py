@@ -190,7 +190,7 @@ class _Connection:
             request_id, request = await lane.queue.get()
             try:
                 answer = await self._request(lane, request)
-            except Exception as error:  # noqa: BLE001 - from_any raises what it does not know
+            except Exception as error:
                 await self._answer(request_id, error=from_any(error))
             else:
                 await self._answer(request_id, answer)
