@@ -64,11 +64,16 @@ class Lifespan:
             "asgi": {"version": "3.0", "spec_version": "2.0"},
             "state": self.state,
         }
-        await self._application(scope, self._receive, self._answers.put)
+        await self._application(scope, self._receive, self._send)
 
     async def _receive(self) -> MutableMapping[str, Any]:
         self._listens = True
         return await self._messages.get()
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if not message["type"].startswith("lifespan."):
+            raise RuntimeError("the app takes its lifespan for a request")
+        self._answers.put_nowait(message)
 
     async def _answer(
         self, task: asyncio.Task[None], seconds: float

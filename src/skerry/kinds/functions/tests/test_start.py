@@ -129,7 +129,7 @@ async def test_prints_reach_the_log_line_by_line(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(raw)))  # type: ignore[arg-type]
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(raw)))
     function = await start("async def fetch(request): print('seen'); return ''")
     await function.request()
     assert raw.getvalue() == b"seen\n"
