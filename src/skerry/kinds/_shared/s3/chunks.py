@@ -41,15 +41,15 @@ class Seal:
 
     def chunk(self, digest: str, signature: str) -> None:
         """Check the signature of the next chunk, whose SHA-256 is `digest`."""
-        text = (
-            f"AWS4-HMAC-SHA256-PAYLOAD\n{self._head}\n{self._previous}\n{EMPTY_SHA256}\n{digest}"
-        )
+        text = f"AWS4-HMAC-SHA256-PAYLOAD\n{self._head}\n{self._previous}\n{EMPTY_SHA256}\n{digest}"
         self._check(text, signature)
 
     def trailer(self, lines: str, signature: str) -> None:
         """Check the signature of the trailers, given as `name:value` lines."""
         digest = hashlib.sha256(lines.encode()).hexdigest()
-        self._check(f"AWS4-HMAC-SHA256-TRAILER\n{self._head}\n{self._previous}\n{digest}", signature)
+        self._check(
+            f"AWS4-HMAC-SHA256-TRAILER\n{self._head}\n{self._previous}\n{digest}", signature
+        )
 
     def _check(self, text: str, signature: str) -> None:
         right = hmac.digest(self._key, text.encode(), hashlib.sha256).hex()

@@ -15,12 +15,48 @@ from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds._shared.s3.sigv4 import SKEW_NS, Request
 
 _SUBRESOURCES = frozenset(
-    "accelerate acl analytics cors delete encryption intelligent-tiering inventory legal-hold "
-    "lifecycle location logging metrics notification object-lock ownershipControls partNumber "
-    "policy policyStatus publicAccessBlock replication requestPayment restore retention select "
-    "select-type tagging torrent uploadId uploads versionId versioning versions website "
-    "response-cache-control response-content-disposition response-content-encoding "
-    "response-content-language response-content-type response-expires".split()
+    [
+        "accelerate",
+        "acl",
+        "analytics",
+        "cors",
+        "delete",
+        "encryption",
+        "intelligent-tiering",
+        "inventory",
+        "legal-hold",
+        "lifecycle",
+        "location",
+        "logging",
+        "metrics",
+        "notification",
+        "object-lock",
+        "ownershipControls",
+        "partNumber",
+        "policy",
+        "policyStatus",
+        "publicAccessBlock",
+        "replication",
+        "requestPayment",
+        "restore",
+        "retention",
+        "select",
+        "select-type",
+        "tagging",
+        "torrent",
+        "uploadId",
+        "uploads",
+        "versionId",
+        "versioning",
+        "versions",
+        "website",
+        "response-cache-control",
+        "response-content-disposition",
+        "response-content-encoding",
+        "response-content-language",
+        "response-content-type",
+        "response-expires",
+    ]
 )
 
 

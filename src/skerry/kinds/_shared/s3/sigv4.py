@@ -102,13 +102,11 @@ def from_query(request: Request, parameters: dict[str, str], now_ns: int) -> Sig
     def need(name: str) -> str:
         if name in parameters:
             return parameters[name]
-        raise S3Error(
-            "AuthorizationQueryParametersError", f"Query parameter {name} is missing."
-        )
+        raise S3Error("AuthorizationQueryParametersError", f"Query parameter {name} is missing.")
 
     credential = parse_credential(need("X-Amz-Credential"))
     timestamp, expires = need("X-Amz-Date"), need("X-Amz-Expires")
-    if not expires.isascii() or not expires.isdigit() or not 0 < int(expires):
+    if not expires.isascii() or not expires.isdigit() or not int(expires) > 0:
         raise S3Error("AuthorizationQueryParametersError", "X-Amz-Expires must be positive.")
     if int(expires) > EXPIRES_SECONDS_MAX:
         raise S3Error(

@@ -248,8 +248,16 @@ def _in_network(value: str, have: str) -> bool:
 
 
 _NEGATIVE = frozenset(
-    "StringNotEquals StringNotLike StringNotEqualsIgnoreCase NumericNotEquals DateNotEquals "
-    "NotIpAddress ArnNotEquals ArnNotLike".split()
+    [
+        "StringNotEquals",
+        "StringNotLike",
+        "StringNotEqualsIgnoreCase",
+        "NumericNotEquals",
+        "DateNotEquals",
+        "NotIpAddress",
+        "ArnNotEquals",
+        "ArnNotLike",
+    ]
 )
 _OPERATORS: dict[str, Callable[[str, str], bool]] = {
     "StringEquals": lambda value, have: value == have,

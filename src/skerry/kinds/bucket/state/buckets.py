@@ -135,9 +135,7 @@ def remove_user(db: Db, name: str) -> None:
 
 def users(db: Db) -> list[User]:
     """Return the further users."""
-    return [
-        User(*row) for row in db.execute("SELECT name, suffix, email, created FROM users")
-    ]
+    return [User(*row) for row in db.execute("SELECT name, suffix, email, created FROM users")]
 
 
 def _suffix() -> str:

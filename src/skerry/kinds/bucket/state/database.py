@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import queue
 import threading
 from collections.abc import Callable
@@ -66,7 +65,7 @@ class Database:
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """As `write`, for callers without an event loop."""
-        work = _Write(functools.partial(function, *arguments))
+        work = _Write(lambda db: function(db, *arguments))
         try:
             self._queue.put_nowait(work)
         except queue.Full:
@@ -198,7 +197,7 @@ def _one(connection: Db, work: _Write) -> None:
     connection.execute("SAVEPOINT one")
     try:
         work.result = work.action(connection)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         work.error = error
         if isinstance(error, apsw.FullError | apsw.IOError | apsw.CorruptError):
             raise

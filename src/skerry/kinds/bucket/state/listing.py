@@ -100,9 +100,7 @@ def uploads(db: Db, bucket: int, query: Query, upload: str = "") -> Page[Upload]
     return _collect(query, rows)
 
 
-def _collect(
-    query: Query, rows: Callable[[str, bool], Iterator[tuple[str, T]]]
-) -> Page[T]:
+def _collect(query: Query, rows: Callable[[str, bool], Iterator[tuple[str, T]]]) -> Page[T]:
     """Fill a page, jumping over what lies under a common prefix once that is listed.
 
     A key after which the page starts and that is a common prefix itself was listed as one.

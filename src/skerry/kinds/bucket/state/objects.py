@@ -10,7 +10,15 @@ from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds.bucket.state import content
 from skerry.kinds.bucket.state.blobs import Blobs
 from skerry.kinds.bucket.state.database import Db
-from skerry.kinds.bucket.state.records import Lock, Piece, Record, Version, pack, unpack
+from skerry.kinds.bucket.state.records import (
+    Bucket,
+    Lock,
+    Piece,
+    Record,
+    Version,
+    pack,
+    unpack,
+)
 
 NULL = "null"
 _COLUMNS = "sequence, key, version, latest, marker, modified, size, etag, record, pieces"
@@ -164,9 +172,7 @@ def find(db: Db, bucket: int, key: str, version: str | None) -> Version | None:
 
 def by_sequence(db: Db, sequence: int) -> Version | None:
     """Return a version that may have been deleted meanwhile."""
-    row = db.execute(
-        f"SELECT {_COLUMNS} FROM versions WHERE sequence = ?", (sequence,)
-    ).fetchone()
+    row = db.execute(f"SELECT {_COLUMNS} FROM versions WHERE sequence = ?", (sequence,)).fetchone()
     return row_to_version(row) if row else None
 
 
@@ -201,3 +207,16 @@ def check_lock(lock: Lock | None, now: int, *, bypass: bool) -> None:
 def _delete_row(db: Db, version: Version, now: int) -> None:
     db.execute("DELETE FROM versions WHERE sequence = ?", (version.sequence,))
     content.discard(db, version.packed, now)
+
+
+def delete_current(db: Db, bucket: Bucket, key: str, owner: str, now: int) -> bool:
+    """Delete a key as its owner does, with a marker where there are versions.
+
+    Return whether there was an object.
+    """
+    found = current(db, bucket.id, key)
+    if bucket.versioning:
+        add_marker(db, bucket.id, bucket.versioning, key, owner, now)
+    elif found is not None:
+        delete_version(db, bucket.id, found, now)
+    return found is not None and not found.marker
