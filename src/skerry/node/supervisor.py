@@ -13,7 +13,7 @@ import msgspec
 
 from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.clock import Clock, Entropy
-from skerry.kernel.errors import BUSY, ENGINE_FAILED, NOT_FOUND, TIMED_OUT, SkerryError
+from skerry.kernel.errors import BUSY, DENIED, ENGINE_FAILED, TIMED_OUT, SkerryError
 from skerry.kernel.manifest import Manifest
 from skerry.node.cell.spec import ProcessSpec
 from skerry.node.cells import SHARED, Cell, Failures, PortSession, Running
@@ -176,7 +176,7 @@ class Supervisor:
             return self._may_sleep(running, call.params)
 
         async def on_ready(call: Call) -> str:
-            return await self._ready_for(cell, running, call.params["by"], call.params["resource"])
+            return await self._ready_for(cell, running, call.params)
 
         handlers = {
             "listening": on_listening,
@@ -256,9 +256,10 @@ class Supervisor:
         running = await self.wake(app, branch, resource)
         return running, str(await running.channel.call("ready", resource, seconds=60.0))
 
-    async def _ready_for(self, cell: Cell, running: Running, by: str, resource: str) -> str:
-        if by not in running.resources or resource not in running.bound:
-            raise NOT_FOUND(f"{resource} is not bound to {by}.")
+    async def _ready_for(self, cell: Cell, running: Running, resource: str) -> str:
+        """Start an engine for a process to which it is bound; return where it listens."""
+        if resource not in running.bound:
+            raise DENIED(f"{resource} is not bound to {running.key}.")
         _, endpoint = await self.ready(cell.app, cell.branch, resource)
         return endpoint
 

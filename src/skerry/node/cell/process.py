@@ -113,7 +113,7 @@ class Process:
         slot = Slot(manifest, self._context(spec, served=True), spec.idle_seconds, self._clock)
         self._slots[spec.ref.name] = slot
         if any(wire.application for wire in manifest.wires):
-            server = Server(slot.serve, http_socket(spec.run, self._spec.instance))
+            server = Server(slot.answer, http_socket(spec.run, self._spec.instance))
             await server.start()
             self._servers.append(server)
 
