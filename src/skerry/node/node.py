@@ -43,6 +43,7 @@ from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
 from skerry.node.sandbox.cgroup import detect
+from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.supervisor import Supervisor
 from skerry.node.volume import open_volume
@@ -200,8 +201,11 @@ class Node:
         self._clear_run()
         self._make_operations()
         await self.branches.sweep()
-        posting = asyncio.create_task(self.accountant.run_for_ever())
-        stack.callback(posting.cancel)
+        self.scheduler = Scheduler(
+            self.catalogue, self.manifests, self.supervisor, self.workshop, self.clock
+        )
+        for work in (self.accountant.run_for_ever(), self.scheduler.run_for_ever()):
+            stack.callback(asyncio.create_task(work).cancel)
         stack.push_async_callback(self.supervisor.stop_all)
 
     async def _process_ended(self, cell: Cell, running: Running) -> None:
