@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from skerry.testing.http import request
-from skerry.testing.subject import Subject
+from skerry.kinds._shared.http.client import request
+from skerry.kernel.subject import Subject
 
 
 class FunctionSubject(Subject):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from skerry.testing.subject import Place, Subject
+from skerry.kernel.subject import Place, Subject
 
 
 class PostgresSubject(Subject):
