@@ -163,7 +163,10 @@ async def test_nothing_is_built_or_run(tmp_path: Path, index: Path) -> None:
     source = tmp_path / "evil"
     source.mkdir()
     ran = tmp_path / "ran"
-    (source / "setup.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (source / "backend.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
     make_wheel(index, "harbour", "1.0", (f"evil @ {source.as_uri()}",))
     here = Packages(tmp_path / "cache", {})
     with pytest.raises(SkerryError, match="could not be installed"):
