@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import ClassVar
 
-from skerry.kinds._shared.http.request import request
 from skerry.kernel.subject import Subject
+from skerry.kinds._shared.http.request import request
 
 
 class FunctionSubject(Subject):
     """Speaks HTTP to a function."""
 
     settings = 'entry = "answer"'
-    files = {"answer.py": 'async def fetch(request, env):\n    return "here"\n'}
+    files: ClassVar[Mapping[str, str]] = {"answer.py": 'async def fetch(request, env):\n    return "here"\n'}
     keeps_state = False
 
     async def put(self, key: str, value: str) -> None:

@@ -1,4 +1,4 @@
-"""Kind postgres as the conformance suite sees it: asyncpg through the node's port, and one table."""
+"""Kind postgres as the conformance suite sees it: asyncpg through the node's port, one table."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ class PostgresSubject(Subject):
 
     async def put(self, key: str, value: str) -> None:
         """See `Subject.put`."""
-        text = (
-            "insert into notes values ($1, $2) on conflict (key) do update set value = $2"
-        )
+        text = "insert into notes values ($1, $2) on conflict (key) do update set value = $2"
         await (await self._open()).execute(text, key, value)
 
     async def get(self) -> dict[str, str]:

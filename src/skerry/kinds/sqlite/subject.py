@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from skerry.kinds._shared.http.request import request
 from skerry.kernel.subject import Subject
+from skerry.kinds._shared.http.request import request
 
 _TABLE = "create table if not exists notes (key text primary key, value text)"
 
