@@ -10,7 +10,7 @@ import enum
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -134,6 +134,17 @@ class EngineInfo:
     extra: str = ""
 
 
+class Schedule(NamedTuple):
+    """A word that the node calls whenever a cron expression (`kernel.cron`) is due.
+
+    The node adds `time` to `params`: the moment that was due, in RFC 3339.
+    """
+
+    expression: str
+    word: str
+    params: dict[str, Any]
+
+
 class NoConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A kind without settings."""
 
@@ -147,9 +158,9 @@ class Manifest:
     `public`: an app's own URL may lead to a resource of this kind.
     `immutable`: folders of a resource's state whose files never change once written, so that a copy
     may share them by hard link.
-    `wind_back` names `function(state: Path, moment: int)`, which makes a copied state start as it
-    was at a moment (nanoseconds since 1970); it is needed to answer yes to `branch-at`. `checks`
-    names `function() -> list[Check]`, what `skerry doctor` says of the kind.
+    `subject` names the class through which the conformance suite speaks to a resource.
+    `checks` names `function() -> list[Check]`: what `skerry doctor` says of the kind.
+    `schedules`: a pure function from a resource's config to the `Schedule`s of its words.
     """
 
     name: str
@@ -167,8 +178,9 @@ class Manifest:
     own_process: bool = False
     public: bool = False
     immutable: tuple[str, ...] = ()
-    wind_back: str = ""
+    schedules: str = ""
     checks: str = ""
+    subject: str = ""
     package: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:

@@ -9,15 +9,20 @@ from contextlib import asynccontextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
+import msgspec
+
 from skerry.kernel import catalogue as events
 from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.errors import ALREADY_EXISTS, CONFLICT, NOT_FOUND, UNSUPPORTED
+from skerry.kernel.kind import RECOVER_FILE, Recover
 from skerry.kernel.log import Log
 from skerry.kernel.manifest import Manifest, Verb
 from skerry.kernel.names import MAIN, check_name
+from skerry.node.archives import give
 from skerry.node.cells import Cell
 from skerry.node.supervisor import Supervisor
+from skerry.node.together import together
 from skerry.node.volume import Volume
 from skerry.node.workshop import Workshop
 
@@ -95,7 +100,7 @@ class Branches:
         )
         try:
             if moment is not None:
-                await asyncio.to_thread(self._wind_back, directory, records, moment)
+                await asyncio.to_thread(self._ask_to_recover, parent, directory, moment)
             event = events.BranchCreated(
                 app=app,
                 branch=name,
@@ -109,7 +114,20 @@ class Branches:
         except BaseException:
             await asyncio.to_thread(self._volume.delete, directory)
             raise
+        if moment is not None:
+            await self._recover(app, name)
         return self._catalogue.branch(app, name)
+
+    async def _recover(self, app: str, name: str) -> None:
+        """Start what goes back in time, so that a moment out of reach leaves no branch behind."""
+        branch = self._catalogue.branch(app, name)
+        try:
+            for record in branch.resources.values():
+                if self._manifests[record.kind].able(Verb.BRANCH_AT):
+                    await self._supervisor.ready(app, name, record.name)
+        except BaseException:
+            await self.delete(app, name)
+            raise
 
     def _check_moment(self, parent: Branch) -> None:
         unable = [
@@ -125,12 +143,15 @@ class Branches:
                 hint="skerry branch create <name>",
             )
 
-    def _wind_back(self, directory: str, records: tuple[ResourceRecord, ...], moment: int) -> None:
-        for record in records:
-            manifest = self._manifests[record.kind]
-            if manifest.able(Verb.BRANCH_AT):
-                state = self._volume.path(directory) / record.name
-                manifest.load(manifest.wind_back)(state, moment)
+    def _ask_to_recover(self, parent: Branch, directory: str, moment: int) -> None:
+        """Tell each engine of a copy to go back to a moment when it starts."""
+        owner = self._workshop.uid(parent.app)
+        for record in parent.resources.values():
+            if self._manifests[record.kind].able(Verb.BRANCH_AT):
+                file = self._volume.path(directory) / record.name / RECOVER_FILE
+                file.write_bytes(msgspec.json.encode(Recover(moment)))
+                give(file.parent, owner, deep=False)
+                give(file, owner, deep=False)
 
     async def _clone(self, source: Branch, progress: Progress) -> str:
         """Copy the directory of a branch at one instant; return the copy's name."""
@@ -171,16 +192,16 @@ class Branches:
             nonlocal thawed
             if not thawed:
                 thawed = True
-                await asyncio.gather(*(each.channel.call("thaw") for each in processes))
+                await together(each.channel.call("thaw") for each in processes)
 
         try:
-            async with asyncio.TaskGroup() as group:
-                for each in processes:
-                    group.create_task(each.channel.call("prepare", seconds=FREEZE_SECONDS))
-            async with asyncio.TaskGroup() as group:
-                for each in processes:
-                    call = each.channel.call("freeze", self._volume.atomic, seconds=FREEZE_SECONDS)
-                    group.create_task(call)
+            await together(
+                each.channel.call("prepare", seconds=FREEZE_SECONDS) for each in processes
+            )
+            atomic = self._volume.atomic
+            await together(
+                each.channel.call("freeze", atomic, seconds=FREEZE_SECONDS) for each in processes
+            )
             yield thaw
         finally:
             await thaw()
@@ -271,8 +292,6 @@ class Branches:
                 ResourceRecord(self.new_id(), each.lineage, each.kind, each.name)
                 for each in missing
             )
-            deployed = events.BranchDeployed(
-                branch.app, branch.name, source.version, added, self._clock.now()
-            )
-            await self._log.append(events.encode(deployed))
+            more = events.ResourcesAdded(branch.app, branch.name, added)
+            await self._log.append(events.encode(more))
         return old

@@ -18,10 +18,14 @@ from skerry.node.home import write_secret
 _DAYS = 3650
 
 
-def tls_context(path: Path, name: str, domain: str, clock: Clock) -> ssl.SSLContext:
-    """Return a server context over the certificate at `path`, made if it is not there."""
+def ensure_certificate(path: Path, name: str, domain: str, clock: Clock) -> None:
+    """Make the certificate at `path` if it is not there."""
     if not path.exists():
         write_secret(path, make_certificate(name, domain, clock))
+
+
+def tls_context(path: Path) -> ssl.SSLContext:
+    """Return a new server context over the certificate at `path`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(path)

@@ -98,7 +98,7 @@ class Deploys:
     async def _add_version(self, upload: str, progress: Progress) -> tuple[AppSpec, int]:
         """Unpack, check and keep a version; the app comes to be with its first one."""
         progress(0, 4, "unpacking")
-        unpacked = self._archives.new_directory(None)
+        unpacked = self._archives.new_directory()
         try:
             await self._archives.unpack(upload, unpacked)
             file = unpacked / FILE_NAME
@@ -120,6 +120,36 @@ class Deploys:
     async def _serve(self, app: str, branch: str, version: int, progress: Progress) -> list[str]:
         """Start what serves the version, then make it current, then let the old one finish."""
         spec = self._catalogue.app(app).versions[version].spec
+        added = await self._add_resources(app, branch, version, spec)
+        before = self._catalogue.branch(app, branch)
+        after = msgspec.structs.replace(before, version=version)
+        cell = self._supervisor.cell(app, branch)
+        progress(2, 4, "starting")
+        self._supervisor.deploying[app, branch] = after
+        try:
+            async with cell.lock:
+                await self._change_engines(cell, before, after)
+            fresh = await self._start_functions(cell, after, spec)
+            async with cell.lock:
+                event = events.BranchDeployed(app, branch, version, self._clock.now())
+                await self._log.append(events.encode(event))
+                self._switch(cell, fresh)
+        except BaseException:
+            async with cell.lock:
+                await self._change_engines(cell, after, before)
+            raise
+        finally:
+            del self._supervisor.deploying[app, branch]
+        progress(4, 4, "serving")
+        return [record.name for record in added]
+
+    async def _add_resources(
+        self, app: str, branch: str, version: int, spec: AppSpec
+    ) -> tuple[ResourceRecord, ...]:
+        """Make the resources that a version declares anew; main comes to be with its first ones.
+
+        They stay even if the version turns out not to start: what exists is never dropped unasked.
+        """
         current = self._catalogue.app(app).branches.get(branch)
         known = current.resources if current else {}
         self._check_kinds(spec, known)
@@ -130,22 +160,10 @@ class Deploys:
         )
         if current is None:
             await self._create_main(app, version, added)
-            current = self._catalogue.branch(app, MAIN)
-        after = msgspec.structs.replace(
-            current,
-            version=version,
-            resources=known | {record.name: record for record in added},
-        )
-        cell = self._supervisor.cell(app, branch)
-        progress(2, 4, "starting")
-        async with cell.lock:
-            fresh = await self._start_functions(cell, after, spec)
-            await self._change_engines(cell, after, current, added)
-            event = events.BranchDeployed(app, branch, version, added, self._clock.now())
+        elif added:
+            event = events.ResourcesAdded(app, branch, added)
             await self._log.append(events.encode(event))
-            self._switch(cell, fresh)
-        progress(4, 4, "serving")
-        return [record.name for record in added]
+        return added
 
     def _check_kinds(self, spec: AppSpec, known: Mapping[str, ResourceRecord]) -> None:
         for each in spec.resources:
@@ -188,26 +206,22 @@ class Deploys:
             raise
         return fresh
 
-    async def _change_engines(
-        self, cell: Cell, after: Branch, before: Branch, added: tuple[ResourceRecord, ...]
-    ) -> None:
-        """Tell the engines' process, if it runs, of resources that are new or set otherwise."""
-        engines = cell.processes.get(SHARED)
-        if engines is None or not engines.usable:
-            return
-        new = {record.name for record in added}
-        specs = self._catalogue.app(after.app).versions
+    async def _change_engines(self, cell: Cell, before: Branch, after: Branch) -> None:
+        """Let engines run with the settings of another version, if they run and it matters.
+
+        They are put to sleep, and the next byte wakes them; who waits for them does not notice.
+        """
+        versions = self._catalogue.app(after.app).versions
+        old, new = versions[before.version].spec, versions[after.version].spec
+        running = cell.processes.get(SHARED)
+        served = running.resources if running else {}
         for record in after.resources.values():
             if self._manifests[record.kind].own_process:
                 continue
-            slot = self._workshop.slot(after, record)
-            if record.name in new:
-                self._workshop.make_directories(after, record)
+            changed = old.resource(record.name) != new.resource(record.name)
+            if changed or record.name not in served:
                 await self._supervisor.sleep_engines_held(cell)
                 return
-            old = specs[before.version].spec.resource(record.name)
-            if old != specs[after.version].spec.resource(record.name):
-                await engines.channel.call("replace", msgspec.to_builtins(slot))
 
     def _switch(self, cell: Cell, fresh: list[Running]) -> None:
         """From now on requests reach the new processes; the old ones finish what they have."""

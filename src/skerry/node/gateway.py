@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.kind import Endpoint, Resource
 from skerry.node.cells import PortSession, Running
+from skerry.node.certificate import tls_context
 from skerry.node.supervisor import Supervisor
 from skerry.node.workshop import Workshop
 
@@ -48,12 +50,12 @@ class NodeGateway:
         catalogue: Catalogue,
         supervisor: Supervisor,
         workshop: Workshop,
-        context: ssl.SSLContext,
+        certificate: Path,
     ) -> None:
         self._catalogue = catalogue
         self._supervisor = supervisor
         self._workshop = workshop
-        self._context = context
+        self._certificate = certificate
 
     def find(self, kind: str, app: str, branch: str, name: str | None) -> Resource | None:
         """See `Gateway.find`."""
@@ -83,4 +85,4 @@ class NodeGateway:
 
     def tls(self) -> ssl.SSLContext:
         """See `Gateway.tls`."""
-        return self._context
+        return tls_context(self._certificate)

@@ -1,10 +1,10 @@
 """A node's home: the directory with everything that it keeps, and the keys made at first start.
 
-<home>/keys/     node.key, identity.key, token, tls.pem        only the node's user may read
-<home>/log/      catalogue/, ledger/                           the logs
-<home>/volume/   one directory a branch                        what is branched
-<home>/apps/     <app>/<version>/                              deployed code
-<home>/logs/     <app>/<branch>.log                            what functions and engines said
+<home>/keys/     node.key, token, tls.pem: only the node's user may read them
+<home>/log/      catalogue/, ledger/: the logs
+<home>/volume/   one directory a branch: what is branched
+<home>/apps/     <app>/<version>/: deployed code
+<home>/logs/     <app>/<branch>.log: what functions and engines said
 <home>/spool/    exports and imports on their way
 <run>/           sockets and meters of what is awake
 """

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.kernel.manifest import Manifest, read_manifests
-from skerry.node.sandbox import expose
+from skerry.node.sandbox import expose, prepare
 
 MESSAGE_BYTES_MAX = 64 * 1024
 _PR_SET_PDEATHSIG = 1
@@ -48,7 +48,7 @@ class Setup(msgspec.Struct, frozen=True):
     """What a zygote is told at its start; `expose` are paths that cells must be able to read."""
 
     kinds: tuple[str, ...]
-    expose: tuple[str, ...]
+    expose: tuple[str, ...] = ()
 
 
 def main() -> None:
@@ -60,6 +60,7 @@ def main() -> None:
     preload(manifests)
     if setup.expose:
         expose(setup.expose)
+    prepare()
     gc.collect()
     gc.freeze()
     connection.send(b"ready")

@@ -33,6 +33,7 @@ from skerry.node.channel import Call, Channel
 from skerry.node.counters import FileMeter, file_name
 from skerry.node.log_lines import LineFormatter
 from skerry.node.sandbox import confine
+from skerry.node.together import together
 
 DRAIN_SECONDS = 30.0
 TICK_SECONDS_MAX = 5.0
@@ -112,7 +113,7 @@ class Process:
         slot = Slot(manifest, self._context(spec, served=True), spec.idle_seconds, self._clock)
         self._slots[spec.ref.name] = slot
         if any(wire.application for wire in manifest.wires):
-            server = Server(slot.serve, http_socket(spec.run, self._spec.instance))
+            server = Server(slot.answer, http_socket(spec.run, self._spec.instance))
             await server.start()
             self._servers.append(server)
 
@@ -163,18 +164,6 @@ class Process:
     async def _may_sleep(self, resource: str) -> bool:
         return bool(await self._channel.call("may_sleep", resource))
 
-    async def do_add(self, call: Call) -> None:
-        """Serve one more resource."""
-        await self._add(msgspec.convert(call.params, SlotSpec))
-
-    async def do_replace(self, call: Call) -> None:
-        """Serve a resource with other settings."""
-        spec = msgspec.convert(call.params, SlotSpec)
-        await self._slot(spec.ref.name).stop()
-        slot = self._slots[spec.ref.name]
-        slot.context = self._context(spec, served=True)
-        slot.idle_seconds = spec.idle_seconds
-
     async def do_ready(self, call: Call) -> str:
         """Start the engine of a resource; return its endpoint."""
         engine = await self._slot(call.params).ready()
@@ -186,15 +175,11 @@ class Process:
 
     async def do_prepare(self, call: Call) -> None:
         """Hold every slot as it is, and make the coming freeze short."""
-        async with asyncio.TaskGroup() as group:
-            for slot in self._slots.values():
-                group.create_task(slot.prepare())
+        await together(slot.prepare() for slot in self._slots.values())
 
     async def do_freeze(self, call: Call) -> None:
         """Hold all writers."""
-        async with asyncio.TaskGroup() as group:
-            for slot in self._slots.values():
-                group.create_task(slot.freeze(bool(call.params)))
+        await together(slot.freeze(bool(call.params)) for slot in self._slots.values())
 
     async def do_thaw(self, call: Call) -> None:
         """Let all writers go on."""

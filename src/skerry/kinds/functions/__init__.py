@@ -1,0 +1,1 @@
+"""Kind `functions`: web apps, plain handlers and cron jobs in Python."""

@@ -1,0 +1,26 @@
+"""Kind functions as the conformance suite sees it: a function that answers; it keeps no state."""
+
+from __future__ import annotations
+
+import asyncio
+
+from skerry.kinds._shared.http.client import request
+from skerry.kernel.subject import Subject
+
+
+class FunctionSubject(Subject):
+    """Speaks HTTP to a function."""
+
+    settings = 'entry = "answer"'
+    files = {"answer.py": 'async def fetch(request, env):\n    return "here"\n'}
+    keeps_state = False
+
+    async def put(self, key: str, value: str) -> None:
+        """See `Subject.put`."""
+        raise AssertionError("a function keeps no state")
+
+    async def get(self) -> dict[str, str]:
+        """See `Subject.get`."""
+        answer = await asyncio.to_thread(request, self.place.fields["host_url"])
+        assert answer.status == 200, answer.body
+        return {}
