@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from skerry.kinds._shared.http.client import request
+from skerry.kinds._shared.http.request import request
 from skerry.kernel.subject import Subject
 
 

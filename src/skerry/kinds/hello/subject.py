@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.subject import Subject
-from skerry.kinds._shared.http.client import request
+from skerry.kinds._shared.http.request import request
 
 
 class HelloSubject(Subject):

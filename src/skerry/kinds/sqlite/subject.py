@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.kinds._shared.http.client import request
+from skerry.kinds._shared.http.request import request
 from skerry.kernel.subject import Subject
 
 _TABLE = "create table if not exists notes (key text primary key, value text)"
