@@ -68,12 +68,18 @@ class BranchReplaced(Event, frozen=True, tag="branch-replaced"):
     version: int
 
 
+class ResourcesAdded(Event, frozen=True, tag="resources-added"):
+    """Resources of a branch came to be."""
+
+    branch: str
+    resources: tuple[ResourceRecord, ...]
+
+
 class BranchDeployed(Event, frozen=True, tag="branch-deployed"):
-    """A branch serves a version; resources that it declares anew came to be."""
+    """A branch serves a version."""
 
     branch: str
     version: int
-    added: tuple[ResourceRecord, ...]
     time: int
 
 
@@ -102,6 +108,7 @@ AnyEvent = (
     | VersionAdded
     | BranchCreated
     | BranchReplaced
+    | ResourcesAdded
     | BranchDeployed
     | BranchDeleted
     | SecretSet
@@ -164,7 +171,8 @@ class Catalogue:
             self._apply_to_branch(event)
 
     def _apply_to_branch(
-        self, event: BranchCreated | BranchReplaced | BranchDeployed | BranchDeleted
+        self,
+        event: BranchCreated | BranchReplaced | ResourcesAdded | BranchDeployed | BranchDeleted,
     ) -> None:
         app = self.apps[event.app]
         if isinstance(event, BranchCreated):
@@ -183,10 +191,11 @@ class Catalogue:
         elif isinstance(event, BranchReplaced):
             app.branches[event.branch].directory = event.directory
             app.branches[event.branch].version = event.version
+        elif isinstance(event, ResourcesAdded):
+            self._remember(app.branches[event.branch], event.resources)
         elif isinstance(event, BranchDeployed):
             branch = app.branches[event.branch]
             branch.version, branch.deployed = event.version, event.time
-            self._remember(branch, event.added)
         else:
             self._forget(app.branches.pop(event.branch))
 

@@ -292,8 +292,6 @@ class Branches:
                 ResourceRecord(self.new_id(), each.lineage, each.kind, each.name)
                 for each in missing
             )
-            deployed = events.BranchDeployed(
-                branch.app, branch.name, source.version, added, self._clock.now()
-            )
-            await self._log.append(events.encode(deployed))
+            more = events.ResourcesAdded(branch.app, branch.name, added)
+            await self._log.append(events.encode(more))
         return old

@@ -22,8 +22,11 @@ from skerry.kernel.manifest import Manifest
 from skerry.kernel.names import MAIN
 from skerry.node.archives import Archives
 from skerry.node.branches import Branches
+from skerry.node.cell.spec import packages_beside
 from skerry.node.cells import SHARED, Cell, Running
 from skerry.node.home import Home
+from skerry.node.packages import Packages, compile_folder, preloaded
+from skerry.node.requirements import read_requirements
 from skerry.node.supervisor import Supervisor
 from skerry.node.workshop import Workshop
 
@@ -58,6 +61,8 @@ class Deploys:
         self._workshop = workshop
         self._branches = branches
         self._archives = archives
+        self._environments = home.apps / ".environments"
+        self._installer: Packages | None = None
         self._clock = clock
         self._lock = asyncio.Lock()
         self._drains: set[asyncio.Task[None]] = set()
@@ -98,7 +103,7 @@ class Deploys:
     async def _add_version(self, upload: str, progress: Progress) -> tuple[AppSpec, int]:
         """Unpack, check and keep a version; the app comes to be with its first one."""
         progress(0, 4, "unpacking")
-        unpacked = self._archives.new_directory(None)
+        unpacked = self._archives.new_directory()
         try:
             await self._archives.unpack(upload, unpacked)
             file = unpacked / FILE_NAME
@@ -111,15 +116,66 @@ class Deploys:
             version = max(self._catalogue.app(spec.name).versions, default=0) + 1
             place = self._workshop.code(spec.name, version)
             digest = await asyncio.to_thread(_install, unpacked, place)
+            await self._prepare_code(spec, place, progress)
         finally:
             await asyncio.to_thread(shutil.rmtree, unpacked, ignore_errors=True)
         event_added = events.VersionAdded(spec.name, version, spec, digest)
         await self._log.append(events.encode(event_added))
         return spec, version
 
+    async def _prepare_code(self, spec: AppSpec, place: Path, progress: Progress) -> None:
+        """Install what the app requires beside its code, and compile the code."""
+
+        def report(line: str) -> None:
+            progress(1, 4, line)
+
+        if spec.requirements is not None:
+            requirements = await asyncio.to_thread(read_requirements, place, spec.requirements)
+            packages = await self._packages()
+            await packages.install(requirements, packages_beside(place), report)
+        for problem in await compile_folder(place):
+            report(problem)
+
+    async def _packages(self) -> Packages:
+        """Return what installs requirements; asked first when an app has some."""
+        if self._installer is None:
+            kinds = [manifest.package for manifest in self._manifests.values()]
+            self._installer = Packages(self._environments, await preloaded(kinds))
+        return self._installer
+
     async def _serve(self, app: str, branch: str, version: int, progress: Progress) -> list[str]:
         """Start what serves the version, then make it current, then let the old one finish."""
         spec = self._catalogue.app(app).versions[version].spec
+        added = await self._add_resources(app, branch, version, spec)
+        before = self._catalogue.branch(app, branch)
+        after = msgspec.structs.replace(before, version=version)
+        cell = self._supervisor.cell(app, branch)
+        progress(2, 4, "starting")
+        self._supervisor.deploying[app, branch] = after
+        try:
+            async with cell.lock:
+                await self._change_engines(cell, before, after)
+            fresh = await self._start_functions(cell, after, spec)
+            async with cell.lock:
+                event = events.BranchDeployed(app, branch, version, self._clock.now())
+                await self._log.append(events.encode(event))
+                self._switch(cell, fresh)
+        except BaseException:
+            async with cell.lock:
+                await self._change_engines(cell, after, before)
+            raise
+        finally:
+            del self._supervisor.deploying[app, branch]
+        progress(4, 4, "serving")
+        return [record.name for record in added]
+
+    async def _add_resources(
+        self, app: str, branch: str, version: int, spec: AppSpec
+    ) -> tuple[ResourceRecord, ...]:
+        """Make the resources that a version declares anew; main comes to be with its first ones.
+
+        They stay even if the version turns out not to start: what exists is never dropped unasked.
+        """
         current = self._catalogue.app(app).branches.get(branch)
         known = current.resources if current else {}
         self._check_kinds(spec, known)
@@ -130,22 +186,10 @@ class Deploys:
         )
         if current is None:
             await self._create_main(app, version, added)
-            current = self._catalogue.branch(app, MAIN)
-        after = msgspec.structs.replace(
-            current,
-            version=version,
-            resources=known | {record.name: record for record in added},
-        )
-        cell = self._supervisor.cell(app, branch)
-        progress(2, 4, "starting")
-        async with cell.lock:
-            fresh = await self._start_functions(cell, after, spec)
-            await self._change_engines(cell, after, current, added)
-            event = events.BranchDeployed(app, branch, version, added, self._clock.now())
+        elif added:
+            event = events.ResourcesAdded(app, branch, added)
             await self._log.append(events.encode(event))
-            self._switch(cell, fresh)
-        progress(4, 4, "serving")
-        return [record.name for record in added]
+        return added
 
     def _check_kinds(self, spec: AppSpec, known: Mapping[str, ResourceRecord]) -> None:
         for each in spec.resources:
@@ -188,26 +232,22 @@ class Deploys:
             raise
         return fresh
 
-    async def _change_engines(
-        self, cell: Cell, after: Branch, before: Branch, added: tuple[ResourceRecord, ...]
-    ) -> None:
-        """Tell the engines' process, if it runs, of resources that are new or set otherwise."""
-        engines = cell.processes.get(SHARED)
-        if engines is None or not engines.usable:
-            return
-        new = {record.name for record in added}
-        specs = self._catalogue.app(after.app).versions
+    async def _change_engines(self, cell: Cell, before: Branch, after: Branch) -> None:
+        """Let engines run with the settings of another version, if they run and it matters.
+
+        They are put to sleep, and the next byte wakes them; who waits for them does not notice.
+        """
+        versions = self._catalogue.app(after.app).versions
+        old, new = versions[before.version].spec, versions[after.version].spec
+        running = cell.processes.get(SHARED)
+        served = running.resources if running else {}
         for record in after.resources.values():
             if self._manifests[record.kind].own_process:
                 continue
-            slot = self._workshop.slot(after, record)
-            if record.name in new:
-                self._workshop.make_directories(after, record)
+            changed = old.resource(record.name) != new.resource(record.name)
+            if changed or record.name not in served:
                 await self._supervisor.sleep_engines_held(cell)
                 return
-            old = specs[before.version].spec.resource(record.name)
-            if old != specs[after.version].spec.resource(record.name):
-                await engines.channel.call("replace", msgspec.to_builtins(slot))
 
     def _switch(self, cell: Cell, fresh: list[Running]) -> None:
         """From now on requests reach the new processes; the old ones finish what they have."""

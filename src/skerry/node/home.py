@@ -6,7 +6,6 @@
 <home>/apps/     <app>/<version>/: deployed code
 <home>/logs/     <app>/<branch>.log: what functions and engines said
 <home>/spool/    exports and imports on their way
-<home>/passwd    what cells see as /etc/passwd, where the node runs as root
 <run>/           sockets and meters of what is awake
 """
 
@@ -61,7 +60,6 @@ class Home:
         self.run = self._run_directory()
         self.socket = self.run / "api.sock"
         self.pid_file = self.root / "node.pid"
-        self.accounts = self.root / "passwd"
 
     def _run_directory(self) -> Path:
         """Return where sockets lie: in the home if their paths fit there, else in a short place."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import msgspec
 
 from skerry.kernel.errors import ENGINE_FAILED
-from skerry.node.accounts import Accounts
 from skerry.node.zygote import MESSAGE_BYTES_MAX, Ended, Forked, Setup, expose_paths
 
 START_SECONDS = 30.0
@@ -37,11 +36,9 @@ class Child:
 class Processes:
     """Starts processes of cells through a zygote; starts another zygote if one dies."""
 
-    def __init__(self, kinds: Sequence[str], accounts: Accounts | None) -> None:
-        setup = Setup(tuple(kinds))
-        if accounts is not None:
-            setup = Setup(tuple(kinds), expose_paths(), str(accounts.path))
-        self._setup = msgspec.msgpack.encode(setup)
+    def __init__(self, kinds: Sequence[str]) -> None:
+        expose = expose_paths() if os.geteuid() == 0 else ()
+        self._setup = msgspec.msgpack.encode(Setup(tuple(kinds), expose))
         self._ids = itertools.count()
         self._waiting: dict[int, asyncio.Future[int]] = {}
         self._children: dict[int, asyncio.Future[Ended]] = {}
@@ -60,7 +57,11 @@ class Processes:
         command = [sys.executable, "-m", "skerry.node.zygote", str(theirs.fileno())]
         # The kernel ends the zygote with the thread that started it, so it must be this one.
         self._zygote = subprocess.Popen(  # noqa: ASYNC220
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+            command,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env=_environment(),
+            start_new_session=True,
         )
         theirs.close()
         ours.setblocking(False)
@@ -155,6 +156,12 @@ class Processes:
         zygote, self._zygote = self._zygote, None
         zygote.kill()
         await asyncio.to_thread(zygote.wait)
+
+
+def _environment() -> dict[str, str]:
+    """Return what user code may see of the node's environment: where programs and packages are."""
+    kept = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV")
+    return {name: os.environ[name] for name in kept if name in os.environ}
 
 
 OutputSink = Callable[[str], None]
