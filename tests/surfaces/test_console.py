@@ -58,9 +58,11 @@ def browser(served: Served) -> Served:
     return served
 
 
-def post(browser: Served, command: str, _headers: Mapping[str, str] = {}, **fields: str) -> int:
+def post(
+    browser: Served, command: str, headers: Mapping[str, str] = NO_HEADERS, /, **fields: str
+) -> int:
     body = urlencode({"csrf": browser.csrf(), **fields})
-    return browser.ask("POST", f"/do/{command}", body, **_headers).status
+    return browser.ask("POST", f"/do/{command}", body, **headers).status
 
 
 # ---- who is let in ----------------------------------------------------------------------------
