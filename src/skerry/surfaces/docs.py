@@ -70,7 +70,7 @@ def _command_lines(path: str, found: dict[str, Any], level: int) -> Iterator[str
         yield from (f"    {path} {arguments}", "")
     described = {option: text for option, text in found["help"].items() if text}
     if described:
-        yield from ("| option | |", "| --- | --- |")
+        yield from ("| option | meaning |", "| --- | --- |")
         yield from (f"| `{option}` | {_cell(text)} |" for option, text in described.items())
         yield ""
 
@@ -102,7 +102,7 @@ def _api_lines(command: Command) -> Iterator[str]:
     if command.kind:
         yield from ("A word of a kind: `{name, app, branch, params}`; `params` has:", "")
     if rows:
-        yield from ("| field | type | |", "| --- | --- | --- |", *rows, "")
+        yield from ("| field | type | meaning |", "| --- | --- | --- |", *rows, "")
     answer = _type_name(command.result)
     yield from (f"Answers {answer}{', one by one' if command.streams else ''}.", "")
 
@@ -164,14 +164,14 @@ def config() -> str:
         lines += [f"### `[{found.name}.<name>]`", "", found.summary, ""]
         doc = (found.config.__doc__ or "").strip()
         if rows:
-            lines += ["| key | type | |", "| --- | --- | --- |", *rows, ""]
+            lines += ["| key | type | meaning |", "| --- | --- | --- |", *rows, ""]
             lines += _paragraph(doc)
     lines += ["## config.toml of a node", "", "In the node's home; flags of `skerry up` win.", ""]
-    lines += ["| key | type | |", "| --- | --- | --- |", *_field_rows(NodeConfig), ""]
+    lines += ["| key | type | meaning |", "| --- | --- | --- |", *_field_rows(NodeConfig), ""]
     return _joined(lines)
 
 
-_APP_ABOUT = """| key | |
+_APP_ABOUT = """| key | meaning |
 | --- | --- |
 | `app.name` | the app's name |
 | `app.entry` | the function that answers the app's URL; by default `web`, or the only one |
@@ -221,11 +221,11 @@ def _kind_lines(found: Manifest) -> Iterator[str]:
             yield f"| {wire.name} | {_cell(wire.protocol)} | {_cell(clients)} |"
         yield ""
     if found.units:
-        yield from ("| unit | |", "| --- | --- |")
+        yield from ("| unit | meaning |", "| --- | --- |")
         yield from (f"| {unit.name} | {_cell(unit.summary)} |" for unit in found.units)
         yield ""
     if found.words:
-        yield from ("| command | |", "| --- | --- |")
+        yield from ("| command | meaning |", "| --- | --- |")
         for word in found.words:
             yield f"| `skerry {found.name} {word.name}` | {_cell(word.summary)} |"
         yield ""

@@ -7,6 +7,7 @@ and `…_ms` are durations, and `time`, `created` and `since` are moments in nan
 from __future__ import annotations
 
 import datetime
+import unicodedata
 from collections.abc import Sequence
 
 from skerry.kernel.clock import NANOSECONDS
@@ -94,3 +95,8 @@ def in_tree_order(
 
     follow(None, 0)
     return ordered
+
+
+def safe(text: str) -> str:
+    """Return text without what could steer a terminal."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "�" for c in text)

@@ -63,7 +63,7 @@ WORDS = {
     "branch promote": Entry(
         "Make a branch's state main's",
         "branch.promote",
-        confirm="This replaces all state of main by that of branch {name}.",
+        confirm="This makes branch {name} main; what main is now is kept as a branch.",
     ),
     "branch delete": Entry(
         "Delete a branch",

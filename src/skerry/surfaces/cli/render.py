@@ -14,7 +14,7 @@ import msgspec
 from skerry.kernel import commands
 from skerry.kernel.clock import Clock
 from skerry.surfaces.cli.output import Output
-from skerry.surfaces.units import age, duration, heading, in_tree_order, moment, number, size
+from skerry.surfaces.units import age, duration, heading, in_tree_order, moment, number, safe, size
 
 _NONE = "-"
 
@@ -106,11 +106,6 @@ def value(name: str, found: Any, clock: Clock) -> str:
     if isinstance(found, list | tuple | set | frozenset):
         return ", ".join(value("", each, clock) for each in found)
     return safe(msgspec.json.encode(found).decode())
-
-
-def safe(text: str) -> str:
-    """Return text without what could steer a terminal."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "�" for c in text)
 
 
 def width(text: str) -> int:
