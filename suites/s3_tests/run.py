@@ -32,11 +32,14 @@ from skerry.kernel.usage import NoMeter
 from skerry.kinds.bucket.account import Identity
 from skerry.kinds.bucket.config import BucketConfig
 from skerry.kinds.bucket.engine import BucketEngine
+from skerry.kinds.bucket.expiry import Expiry
 from skerry.kinds.bucket.messages import UserParams
+from skerry.kinds.bucket.state.buckets import delete as delete_bucket
 from skerry.kinds.bucket.wire.application import make
 
 MARKERS = "not fails_on_aws and not bucket_logging"
 FILES = ("s3tests/functional/test_s3.py", "s3tests/functional/test_headers.py")
+DAY_SECONDS = 10
 USERS = ("alt", "tenant", "iam", "iam-root", "iam-alt-root")
 
 
@@ -94,9 +97,12 @@ class _Server:
         self._thread.join(30)
 
     async def _run(self) -> None:
+        self.engine.expiry = Expiry(self.engine.account, DAY_SECONDS * 10**9, 1.0)
         await self.engine.start()
         for name in USERS:
             await self.engine.word_grant(UserParams(name, f"{name}@example.com"))
+        name = self.engine.context.ref.name
+        await self.engine.account.store.write(delete_bucket, name, self.engine.account.now())
         self.users = {each.name: each for each in self.engine.account.identities.values()}
         config = uvicorn.Config(
             make(self.engine), port=0, log_level="warning", lifespan="off", server_header=False
@@ -133,6 +139,7 @@ def write_configuration(path: Path, server: _Server) -> None:
             "secret_key": user.secret,
         }
     conf["s3 main"]["api_name"] = "default"
+    conf["s3 main"]["lc_debug_interval"] = str(DAY_SECONDS)
     conf["s3 tenant"]["tenant"] = "tenant"
     with path.open("w") as file:
         conf.write(file)

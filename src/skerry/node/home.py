@@ -50,6 +50,7 @@ class Home:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        self.digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
         self.keys = self.root / "keys"
         self.logs = self.root / "logs"
         self.catalogue = self.root / "log" / "catalogue"
@@ -66,9 +67,8 @@ class Home:
         run = self.root / "run"
         if len(str(run)) + _LONGEST_SOCKET_NAME <= _SOCKET_PATH_LIMIT:
             return run
-        digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
         base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-        return Path(base) / f"skerry-{os.geteuid()}-{digest}"
+        return Path(base) / f"skerry-{os.geteuid()}-{self.digest[:8]}"
 
     def create(self, entropy: Entropy) -> None:
         """Make what is missing, with its modes."""

@@ -151,13 +151,11 @@ class Node:
     async def _start_cells(self, stack: contextlib.AsyncExitStack) -> None:
         """Make what starts and stops processes, and what is built on it."""
         cgroups = await asyncio.to_thread(detect)
-        prefix = f"{self.home.run.name.lower()}-{os.geteuid()}"
-        group_prefix = "".join(letter if letter.isalnum() else "-" for letter in prefix).strip("-")
-        await asyncio.to_thread(cgroups.reap, f"{group_prefix}.")
+        await asyncio.to_thread(cgroups.reap, f"{self.home.digest}.")
         self.workshop = Workshop(
             home=self.home,
             node_name=self.name,
-            group_prefix=group_prefix,
+            group_prefix=self.home.digest,
             catalogue=self.catalogue,
             manifests=self.manifests,
             volume=self.volume,

@@ -33,14 +33,14 @@ def canned(name: str, owner: str, bucket_owner: str) -> list[Grant]:
     lists = {
         "": [own],
         "private": [own],
-        "public-read": [own, Grant("READ", uri=ALL_USERS)],
-        "public-read-write": [own, Grant("READ", uri=ALL_USERS), Grant("WRITE", uri=ALL_USERS)],
-        "authenticated-read": [own, Grant("READ", uri=AUTHENTICATED)],
+        "public-read": [Grant("READ", uri=ALL_USERS), own],
+        "public-read-write": [Grant("READ", uri=ALL_USERS), Grant("WRITE", uri=ALL_USERS), own],
+        "authenticated-read": [Grant("READ", uri=AUTHENTICATED), own],
         "aws-exec-read": [own],
         "log-delivery-write": [
-            own,
             Grant("WRITE", uri=LOG_DELIVERY),
             Grant("READ_ACP", uri=LOG_DELIVERY),
+            own,
         ],
         "bucket-owner-read": [own, Grant("READ", bucket_owner)],
         "bucket-owner-full-control": [own, Grant("FULL_CONTROL", bucket_owner)],

@@ -95,7 +95,8 @@ def uploads(db: Db, bucket: int, query: Query, upload: str = "") -> Page[Upload]
             f" AND (key {sign} ? OR (key = ? AND id > ?)) ORDER BY key, id",
             (bucket, start, start, same),
         ):
-            yield row[2], Upload(*row[:4], unpack(row[4], Record))
+            record = unpack(row[4], Record)
+            yield row[2], Upload(row[0], row[1], row[2], row[3], record)
 
     return _collect(query, rows)
 

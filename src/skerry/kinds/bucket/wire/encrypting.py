@@ -58,7 +58,7 @@ def key_for(
     headers: Mapping[str, str],
     *,
     copy_source: bool = False,
-) -> bytes | None:
+) -> crypt.Key | None:
     """Return the key of a content, which the customer must bring if it is the customer's.
 
     Raise InvalidRequest if it is missing, not asked for or wrong.
@@ -76,7 +76,7 @@ def key_for(
         )
     if not crypt.fits(given, encryption.fingerprint):
         raise S3Error("InvalidRequest", "The provided encryption key is not the object's.")
-    return given
+    return crypt.Key(given)
 
 
 def headers_of(encryption: Encryption | None) -> list[tuple[str, str]]:

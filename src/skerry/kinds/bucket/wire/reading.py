@@ -240,6 +240,10 @@ def _part(call: Call, version: Version, headers: list[tuple[str, str]]) -> tuple
     if not parts:
         return 200 if not version.size else 206, 0, version.size
     headers.append(("x-amz-mp-parts-count", str(len(parts))))
+    wanted = call.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
+    for name in version.record.checksums if wanted else ():
+        headers.append((f"x-amz-checksum-{name.lower()}", parts[number - 1].checksum))
+        headers.append(("x-amz-checksum-type", version.record.checksum_type))
     start = sum(part.size for part in parts[: number - 1])
     size = parts[number - 1].size
     headers.append(("content-range", f"bytes {start}-{start + size - 1}/{version.size}"))

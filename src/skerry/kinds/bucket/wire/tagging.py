@@ -56,7 +56,7 @@ def to_xml(tags: dict[str, str]) -> xml.Element:
     """Return a Tagging document."""
     root = xml.Element("Tagging")
     listed = root.add("TagSet")
-    for key, value in tags.items():
+    for key, value in sorted(tags.items()):
         tag = listed.add("Tag")
         tag.add("Key", key)
         tag.add("Value", value)

@@ -92,8 +92,9 @@ def written_headers(bucket: Bucket, version: Version) -> list[tuple[str, str]]:
 
 
 def version_header(bucket: Bucket, version: Version) -> list[tuple[str, str]]:
-    """Return the header that names a version, where there are versions."""
-    return [("x-amz-version-id", version.version)] if bucket.versioning else []
+    """Return the header that names a new version, where versions are kept."""
+    enabled = bucket.versioning == "Enabled"
+    return [("x-amz-version-id", version.version)] if enabled else []
 
 
 def checksum_headers(record: Record) -> list[tuple[str, str]]:
@@ -104,7 +105,7 @@ def checksum_headers(record: Record) -> list[tuple[str, str]]:
 
 def new_record(call: Call, bucket: Bucket, headers: Mapping[str, str]) -> Record:
     """Return the record of a new object that these headers describe; raise S3Error."""
-    if call.identity.id == "" and decide.ownership(bucket) == "BucketOwnerEnforced":
+    if decide.ownership(bucket) == "BucketOwnerEnforced":
         owner = bucket.owner
     else:
         owner = call.identity.id
