@@ -72,6 +72,11 @@ def number(name: str, found: float, now: int) -> str:
     return f"{found:g}" if isinstance(found, float) else str(found)
 
 
+def sentence(text: str) -> str:
+    """Return a summary with one full stop at its end."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def heading(name: str) -> str:
     """Return a field's name as a heading; its unit is shown with its values."""
     for unit in ("_bytes", "_seconds", "_ms"):

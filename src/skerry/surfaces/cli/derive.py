@@ -13,7 +13,7 @@ from msgspec import inspect
 from skerry.kernel.commands import Command
 from skerry.kernel.errors import INVALID
 from skerry.kernel.names import MAIN
-from skerry.surfaces.cli.base import SkerryCommand
+from skerry.surfaces.cli.base import Argument, SkerryCommand
 from skerry.surfaces.cli.call import Call, is_interactive
 from skerry.surfaces.cli.grammar import Entry
 
@@ -85,8 +85,9 @@ def _parameter(found: inspect.Field, command: Command, positional: bool) -> clic
     about = _about(found)
     if positional:
         repeat = many or bool(_extra(found).get("repeat"))
-        return click.Argument(
+        return Argument(
             [_identifier(name)],
+            about=about,
             type=kind,
             required=required,
             nargs=-1 if repeat else 1,
@@ -179,8 +180,11 @@ class _Json(click.ParamType[Any]):
 
 
 def _resource() -> click.Parameter:
-    return click.Argument(
-        ["of_resource"], metavar="RESOURCE", shell_complete=_completion("resource")
+    return Argument(
+        ["of_resource"],
+        about="the resource of the kind",
+        metavar="RESOURCE",
+        shell_complete=_completion("resource"),
     )
 
 

@@ -21,7 +21,6 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_COOKIE = "skerry-session"
 
 
 def protect(response: Response) -> Response:
@@ -31,15 +30,20 @@ def protect(response: Response) -> Response:
     return response
 
 
+def cookie_name(request: Request) -> str:
+    """Return the cookie's name: browsers do not keep the cookies of two ports apart."""
+    return f"skerry-session-{request.url.port or 80}"
+
+
 def cookie_of(request: Request) -> str:
     """Return the secret in the session's cookie."""
-    return request.cookies.get(_COOKIE, "")
+    return request.cookies.get(cookie_name(request), "")
 
 
 def set_cookie(response: Response, secret: str, request: Request) -> None:
     """Give the browser a session; an empty secret takes it away."""
     response.set_cookie(
-        _COOKIE,
+        cookie_name(request),
         secret,
         max_age=int(SESSION_SECONDS) if secret else 0,
         httponly=True,
