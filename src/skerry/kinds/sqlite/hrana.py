@@ -23,7 +23,7 @@ INTEGER_MIN, INTEGER_MAX = -(1 << 63), (1 << 63) - 1
 
 
 class HranaError(Exception):
-    """An error that a client sees: a message, a code, and SQLite's extended code if there is one."""
+    """An error that a client sees: a message, a code, and SQLite's extended code if any."""
 
     def __init__(self, message: str, code: str, extended: str | None = None) -> None:
         super().__init__(message)
@@ -140,7 +140,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A request on a stream (HTTP) or on a connection (WebSocket); `type` says which fields count."""
+    """A request on a stream (HTTP) or a connection (WebSocket); `type` tells what counts."""
 
     type: str
     stmt: Statement | None = None
@@ -177,7 +177,8 @@ class Message(msgspec.Struct, frozen=True):
 
 def value(item: SQLValue) -> Answer:
     """Return Hrana's `Value` for a value of SQLite."""
-    return _ENCODE[type(item)](item)
+    answer: Answer = _ENCODE[type(item)](item)
+    return answer
 
 
 _ENCODE: dict[type, Any] = {

@@ -114,7 +114,7 @@ class Execution:
         self._count = count
 
     def counts(self, scanned: int) -> Counts:
-        """Return what the statement did, once its rows are read; `scanned` is SQLite's own count."""
+        """Return what the statement did, once its rows are read; `scanned` is SQLite's count."""
         connection = self._connection
         written = connection.total_changes() - self._before
         return Counts(

@@ -1,7 +1,7 @@
 """A Hrana stream: one connection, the texts stored on it, and how it answers requests.
 
-Every method that runs SQL is a generator to be advanced in a worker thread: it yields LOCKED when it
-must wait for another writer, and returns its answer.
+Every method that runs SQL is a generator to be advanced in a worker thread: it yields LOCKED when
+it must wait for another writer, and returns its answer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import apsw
 import apsw.ext
+import msgspec
 
 from skerry.kernel.usage import Meter
 from skerry.kinds.sqlite.guard import SQL_BYTES_MAX, Guard
@@ -41,6 +42,7 @@ class Stream:
         self,
         connection: apsw.Connection,
         guard: Guard,
+        *,
         meter: Meter,
         limits: Limits,
         statement_seconds: float,
@@ -98,9 +100,7 @@ class Stream:
         if (sql is None) == (sql_id is None):
             raise HranaError("Exactly one of sql and sql_id must be given.", "PROTOCOL_ERROR")
         if sql_id is not None:
-            if sql_id not in self.stored:
-                raise HranaError(f"No SQL text is stored as {sql_id}.", "SQL_NOT_FOUND")
-            return self.stored[sql_id]
+            return _stored(self.stored, sql_id)
         assert sql is not None
         return sql
 
@@ -134,7 +134,7 @@ class Stream:
                 continue
             try:
                 results[-1] = yield from self.execute(step.stmt)
-            except Exception as error:  # noqa: BLE001 - from_any raises what it does not know
+            except Exception as error:
                 errors[-1] = from_any(error).answer()
         return {"step_results": results, "step_errors": errors}
 
@@ -175,7 +175,7 @@ class Stream:
                         "last_insert_rowid": end["last_insert_rowid"],
                     }
                 )
-            except Exception as error:  # noqa: BLE001 - from_any raises what it does not know
+            except Exception as error:
                 if isinstance(error, apsw.InterruptError):
                     error = self._interrupted()
                 errors[-1] = True
@@ -270,6 +270,30 @@ def store(stored: dict[int, str], sql_id: int, sql: str) -> None:
     if len(stored) >= STORED_SQL_MAX or len(sql) > SQL_BYTES_MAX:
         raise HranaError("Too many or too long SQL texts are stored.", "SQL_STORE_TOO_LARGE")
     stored[sql_id] = sql
+
+
+def with_texts(request: Request, stored: dict[int, str]) -> Request:
+    """Return the request with SQL texts in the place of their ids; raise for an unknown id."""
+
+    def statement(each: Statement) -> Statement:
+        if each.sql_id is None:
+            return each
+        return msgspec.structs.replace(each, sql=_stored(stored, each.sql_id), sql_id=None)
+
+    if request.sql_id is not None and request.sql is None:
+        return msgspec.structs.replace(request, sql=_stored(stored, request.sql_id), sql_id=None)
+    if request.stmt is not None and request.stmt.sql_id is not None:
+        return msgspec.structs.replace(request, stmt=statement(request.stmt))
+    if request.batch is not None:
+        steps = [msgspec.structs.replace(s, stmt=statement(s.stmt)) for s in request.batch.steps]
+        return msgspec.structs.replace(request, batch=Batch(steps))
+    return request
+
+
+def _stored(stored: dict[int, str], sql_id: int) -> str:
+    if sql_id not in stored:
+        raise HranaError(f"No SQL text is stored as {sql_id}.", "SQL_NOT_FOUND")
+    return stored[sql_id]
 
 
 def _signed(sql: str, names: Sequence[str | None]) -> list[str | None]:

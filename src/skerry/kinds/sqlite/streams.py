@@ -75,11 +75,11 @@ class Streams:
         stream = Stream(
             connection,
             guard,
-            self._meter,
-            self._limits,
-            self._config.statement_seconds,
-            BUSY_SECONDS,
-            self._clock.monotonic,
+            meter=self._meter,
+            limits=self._limits,
+            statement_seconds=self._config.statement_seconds,
+            lock_seconds=BUSY_SECONDS,
+            monotonic=self._clock.monotonic,
         )
         self._streams.add(stream)
         self._occupied.set()
@@ -135,8 +135,9 @@ class Streams:
         return None
 
     async def thread(self, job: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a blocking call in a worker thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, job, *arguments)
+        """Run a blocking call in a worker thread, to its end even if the caller is cancelled."""
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(self._threads, job, *arguments))
 
     async def busy(self) -> str:
         """Return why the database must stay awake, or ''."""
@@ -149,7 +150,7 @@ class Streams:
         return ""
 
     async def freeze(self) -> None:
-        """Hold off writers in all processes: by their lock, or by not resuming the one who has it."""
+        """Hold off writers in all processes: take their lock, or keep waiting who has it."""
         self._gate.clear()
         give_up = self._clock.monotonic() + BUSY_SECONDS
         while not self._stopped:

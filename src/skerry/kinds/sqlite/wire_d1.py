@@ -66,7 +66,7 @@ async def query(engine: SqliteEngine, exchange: Exchange, database: str, *, raw:
         await _refuse(exchange, 413, BAD_QUERY, str(error))
     except SkerryError as error:
         await _refuse(exchange, error.problem.http, BAD_QUERY, error.what)
-    except Exception as error:  # noqa: BLE001 - from_any raises what it does not know
+    except Exception as error:
         shape = from_any(error)
         code = shape.extended or shape.code
         await _refuse(exchange, 400, BAD_QUERY, f"{shape.message}: {code}")

@@ -100,7 +100,7 @@ def _results(stream: Stream, requests: list[Request]) -> Steps:
                 answer: Answer = {"type": "close"}
             else:
                 answer = yield from stream.answer(request)
-        except Exception as error:  # noqa: BLE001 - from_any raises what it does not know
+        except Exception as error:
             results.append({"type": "error", "error": from_any(error).answer()})
         else:
             results.append({"type": "ok", "response": answer})
@@ -130,7 +130,7 @@ def _lines(stream: Stream, batch: Batch) -> Steps:
     try:
         for part in stream.cursor(batch, CHUNK_BYTES):
             yield _encoder.encode_lines(part) if isinstance(part, list) else part
-    except Exception as error:  # noqa: BLE001 - from_any raises what it does not know
+    except Exception as error:
         shape = from_any(error).answer()
         yield _encoder.encode({"type": "error", "error": shape}) + b"\n"
 

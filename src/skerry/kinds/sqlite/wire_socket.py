@@ -18,7 +18,7 @@ import msgspec
 from skerry.kernel.errors import SkerryError
 from skerry.kinds.sqlite.engine import SqliteEngine
 from skerry.kinds.sqlite.hrana import Answer, HranaError, Message, Request, from_any
-from skerry.kinds.sqlite.stream import Steps, Stream, store
+from skerry.kinds.sqlite.stream import Steps, Stream, store, with_texts
 from skerry.kinds.sqlite.wire_http import CHUNK_BYTES
 
 SUBPROTOCOLS = ("hrana3", "hrana2", "hrana1")
@@ -153,6 +153,8 @@ class _Connection:
             elif request.type == "close_sql" and request.sql_id is not None:
                 self._stored.pop(request.sql_id, None)
             else:
+                # Texts are looked up now: the next message may already take them away.
+                request = with_texts(request, self._stored)
                 self._lane(request).queue.put_nowait((request_id, request))
                 return
         except HranaError as error:
@@ -190,7 +192,7 @@ class _Connection:
             request_id, request = await lane.queue.get()
             try:
                 answer = await self._request(lane, request)
-            except Exception as error:  # noqa: BLE001 - from_any raises what it does not know
+            except Exception as error:
                 await self._answer(request_id, error=from_any(error))
             else:
                 await self._answer(request_id, answer)
@@ -202,7 +204,6 @@ class _Connection:
         streams = self._engine.streams
         if request.type == "open_stream":
             lane.stream = await streams.open()
-            lane.stream.stored = self._stored
             return {"type": "open_stream"}
         if request.type == "close_stream":
             await self._close(lane)

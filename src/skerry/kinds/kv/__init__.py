@@ -1,0 +1,1 @@
+"""Kind `kv`: values by key, with metadata and expiry, as Workers KV offers them."""
