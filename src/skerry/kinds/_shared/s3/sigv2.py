@@ -1,0 +1,119 @@
+"""Verifying AWS Signature Version 2, for clients that still speak it; off unless configured.
+
+Source: Amazon S3 User Guide, "Authenticating requests (AWS signature version 2)".
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from urllib.parse import unquote_plus
+
+from skerry.kinds._shared.s3 import times
+from skerry.kinds._shared.s3.errors import S3Error
+from skerry.kinds._shared.s3.sigv4 import SKEW_NS, Request
+
+_SUBRESOURCES = frozenset(
+    [
+        "accelerate",
+        "acl",
+        "analytics",
+        "cors",
+        "delete",
+        "encryption",
+        "intelligent-tiering",
+        "inventory",
+        "legal-hold",
+        "lifecycle",
+        "location",
+        "logging",
+        "metrics",
+        "notification",
+        "object-lock",
+        "ownershipControls",
+        "partNumber",
+        "policy",
+        "policyStatus",
+        "publicAccessBlock",
+        "replication",
+        "requestPayment",
+        "restore",
+        "retention",
+        "select",
+        "select-type",
+        "tagging",
+        "torrent",
+        "uploadId",
+        "uploads",
+        "versionId",
+        "versioning",
+        "versions",
+        "website",
+        "response-cache-control",
+        "response-content-disposition",
+        "response-content-encoding",
+        "response-content-language",
+        "response-content-type",
+        "response-expires",
+    ]
+)
+
+
+def sign(secret: str, text: str) -> str:
+    """Return the signature of a text: HMAC-SHA-1 in base64."""
+    return base64.b64encode(hmac.digest(secret.encode(), text.encode(), hashlib.sha1)).decode()
+
+
+def matches(secret: str, text: str, signature: str) -> bool:
+    """Tell whether a signature is right, in constant time."""
+    given = signature.encode("utf-8", "replace")
+    return hmac.compare_digest(sign(secret, text).encode(), given)
+
+
+def verify(
+    request: Request, bucket: str, secret: str, signature: str, expires: str | None, now_ns: int
+) -> None:
+    """Check a signature, and its time; `bucket` is named if the host names it. Raise S3Error."""
+    amazon: dict[str, str] = {}
+    for name, value in request.headers:
+        if name.startswith("x-amz-"):
+            amazon[name] = f"{amazon[name]},{value}" if name in amazon else value
+    date = expires if expires is not None else ""
+    if expires is None:
+        _check_date(amazon.get("x-amz-date") or request.header("date"), now_ns)
+        date = "" if "x-amz-date" in amazon else request.header("date") or ""
+    elif not expires.isdigit() or int(expires) * times.NANOSECONDS < now_ns:
+        raise S3Error("AccessDenied", "Request has expired.")
+    text = "\n".join(
+        (
+            request.method,
+            request.header("content-md5") or "",
+            request.header("content-type") or "",
+            date,
+            "".join(f"{name}:{amazon[name].strip()}\n" for name in sorted(amazon))
+            + _resource(request, bucket),
+        )
+    )
+    if not matches(secret, text, signature):
+        raise S3Error("SignatureDoesNotMatch", "The request signature does not match.")
+
+
+def _check_date(date: str | None, now_ns: int) -> None:
+    try:
+        when = times.parse_http_date(date or "")
+    except ValueError as error:
+        raise S3Error("AccessDenied", "A valid date is required.") from error
+    if abs(when - now_ns) > SKEW_NS:
+        raise S3Error("RequestTimeTooSkewed", "The request's date is too far from now.")
+
+
+def _resource(request: Request, bucket: str) -> str:
+    pairs = []
+    for item in request.query.split("&"):
+        name, equals, value = item.partition("=")
+        if name in _SUBRESOURCES:
+            pairs.append((name, f"{name}={unquote_plus(value)}" if equals else name))
+    query = "&".join(text for _, text in sorted(pairs))
+    path = f"/{bucket}{request.path}" if bucket else request.path
+    return f"{path}?{query}" if query else path

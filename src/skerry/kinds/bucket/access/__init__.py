@@ -1,0 +1,1 @@
+"""Who may do what: access control lists, bucket policies, and the decision."""

@@ -1,0 +1,44 @@
+"""Encrypting contents at rest: AES-256 in counter mode, each piece under a key of its own.
+
+A piece's key is HMAC-SHA-256 of the object's key and the piece's random nonce, so no key stream is
+ever used twice; what is read is covered by the SHA-256 under which the encrypted file is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+
+from skerry.kernel.clock import SystemEntropy
+from skerry.kernel.keys import Keys
+from skerry.kinds.bucket.state.records import Encryption
+
+NONCE_BYTES = 16
+_BLOCK = 16
+
+
+def new_nonce() -> bytes:
+    """Return a nonce for a new piece."""
+    return SystemEntropy().bytes(NONCE_BYTES)
+
+
+def stream(key: bytes, nonce: bytes, offset: int = 0) -> CipherContext:
+    """Return what encrypts, and decrypts, a piece from a byte offset on."""
+    piece_key = hmac.digest(key, nonce, hashlib.sha256)
+    start = (offset // _BLOCK).to_bytes(_BLOCK, "big")
+    context = Cipher(algorithms.AES256(piece_key), modes.CTR(start)).encryptor()
+    context.update(bytes(offset % _BLOCK))
+    return context
+
+
+def own_key(keys: Keys, encryption: Encryption) -> bytes:
+    """Return the key of an object that Skerry encrypts; every branch can derive it."""
+    purpose = "sse-s3" if encryption.mode == "AES256" else f"sse-kms:{encryption.key}"
+    return hashlib.sha256(keys.shared(purpose).encode()).digest()
+
+
+def fingerprint(keys: Keys, key: bytes) -> bytes:
+    """Return what tells whether a customer's key is the right one, and nothing else about it."""
+    return hmac.digest(keys.shared("sse-c").encode(), key, hashlib.sha256)

@@ -1,0 +1,1 @@
+"""The S3 wire: an ASGI application, one module a noun of the protocol."""
