@@ -69,22 +69,29 @@ class TestImage:
         path, mountpoint = tmp_path / "image", tmp_path / "a folder"
         create_image(path, SIZES["btrfs"])
         assert path.stat().st_blocks * 512 < 16 * MIB
-        for _ in range(2):
-            attach(path, mountpoint)
-            attach(path, mountpoint)
-            device = mounted_device(mountpoint)
-            assert device is not None
-            volume = open_volume(mountpoint)
-            assert volume.driver == "btrfs"
-            if not volume.names():
-                write(volume.create("main") / "file", b"kept")
-            assert (volume.path("main") / "file").read_bytes() == b"kept"
-            with (volume.path("main") / "file").open("rb"), pytest.raises(SkerryError) as caught:
-                detach(mountpoint)
-            assert caught.value.code == "CONFLICT"
+        try:
+            for _ in range(2):
+                self.attach_and_detach(path, mountpoint)
+        finally:
             detach(mountpoint)
+
+    @staticmethod
+    def attach_and_detach(path: Path, mountpoint: Path) -> None:
+        attach(path, mountpoint)
+        attach(path, mountpoint)
+        device = mounted_device(mountpoint)
+        assert device is not None
+        volume = open_volume(mountpoint)
+        assert volume.driver == "btrfs"
+        if not volume.names():
+            write(volume.create("main") / "file", b"kept")
+        assert (volume.path("main") / "file").read_bytes() == b"kept"
+        with (volume.path("main") / "file").open("rb"), pytest.raises(SkerryError) as caught:
             detach(mountpoint)
-            assert not Path("/sys/block", Path(device).name, "loop/backing_file").exists()
+        assert caught.value.code == "CONFLICT"
+        detach(mountpoint)
+        detach(mountpoint)
+        assert not Path("/sys/block", Path(device).name, "loop/backing_file").exists()
 
     def test_an_ordinary_user_can_use_a_btrfs_image(
         self, images: Callable[[str], Path], tmp_path: Path

@@ -158,6 +158,7 @@ class Manifest:
     `public`: an app's own URL may lead to a resource of this kind.
     `immutable`: folders of a resource's state whose files never change once written, so that a copy
     may share them by hard link.
+    `subject` names the class through which the conformance suite speaks to a resource.
     `checks` names `function() -> list[Check]`: what `skerry doctor` says of the kind.
     `schedules`: a pure function from a resource's config to the `Schedule`s of its words.
     """
@@ -179,6 +180,7 @@ class Manifest:
     immutable: tuple[str, ...] = ()
     schedules: str = ""
     checks: str = ""
+    subject: str = ""
     package: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:

@@ -61,7 +61,6 @@ class Home:
         self.run = self._run_directory()
         self.socket = self.run / "api.sock"
         self.pid_file = self.root / "node.pid"
-        self.accounts = self.root / "passwd"
 
     def _run_directory(self) -> Path:
         """Return where sockets lie: in the home if their paths fit there, else in a short place."""

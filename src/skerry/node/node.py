@@ -27,7 +27,6 @@ from skerry.kernel.money import Rate
 from skerry.kernel.names import host_label
 from skerry.kernel.policy import HereOnly, Request, enforce
 from skerry.node.accountant import Accountant
-from skerry.node.accounts import Accounts
 from skerry.node.archives import Archives
 from skerry.node.branches import Branches
 from skerry.node.cell.server import Server
@@ -162,7 +161,6 @@ class Node:
         prefix = f"{self.home.run.name.lower()}-{os.geteuid()}"
         group_prefix = "".join(letter if letter.isalnum() else "-" for letter in prefix).strip("-")
         await asyncio.to_thread(cgroups.reap, f"{group_prefix}.")
-        accounts = Accounts(self.home.accounts) if os.geteuid() == 0 else None
         self.workshop = Workshop(
             home=self.home,
             node_name=self.name,
@@ -173,10 +171,9 @@ class Node:
             vault=self.vault,
             policy=self.policy,
             cgroups=cgroups,
-            accounts=accounts,
         )
         packages = [manifest.package for manifest in self.manifests.values()]
-        processes = Processes(packages, accounts)
+        processes = Processes(packages)
         stack.push_async_callback(processes.stop)
         await processes.start()
         self.supervisor = Supervisor(

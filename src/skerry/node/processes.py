@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import msgspec
 
 from skerry.kernel.errors import ENGINE_FAILED
-from skerry.node.accounts import Accounts
 from skerry.node.zygote import MESSAGE_BYTES_MAX, Ended, Forked, Setup, expose_paths
 
 START_SECONDS = 30.0
@@ -37,11 +36,9 @@ class Child:
 class Processes:
     """Starts processes of cells through a zygote; starts another zygote if one dies."""
 
-    def __init__(self, kinds: Sequence[str], accounts: Accounts | None) -> None:
-        setup = Setup(tuple(kinds))
-        if accounts is not None:
-            setup = Setup(tuple(kinds), expose_paths(), str(accounts.path))
-        self._setup = msgspec.msgpack.encode(setup)
+    def __init__(self, kinds: Sequence[str]) -> None:
+        expose = expose_paths() if os.geteuid() == 0 else ()
+        self._setup = msgspec.msgpack.encode(Setup(tuple(kinds), expose))
         self._ids = itertools.count()
         self._waiting: dict[int, asyncio.Future[int]] = {}
         self._children: dict[int, asyncio.Future[Ended]] = {}

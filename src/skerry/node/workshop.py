@@ -17,11 +17,10 @@ from skerry.kernel.keys import Keys, derive
 from skerry.kernel.kind import Resource
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.policy import Policy, Request, enforce
-from skerry.node.accounts import Accounts
 from skerry.node.cell.spec import ProcessSpec, SlotSpec
 from skerry.node.cells import SHARED, Running
 from skerry.node.home import Home
-from skerry.node.sandbox import Confinement, Limits, identities
+from skerry.node.sandbox import Confinement, Limits, abilities, identities
 from skerry.node.sandbox.cgroup import Cgroups, Group
 from skerry.node.secrets import Vault
 from skerry.node.volume import Volume
@@ -51,7 +50,6 @@ class Workshop:
         vault: Vault,
         policy: Policy,
         cgroups: Cgroups,
-        accounts: Accounts | None,
     ) -> None:
         self._home = home
         self._node_name = node_name
@@ -60,11 +58,11 @@ class Workshop:
         self._manifests = manifests
         self._volume = volume
         self._vault = vault
-        self._policy = policy
+        self.policy = policy
         self._cgroups = cgroups
-        self._accounts = accounts
         self._node_key = home.node_key()
         self._identities = identities()
+        self._hidden = _hidden(home)
 
     def keys(self, record: ResourceRecord) -> tuple[bytes, bytes]:
         """Return the key of a resource, and the one that all its branches share."""
@@ -135,7 +133,7 @@ class Workshop:
             kind=record.kind,
             resource=record.name,
         )
-        enforce(self._policy, request)
+        enforce(self.policy, request)
 
     def make_directories(self, branch: Branch, record: ResourceRecord) -> None:
         """Make what a resource needs before its process starts; state is never touched."""
@@ -151,10 +149,7 @@ class Workshop:
         if self._identities is None:
             return None
         index = self._catalogue.app(app).index
-        uid = self._identities.identity(index).uid
-        if self._accounts is not None:
-            self._accounts.add(index, uid)
-        return uid
+        return self._identities.identity(index).uid
 
     def slot(self, branch: Branch, record: ResourceRecord) -> SlotSpec:
         """Say what a resource is to the process that serves it or binds it."""
@@ -206,6 +201,7 @@ class Workshop:
             limits=limits,
             tight=tight,
             cgroup=group.membership,
+            hide=() if uid is not None else self._hidden,
         )
 
     def clear_run(self, record_id: str) -> None:
@@ -219,6 +215,16 @@ class Workshop:
             os.killpg(running.child.pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.kill(running.child.pid, signal.SIGKILL)
+
+
+def _hidden(home: Home) -> tuple[str, ...]:
+    """Return what cells must not see where they share the node's user, if it can be hidden.
+
+    Landlock does not guard unix sockets, and the node's own socket is in its run directory.
+    """
+    if not any(each.name == "namespaces" and each.ok for each in abilities()):
+        return ()
+    return tuple(sorted({str(home.root), str(home.run)}))
 
 
 def _bindings(spec: AppSpec, name: str) -> tuple[str, ...]:

@@ -22,8 +22,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.kernel.manifest import Manifest, read_manifests
-from skerry.node.accounts import MACHINE
-from skerry.node.sandbox import expose, stand_in
+from skerry.node.sandbox import expose, prepare
 
 MESSAGE_BYTES_MAX = 64 * 1024
 _PR_SET_PDEATHSIG = 1
@@ -46,15 +45,10 @@ class Ended(msgspec.Struct, tag=True, frozen=True):
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What a zygote is told at its start.
-
-    `expose` are paths that cells must be able to read; `accounts` is what they see as
-    `/etc/passwd`.
-    """
+    """What a zygote is told at its start; `expose` are paths that cells must be able to read."""
 
     kinds: tuple[str, ...]
     expose: tuple[str, ...] = ()
-    accounts: str = ""
 
 
 def main() -> None:
@@ -66,8 +60,7 @@ def main() -> None:
     preload(manifests)
     if setup.expose:
         expose(setup.expose)
-    if setup.accounts:
-        stand_in(Path(setup.accounts), MACHINE)
+    prepare()
     gc.collect()
     gc.freeze()
     connection.send(b"ready")

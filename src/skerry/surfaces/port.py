@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
+from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.commands import Command
 from skerry.kernel.manifest import Manifest
 from skerry.node.home import Home
@@ -28,6 +27,16 @@ class Node(Protocol):
     @property
     def home(self) -> Home:
         """Where the node keeps everything."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Where the node's time comes from."""
+        ...
+
+    @property
+    def entropy(self) -> Entropy:
+        """Where the node's randomness comes from."""
         ...
 
     @property
@@ -64,22 +73,10 @@ class Node(Protocol):
         """Keep a tar or tar.gz for a command that is to follow; return the upload's id."""
         ...
 
-    def download(self, id: str) -> AsyncIterator[bytes]:  # noqa: A002 (the word of the API)
+    def download(self, download: str, /) -> AsyncIterator[bytes]:
         """Yield the bytes that a command has made ready; raise NOT_FOUND."""
         ...
 
     def principal_of(self, token: str) -> str | None:
         """Return who presents this token, or None."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class UpOptions:
-    """What was said to `skerry up`; what is None is left to `config.toml` and the defaults."""
-
-    home: Path
-    name: str | None = None
-    host: str | None = None
-    http_port: int | None = None
-    ports: Mapping[str, int] = field(default_factory=dict)
-    example: str | None = None

@@ -70,6 +70,10 @@ class HelloEngine(Engine):
         self.context.meter.add("greetings")
         return Greeted(f"{self.context.config.greeting}, {guest}!", times)
 
+    async def guests(self) -> dict[str, int]:
+        """Return how often each guest has been greeted."""
+        return dict(await asyncio.to_thread(self.book.counts))
+
     async def word_greet(self, params: Greet) -> Greeted:
         """Carry out `skerry hello greet`."""
         return await self.greet(params.guest)

@@ -45,6 +45,7 @@ MANIFEST = Manifest(
     engine_info=EngineInfo(name="a file of lines", version="1"),
     engine="engine:HelloEngine",
     binding="binding:bind",
+    subject="subject:HelloSubject",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("the file keeps no times"),
@@ -60,7 +61,7 @@ MANIFEST = Manifest(
         Wire(
             name="http",
             protocol="HTTP",
-            summary="GET /<guest> greets",
+            summary="GET /<guest> greets; GET / lists the guests",
             application="wire:application",
             connection="wire:connection",
             clients=(Client("curl", "shell", 'curl -H "Authorization: Bearer {token}" {url}/ada'),),

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from skerry.kernel.errors import NOT_FOUND, UNAUTHENTICATED, SkerryError
+from skerry.kernel.errors import UNAUTHENTICATED, SkerryError
 from skerry.kernel.kind import Address, ASGIApplication, Resource
 from skerry.kinds.hello.engine import HelloEngine
 
@@ -44,10 +44,8 @@ def application(engine: HelloEngine) -> ASGIApplication:
                     "A bearer token is needed.", hint=f"skerry connect {context.ref.name}"
                 )
             guest = unquote(scope["path"].strip("/"))
-            if not guest:
-                raise NOT_FOUND("Name a guest: GET /ada")
-            greeted = await engine.greet(guest)
-            await _answer(send, 200, msgspec.json.encode(greeted))
+            found = await engine.greet(guest) if guest else await engine.guests()
+            await _answer(send, 200, msgspec.json.encode(found))
         except SkerryError as error:
             await _answer(send, error.problem.http, msgspec.json.encode(error.as_dict()))
 

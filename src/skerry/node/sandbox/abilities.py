@@ -10,6 +10,8 @@ import msgspec
 
 from skerry.node.sandbox import cgroup, identity, landlock, namespaces, seccomp
 
+_TRUNCATION = " Linux 6.2 or later also keeps one app from emptying files of the same user."
+
 
 class Ability(msgspec.Struct, frozen=True):
     """One means of isolation: whether it is there, at which level, and what is weaker without it.
@@ -55,7 +57,8 @@ def _landlock() -> Ability:
             level,
             "Files" + (" and TCP ports." if version >= 4 else "."),
             "Linux 6.12 or later also parts signals; until then functions can signal only "
-            "themselves, and engines of one app can signal each other.",
+            "themselves, and engines of one user can signal each other."
+            + (_TRUNCATION if version < landlock.TRUNCATION_HELD_SINCE else ""),
         )
     return Ability(
         "landlock",

@@ -21,7 +21,7 @@ from skerry.node.sandbox.limits import Limits, Membership
 
 _FOLDER = "skerry"
 _NODE_LEAF = "skerry-node"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,199}")
 _WAIT_SECONDS = 5.0
 _PERIOD_US = 100_000
 _V1 = ("memory", "pids", "cpu", "cpuacct", "freezer")
@@ -268,7 +268,7 @@ class Cgroups:
 
 
 def detect(mounts: str | None = None, own: str | None = None) -> Cgroups:
-    """Find what this process may use, and prepare it.
+    """Find what this process may use, and prepare it; call it before starting other processes.
 
     `mounts` and `own` are the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.
     """
@@ -281,8 +281,9 @@ def detect(mounts: str | None = None, own: str | None = None) -> Cgroups:
     unified, hierarchies = _parse_mounts(mounts)
     if unified is not None:
         mine = next((line[3:] for line in own.splitlines() if line.startswith("0::")), "/")
+        inner = unified / mine.lstrip("/")
         # A service's own group keeps the limits that its owner set for it; else the machine's root.
-        for base in (unified / mine.lstrip("/"), unified):
+        for base in (inner.parent if inner.name == _NODE_LEAF else inner, unified):
             folder = _prepare(base)
             if folder is not None:
                 names = (folder / "cgroup.controllers").read_text().split()
@@ -319,10 +320,10 @@ def _prepare(base: Path) -> Path | None:
         if (base / "cgroup.type").exists():
             _step_into_leaf(base)
         wanted = [each for each in ("memory", "pids", "cpu") if each in offered]
+        _enable(base, wanted)
         folder = base / _FOLDER
         folder.mkdir(exist_ok=True)
-        for place in (base, folder):
-            _enable(place, wanted)
+        _enable(folder, wanted)
         return folder
     except OSError:
         return None

@@ -7,10 +7,12 @@ changing it would clear the signal; the system call filter comes last because it
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -66,17 +68,20 @@ SYSTEM_WRITE = ("/dev/full", "/dev/null", "/dev/zero")
 class Confinement(msgspec.Struct, frozen=True):
     """All that a process keeps; whatever is not named here is taken from it.
 
-    `uid` and `gid` are the user to become (None keeps it). `read`, `write` and `execute` are paths;
-    each grants what lies below it, `write` includes reading, `execute` includes reading. `system`
-    adds the machine's own programs, libraries and harmless settings. `hide` are directories to take
-    out of sight but for the granted paths below them; it is for nodes without root, where unix
-    sockets of the same user could be reached otherwise. `tight` is for code of users.
+    `uid` and `gid` are the user to become (None keeps it); if it has no account, programs see it
+    under the name `account` (unless that is empty) where root may arrange it. `read`, `write` and
+    `execute` are paths; each grants what lies below it, `write` includes reading, `execute`
+    includes reading. `system` adds the machine's own programs, libraries and harmless settings.
+    `hide` are directories to take out of sight but for the granted paths below them; it is for
+    nodes without root, where unix sockets of the same user could be reached otherwise. `tight` is
+    for code of users.
     `cgroup` is the group to join; the limits that it bounds are left to it. `listen` lets the
     process open TCP ports. `descriptors` are the only ones above 2 that stay open (None: all do).
     """
 
     uid: int | None = None
     gid: int | None = None
+    account: str = "skerry"
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     execute: tuple[str, ...] = ()
@@ -99,7 +104,7 @@ def confine(confinement: Confinement, *, parent: int | None = None) -> None:
     if confinement.descriptors is not None:
         _close_descriptors(confinement.descriptors)
     for path in confinement.cgroup.paths:
-        Path(path).write_text("0", encoding="ascii")
+        Path(path).write_text("0", encoding="utf-8")
     _new_session()
     os.umask(0o077)
     if sys.platform == "linux":
@@ -109,10 +114,19 @@ def confine(confinement: Confinement, *, parent: int | None = None) -> None:
         _limit(confinement)
 
 
+def prepare() -> None:
+    """Do once, in the process that will fork, what every `confine` would do again."""
+    tempfile.gettempdir()
+    landlock.abi()
+    if seccomp.supported():
+        for tight in (True, False):
+            seccomp.program(os.uname().machine, tight)
+
+
 def _confine_linux(confinement: Confinement, parent: int | None) -> None:
+    _name_user(confinement)
     if confinement.hide:
-        granted = (*confinement.read, *confinement.write, *confinement.execute)
-        namespaces.hide(confinement.hide, granted)
+        _hide(confinement)
     rules = landlock.Ruleset(listen=confinement.listen) if landlock.abi() else None
     if rules is not None:
         _grant(rules, confinement)
@@ -130,6 +144,25 @@ def _confine_linux(confinement: Confinement, parent: int | None) -> None:
     if seccomp.supported():
         scoped = landlock.abi() >= landlock.SIGNALS_SCOPED_SINCE
         seccomp.confine(confinement.tight, confinement.tight and not scoped)
+
+
+def _hide(confinement: Confinement) -> None:
+    granted = (*confinement.read, *confinement.write, *confinement.execute)
+    try:
+        namespaces.hide(confinement.hide, granted)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EINVAL, errno.ENOSPC, errno.ENOSYS, errno.EPERM):
+            raise
+        # No namespaces for this user here: Landlock still guards the files.
+
+
+def _name_user(confinement: Confinement) -> None:
+    uid = confinement.uid
+    if uid is None or not confinement.account:
+        return
+    if linux.has_capability(linux.CAP_SYS_ADMIN):
+        gid = uid if confinement.gid is None else confinement.gid
+        namespaces.name_user(confinement.account, uid, gid)
 
 
 def _grant(rules: landlock.Ruleset, confinement: Confinement) -> None:

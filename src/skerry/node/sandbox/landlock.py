@@ -12,6 +12,7 @@ import functools
 import os
 import stat
 import struct
+import sys
 from collections.abc import Iterable
 
 from skerry.node.sandbox import linux
@@ -40,12 +41,15 @@ _SCOPE_SIGNAL = 1 << 1
 _READ = _READ_FILE | _READ_DIR
 _RUN = _READ | _EXECUTE
 
+TRUNCATION_HELD_SINCE = 3
 SIGNALS_SCOPED_SINCE = 6
 
 
 @functools.cache
 def abi() -> int:
     """Return the kernel's Landlock version, 0 where there is none."""
+    if sys.platform != "linux":
+        return 0
     version = linux.syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)
     return max(0, version)
 
@@ -57,7 +61,7 @@ class Ruleset:
         version = abi()
         self._rights = _FIRST_RIGHTS
         self._rights |= _REFER if version >= 2 else 0
-        self._rights |= _TRUNCATE if version >= 3 else 0
+        self._rights |= _TRUNCATE if version >= TRUNCATION_HELD_SINCE else 0
         self._rights |= _IOCTL_DEV if version >= 5 else 0
         ports = 0 if listen or version < 4 else _BIND_TCP
         scope = _SCOPE_ABSTRACT_UNIX | _SCOPE_SIGNAL if version >= SIGNALS_SCOPED_SINCE else 0

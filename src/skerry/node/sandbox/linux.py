@@ -32,6 +32,8 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
 
+CAP_SYS_ADMIN = 21
+
 _OPEN_TREE = 428
 _MOVE_MOUNT = 429
 _OPEN_TREE_CLONE = 0x1
@@ -40,6 +42,7 @@ _AT_FDCWD = -100
 _MOVE_MOUNT_F_EMPTY_PATH = 0x4
 
 _CAPABILITY_VERSION_3 = 0x20080522
+_CAPGET = {"x86_64": 125, "aarch64": 90}
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 
 
@@ -120,11 +123,10 @@ def drop_capabilities() -> None:
 
 def has_capability(bit: int) -> bool:
     """Tell whether this process has a capability in effect, by its number in capabilities(7)."""
-    with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123
-        for line in status:
-            if line.startswith("CapEff:"):
-                return bool(int(line.split()[1], 16) >> bit & 1)
-    return False
-
-
-CAP_SYS_ADMIN = 21
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    number = _CAPGET[os.uname().machine]
+    pointers = (ctypes.cast(header, ctypes.c_void_p), ctypes.cast(sets, ctypes.c_void_p))
+    check(syscall(number, *pointers), "capget")
+    effective = (sets[0], sets[3])[bit // 32]
+    return bool(effective >> bit % 32 & 1)

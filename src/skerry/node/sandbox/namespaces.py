@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,7 +37,7 @@ def expose(paths: Iterable[str | Path]) -> tuple[Path, ...]:
     covers = {cover for cover in barred.values() if cover is not None}
     if not covers:
         return ()
-    if os.geteuid() != 0 or not linux.has_capability(linux.CAP_SYS_ADMIN):
+    if sys.platform != "linux" or not linux.has_capability(linux.CAP_SYS_ADMIN):
         raise UNSUPPORTED(
             f"Other users cannot enter {min(covers)}, where Skerry or its engines lie.",
             why="Only root can show single folders of it to the users that cells run as.",
@@ -57,13 +59,6 @@ def expose(paths: Iterable[str | Path]) -> tuple[Path, ...]:
     return tuple(sorted(covers))
 
 
-def stand_in(file: Path, place: Path) -> None:
-    """Show `file` at `place` in a mount namespace of this process's own. Raises `OSError`."""
-    linux.unshare(linux.CLONE_NEWNS)
-    linux.mount("", "/", "", linux.MS_SLAVE | linux.MS_REC)
-    linux.mount(str(file), str(place), "", linux.MS_BIND)
-
-
 def hide(paths: Iterable[str | Path], keep: Iterable[str | Path]) -> None:
     """Take directories out of sight but for what is to be kept below them.
 
@@ -76,12 +71,35 @@ def hide(paths: Iterable[str | Path], keep: Iterable[str | Path]) -> None:
     linux.unshare(linux.CLONE_NEWNS | (linux.CLONE_NEWUSER if uid else 0))
     if uid:
         _map_ids(uid, gid)
+    try:
+        linux.mount("", "/", "", linux.MS_SLAVE | linux.MS_REC)
+        for directory in hidden:
+            if directory.is_dir():
+                _cover(directory, [path for path in kept if directory in path.parents], 0o711)
+    finally:
+        if uid:
+            linux.drop_capabilities()
+
+
+def name_user(name: str, uid: int, gid: int) -> None:
+    """Give a user that has no account a name, in the sight of this process and its children.
+
+    Programs such as `initdb` refuse to run as a user whom `/etc/passwd` does not know. Needs root.
+    """
+    accounts = Path("/etc/passwd")
+    known = accounts.read_text(encoding="utf-8").rstrip()
+    if any(line.split(":")[2:3] == [str(uid)] for line in known.splitlines()):
+        return
+    linux.unshare(linux.CLONE_NEWNS)
     linux.mount("", "/", "", linux.MS_SLAVE | linux.MS_REC)
-    for directory in hidden:
-        if directory.is_dir():
-            _cover(directory, [path for path in kept if directory in path.parents], 0o711)
-    if uid:
-        linux.drop_capabilities()
+    descriptor, file = tempfile.mkstemp(prefix=".skerry-")
+    try:
+        os.fchmod(descriptor, 0o644)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as own:
+            own.write(f"{known}\n{name}:x:{uid}:{gid}:Skerry:/:/usr/sbin/nologin\n")
+        linux.mount(file, str(accounts), "", linux.MS_BIND)
+    finally:
+        Path(file).unlink()
 
 
 def _map_ids(uid: int, gid: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import socket
 import struct
@@ -153,6 +154,7 @@ def confine(tight: bool, own_signals_only: bool) -> None:
     linux.prctl(linux.PR_SET_SECCOMP, linux.SECCOMP_MODE_FILTER, pointer)
 
 
+@functools.cache
 def program(machine: str, tight: bool, only_process: int | None = None) -> bytes:
     """Return the BPF program for a machine; `only_process` is the one process it may signal."""
     number = NUMBERS[machine]

@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -209,6 +210,8 @@ class TreeCopy:
 
 def open_beneath(root: int, relative: str, flags: int) -> int:
     """Open a path below a directory and through no symbolic link (openat2(2))."""
+    if sys.platform != "linux":
+        return os.open(relative, flags | os.O_NOFOLLOW, dir_fd=root)
     how = struct.pack("QQQ", flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0, _NO_SYMLINKS | _BENEATH)
     path = os.fsencode(relative)
     number = ctypes.c_long(_OPENAT2)
@@ -217,7 +220,7 @@ def open_beneath(root: int, relative: str, flags: int) -> int:
         return descriptor
     reason = ctypes.get_errno()
     if reason == errno.ENOSYS:
-        # Before Linux 5.6, and elsewhere, only the last component is guarded.
+        # Before Linux 5.6, and on other systems, only the last component is guarded.
         return os.open(relative, flags | os.O_NOFOLLOW, dir_fd=root)
     raise OSError(reason, os.strerror(reason), relative)
 

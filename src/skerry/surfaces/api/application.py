@@ -89,7 +89,8 @@ class _Api:
 
     def _principal(self, request: Request) -> str:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        principal = self._node.principal_of(token.strip()) if scheme.lower() == "bearer" else None
+        wanted = scheme.lower() == "bearer" and token.isascii()
+        principal = self._node.principal_of(token.strip()) if wanted else None
         if principal is None:
             raise UNAUTHENTICATED(
                 "The request has no valid token.",

@@ -1,0 +1,1 @@
+"""The command line, derived from the node's commands; every module here is imported lazily."""

@@ -1,0 +1,158 @@
+"""`skerry up`: runs the node, in the foreground or detached."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from skerry.kernel.errors import ENGINE_FAILED, INVALID, NOT_FOUND, TIMED_OUT, SkerryError
+from skerry.kernel.names import did_you_mean
+from skerry.surfaces.cli.base import SkerryCommand
+from skerry.surfaces.cli.call import Call
+
+_NODE = "skerry.app:up"
+_PACKAGE = Path(__file__).parents[2]
+_EXAMPLES = (_PACKAGE / "_examples", _PACKAGE.parents[1] / "examples")
+_START_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+
+
+@click.command(cls=SkerryCommand)
+@click.option("--name", help="the node's name; by default the machine's")
+@click.option("--host", metavar="ADDRESS", help="where to listen; by default loopback only")
+@click.option("--http-port", type=click.IntRange(0, 65535), help="the port of HTTP; 0 is any")
+@click.option("--port", "ports", metavar="WIRE=PORT", multiple=True, help="the port of a port wire")
+@click.option("--volume", "volume_driver", metavar="DRIVER", help="btrfs, reflink or copy")
+@click.option("--example", metavar="NAME", help="deploy an example too")
+@click.option("--detach", "-d", is_flag=True, help="go on in the background")
+@click.pass_obj
+def up(
+    call: Call, /, *, ports: tuple[str, ...], example: str | None, detach: bool, **said: Any
+) -> None:
+    """Run the node on this machine, until it is interrupted.
+
+    What is not said here comes from config.toml in the node's home, then from defaults.
+    """
+    numbers = dict(read_port(each) for each in ports)
+    folder = find_example(example) if example else None
+    if detach:
+        process, log = _start(call)
+        announce(call, folder, lambda: _alive(process, log))
+        return
+    from skerry.node.node import Options  # noqa: PLC0415 (not for help)
+
+    module, _, attribute = _NODE.partition(":")
+    run = getattr(importlib.import_module(module), attribute)
+    greeting = threading.Thread(target=_greet, args=(call, folder), name="greeting", daemon=True)
+    greeting.start()
+    run(Options(home=call.home, ports=numbers, **said))
+
+
+def read_port(text: str) -> tuple[str, int]:
+    """Return the wire and the port in `wire=port`; raise INVALID."""
+    wire, _, number = text.partition("=")
+    if not wire or not number.isdecimal() or int(number) > 65535:
+        raise INVALID(f"--port {text}: expected a wire and its port.", why="Such as postgres=7432.")
+    return wire, int(number)
+
+
+def find_example(name: str) -> Path:
+    """Return the folder of an example; raise NOT_FOUND."""
+    root = next((place for place in _EXAMPLES if place.is_dir()), None)
+    known = [each.parent.name for each in root.glob("*/skerry.toml")] if root else []
+    if root is None or name not in known:
+        raise NOT_FOUND(f"There is no example {name}.", why=did_you_mean(name, known))
+    return root / name
+
+
+def _start(call: Call) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start the same command in the background."""
+    words = [each for each in sys.argv[1:] if each not in {"--detach", "-d"}]
+    call.home.mkdir(parents=True, exist_ok=True)
+    log = call.home / "up.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "skerry", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    return process, log
+
+
+def _alive(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Raise if the process that was started has ended."""
+    if process.poll() is None:
+        return
+    lines = log.read_text(errors="replace").strip().splitlines()
+    raise ENGINE_FAILED(
+        "The node ended right after it was started.",
+        why=" ".join(lines[-4:])[:1000] or f"{log} is empty.",
+        hint="skerry up",
+    )
+
+
+def _greet(call: Call, example: Path | None) -> None:
+    """Say where the node is once it answers, in a thread beside it."""
+    try:
+        announce(call, example, lambda: None)
+    except SkerryError as error:
+        call.out.failure(error, f"skerry docs errors#{error.code.lower()}")
+
+
+def announce(call: Call, example: Path | None, check: Callable[[], None]) -> None:
+    """Wait until the node answers, deploy the example, and say where everything is."""
+    status = _wait(call, check)
+    deployed = _deploy(call, example) if example else None
+    if call.out.json:
+        call.out.data({"node": status, "example": deployed}, line=True)
+        return
+    out = call.out
+    lines = [f"{out.styled('✓', 'green')} {status['node']} is up", f"  http      {status['http']}"]
+    lines += [f"  {wire:<9} port {number}" for wire, number in status["ports"].items()]
+    lines += [f"  home      {status['home']}  ({status['volume']})", "  console   skerry open"]
+    out.result("\n".join(lines))
+    if deployed is not None:
+        _show_example(call, deployed)
+
+
+def _wait(call: Call, check: Callable[[], None]) -> Any:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        check()
+        try:
+            return call.client.call("node.status", {}, seconds=5.0)
+        except SkerryError as error:
+            if not error.problem.temporary:
+                raise
+        time.sleep(_POLL_SECONDS)
+    raise TIMED_OUT(f"The node did not answer within {_START_SECONDS:g} s.", hint="skerry doctor")
+
+
+def _deploy(call: Call, folder: Path) -> Any:
+    from skerry.surfaces.cli.deploy import find_project, upload_and_deploy  # noqa: PLC0415
+
+    project = find_project(call, str(folder))
+    with call.out.steps() as steps:
+        return upload_and_deploy(call, project, None, steps)
+
+
+def _show_example(call: Call, deployed: dict[str, Any]) -> None:
+    """Print the example's URL and a line for each of its resources."""
+    out, place = call.out, {"app": deployed["app"], "branch": deployed["branch"]}
+    out.result(
+        f"{out.styled('✓', 'green')} {deployed['app']}  {out.styled(deployed['url'], 'cyan')}"
+    )
+    for each in call.client.call("resource.list", place):
+        found = call.client.call("resource.connect", {"name": each["name"], **place})
+        if found["lines"]:
+            out.result(f"  {each['name']:<9} {found['lines'][0]['line']}")

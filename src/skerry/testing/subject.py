@@ -1,0 +1,51 @@
+"""How the conformance suite speaks to a resource of any kind: through its wire, as a client would.
+
+A kind's manifest names its subject (`subject="subject:HelloSubject"`). A subject writes and reads
+text under keys, whatever that means to the kind; the suite does the rest.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a resource is reached: the fields of `skerry connect`, and the node's ports."""
+
+    app: str
+    branch: str
+    name: str
+    fields: Mapping[str, str]
+    http_port: int
+    ports: Mapping[str, int]
+
+
+class Subject(ABC):
+    """A client of one resource.
+
+    `settings` are lines for its table in `skerry.toml`, `files` more files of the app. A kind
+    without state sets `keeps_state` to false; then `put` is never called.
+    """
+
+    settings: ClassVar[str] = ""
+    files: ClassVar[Mapping[str, str]] = {}
+    keeps_state: ClassVar[bool] = True
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+    @abstractmethod
+    async def put(self, key: str, value: str) -> None:
+        """Write; when this returns, the write was acknowledged."""
+
+    @abstractmethod
+    async def get(self) -> dict[str, str]:
+        """Return everything that was written."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        return
