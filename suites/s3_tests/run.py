@@ -166,7 +166,7 @@ def main() -> int:
             check=True,
         )
         print("ceph/s3-tests", commit.stdout.decode().strip(), flush=True)
-    chosen = rest if any(not each.startswith("-") for each in rest) else [*FILES, *rest]
+    chosen = rest if any(".py" in each for each in rest) else [*FILES, *rest]
     if not any(each.startswith("-m") for each in rest):
         chosen += ["-m", MARKERS]
     with serving() as (conf, _):

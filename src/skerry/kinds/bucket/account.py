@@ -9,11 +9,11 @@ import msgspec
 
 from skerry.kernel.kind import Context
 from skerry.kinds._shared.s3.errors import S3Error
+from skerry.kinds.bucket.claim import ACCESS_KEY_PREFIX
 from skerry.kinds.bucket.config import BucketConfig
 from skerry.kinds.bucket.state import buckets
 from skerry.kinds.bucket.state.store import Store
 
-ACCESS_KEY_PREFIX = "SKRY"
 _SECRET_LENGTH = 40
 
 
@@ -72,6 +72,10 @@ class Account:
         if not used:
             buckets.create(db, name, self.owner.id, self.now())
 
+    def user_id(self, name: str) -> str:
+        """Return the canonical id of a user."""
+        return hashlib.sha256(self.keys.shared(f"user:{name}").encode()).hexdigest()
+
     def name_of(self, user: str) -> str:
         """Return a user's display name; a removed user has none."""
         return self._names.get(user, "")
@@ -93,7 +97,7 @@ class Account:
         access_key = f"{ACCESS_KEY_PREFIX}{self.context.id.upper()}{suffix}"
         purpose = f"s3:{suffix}" if suffix else "s3"
         return Identity(
-            hashlib.sha256(self.keys.shared(f"user:{name}").encode()).hexdigest(),
+            self.user_id(name),
             name,
             email,
             access_key,

@@ -57,7 +57,7 @@ MANIFEST = Manifest(
                 Client("@aws-sdk/client-s3", "JavaScript", _JAVASCRIPT),
             ),
             application="wire.application:make",
-            claim="wire.authenticate:claim",
+            claim="claim:claim",
             connection="words:connection",
         ),
     ),

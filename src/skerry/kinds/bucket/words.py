@@ -9,7 +9,8 @@ from skerry.kernel.errors import INVALID, NOT_FOUND, UNSUPPORTED
 from skerry.kernel.kind import Address, Context, Resource
 from skerry.kernel.names import check_name
 from skerry.kinds._shared.s3 import sigv4, times
-from skerry.kinds.bucket.account import ACCESS_KEY_PREFIX, Account
+from skerry.kinds.bucket.account import Account
+from skerry.kinds.bucket.claim import ACCESS_KEY_PREFIX
 from skerry.kinds.bucket.messages import (
     Entry,
     Key,

@@ -39,6 +39,11 @@ def own_key(keys: Keys, encryption: Encryption) -> bytes:
     return hashlib.sha256(keys.shared(purpose).encode()).digest()
 
 
-def fingerprint(keys: Keys, key: bytes) -> bytes:
-    """Return what tells whether a customer's key is the right one, and nothing else about it."""
-    return hmac.digest(keys.shared("sse-c").encode(), key, hashlib.sha256)
+def fingerprint(key: bytes, salt: bytes) -> bytes:
+    """Return what tells a customer's right key from a wrong one, and nothing else about it."""
+    return salt + hmac.digest(salt, key, hashlib.sha256)
+
+
+def fits(key: bytes, known: bytes) -> bool:
+    """Tell whether a fingerprint is that of a key."""
+    return hmac.compare_digest(fingerprint(key, known[:NONCE_BYTES]), known)

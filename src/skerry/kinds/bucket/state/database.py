@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import apsw
 
 from skerry.kernel.errors import BUSY, CORRUPT
+from skerry.kinds._shared.sqlite_state import WriterHold, checkpoint, connect
 from skerry.kinds.bucket.state.schema import FORMAT, TABLES
 
 T = TypeVar("T")
@@ -26,7 +27,11 @@ Db = apsw.Connection
 _READERS = 4
 _WAITING_MAX = 2048
 _BATCH_MAX = 256
-_BUSY_MS = 30_000
+
+
+def rows(db: Db, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+    """Return all rows of a query; what is in their columns is known where the query is."""
+    return db.execute(query, values).fetchall()
 
 
 class Database:
@@ -41,7 +46,7 @@ class Database:
         self._writer = threading.Thread(target=self._write_loop, name="bucket-write", daemon=True)
         self._gate = threading.Event()
         self._gate.set()
-        self._frozen: Db | None = None
+        self._hold = WriterHold(path)
 
     async def open(self) -> None:
         """Open the file, making the tables if it is new; raise CORRUPT if it is not ours."""
@@ -50,6 +55,7 @@ class Database:
 
     async def close(self) -> None:
         """Finish the waiting writes and close every connection."""
+        await self.thaw()
         await asyncio.to_thread(self._close)
 
     async def read(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -76,56 +82,54 @@ class Database:
         """Hold off writers of all processes until `thaw`."""
         self._gate.clear()
         try:
-            self._frozen = await self._in_pool(self._lock)
+            await self._in_pool(self._hold.hold)
         except BaseException:
             self._gate.set()
             raise
 
     async def thaw(self) -> None:
         """Let writers go on."""
-        connection, self._frozen = self._frozen, None
-        if connection is not None:
-            await self._in_pool(_unlock, connection)
+        await self._in_pool(self._hold.release)
         self._gate.set()
 
     async def checkpoint(self) -> None:
         """Move committed pages from the write-ahead log to the file, as far as readers allow."""
-        await self._in_pool(self._read, _checkpoint, ())
+        await self._in_pool(self._checkpoint)
 
     async def _in_pool(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     def _prepare(self) -> None:
-        connection = self._connect()
+        connection = connect(self._path, create=True)
         try:
             with _immediate(connection):
-                (version,) = next(connection.execute("PRAGMA user_version"))
+                version = connection.pragma("user_version")
                 if version == 0:
                     connection.execute(TABLES)
-                    connection.execute(f"PRAGMA user_version = {FORMAT}")
+                    connection.pragma("user_version", FORMAT)
                 elif version != FORMAT:
                     raise CORRUPT(f"The bucket's state has format {version}, not {FORMAT}.")
-        except apsw.NotADBError as error:
-            raise CORRUPT("The bucket's metadata is not a SQLite file.") from error
         finally:
             connection.close()
 
     def _connect(self) -> Db:
-        connection = apsw.Connection(str(self._path))
-        connection.set_busy_timeout(_BUSY_MS)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA cache_size = -8192")
+        connection = connect(self._path)
+        connection.pragma("foreign_keys", True)
+        connection.pragma("cache_size", -8192)
         return connection
 
-    def _read(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    def _reader(self) -> Db:
         connection: Db | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = self._connect()
             self._open.append(connection)
-        if function is _checkpoint:
-            return function(connection)
+        return connection
+
+    def _checkpoint(self) -> None:
+        checkpoint(self._reader())
+
+    def _read(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        connection = self._reader()
         connection.execute("BEGIN")
         try:
             return function(connection, *arguments)
@@ -144,15 +148,6 @@ class Database:
             self._gate.wait()
             _carry_out(connection, [work for work in batch if work is not None])
         connection.close()
-
-    def _lock(self) -> Db:
-        connection = self._connect()
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
     def _close(self) -> None:
         self._gate.set()
@@ -218,12 +213,3 @@ def _immediate(connection: Db) -> Any:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def _unlock(connection: Db) -> None:
-    connection.execute("ROLLBACK")
-    connection.close()
-
-
-def _checkpoint(connection: Db) -> None:
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")

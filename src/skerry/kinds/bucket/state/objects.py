@@ -220,3 +220,23 @@ def delete_current(db: Db, bucket: Bucket, key: str, owner: str, now: int) -> bo
     elif found is not None:
         delete_version(db, bucket.id, found, now)
     return found is not None and not found.marker
+
+
+def insert_as_is(db: Db, bucket: int, version: Version) -> None:
+    """Add a version with its own name, time and place; contents are held already."""
+    db.execute(
+        "INSERT INTO versions (bucket, key, version, latest, marker, modified, size, etag, record,"
+        " pieces) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            bucket,
+            version.key,
+            version.version,
+            version.latest,
+            version.marker,
+            version.modified,
+            version.size,
+            version.etag,
+            pack(version.record),
+            version.packed,
+        ),
+    )

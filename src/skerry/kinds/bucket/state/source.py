@@ -40,8 +40,8 @@ class Source:
         if len(filed) > 1:
             await self._check_exists()
 
-    async def close(self) -> None:
-        """Let go of the files."""
+    def close(self) -> None:
+        """Let go of the files; calling it twice is harmless."""
         files = [file for file in (self._pin, self._file) if file >= 0]
         self._pin = self._file = -1
         for file in files:
@@ -105,5 +105,5 @@ class Source:
     async def _check_exists(self) -> None:
         found = await self._store.read(objects.by_sequence, self._version.sequence)
         if found is None:
-            await self.close()
+            self.close()
             raise S3Error("NoSuchKey", "The object was deleted.")

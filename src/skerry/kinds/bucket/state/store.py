@@ -34,6 +34,7 @@ class Store:
         self._disk = ThreadPoolExecutor(_DISK_THREADS, thread_name_prefix="bucket-disk")
         self._rubbish = asyncio.Event()
         self._janitor: asyncio.Task[None] | None = None
+        self._collecting = asyncio.Lock()
         self.blobs = Blobs(directory)
 
     async def open(self) -> None:
@@ -87,6 +88,10 @@ class Store:
         """Tell the janitor that something was deleted."""
         self._rubbish.set()
 
+    def keeping(self) -> asyncio.Lock:
+        """Return a context in which content files stay though they are deleted."""
+        return self._collecting
+
     async def freeze(self) -> None:
         """Hold off writers of all processes."""
         await self._database.freeze()
@@ -106,7 +111,8 @@ class Store:
             await self._rubbish.wait()
             self._rubbish.clear()
             await asyncio.sleep(_COLLECT_DELAY_SECONDS)
-            await self._guarded(self._empty_trash)
+            async with self._collecting:
+                await self._guarded(self._empty_trash)
 
     async def _guarded(self, step: Callable[[], Any]) -> None:
         """Run a step; rubbish that cannot be removed now is logged and tried again later."""

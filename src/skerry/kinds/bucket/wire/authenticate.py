@@ -2,33 +2,10 @@
 
 from __future__ import annotations
 
-from skerry.kernel.kind import Head
 from skerry.kinds._shared.s3 import chunks, sigv2, sigv4
 from skerry.kinds._shared.s3.errors import S3Error
-from skerry.kinds.bucket.account import ACCESS_KEY_PREFIX, ANONYMOUS, Account, Identity
+from skerry.kinds.bucket.account import ANONYMOUS, Account, Identity
 from skerry.kinds.bucket.wire.call import Call
-
-_ID_LENGTH = 16
-_HEX = frozenset(b"0123456789ABCDEF")
-
-
-def claim(head: Head) -> str | None:
-    """Return the id of the resource that a request's access key names, or None."""
-    authorization = head.header(b"authorization")
-    for text in (authorization or b"", head.query):
-        for mark in (b"Credential=", b"AWS ", b"AWSAccessKeyId="):
-            start = text.find(mark)
-            if start >= 0:
-                return _id(text[start + len(mark) : start + len(mark) + 40])
-    return None
-
-
-def _id(access_key: bytes) -> str | None:
-    prefix = ACCESS_KEY_PREFIX.encode()
-    found = access_key[len(prefix) : len(prefix) + _ID_LENGTH]
-    if not access_key.startswith(prefix) or len(found) < _ID_LENGTH or set(found) - _HEX:
-        return None
-    return found.decode().lower()
 
 
 def authenticate(call: Call, bucket_in_host: bool) -> None:

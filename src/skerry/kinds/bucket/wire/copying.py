@@ -99,7 +99,7 @@ def _check_self(call: Call, bucket: Bucket, origin: Origin, record: Record, dire
     changes = (
         directive == "REPLACE"
         or record.storage_class != old.storage_class
-        or record.encryption != old.encryption
+        or _kind(record) != _kind(old)
         or not origin.version.latest
         or "x-amz-website-redirect-location" in call.headers
     )
@@ -110,6 +110,12 @@ def _check_self(call: Call, bucket: Bucket, origin: Origin, record: Record, dire
             "without changing the object's metadata, storage class, website redirect location or "
             "encryption attributes.",
         )
+
+
+def _kind(record: Record) -> tuple[str, str, str] | None:
+    """Return what tells one way of encryption from another."""
+    found = record.encryption
+    return None if found is None else (found.mode, found.key, found.key_md5)
 
 
 async def _origin(call: Call) -> Origin:
@@ -192,7 +198,7 @@ async def _transcribe(
         sink.abandon()
         raise
     finally:
-        await source.close()
+        source.close()
 
 
 async def copy_part(call: Call) -> Reply:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
 from collections.abc import Mapping
 
 import msgspec
@@ -31,7 +30,7 @@ class Default(msgspec.Struct, frozen=True):
     key: str = ""
 
 
-def asked(account: Account, headers: Mapping[str, str], bucket: Bucket) -> Encryption | None:
+def asked(headers: Mapping[str, str], bucket: Bucket) -> Encryption | None:
     """Return the encryption for a new object: the request's, or the bucket's default."""
     mode, kms_key = headers.get(_MODE), headers.get(_KMS_KEY, "")
     customer = _customer_key(headers, _CUSTOMER)
@@ -39,7 +38,7 @@ def asked(account: Account, headers: Mapping[str, str], bucket: Bucket) -> Encry
         if mode is not None:
             raise S3Error("InvalidArgument", "Two kinds of encryption were asked for.")
         digest = base64.b64encode(hashlib.md5(customer, usedforsecurity=False).digest())
-        print_ = crypt.fingerprint(account.keys, customer)
+        print_ = crypt.fingerprint(customer, crypt.new_nonce())
         return Encryption(CUSTOMER, key_md5=digest.decode(), fingerprint=print_)
     if mode is None:
         if kms_key:
@@ -75,7 +74,7 @@ def key_for(
             "The object was stored using a form of Server Side Encryption. The correct "
             "parameters must be provided to retrieve the object.",
         )
-    if not hmac.compare_digest(crypt.fingerprint(account.keys, given), encryption.fingerprint):
+    if not crypt.fits(given, encryption.fingerprint):
         raise S3Error("InvalidRequest", "The provided encryption key is not the object's.")
     return given
 

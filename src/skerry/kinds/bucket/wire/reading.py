@@ -47,7 +47,7 @@ async def _stream(source: Source, start: int, length: int) -> AsyncIterator[byte
         async for chunk in source.chunks(start, length):
             yield chunk
     finally:
-        await source.close()
+        source.close()
 
 
 async def locate(

@@ -121,7 +121,7 @@ def new_record(call: Call, bucket: Bucket, headers: Mapping[str, str]) -> Record
         metadata=metadata_of(headers),
         grants=grants,
         storage_class=storage_class,
-        encryption=encrypting.asked(call.account, headers, bucket),
+        encryption=encrypting.asked(headers, bucket),
         lock=locking.lock_of(headers, bucket, call.now),
     )
 
