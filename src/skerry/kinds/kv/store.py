@@ -19,7 +19,7 @@ import msgspec
 from skerry.kernel.clock import NANOSECONDS, Clock
 from skerry.kernel.errors import BUSY, ENGINE_FAILED, INVALID, TOO_LARGE, SkerryError
 from skerry.kernel.usage import Meter
-from skerry.kinds._shared.sqlite_state import connect
+from skerry.kinds._shared.sqlite_state import connect, writing
 from skerry.kinds.kv.manifest import Key, Page
 
 FILE = "kv.sqlite"
@@ -81,14 +81,15 @@ class Store:
         """Return what is kept under a key."""
         raw = key_bytes(key)
         self._meter.add("reads")
-        for value, metadata, expires in self._cursor.execute(_GET, (raw,)):
+        # Read to the end: a statement that is left open pins this moment and blocks writing.
+        for value, metadata, expires in self._cursor.execute(_GET, (raw,)).fetchall():
             if expires is None or expires > self.now():
                 return Entry(raw, value, metadata, expires)
         return None
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Keep values, durably; all of them or none."""
-        with _failures(), self._connection:
+        with _failures(), writing(self._connection):
             self._connection.executemany(
                 _PUT, ((each.key, each.expires, each.metadata, each.value) for each in entries)
             )
@@ -100,7 +101,7 @@ class Store:
         """Delete keys, durably; return how many there were."""
         raw = [(key_bytes(key),) for key in keys]
         before = self._connection.total_changes()
-        with _failures(), self._connection:
+        with _failures(), writing(self._connection):
             self._connection.executemany("DELETE FROM entries WHERE key = ?", raw)
         self._meter.add("deletes", len(raw))
         return int(self._connection.total_changes() - before)
@@ -123,7 +124,7 @@ class Store:
     def purge(self) -> int:
         """Remove some of the expired values; return how many."""
         before = self._connection.total_changes()
-        with _failures(), self._connection:
+        with _failures(), writing(self._connection):
             self._connection.execute(_PURGE, (self.now(), PURGE_MAX))
         return int(self._connection.total_changes() - before)
 
@@ -140,7 +141,7 @@ class Store:
 
     def replace(self, entries: Iterable[Entry]) -> None:
         """Replace everything by `entries`, in one transaction."""
-        with _failures(), self._connection:
+        with _failures(), writing(self._connection):
             self._connection.execute("DELETE FROM entries")
             rows = ((each.key, each.expires, each.metadata, each.value) for each in entries)
             self._connection.executemany(_PUT, rows)

@@ -13,6 +13,7 @@ from skerry.kinds._shared.sqlite_state.connection import (
 )
 from skerry.kinds._shared.sqlite_state.copy import copy_to, open_export, replace_with
 from skerry.kinds._shared.sqlite_state.hold import WriterHold
+from skerry.kinds._shared.sqlite_state.transaction import writing
 
 __all__ = [
     "BUSY_SECONDS",
@@ -23,4 +24,5 @@ __all__ = [
     "disk_bytes",
     "open_export",
     "replace_with",
+    "writing",
 ]

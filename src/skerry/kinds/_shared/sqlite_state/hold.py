@@ -16,6 +16,9 @@ class WriterHold:
     While it is held the log neither grows nor starts over. A checkpoint that had begun before may
     still move pages from the log into the database file; that does not harm a copy that is made
     file by file, because the copied log holds every such page and is read first.
+
+    The copy must be made by another process: a process that closes any file of its own making on a
+    database drops all its locks on it (POSIX; https://sqlite.org/howtocorrupt.html, 2.2).
     """
 
     def __init__(self, path: Path) -> None:

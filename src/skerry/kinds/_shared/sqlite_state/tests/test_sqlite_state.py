@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apsw
@@ -20,6 +20,7 @@ from skerry.kinds._shared.sqlite_state import (
     disk_bytes,
     open_export,
     replace_with,
+    writing,
 )
 
 
@@ -101,8 +102,7 @@ def test_files_cloned_one_by_one_under_a_hold_are_sound(path: Path, tmp_path: Pa
     hold.hold()
     clone = tmp_path / "clone"
     clone.mkdir()
-    for file in sorted(tmp_path.glob("state.sqlite*")):
-        shutil.copy(file, clone / file.name)
+    subprocess.run(["cp", *tmp_path.glob("state.sqlite*"), clone], check=True)
     hold.release()
     assert values(clone / "state.sqlite") == [1]
 
@@ -136,6 +136,29 @@ def test_content_is_replaced_under_an_open_reader(
     assert reader.pragma("journal_mode") == "wal"
     for each in (reader, live, source):
         each.close()
+
+
+def test_writers_in_many_threads_take_turns(path: Path) -> None:
+    def write() -> None:
+        connection = connect(path)
+        for _ in range(10):
+            with writing(connection):
+                connection.execute("insert into t values (9)")
+        connection.close()
+
+    with ThreadPoolExecutor(6) as threads:
+        for job in [threads.submit(write) for _ in range(6)]:
+            job.result(timeout=30)
+    assert values(path) == [1] + [9] * 60
+
+
+def test_a_failed_transaction_is_undone(path: Path) -> None:
+    connection = connect(path)
+    with pytest.raises(ZeroDivisionError), writing(connection):
+        connection.execute("insert into t values (2)")
+        raise ZeroDivisionError
+    assert values(path) == [1]
+    connection.close()
 
 
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
