@@ -10,6 +10,7 @@ from pathlib import Path
 import uvloop
 
 from skerry.kernel.manifest import Manifest, read_manifests
+from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
 from skerry.surfaces.api import make_api
 
@@ -27,7 +28,7 @@ def kinds() -> dict[str, Manifest]:
 
 def make_node(options: Options) -> Node:
     """Put a node together."""
-    return Node(options, kinds(), make_api)
+    return Node(options, kinds(), lambda node: make_api(Dispatcher(node)))
 
 
 def up(options: Options) -> None:

@@ -32,5 +32,5 @@ async def lab(node: Node, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
         yield made
 
 
-def test_every_kind_has_a_subject() -> None:
+async def test_every_kind_has_a_subject() -> None:
     assert [name for name, each in MANIFESTS.items() if not each.subject] == []

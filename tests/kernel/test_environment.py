@@ -30,7 +30,7 @@ def test_an_unknown_name_says_where_to_add_it() -> None:
 
 
 def test_two_names_with_one_spelling_are_refused() -> None:
-    with pytest.raises(SkerryError, match="two things that are both env.a_b"):
+    with pytest.raises(SkerryError, match=r"two things that are both env\.a_b"):
         Environment("functions.web", {"a-b": 1, "a_b": 2})
 
 

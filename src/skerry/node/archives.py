@@ -32,12 +32,17 @@ class Archives:
             else:
                 each.unlink()
 
-    def new_directory(self, owner: int | None) -> Path:
-        """Make an empty directory that a process of an app can write to."""
+    def new_directory(self) -> Path:
+        """Make an empty directory for the node's own use."""
         path = self._spool / self._entropy.bytes(8).hex()
         path.mkdir(mode=0o700)
-        if owner is not None:
-            os.chown(path, owner, owner)
+        return path
+
+    def new_directory_for(self, app: str, owner: int | None) -> Path:
+        """Make an empty directory that the engines of an app can write to."""
+        path = app_spool(self._spool, app, owner) / self._entropy.bytes(8).hex()
+        path.mkdir(mode=0o700)
+        give(path, owner)
         return path
 
     async def receive(self, chunks: AsyncIterator[bytes]) -> str:
@@ -96,6 +101,14 @@ class Archives:
         if not (name.isalnum() and path.exists()):
             raise NOT_FOUND(f"There is no upload or download {name}.", why="Each is used once.")
         return path
+
+
+def app_spool(spool: Path, app: str, owner: int | None) -> Path:
+    """Return the part of the spool that the engines of an app can reach, made if need be."""
+    path = spool / app
+    path.mkdir(mode=0o700, exist_ok=True)
+    give(path, owner, deep=False)
+    return path
 
 
 def give(path: Path, owner: int | None, *, deep: bool = True) -> None:

@@ -22,8 +22,11 @@ from skerry.kernel.manifest import Manifest
 from skerry.kernel.names import MAIN
 from skerry.node.archives import Archives
 from skerry.node.branches import Branches
+from skerry.node.cell.spec import packages_beside
 from skerry.node.cells import SHARED, Cell, Running
 from skerry.node.home import Home
+from skerry.node.packages import Packages, compile_folder, preloaded
+from skerry.node.requirements import read_requirements
 from skerry.node.supervisor import Supervisor
 from skerry.node.workshop import Workshop
 
@@ -58,6 +61,8 @@ class Deploys:
         self._workshop = workshop
         self._branches = branches
         self._archives = archives
+        self._environments = home.apps / ".environments"
+        self._installer: Packages | None = None
         self._clock = clock
         self._lock = asyncio.Lock()
         self._drains: set[asyncio.Task[None]] = set()
@@ -98,7 +103,7 @@ class Deploys:
     async def _add_version(self, upload: str, progress: Progress) -> tuple[AppSpec, int]:
         """Unpack, check and keep a version; the app comes to be with its first one."""
         progress(0, 4, "unpacking")
-        unpacked = self._archives.new_directory(None)
+        unpacked = self._archives.new_directory()
         try:
             await self._archives.unpack(upload, unpacked)
             file = unpacked / FILE_NAME
@@ -111,11 +116,32 @@ class Deploys:
             version = max(self._catalogue.app(spec.name).versions, default=0) + 1
             place = self._workshop.code(spec.name, version)
             digest = await asyncio.to_thread(_install, unpacked, place)
+            await self._prepare_code(spec, place, progress)
         finally:
             await asyncio.to_thread(shutil.rmtree, unpacked, ignore_errors=True)
         event_added = events.VersionAdded(spec.name, version, spec, digest)
         await self._log.append(events.encode(event_added))
         return spec, version
+
+    async def _prepare_code(self, spec: AppSpec, place: Path, progress: Progress) -> None:
+        """Install what the app requires beside its code, and compile the code."""
+
+        def report(line: str) -> None:
+            progress(1, 4, line)
+
+        if spec.requirements is not None:
+            requirements = await asyncio.to_thread(read_requirements, place, spec.requirements)
+            packages = await self._packages()
+            await packages.install(requirements, packages_beside(place), report)
+        for problem in await compile_folder(place):
+            report(problem)
+
+    async def _packages(self) -> Packages:
+        """Return what installs requirements; asked first when an app has some."""
+        if self._installer is None:
+            kinds = [manifest.package for manifest in self._manifests.values()]
+            self._installer = Packages(self._environments, await preloaded(kinds))
+        return self._installer
 
     async def _serve(self, app: str, branch: str, version: int, progress: Progress) -> list[str]:
         """Start what serves the version, then make it current, then let the old one finish."""

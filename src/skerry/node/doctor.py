@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from skerry.kernel.commands import Check
 from skerry.kernel.log import Log
+from skerry.node.node import Node
 from skerry.node.sandbox import abilities
 from skerry.node.volume import probe
-
-if TYPE_CHECKING:
-    from skerry.node.node import Node
 
 FREE_BYTES_MIN = 1024**3
 

@@ -61,13 +61,13 @@ class Exports:
         """Export a resource, or every one that can be; return the archive's id."""
         names = [name] if name else self._able(branch, Verb.EXPORT)
         owner = self._workshop.uid(branch.app)
-        top = self._archives.new_directory(None)
+        top = self._archives.new_directory()
         parts = []
         try:
             for number, each in enumerate(names):
                 kind = self._check(branch, each, Verb.EXPORT)
                 progress(number, len(names), each)
-                folder = self._archives.new_directory(owner)
+                folder = self._archives.new_directory_for(branch.app, owner)
                 await self._call("export", branch, each, folder, progress)
                 folder.rename(top / each)
                 parts.append(Part(each, kind))
@@ -83,7 +83,7 @@ class Exports:
         self, branch: Branch, upload: str, name: str | None, progress: Progress
     ) -> list[str]:
         """Replace the state of a resource, or of all that the archive holds; return their names."""
-        top = self._archives.new_directory(None)
+        top = self._archives.new_directory()
         try:
             await self._archives.unpack(upload, top)
             parts = _read_index(top)
@@ -106,7 +106,7 @@ class Exports:
         self, branch: Branch, top: Path, part: Part, progress: Progress
     ) -> None:
         owner = self._workshop.uid(branch.app)
-        folder = self._archives.new_directory(None)
+        folder = self._archives.new_directory_for(branch.app, owner)
         folder.rmdir()
         (top / part.name).rename(folder)
         try:

@@ -6,7 +6,7 @@ import asyncio
 import datetime
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -21,9 +21,7 @@ from skerry.kernel.money import show
 from skerry.kernel.names import host_label
 from skerry.node.cells import Cell, Running
 from skerry.node.doctor import examine
-
-if TYPE_CHECKING:
-    from skerry.node.node import Node
+from skerry.node.node import Node
 
 Progress = Callable[[int, int, str], None]
 _SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")

@@ -6,7 +6,6 @@
 <home>/apps/     <app>/<version>/: deployed code
 <home>/logs/     <app>/<branch>.log: what functions and engines said
 <home>/spool/    exports and imports on their way
-<home>/passwd    what cells see as /etc/passwd, where the node runs as root
 <run>/           sockets and meters of what is awake
 """
 

@@ -5,27 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import hmac
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import msgspec
-
-from skerry.kernel import commands as c
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
-from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, INVALID
+from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT
 from skerry.kernel.kind import ASGIApplication, Front
 from skerry.kernel.ledger import Ledger
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.money import Rate
 from skerry.kernel.names import host_label
-from skerry.kernel.policy import HereOnly, Request, enforce
+from skerry.kernel.policy import HereOnly, Policy
 from skerry.node.accountant import Accountant
 from skerry.node.archives import Archives
 from skerry.node.branches import Branches
@@ -35,7 +31,6 @@ from skerry.node.certificate import ensure_certificate
 from skerry.node.deploys import Deploys
 from skerry.node.exports import Exports
 from skerry.node.gateway import NodeGateway
-from skerry.node.handlers import Handlers, Progress
 from skerry.node.home import Home, NodeConfig, default_name
 from skerry.node.log_file import LogFile
 from skerry.node.logbook import Logbook
@@ -43,13 +38,12 @@ from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
 from skerry.node.sandbox.cgroup import detect
+from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.supervisor import Supervisor
 from skerry.node.volume import open_volume
 from skerry.node.workshop import Workshop
 
-OPERATOR = "operator"
-WORD_SECONDS_MAX = 24 * 3600.0
 PRICES = {"cpu_ms": Rate(10_000, 3_600_000), "memory_mib_s": Rate(5_000, 1024 * 3600)}
 """Micro-units of money: 0.01 for an hour of a core, 0.005 for an hour of a GiB."""
 
@@ -81,7 +75,6 @@ class Node:
     ) -> None:
         self.options = options
         self.manifests = manifests
-        self.commands = c.commands(manifests.values())
         self.clock: Clock = clock or SystemClock()
         self.entropy: Entropy = entropy or SystemEntropy()
         self.home = Home(options.home)
@@ -151,7 +144,7 @@ class Node:
         self.vault = Vault(self.home.node_key(), self.catalogue)
         self.archives = Archives(self.home.spool, self.entropy)
         self.archives.clear()
-        self.policy = HereOnly(self.name)
+        self.policy: Policy = HereOnly(self.name)
         self.logbook = Logbook(self.home.logs, self.clock, self._secrets_of)
         stack.push_async_callback(self.logbook.close)
 
@@ -200,8 +193,11 @@ class Node:
         self._clear_run()
         self._make_operations()
         await self.branches.sweep()
-        posting = asyncio.create_task(self.accountant.run_for_ever())
-        stack.callback(posting.cancel)
+        self.scheduler = Scheduler(
+            self.catalogue, self.manifests, self.supervisor, self.workshop, self.clock
+        )
+        for work in (self.accountant.run_for_ever(), self.scheduler.run_for_ever()):
+            stack.callback(asyncio.create_task(work).cancel)
         stack.push_async_callback(self.supervisor.stop_all)
 
     async def _process_ended(self, cell: Cell, running: Running) -> None:
@@ -243,7 +239,6 @@ class Node:
             clock=self.clock,
         )
         self.exports = Exports(self.manifests, self.supervisor, self.workshop, self.archives)
-        self._handlers = Handlers(self)
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
         """Open every port, and the node's own socket."""
@@ -302,61 +297,6 @@ class Node:
         """Stop in the reverse order of starting."""
         await self._stack.aclose()
 
-    async def perform(
-        self,
-        command: c.Command,
-        params: msgspec.Struct,
-        principal: str = OPERATOR,
-        progress: Progress | None = None,
-    ) -> Any:
-        """Decide on a command and carry it out; the params of a kind's word are a `WordCall`."""
-        self._decide(command, params, principal)
-        report = progress or _silent
-        if command.kind:
-            call = cast(c.WordCall, params)
-            return await self._handlers.call_word(command, call, report, WORD_SECONDS_MAX)
-        handler = getattr(self._handlers, f"do_{command.name.replace('.', '_')}")
-        return await handler(params, report)
-
-    def _decide(self, command: c.Command, params: msgspec.Struct, principal: str) -> None:
-        request = Request(
-            principal=principal,
-            action=command.action,
-            where=self.name,
-            app=getattr(params, "app", None),
-            branch=getattr(params, "branch", None),
-            kind=command.kind or None,
-            resource=getattr(params, "name", None),
-        )
-        enforce(self.policy, request)
-
-    async def stream(
-        self, command: c.Command, params: msgspec.Struct, principal: str = OPERATOR
-    ) -> AsyncIterator[Any]:
-        """Yield the results of a command that streams them."""
-        self._decide(command, params, principal)
-        if not isinstance(params, c.Logs):
-            raise INVALID(f"{command.name} does not stream.")
-        self.catalogue.branch(params.app, params.branch)
-        place = (params.app, params.branch, params.source)
-        for record in await self.logbook.tail(*place, params.lines):
-            yield record
-        if params.follow:
-            async for record in self.logbook.follow(*place):
-                yield record
-
-    async def receive_upload(self, chunks: AsyncIterator[bytes]) -> str:
-        """Keep an upload for a command; return its id."""
-        return await self.archives.receive(chunks)
-
-    def download(self, download: str) -> AsyncIterator[bytes]:
-        """Yield the bytes of a download, which can be fetched once."""
-        return self.archives.send(download)
-
-    def principal_of(self, token: str) -> str | None:
-        """Return who holds a token."""
-        return OPERATOR if hmac.compare_digest(token, self.home.token()) else None
-
     def cost(self, unit: str, amount: int) -> int:
         """Return the micro-units of money that an amount of a unit costs here."""
         if unit in self.config.prices:
@@ -385,10 +325,6 @@ class Node:
             names = found.secrets if found else ()
             self._secret_values[app] = tuple(self.vault.open(app, name) for name in names)
         return self._secret_values[app]
-
-
-def _silent(_done: int, _total: int, _text: str) -> None:
-    """Report to nobody."""
 
 
 def _port_taken(what: str, host: str, port: int, flag: str, error: OSError) -> Exception:

@@ -57,7 +57,10 @@ class Processes:
         command = [sys.executable, "-m", "skerry.node.zygote", str(theirs.fileno())]
         # The kernel ends the zygote with the thread that started it, so it must be this one.
         self._zygote = subprocess.Popen(  # noqa: ASYNC220
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+            command,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
         theirs.close()
         ours.setblocking(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import msgspec
 
 from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.clock import Clock, Entropy
-from skerry.kernel.errors import BUSY, ENGINE_FAILED, NOT_FOUND, TIMED_OUT, SkerryError
+from skerry.kernel.errors import BUSY, DENIED, ENGINE_FAILED, TIMED_OUT, SkerryError
 from skerry.kernel.manifest import Manifest
 from skerry.node.cell.spec import ProcessSpec
 from skerry.node.cells import SHARED, Cell, Failures, PortSession, Running
@@ -24,6 +25,7 @@ from skerry.node.workshop import Workshop
 LISTEN_SECONDS = 30.0
 STOP_SECONDS = 40.0
 QUICK_DEATH_SECONDS = 2.0
+PATIENCE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +117,9 @@ class Supervisor:
         failures = cell.failures.get(key)
         if failures is not None:
             wait = failures.retry_at - self._clock.monotonic()
-            if wait > 0:
+            if 0 < wait <= PATIENCE_SECONDS:
+                await asyncio.sleep(wait)
+            elif wait > 0:
                 raise BUSY(
                     f"{key or 'The engines'} of {cell.app}/{cell.branch} ended {failures.count} "
                     "times in a row at its start.",
@@ -172,7 +176,7 @@ class Supervisor:
             return self._may_sleep(running, call.params)
 
         async def on_ready(call: Call) -> str:
-            return await self._ready_for(cell, running, call.params["by"], call.params["resource"])
+            return await self._ready_for(cell, running, call.params)
 
         handlers = {
             "listening": on_listening,
@@ -229,7 +233,8 @@ class Supervisor:
                 "%s/%s %s ended with status %d after %.1f s",
                 cell.app, cell.branch, running.key or "engines", ended.status, lived,
             )  # fmt: skip
-            if lived < QUICK_DEATH_SECONDS or not listening.done():
+            killed = ended.status == signal.SIGKILL
+            if not listening.done() or (lived < QUICK_DEATH_SECONDS and not killed):
                 failures = cell.failures.setdefault(running.key, Failures())
                 failures.note(self._clock.monotonic())
         for name in list(running.sessions):
@@ -251,9 +256,10 @@ class Supervisor:
         running = await self.wake(app, branch, resource)
         return running, str(await running.channel.call("ready", resource, seconds=60.0))
 
-    async def _ready_for(self, cell: Cell, running: Running, by: str, resource: str) -> str:
-        if by not in running.resources or resource not in running.bound:
-            raise NOT_FOUND(f"{resource} is not bound to {by}.")
+    async def _ready_for(self, cell: Cell, running: Running, resource: str) -> str:
+        """Start an engine for a process to which it is bound; return where it listens."""
+        if resource not in running.bound:
+            raise DENIED(f"{resource} is not bound to {running.key}.")
         _, endpoint = await self.ready(cell.app, cell.branch, resource)
         return endpoint
 

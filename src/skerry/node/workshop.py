@@ -17,6 +17,7 @@ from skerry.kernel.keys import Keys, derive
 from skerry.kernel.kind import Resource
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.policy import Policy, Request, enforce
+from skerry.node.archives import app_spool
 from skerry.node.cell.spec import ProcessSpec, SlotSpec
 from skerry.node.cells import SHARED, Running
 from skerry.node.home import Home
@@ -191,6 +192,8 @@ class Workshop:
     ) -> Confinement:
         uid = self.uid(branch.app)
         writable = [str(self.run(each)) for each in (*served, *bound)]
+        if not tight:
+            writable.append(str(app_spool(self._home.spool, branch.app, uid)))
         writable += [str(self.state(branch, each)) for each in (*served, *bound)]
         return Confinement(
             uid=uid,

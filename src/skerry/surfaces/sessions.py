@@ -16,6 +16,7 @@ CODE_SECONDS = 60.0
 SESSION_SECONDS = 7 * 86_400.0
 _CODES_MAX = 64
 _SESSIONS_MAX = 1024
+_MESSAGES_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Sessions:
         self._entropy = entropy
         self._codes: dict[str, _Code] = {}
         self._sessions: dict[str, Session] = {}
+        self._messages: dict[str, list[tuple[str, bool]]] = {}
 
     def one_time_code(self, principal: str) -> str:
         """Return a code that opens one session within a minute."""
@@ -75,6 +77,18 @@ class Sessions:
     def close(self, secret: str) -> None:
         """End a session; nothing happens if there is none."""
         self._sessions.pop(secret, None)
+        self._messages.pop(secret, None)
+
+    def tell(self, secret: str, message: str, *, good: bool) -> None:
+        """Leave a message for the session's next page."""
+        if secret in self._sessions:
+            _make_room(self._messages, _SESSIONS_MAX)
+            waiting = self._messages.setdefault(secret, [])
+            waiting[:] = [*waiting, (message, good)][-_MESSAGES_MAX:]
+
+    def told(self, secret: str) -> list[tuple[str, bool]]:
+        """Return the messages that were left, once."""
+        return self._messages.pop(secret, [])
 
     def _secret(self) -> str:
         return self._entropy.bytes(24).hex()

@@ -1,11 +1,18 @@
-"""Numbers for people: sizes, durations, moments."""
+"""Numbers and names for people.
+
+Units come from the names of fields, which end in them: `bytes` and `…_bytes` are sizes, `seconds`
+and `…_ms` are durations, and `time`, `created` and `since` are moments in nanoseconds since 1970.
+"""
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 
 from skerry.kernel.clock import NANOSECONDS
+from skerry.kernel.commands import BranchInfo
 
+_MOMENTS = {"time", "created", "since"}
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
@@ -49,3 +56,41 @@ def moment(time: int) -> str:
     except (OverflowError, ValueError, OSError):
         return str(time)
     return then.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def number(name: str, found: float, now: int) -> str:
+    """Return a field's number in the unit that the field's name tells."""
+    if name in _MOMENTS and isinstance(found, int):
+        return f"{age(found, now)} ago" if name == "since" else moment(found)
+    if name == "bytes" or name.endswith("_bytes"):
+        return size(int(found))
+    if name == "seconds" or name.endswith("_seconds"):
+        return duration(found)
+    if name.endswith("_ms"):
+        return duration(found / 1000)
+    return f"{found:g}" if isinstance(found, float) else str(found)
+
+
+def heading(name: str) -> str:
+    """Return a field's name as a heading; its unit is shown with its values."""
+    for unit in ("_bytes", "_seconds", "_ms"):
+        name = name.removesuffix(unit)
+    return name.replace("_", " ")
+
+
+def in_tree_order(
+    found: Sequence[BranchInfo],
+) -> list[tuple[int, BranchInfo]]:
+    """Return branches with their depth, each after its parent; without a parent it is a root."""
+    names = {each.name for each in found}
+    ordered: list[tuple[int, BranchInfo]] = []
+
+    def follow(parent: str | None, depth: int) -> None:
+        for each in found:
+            above = each.parent if each.parent in names else None
+            if above == parent and each.name != parent:
+                ordered.append((depth, each))
+                follow(each.name, depth + 1)
+
+    follow(None, 0)
+    return ordered

@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -299,7 +298,7 @@ class TestMove:
                     expected[key] = value
         assert await writer.get() == expected
         download = await perform(lab.node, "resource.export", app=source, name=RESOURCE)
-        upload = await lab.node.receive_upload(lab.node.download(download.download))
+        upload = await lab.node.archives.receive(lab.node.archives.send(download.download))
         await perform(lab.node, "resource.import", app=target, name=RESOURCE, upload=upload)
         assert await reader.get() == expected
 
@@ -309,7 +308,7 @@ class TestMove:
         subject = await lab.subject(app)
         await subject.put("a", "1")
         running = await lab.node.supervisor.wake(app, "main", RESOURCE)
-        junk = lab.node.archives.new_directory(lab.node.workshop.uid(app))
+        junk = lab.node.archives.new_directory_for(app, lab.node.workshop.uid(app))
         with pytest.raises(SkerryError):
             params = {"resource": RESOURCE, "directory": str(junk)}
             await running.channel.call("restore", params)
@@ -403,4 +402,5 @@ class TestOperability:
             lab.node.workshop.state(branch, branch.resources[RESOURCE]),
             lab.node.workshop.run(branch.resources[RESOURCE]),
         ):
-            assert Path(path).stat().st_mode & 0o077 == 0
+            mode = (await asyncio.to_thread(path.stat)).st_mode
+            assert mode & 0o077 == 0

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from skerry.kernel.commands import Connections
 from skerry.kernel.manifest import Manifest
+from skerry.kernel.subject import Place, Subject
 from skerry.node.cells import Running
 from skerry.node.node import Node
 from skerry.testing.nodes import deploy, perform
-from skerry.testing.subject import Place, Subject
 
 RESOURCE = "thing"
 SLEEP_SECONDS_MAX = 20.0

@@ -12,6 +12,7 @@ from typing import Any
 
 from skerry.kernel import commands as c
 from skerry.kernel.manifest import Manifest
+from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
 
 
@@ -72,16 +73,17 @@ async def deploy(node: Node, files: Mapping[str, str], branch: str = "main") -> 
     async def chunks() -> AsyncIterator[bytes]:
         yield pack(files)
 
-    upload = await node.receive_upload(chunks())
+    upload = await node.archives.receive(chunks())
     deployed = await perform(node, "app.deploy", upload=upload, branch=branch)
     assert isinstance(deployed, c.Deployed)
     return deployed
 
 
 async def perform(node: Node, command: str, **params: Any) -> Any:
-    """Carry out a command by its name."""
-    found = node.commands[command]
+    """Carry out a command by its name, as its surfaces do."""
+    dispatcher = Dispatcher(node)
+    found = dispatcher.commands[command]
     if found.kind:
         own = {key: params.pop(key) for key in list(params) if key not in ("name", "app", "branch")}
-        return await node.perform(found, c.WordCall(params=own, **params))
-    return await node.perform(found, found.params(**params))
+        return await dispatcher.perform(found, c.WordCall(params=own, **params))
+    return await dispatcher.perform(found, found.params(**params))

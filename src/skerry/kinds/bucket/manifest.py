@@ -35,6 +35,7 @@ MANIFEST = Manifest(
     stands_in_for="Cloudflare R2, Supabase Storage, Amazon S3",
     engine_info=EngineInfo("SQLite and content-addressed files", "3", module="apsw"),
     engine="engine:BucketEngine",
+    subject="subject:BucketSubject",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("Old versions are kept per key only, not for the whole state."),

@@ -145,7 +145,8 @@ def status(db: Db) -> dict[str, Any]:
 def connection(resource: Resource, address: Address) -> dict[str, str]:
     """Return what the lines of `skerry connect` name."""
     return {
-        "url": f"http://{address.hostname}:{address.http_port}",
+        "url": address.http,
+        "host_url": f"http://{address.hostname}:{address.http_port}",
         "host": address.hostname,
         "port": str(address.http_port),
         "access_key": f"{ACCESS_KEY_PREFIX}{resource.id.upper()}",

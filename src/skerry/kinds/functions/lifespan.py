@@ -10,6 +10,7 @@ from skerry.kernel.errors import ENGINE_FAILED, TIMED_OUT
 from skerry.kernel.kind import ASGIApplication
 
 STOP_SECONDS = 10.0
+END_SECONDS = 0.5
 
 
 class Lifespan:
@@ -26,18 +27,25 @@ class Lifespan:
     async def start(self, seconds: float) -> None:
         """Run the application's start. Raises ENGINE_FAILED or TIMED_OUT."""
         self._messages.put_nowait({"type": "lifespan.startup"})
-        self._task = asyncio.create_task(self._run(), name="lifespan")
-        answer = await self._answer(self._task, seconds)
-        if answer is None and not self._task.done():
-            raise TIMED_OUT(f"The app's start-up took longer than {seconds:g} s.")
-        if answer is None:
-            error = self._task.exception()
-            if error is not None and self._listens:
-                why = f"{type(error).__name__}: {error}"
-                raise ENGINE_FAILED("The app's start-up failed.", why=why) from error
-            self._task = None
-        elif answer["type"] == "lifespan.startup.failed":
+        task = asyncio.create_task(self._run(), name="lifespan")
+        try:
+            answer = await self._answer(task, seconds)
+        except BaseException:
+            task.cancel()
+            raise
+        if answer is not None and answer["type"] == "lifespan.startup.complete":
+            self._task = task
+            return
+        if not await _end(task):
+            raise TIMED_OUT("The app's start-up did not end when it was cancelled.")
+        if answer is not None:
             raise ENGINE_FAILED("The app's start-up failed.", why=_last_line(answer))
+        if task.cancelled():
+            raise TIMED_OUT(f"The app's start-up took longer than {seconds:g} s.")
+        error = task.exception()
+        if error is not None and self._listens:
+            why = f"{type(error).__name__}: {error}"
+            raise ENGINE_FAILED("The app's start-up failed.", why=why) from error
 
     async def stop(self) -> str:
         """Run the application's end; return what went wrong, or ''."""
@@ -46,10 +54,7 @@ class Lifespan:
             return ""
         self._messages.put_nowait({"type": "lifespan.shutdown"})
         answer = await self._answer(task, STOP_SECONDS)
-        if not task.done():
-            task.cancel()
-        await asyncio.wait({task}, timeout=1)
-        if answer is None:
+        if not await _end(task) or answer is None:
             return "the app's shutdown did not complete"
         return _last_line(answer) if answer["type"].endswith("failed") else ""
 
@@ -59,11 +64,16 @@ class Lifespan:
             "asgi": {"version": "3.0", "spec_version": "2.0"},
             "state": self.state,
         }
-        await self._application(scope, self._receive, self._answers.put)
+        await self._application(scope, self._receive, self._send)
 
     async def _receive(self) -> MutableMapping[str, Any]:
         self._listens = True
         return await self._messages.get()
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if not message["type"].startswith("lifespan."):
+            raise RuntimeError("the app takes its lifespan for a request")
+        self._answers.put_nowait(message)
 
     async def _answer(
         self, task: asyncio.Task[None], seconds: float
@@ -77,6 +87,17 @@ class Lifespan:
             return waiting.result()
         waiting.cancel()
         return None
+
+
+async def _end(task: asyncio.Task[None]) -> bool:
+    """Let a task end, by cancelling it if need be; return whether it did."""
+    _, running = await asyncio.wait({task}, timeout=END_SECONDS)
+    if running:
+        task.cancel()
+        _, running = await asyncio.wait({task}, timeout=END_SECONDS)
+    if not running and not task.cancelled():
+        task.exception()
+    return not running
 
 
 def _last_line(answer: MutableMapping[str, Any]) -> str:

@@ -47,6 +47,7 @@ MANIFEST = Manifest(
     stands_in_for="Cloudflare Workers, Supabase Edge Functions",
     engine_info=EngineInfo(name="CPython", version="3.11"),
     engine="engine:FunctionsEngine",
+    subject="subject:FunctionSubject",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: never(_NO_STATE),

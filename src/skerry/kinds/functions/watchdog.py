@@ -22,6 +22,8 @@ from typing import IO
 EXIT_STATUS = 70
 WAIT_SECONDS_MAX = 1.0
 _LOG_SECONDS = 2.0
+_FRAMES = 20
+"""How many of the innermost calls are logged; a line of the log is bounded."""
 
 
 class Watchdog:
@@ -87,7 +89,7 @@ class Watchdog:
 
     def _stack(self) -> str:
         frame = sys._current_frames().get(self._loop_thread)
-        return "".join(traceback.format_stack(frame)) if frame is not None else ""
+        return "".join(traceback.format_stack(frame, _FRAMES)) if frame is not None else ""
 
     def _bark(self, text: str) -> None:
         """Log and end the process; the log's own lock may be what blocks, so wait briefly."""

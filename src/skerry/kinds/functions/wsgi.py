@@ -37,8 +37,10 @@ class WSGI:
                     return
                 await asyncio.to_thread(body.write, message.get("body", b""))
                 more = message.get("more_body", False)
+            values = environ(scope, body)
+            values["CONTENT_LENGTH"] = str(body.tell())
             body.seek(0)
-            answer = _Answer(environ(scope, body), send, self._pool)
+            answer = _Answer(values, send, self._pool)
             await self._pool.run(self._seconds, answer.run, self._application)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from skerry.testing.http import request
-from skerry.testing.subject import Subject
+from skerry.kernel.subject import Subject
+from skerry.kinds._shared.http.request import request
 
 
 class HelloSubject(Subject):

@@ -84,6 +84,7 @@ MANIFEST = Manifest(
     stands_in_for="Cloudflare Workers KV",
     engine_info=EngineInfo(name="SQLite", version="3.46", module="apsw"),
     engine="engine:KvEngine",
+    subject="subject:KvSubject",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("Past values are not kept yet."),

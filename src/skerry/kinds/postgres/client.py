@@ -55,7 +55,7 @@ class Client(Stream):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self.front.clients.add(self)
+        self.front.greet(self)
         self._start(self._serve())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -95,6 +95,8 @@ class Client(Stream):
         """See `Downstream`."""
         upstream, self.upstream = self.upstream, None
         self._give_back()
+        if self.welcome is not None:
+            self.front.lookup.slept(self.welcome.resource)
         if self._dozing and self._snapshot is not None and not self.lost:
             return
         if upstream is not None and not self.lost:
@@ -211,6 +213,7 @@ class Client(Stream):
             self._give_back()
             raise
         self.upstream = upstream
+        self.front.lookup.woke(resource, session.endpoint.path)
         return said
 
     async def _doze(self) -> None:

@@ -81,13 +81,14 @@ class PostgresEngine(Engine):
         if not self.data.exists():
             verifier = await asyncio.to_thread(roles.superuser_verifier, self.context.keys)
             await cluster.create(installation, self.data, str(verifier))
-        await end_leftovers(self.data, self.context.clock)
+        cloned = before is not None and before.id != self.context.id
+        if not cloned:
+            await end_leftovers(self.data, self.context.clock)
         pending = self.history.pending()
         if pending is None:
             await asyncio.to_thread(self.history.tidy, self.data)
         else:
             await asyncio.to_thread(self.history.rewind, self.data, pending)
-        cloned = before is not None and before.id != self.context.id
         await asyncio.to_thread(cluster.take_over, self.data, cloned)
         self._load_counted()
         try:
@@ -221,6 +222,7 @@ class PostgresEngine(Engine):
         await self.control.own_application_role()
         await self.control.create_extensions(identity.extensions)
         self._counted = Counted(**await self.control.usage())
+        await asyncio.to_thread(_write, self._usage_file, self._counted)
         await self._save_roles()
         await asyncio.to_thread(_write, self._identity_file, identity)
 

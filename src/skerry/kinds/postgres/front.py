@@ -15,10 +15,10 @@ from skerry.kernel.errors import BUSY
 from skerry.kernel.kind import Front, Gateway, Resource
 from skerry.kernel.names import parse_host_label
 from skerry.kinds._shared.pgwire.messages import WireError
-from skerry.kinds._shared.pgwire.scram import Verifier, mock_verifier
-from skerry.kinds.postgres import roles, upstream
+from skerry.kinds.postgres import upstream
 from skerry.kinds.postgres.address import Target
 from skerry.kinds.postgres.client import Client
+from skerry.kinds.postgres.lookup import Lookup
 from skerry.kinds.postgres.tls import ServerTLS
 
 _KIND = "postgres"
@@ -47,17 +47,20 @@ class PostgresFront(Front):
         self.clients: set[Client] = set()
         self.lively: set[Client] = set()
         self._by_process: dict[int, Client] = {}
-        self._secret = SystemEntropy().bytes(32)
+        self.lookup = Lookup(SystemEntropy().bytes(32))
         self._tls: ServerTLS | None = None
         self._rates: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._derived: OrderedDict[tuple[str, str], Verifier] = OrderedDict()
         self._looking: asyncio.TimerHandle | None = None
 
     def protocol(self) -> asyncio.BaseProtocol:
         """See `Front.protocol`."""
+        return Client(self)
+
+    def greet(self, client: Client) -> None:
+        """Count a client that has connected."""
+        self.clients.add(client)
         if self._looking is None:
             self._look()
-        return Client(self)
 
     def tls(self) -> ServerTLS:
         """Return how this front does TLS, with the node's certificate."""
@@ -97,13 +100,6 @@ class PostgresFront(Front):
         if left < 1.0:
             raise BUSY("Too many connections a second to this database.")
 
-    async def verifier(self, resource: Resource, user: str) -> Verifier:
-        """Return the verifier to check a client with; nothing fits it if there is no such role."""
-        if len(user) > 63:
-            return mock_verifier(self._secret, user)
-        found = await asyncio.to_thread(self._look_up, resource, user)
-        return found or mock_verifier(self._secret + resource.id.encode(), user)
-
     def new_process_number(self) -> int:
         """Return a number for a client's cancel key that no other client has."""
         while True:
@@ -131,19 +127,6 @@ class PostgresFront(Front):
 
     def _find(self, app: str, branch: str, name: str | None) -> Resource | None:
         return self.gateway.find(_KIND, app, branch, name)
-
-    def _look_up(self, resource: Resource, user: str) -> Verifier | None:
-        written = roles.read(resource.directory)
-        if user != roles.APPLICATION or (written is not None and written.id == resource.id):
-            return roles.verifier_of(written, resource.id, resource.keys, user)
-        key = (resource.id, user)
-        if key not in self._derived:
-            derived = roles.verifier_of(written, resource.id, resource.keys, user)
-            assert derived is not None
-            self._derived[key] = derived
-            if len(self._derived) > _REMEMBERED:
-                self._derived.popitem(last=False)
-        return self._derived[key]
 
     def _look(self) -> None:
         """Look at the clients that are not known to be idle, as long as there are any."""

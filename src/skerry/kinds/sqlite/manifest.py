@@ -60,6 +60,7 @@ MANIFEST = Manifest(
     stands_in_for="Turso, Cloudflare D1",
     engine_info=EngineInfo(name="SQLite", version="3.46", module="apsw"),
     engine="engine:SqliteEngine",
+    subject="subject:SqliteSubject",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("Past commits are not kept yet."),

@@ -40,8 +40,7 @@ class SlotHost:
         slot = self._slots.get(resource)
         if slot is not None:
             return await (await slot.ready()).endpoint()
-        params = {"by": self._name, "resource": resource}
-        return str(await self._channel.call("ready", params))
+        return str(await self._channel.call("ready", resource, seconds=60.0))
 
     async def bind(self, resource: str) -> Any:
         """See `Host.bind`."""

@@ -28,7 +28,7 @@ from skerry.kernel.manifest import Manifest
 from skerry.node.cell.host import SlotHost, current_call
 from skerry.node.cell.server import Server
 from skerry.node.cell.slot import Slot
-from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket
+from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket, packages_beside
 from skerry.node.channel import Call, Channel
 from skerry.node.counters import FileMeter, file_name
 from skerry.node.log_lines import LineFormatter
@@ -48,6 +48,7 @@ def main(connection: socket.socket, manifests: Mapping[str, Manifest]) -> None:
     confine(spec.confinement)
     _log_to_standard_error()
     sys.path.insert(0, spec.code)
+    sys.path.insert(1, str(packages_beside(Path(spec.code))))
     os.chdir("/")
     gc.unfreeze()
     process = Process(spec, manifests)
@@ -113,7 +114,7 @@ class Process:
         slot = Slot(manifest, self._context(spec, served=True), spec.idle_seconds, self._clock)
         self._slots[spec.ref.name] = slot
         if any(wire.application for wire in manifest.wires):
-            server = Server(slot.serve, http_socket(spec.run, self._spec.instance))
+            server = Server(slot.answer, http_socket(spec.run, self._spec.instance))
             await server.start()
             self._servers.append(server)
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.clock import Clock
-from skerry.kernel.errors import INVALID, UNSUPPORTED
+from skerry.kernel.errors import INVALID, UNSUPPORTED, SkerryError
 from skerry.kernel.kind import ASGIApplication, Context, Engine
 from skerry.kernel.manifest import Manifest
 
@@ -137,6 +137,16 @@ class Slot:
                 self._application = self._make_application(engine)
             await self._application(scope, receive, send)
 
+    async def answer(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        """Serve, or tell the client why the engine does not start."""
+        try:
+            await self.ready()
+        except SkerryError as error:
+            self.context.log.warning("it does not start: %s %s", error.what, error.why)
+            await _refuse(scope, send, error)
+            return
+        await self.serve(scope, receive, send)
+
     def _make_application(self, engine: Engine) -> ASGIApplication:
         wire = next((wire for wire in self.manifest.wires if wire.application), None)
         if wire is None:
@@ -156,3 +166,19 @@ class Slot:
         async with self.used() as engine:
             result = await getattr(engine, f"word_{name.replace('-', '_')}")(arguments)
             return msgspec.to_builtins(result)
+
+
+async def _refuse(scope: MutableMapping[str, Any], send: Any, error: SkerryError) -> None:
+    """Answer with an HTTP problem (RFC 9457), or refuse the WebSocket."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1011, "reason": error.what[:100]})
+        return
+    body = msgspec.json.encode(
+        {"title": error.what, "status": error.problem.http, **error.as_dict()}
+    )
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": error.problem.http, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

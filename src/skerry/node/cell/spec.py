@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -39,6 +40,11 @@ class ProcessSpec(msgspec.Struct, frozen=True):
     served: tuple[SlotSpec, ...]
     bound: tuple[SlotSpec, ...]
     confinement: Confinement
+
+
+def packages_beside(code: Path) -> Path:
+    """Return where the packages that an app requires lie, beside its code."""
+    return code.parent / "packages"
 
 
 def http_socket(run: str, instance: str) -> str:

@@ -11,18 +11,16 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import httptools
 import msgspec
 
 from skerry.kernel.errors import ENGINE_FAILED, INTERNAL, INVALID, TIMED_OUT, TOO_LARGE, SkerryError
 from skerry.node.router.head import RequestHead
+from skerry.node.router.hold import Hold, Switchboard
+from skerry.node.router.targets import Target
 from skerry.node.router.upstream import Upstream
-
-if TYPE_CHECKING:
-    from skerry.node.router.router import Hold, Router
-    from skerry.node.router.targets import Target
 
 HEAD_BYTES_MAX = 64 * 1024
 HEAD_SECONDS = 20.0
@@ -50,7 +48,7 @@ class Request:
 class Client(asyncio.Protocol):
     """One accepted connection."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Switchboard) -> None:
         self._router = router
         self._parser = httptools.HttpRequestParser(self)
         self._requests: deque[Request] = deque()
@@ -186,7 +184,7 @@ class Client(asyncio.Protocol):
         """Find the target; go on at once if it is awake, else when it has been woken."""
         self._answered = False
         try:
-            target = self._router.targets.find(request.head)
+            target = self._router.find(request.head)
             hold = self._router.hold(target)
         except SkerryError as error:
             self._refuse(error)

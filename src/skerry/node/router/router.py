@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from skerry.kernel.clock import Clock
@@ -12,26 +11,14 @@ from skerry.kernel.errors import TIMED_OUT
 from skerry.node.cell.spec import http_socket
 from skerry.node.cells import Running
 from skerry.node.router.client import Client
+from skerry.node.router.head import RequestHead
+from skerry.node.router.hold import Hold
 from skerry.node.router.targets import NODE, Target, Targets
 from skerry.node.router.upstream import Pool
 from skerry.node.supervisor import Supervisor
 
 CONNECTIONS_MAX = 10_000
 WAKE_SECONDS = 60.0
-
-
-@dataclass(slots=True, eq=False)
-class Hold:
-    """A request's hold on a process: the path of its socket, and the way to let go."""
-
-    path: str
-    running: Running | None
-
-    def close(self) -> None:
-        """Let go; calling it twice is harmless."""
-        running, self.running = self.running, None
-        if running is not None:
-            running.holds -= 1
 
 
 class Router:
@@ -46,14 +33,14 @@ class Router:
         node_socket: Path,
         clock: Clock,
     ) -> None:
-        self.targets = targets
+        self._targets = targets
         self.pool = Pool()
         self.draining = False
         self._supervisor = supervisor
         self._run = run
         self._node_socket = str(node_socket)
         self._clock = clock
-        self._clients: set[Client] = set()
+        self._clients: set[asyncio.BaseProtocol] = set()
         self._server: asyncio.Server | None = None
         self._find_running: Callable[[str, str, str], Running | None] = supervisor.running
 
@@ -65,14 +52,18 @@ class Router:
         )
         return int(self._server.sockets[0].getsockname()[1])
 
-    def admit(self, client: Client) -> bool:
+    def find(self, head: RequestHead) -> Target:
+        """See `Switchboard.find`."""
+        return self._targets.find(head)
+
+    def admit(self, client: asyncio.BaseProtocol) -> bool:
         """Note a client; refuse it if there are too many."""
         if len(self._clients) >= CONNECTIONS_MAX or self.draining:
             return False
         self._clients.add(client)
         return True
 
-    def gone(self, client: Client) -> None:
+    def gone(self, client: asyncio.BaseProtocol) -> None:
         """Forget a client."""
         self._clients.discard(client)
 
@@ -108,7 +99,8 @@ class Router:
         if self._server is not None:
             self._server.close()
         for client in list(self._clients):
-            client.drain()
+            if isinstance(client, Client):
+                client.drain()
         deadline = self._clock.monotonic() + seconds
         while self._clients and self._clock.monotonic() < deadline:
             await asyncio.sleep(0.02)

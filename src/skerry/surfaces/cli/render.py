@@ -1,8 +1,6 @@
 """Results for people, derived from their types.
 
-A list of structs is a table, a struct is its fields, and units come from the names of fields, which
-end in them: `bytes` and `…_bytes` are sizes, `seconds` and `…_ms` are durations, and `time`,
-`created` and `since` are moments in nanoseconds since 1970.
+A list of structs is a table, a struct is its fields; `units` tells how numbers are written.
 """
 
 from __future__ import annotations
@@ -16,9 +14,8 @@ import msgspec
 from skerry.kernel import commands
 from skerry.kernel.clock import Clock
 from skerry.surfaces.cli.output import Output
-from skerry.surfaces.units import age, duration, moment, size
+from skerry.surfaces.units import age, duration, heading, in_tree_order, moment, number, size
 
-_MOMENTS = {"time", "created", "since"}
 _NONE = "-"
 
 
@@ -52,7 +49,7 @@ def table(output: Output, rows: Sequence[msgspec.Struct], leave_out: Sequence[st
 def grid(output: Output, columns: dict[str, list[str]], right: set[str] | None = None) -> str:
     """Return columns of text side by side under their names."""
     lines: list[str] = []
-    heads = {name: name.replace("_", " ") for name in columns}
+    heads = {name: heading(name) for name in columns}
     widths = {
         name: max(width(text) for text in [heads[name], *cells]) for name, cells in columns.items()
     }
@@ -60,12 +57,12 @@ def grid(output: Output, columns: dict[str, list[str]], right: set[str] | None =
         heads,
         *(dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)),
     ]
-    for number, row in enumerate(rows):
+    for place, row in enumerate(rows):
         cells = [
             pad(row[name], widths[name], to_right=name in (right or set())) for name in columns
         ]
         text = "  ".join(cells).rstrip()
-        lines.append(output.styled(text, "dim") if number == 0 else text)
+        lines.append(output.styled(text, "dim") if place == 0 else text)
     return "\n".join(lines)
 
 
@@ -88,10 +85,10 @@ def fields(output: Output, struct: msgspec.Struct, leave_out: Sequence[str] = ()
 
 def pairs(output: Output, found: dict[str, Any]) -> str:
     """Return names and values in two columns."""
-    wide = max((width(name) for name in found), default=0)
+    wide = max((width(heading(name)) for name in found), default=0)
     lines = []
     for name, each in found.items():
-        label = pad(name.replace("_", " "), wide)
+        label = pad(heading(name), wide)
         lines.append(f"{output.styled(label, 'dim')}  {value('', each, output.clock)}")
     return "\n".join(lines)
 
@@ -103,24 +100,12 @@ def value(name: str, found: Any, clock: Clock) -> str:
     if isinstance(found, bool):
         return "yes" if found else "no"
     if isinstance(found, int | float):
-        return _number(name, found, clock)
+        return number(name, found, clock.now())
     if isinstance(found, str):
         return safe(found)
     if isinstance(found, list | tuple | set | frozenset):
         return ", ".join(value("", each, clock) for each in found)
     return safe(msgspec.json.encode(found).decode())
-
-
-def _number(name: str, found: float, clock: Clock) -> str:
-    if name in _MOMENTS and isinstance(found, int):
-        return age(found, clock.now()) if name == "since" else moment(found)
-    if name == "bytes" or name.endswith("_bytes"):
-        return size(int(found))
-    if name == "seconds" or name.endswith("_seconds"):
-        return duration(found)
-    if name.endswith("_ms"):
-        return duration(found / 1000)
-    return f"{found:g}" if isinstance(found, float) else str(found)
 
 
 def safe(text: str) -> str:
@@ -226,24 +211,6 @@ def _branches(output: Output, found: Sequence[commands.BranchInfo]) -> str:
     if all(text == _NONE for text in columns["size"]):
         del columns["size"]
     return grid(output, columns, {"version"})
-
-
-def in_tree_order(
-    found: Sequence[commands.BranchInfo],
-) -> list[tuple[int, commands.BranchInfo]]:
-    """Return branches with their depth, each after its parent; without a parent it is a root."""
-    names = {each.name for each in found}
-    ordered: list[tuple[int, commands.BranchInfo]] = []
-
-    def follow(parent: str | None, depth: int) -> None:
-        for each in found:
-            above = each.parent if each.parent in names else None
-            if above == parent and each.name != parent:
-                ordered.append((depth, each))
-                follow(each.name, depth + 1)
-
-    follow(None, 0)
-    return ordered
 
 
 _VIEWS: dict[type, Callable[[Output, Any], str]] = {

@@ -32,7 +32,7 @@ def request(
         query = f"?{parts.query}" if parts.query else ""
         target = quote(parts.path or "/", safe="/%=~@+") + query
         connection.request(method, target, body, {"Host": parts.netloc, **(headers or {})})
-        response = connection.getresponse() return Answer(response.status,
-        dict(response.getheaders()), response.read())
+        response = connection.getresponse()
+        return Answer(response.status, dict(response.getheaders()), response.read())
     finally:
         connection.close()

@@ -1,0 +1,1 @@
+"""HTTP as subjects of the conformance suite speak it."""

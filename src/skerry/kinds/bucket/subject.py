@@ -1,0 +1,48 @@
+"""Kind bucket as the conformance suite sees it: S3 by presigned URLs; a key is an object."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from urllib.parse import quote, unquote, urlsplit
+
+from skerry.kernel.clock import SystemClock
+from skerry.kernel.subject import Subject
+from skerry.kinds._shared.http.request import request
+from skerry.kinds._shared.s3 import sigv4
+
+_KEYS = re.compile(r"<Key>([^<]*)</Key>")
+
+
+class BucketSubject(Subject):
+    """Speaks S3 to the bucket that bears the resource's name."""
+
+    async def put(self, key: str, value: str) -> None:
+        """See `Subject.put`."""
+        await self._call("PUT", key, body=value.encode())
+
+    async def get(self) -> dict[str, str]:
+        """See `Subject.get`."""
+        listed = await self._call("GET", "", (("encoding-type", "url"), ("list-type", "2")))
+        keys = [unquote(key) for key in _KEYS.findall(listed.decode())]
+        values = await asyncio.gather(*(self._call("GET", key) for key in keys))
+        return {key: value.decode() for key, value in zip(keys, values, strict=True)}
+
+    async def _call(
+        self,
+        method: str,
+        key: str,
+        query: tuple[tuple[str, str], ...] = (),
+        body: bytes | None = None,
+    ) -> bytes:
+        fields = self.place.fields
+        url = urlsplit(fields["url"])
+        path = f"/{fields['bucket']}/{quote(key, safe='')}"
+        credential = (fields["access_key"], fields["secret_key"])
+        now = SystemClock().now()
+        target = sigv4.presign(method, url.netloc, path, credential, now, 60, query)
+        answer = await asyncio.to_thread(
+            request, f"{url.scheme}://{url.netloc}{target}", method, body
+        )
+        assert answer.status == 200, answer.body
+        return answer.body

@@ -1,0 +1,39 @@
+"""Kind kv as the conformance suite sees it: Cloudflare's REST API."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import quote
+
+import msgspec
+
+from skerry.kernel.subject import Subject
+from skerry.kinds._shared.http.request import Answer, request
+
+
+class KvSubject(Subject):
+    """Speaks REST to a namespace."""
+
+    async def put(self, key: str, value: str) -> None:
+        """See `Subject.put`."""
+        await self._call(f"values/{quote(key)}", "PUT", value.encode())
+
+    async def get(self) -> dict[str, str]:
+        """See `Subject.get`."""
+        listed = msgspec.json.decode((await self._call("keys?limit=1000")).body)
+        names = [each["name"] for each in listed["result"]]
+        values = await asyncio.gather(*(self._call(f"values/{quote(name)}") for name in names))
+        return {name: each.body.decode() for name, each in zip(names, values, strict=True)}
+
+    async def _call(self, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
+        fields = self.place.fields
+        base = f"{fields['url']}/client/v4/accounts/{fields['app']}/storage/kv/namespaces"
+        answer = await asyncio.to_thread(
+            request,
+            f"{base}/{fields['namespace_id']}/{path}",
+            method,
+            body,
+            {"Authorization": f"Bearer {fields['token']}"},
+        )
+        assert answer.status == 200, answer.body
+        return answer

@@ -1,0 +1,40 @@
+"""Kind postgres as the conformance suite sees it: asyncpg through the node's port, one table."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from skerry.kernel.subject import Place, Subject
+
+
+class PostgresSubject(Subject):
+    """Keeps one connection, and opens another where that one was lost."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._connection: asyncpg.Connection | None = None
+
+    async def put(self, key: str, value: str) -> None:
+        """See `Subject.put`."""
+        text = "insert into notes values ($1, $2) on conflict (key) do update set value = $2"
+        await (await self._open()).execute(text, key, value)
+
+    async def get(self) -> dict[str, str]:
+        """See `Subject.get`."""
+        rows = await (await self._open()).fetch("select key, value from notes")
+        return {row["key"]: row["value"] for row in rows}
+
+    async def _open(self) -> asyncpg.Connection:
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        self._connection = await asyncpg.connect(self.place.fields["url"])
+        await self._connection.execute(
+            "select pg_advisory_xact_lock(1); "
+            "create table if not exists notes (key text primary key, value text)"
+        )
+        return self._connection
+
+    async def close(self) -> None:
+        """See `Subject.close`."""
+        if self._connection is not None:
+            await self._connection.close(timeout=5)

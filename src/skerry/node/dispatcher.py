@@ -1,0 +1,114 @@
+"""The dispatcher: every command of every surface is decided on here, and carried out."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, cast
+
+import msgspec
+
+from skerry.kernel import commands as c
+from skerry.kernel.clock import Clock, Entropy
+from skerry.kernel.errors import INVALID
+from skerry.kernel.manifest import Manifest
+from skerry.kernel.policy import Request, enforce
+from skerry.node.handlers import Handlers, Progress
+from skerry.node.home import Home
+from skerry.node.node import Node
+
+OPERATOR = "operator"
+WORD_SECONDS_MAX = 24 * 3600.0
+
+
+class Dispatcher:
+    """A node as its surfaces see it."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._handlers = Handlers(node)
+        self.commands = c.commands(node.manifests.values())
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self._node.name
+
+    @property
+    def home(self) -> Home:
+        """Where the node keeps everything."""
+        return self._node.home
+
+    @property
+    def clock(self) -> Clock:
+        """The node's clock."""
+        return self._node.clock
+
+    @property
+    def entropy(self) -> Entropy:
+        """The node's random numbers."""
+        return self._node.entropy
+
+    @property
+    def manifests(self) -> Mapping[str, Manifest]:
+        """Every kind that the node serves."""
+        return self._node.manifests
+
+    async def perform(
+        self,
+        command: c.Command,
+        params: msgspec.Struct,
+        principal: str = OPERATOR,
+        progress: Progress | None = None,
+    ) -> Any:
+        """Decide on a command and carry it out; the params of a kind's word are a `WordCall`."""
+        self._decide(command, params, principal)
+        report = progress or _silent
+        if command.kind:
+            call = cast(c.WordCall, params)
+            return await self._handlers.call_word(command, call, report, WORD_SECONDS_MAX)
+        handler = getattr(self._handlers, f"do_{command.name.replace('.', '_')}")
+        return await handler(params, report)
+
+    def _decide(self, command: c.Command, params: msgspec.Struct, principal: str) -> None:
+        request = Request(
+            principal=principal,
+            action=command.action,
+            where=self._node.name,
+            app=getattr(params, "app", None),
+            branch=getattr(params, "branch", None),
+            kind=command.kind or None,
+            resource=getattr(params, "name", None),
+        )
+        enforce(self._node.policy, request)
+
+    async def stream(
+        self, command: c.Command, params: msgspec.Struct, principal: str = OPERATOR
+    ) -> AsyncIterator[Any]:
+        """Yield the results of a command that streams them."""
+        self._decide(command, params, principal)
+        if not isinstance(params, c.Logs):
+            raise INVALID(f"{command.name} does not stream.")
+        self._node.catalogue.branch(params.app, params.branch)
+        place = (params.app, params.branch, params.source)
+        for record in await self._node.logbook.tail(*place, params.lines):
+            yield record
+        if params.follow:
+            async for record in self._node.logbook.follow(*place):
+                yield record
+
+    async def receive_upload(self, chunks: AsyncIterator[bytes]) -> str:
+        """Keep an upload for a command; return its id."""
+        return await self._node.archives.receive(chunks)
+
+    def download(self, id: str) -> AsyncIterator[bytes]:  # noqa: A002 (the word of the API)
+        """Yield the bytes of a download, which can be fetched once."""
+        return self._node.archives.send(id)
+
+    def principal_of(self, token: str) -> str | None:
+        """Return who holds a token."""
+        return OPERATOR if hmac.compare_digest(token, self._node.home.token()) else None
+
+
+def _silent(_done: int, _total: int, _text: str) -> None:
+    """Report to nobody."""

@@ -1,0 +1,53 @@
+"""What a client's connection asks of the router, and what it gets: a hold on a process."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from skerry.node.cells import Running
+from skerry.node.router.head import RequestHead
+from skerry.node.router.targets import Target
+from skerry.node.router.upstream import Pool
+
+
+@dataclass(slots=True, eq=False)
+class Hold:
+    """A request's hold: while it lasts, the process behind `path` is not put to sleep."""
+
+    path: str
+    running: Running | None
+
+    def close(self) -> None:
+        """Let go; calling it twice is harmless."""
+        running, self.running = self.running, None
+        if running is not None:
+            running.holds -= 1
+
+
+class Switchboard(Protocol):
+    """The router, as a client's connection sees it."""
+
+    pool: Pool
+    draining: bool
+
+    def admit(self, client: asyncio.BaseProtocol) -> bool:
+        """Note a connection; false if there are too many."""
+        ...
+
+    def gone(self, client: asyncio.BaseProtocol) -> None:
+        """Forget a connection."""
+        ...
+
+    def find(self, head: RequestHead) -> Target:
+        """Return where a request goes. Raises NOT_FOUND."""
+        ...
+
+    def hold(self, target: Target) -> Hold | None:
+        """Hold a target that is awake; None if it must be woken first."""
+        ...
+
+    async def wake(self, target: Target) -> Hold:
+        """Wake a target, once for all who wait, and hold it."""
+        ...
