@@ -186,7 +186,7 @@ def _frames(path: Path, *, torn_tail_allowed: bool) -> Iterator[tuple[int, Entry
             raise CORRUPT(
                 f"{path.name} is damaged at byte {offset}.",
                 why="The checksum of an entry before the last is wrong.",
-                hint="skerry restore",
+                hint="skerry doctor",
             )
         offset += _FRAME.size + _FRAME.unpack_from(data, offset)[0]
         yield offset, entry
