@@ -41,7 +41,7 @@ from skerry.node.sandbox.cgroup import detect
 from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.supervisor import Supervisor
-from skerry.node.volume import open_volume
+from skerry.node.volume import attach, open_volume
 from skerry.node.workshop import Workshop
 
 PRICES = {"cpu_ms": Rate(10_000, 3_600_000), "memory_mib_s": Rate(5_000, 1024 * 3600)}
@@ -138,6 +138,8 @@ class Node:
             LogFile, self.home.ledger, self.clock, self.ledger.apply
         )
         stack.push_async_callback(self.ledger_log.close)
+        if self.home.image.exists():
+            await asyncio.to_thread(attach, self.home.image, self.home.volume)
         self.volume = await asyncio.to_thread(
             open_volume, self.home.volume, self.options.volume_driver
         )
