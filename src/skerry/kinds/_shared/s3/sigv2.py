@@ -1,4 +1,4 @@
-"""Verifying AWS Signature Version 2, for clients that still speak it; off unless configured.
+"""Verifying AWS Signature Version 2, which boto3 still uses to presign by default.
 
 Source: Amazon S3 User Guide, "Authenticating requests (AWS signature version 2)".
 """
