@@ -14,14 +14,15 @@ from skerry.kernel.errors import INVALID, SkerryError
 from skerry.kernel.kind import Context
 from skerry.kinds.bucket.binding import bind
 from skerry.kinds.bucket.engine import BucketEngine
-from skerry.kinds.bucket.messages import UserParams
+from skerry.kinds.bucket.messages import Nothing, UserParams
 from skerry.kinds.bucket.state import buckets
 from skerry.kinds.bucket.state.database import Db
 from skerry.kinds.bucket.state.records import pack
 from skerry.kinds.bucket.wire.encrypting import Default
 
 KEYS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1)
-NAMES = st.one_of(KEYS, st.sampled_from(["a", "a/b", "../x", "/", "a//b", "./", "x" * 300]))
+ODD = st.sampled_from(["a", "a/b", "../x", "/", "a//b", "./", "x" * 300])
+NAMES = st.one_of(KEYS, ODD).filter(lambda key: len(key.encode()) <= 1024)
 
 
 async def contents(engine: BucketEngine) -> Any:
@@ -53,7 +54,7 @@ async def contents(engine: BucketEngine) -> Any:
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    st.lists(st.tuples(NAMES.filter(lambda key: len(key.encode()) <= 1024), st.binary()), max_size=8),
+    st.lists(st.tuples(NAMES, st.binary()), max_size=8),
     st.sampled_from(["", "AES256", "aws:kms"]),
 )
 async def test_what_is_exported_comes_back(
@@ -89,9 +90,9 @@ async def test_what_is_exported_comes_back(
     await two.start()
     await two.restore(root / "export")
     assert await contents(two) == await contents(one)
-    keys = {key.name: key for key in await two.word_keys(None)}  # type: ignore[arg-type]
+    keys = {key.name: key for key in await two.word_keys(Nothing())}
     assert set(keys) == {"owner", "press"}
-    assert keys["owner"].secret_key != (await one.word_keys(None))[0].secret_key  # type: ignore[arg-type]
+    assert keys["owner"].secret_key != (await one.word_keys(Nothing()))[0].secret_key
     await one.stop()
     await two.stop()
 

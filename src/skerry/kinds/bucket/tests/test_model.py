@@ -10,7 +10,13 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from skerry.kinds.bucket.binding import Bucket, bind
 from skerry.kinds.bucket.state import buckets, listing, objects
@@ -41,11 +47,13 @@ class Key:
 class Versions(RuleBasedStateMachine):
     """Puts, deletes and lists, with versioning off, on and suspended."""
 
-    @initialize(make_context=st.none())
-    def start(self, make_context: None) -> None:
+    make_context: Any
+
+    @initialize()
+    def start(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
-        self.bucket = self.run_(bind(CONTEXTS(Path(self.folder.name))))
+        self.bucket = self.run_(bind(self.make_context(Path(self.folder.name))))
         self.model: dict[str, Key] = {}
         self.versioning = ""
 
@@ -117,7 +125,7 @@ class Versions(RuleBasedStateMachine):
         delimiter=st.sampled_from(["", "/", "b"]),
         limit=st.integers(1, 4),
     )
-    def list(self, prefix: str, delimiter: str, limit: int) -> None:
+    def list_objects(self, prefix: str, delimiter: str, limit: int) -> None:
         keys: list[str] = []
         prefixes: list[str] = []
         for key in sorted(self.model, key=str.encode):
@@ -181,16 +189,12 @@ def store(bucket: Bucket) -> Any:
     return bucket._store
 
 
-CONTEXTS: Any = None
-
-
 def test_versions_behave_as_the_model_says(contexts: Any) -> None:
-    global CONTEXTS
-    CONTEXTS = contexts
-    from hypothesis.stateful import run_state_machine_as_test
+    class Machine(Versions):
+        make_context = staticmethod(contexts)
 
     run_state_machine_as_test(
-        Versions,
+        Machine,
         settings=settings(
             max_examples=12,
             stateful_step_count=30,
