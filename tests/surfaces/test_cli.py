@@ -30,8 +30,10 @@ def every_command(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[
     context = click.Context(group, info_name="skerry")
     for name in group.list_commands(context):
         command = group.get_command(context, name)
-        below = isinstance(command, click.Group)
-        found += every_command(command, (*path, name)) if below else [(*path, name)]  # type: ignore[arg-type]
+        if isinstance(command, click.Group):
+            found += every_command(command, (*path, name))
+        else:
+            found.append((*path, name))
     return found
 
 
@@ -240,6 +242,15 @@ def test_app_and_branch_come_from_the_folder(run: Run, served: Served) -> None:
     code, _, err = run("branch", "checkout", "pr-43")
     assert code == 1
     assert "Did you mean pr-42?" in err
+
+
+def test_app_and_branch_are_arguments_or_options(run: Run, served: Served) -> None:
+    for words in (["branch", "list", "newsroom"], ["branch", "list", "--app", "newsroom"]):
+        assert run(*words)[0] == 0
+        assert served.node.calls[-1][1].app == "newsroom"
+    for words in (["sleep", "pr-42"], ["sleep", "--branch", "pr-42"]):
+        assert run(*words, "--app", "newsroom")[0] == 0
+        assert served.node.calls[-1][1].branch == "pr-42"
 
 
 def test_a_broken_app_file_is_a_clear_error(run: Run) -> None:
