@@ -241,9 +241,6 @@ class Node:
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
         """Open every port, and the node's own socket."""
         self.host = self.options.host or self.config.host
-        api = Server(self._make_api(self), str(self.home.socket))
-        await api.start()
-        stack.callback(api.stop_accepting)
         self.router = Router(
             targets=Targets(self.catalogue, self.manifests, self.config.domain),
             supervisor=self.supervisor,
@@ -258,6 +255,9 @@ class Node:
         except OSError as error:
             raise _port_taken("HTTP", self.host, port, "--http-port 0", error) from error
         stack.push_async_callback(self.router.stop)
+        api = Server(self._make_api(self), str(self.home.socket))
+        await api.start()
+        stack.callback(api.stop_accepting)
 
     async def _open_fronts(self, stack: contextlib.AsyncExitStack) -> None:
         certificate = self.home.keys / "tls.pem"
