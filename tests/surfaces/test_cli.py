@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 from tests.surfaces.conftest import Served
 
@@ -19,6 +20,8 @@ from skerry import __version__
 from skerry.kernel.commands import commands
 from skerry.surfaces.cli.describe import whole_tree
 from skerry.surfaces.cli.grammar import GROUPS, PANELS, WORDS
+from skerry.surfaces.cli.output import Output
+from skerry.surfaces.cli.render import show
 from skerry.surfaces.cli.tree import root
 
 Run = Callable[..., tuple[int, str, str]]
@@ -130,6 +133,25 @@ def test_logs_are_lines(run: Run, served: Served) -> None:
     _, out, _ = run("logs", "web", "--app", "newsroom", "--json")
     assert [json.loads(line)["source"] for line in out.splitlines()] == ["web"] * 3
     assert served.node.calls[-1][1].source == "web"
+
+
+class Rows(msgspec.Struct):
+    columns: list[str]
+    rows: list[list[object]]
+    more: bool = False
+    status: str = "SELECT 2"
+
+
+def test_columns_and_rows_are_a_table() -> None:
+    out, error = io.StringIO(), io.StringIO()
+    output = Output(out=out, error=error)
+    show(output, Rows(["n", "name", "name"], [[1, "ada", None], [22, "\x1b[2J", "x"]]))
+    assert [line.split() for line in out.getvalue().splitlines()] == [
+        ["n", "name", "name"],
+        ["1", "ada", "NULL"],
+        ["22", "�[2J", "x"],
+    ]
+    assert error.getvalue() == "2 rows, status SELECT 2\n"
 
 
 def test_text_of_others_cannot_steer_the_terminal() -> None:
