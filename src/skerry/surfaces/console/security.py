@@ -59,7 +59,7 @@ def check_mutation(request: Request, session: Session, token: str) -> None:
     foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     if site not in {"same-origin", "none"} or foreign or not same(token, session.csrf):
         raise DENIED(
-            "The form is not one of this session.",
+            "The form does not belong to the login.",
             why="Its CSRF token is missing or wrong, or another site sent it.",
             hint="Go back, load the page again, and repeat.",
         )
