@@ -19,6 +19,11 @@ FROM article JOIN section ON section.slug = article.section
              JOIN author ON author.slug = article.author
 """
 
+_ORDER = """
+regexp_replace(article.source, '(^|/)(index|readme)[.][a-z]+$', E'\\\\1', 'i') COLLATE "C"
+"""
+"""The order of reference pages: as their files, but a folder's own page first."""
+
 
 class Conflict(Exception):
     """Somebody else changed the article since it was opened."""
@@ -54,8 +59,8 @@ async def latest(limit: int, offset: int = 0) -> list[Row]:
 
 async def in_section(section: str, limit: int, offset: int = 0) -> list[Row]:
     """Return what is published in a section: news by date, reference pages in their order."""
-    order = """
-    ORDER BY CASE WHEN section.form = 'reference' THEN article.source END,
+    order = f"""
+    ORDER BY CASE WHEN section.form = 'reference' THEN {_ORDER} END,
              published DESC, id DESC LIMIT $2 OFFSET $3
     """
     where = "WHERE published <= now() AND section = $1"
@@ -104,20 +109,18 @@ async def by_id(number: int) -> Row | None:
 
 async def neighbours(article: Row) -> tuple[Row | None, Row | None]:
     """Return the pages before and after one of a reference section."""
-    return (
-        await env.db.fetchrow(
-            "SELECT slug, title FROM article WHERE section = $1 AND source < $2 "
-            "AND published <= now() ORDER BY source DESC LIMIT 1",
-            article["section"],
-            article["source"],
-        ),
-        await env.db.fetchrow(
-            "SELECT slug, title FROM article WHERE section = $1 AND source > $2 "
-            "AND published <= now() ORDER BY source LIMIT 1",
-            article["section"],
-            article["source"],
-        ),
+    row = await env.db.fetchrow(
+        f"WITH page AS (SELECT id, lag(slug) OVER line, lag(title) OVER line AS before, "
+        f"lead(slug) OVER line AS next, lead(title) OVER line AS after FROM article "
+        f"WHERE section = $1 AND published <= now() WINDOW line AS (ORDER BY {_ORDER}, id)) "
+        f"SELECT * FROM page WHERE id = $2",
+        article["section"],
+        article["id"],
     )
+    if row is None:
+        return None, None
+    before = {"slug": row["lag"], "title": row["before"]} if row["lag"] else None
+    return before, {"slug": row["next"], "title": row["after"]} if row["next"] else None
 
 
 async def sources(paths: list[str]) -> dict[str, str]:

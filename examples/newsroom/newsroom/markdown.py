@@ -17,12 +17,14 @@ from newsroom.articles import slugify
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//|#")
 _PICTURE = "picture:"
-_markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+_markdown = MarkdownIt("commonmark", {"html": False, "typographer": True}).enable(
+    ["table", "strikethrough", "smartquotes", "replacements"]
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """How pages of this site are reached; `path` takes a route's name and its parameters."""
+    """How articles, by their slugs, and pictures, by their keys, are reached."""
 
     article: Callable[[str], str]
     picture: Callable[[str], str]

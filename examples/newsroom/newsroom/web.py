@@ -26,7 +26,8 @@ _log = logging.getLogger(__name__)
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
-        "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+        "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'self'"
     ),
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
