@@ -17,8 +17,18 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from newsroom import editing, feeds, importing, migrations, reading, search, sessions, site
-from newsroom import telemetry, views
+from newsroom import (
+    editing,
+    feeds,
+    importing,
+    migrations,
+    reading,
+    search,
+    sessions,
+    site,
+    telemetry,
+    views,
+)
 
 CONTENT = site.HERE.parent / "content"
 _log = logging.getLogger(__name__)
