@@ -2,9 +2,9 @@
 
     python suites/s3_tests/run.py CHECKOUT [--python PYTHON] [pytest arguments]
 
-CHECKOUT is a clone of https://github.com/ceph/s3-tests (MIT licence), and PYTHON an interpreter with
-its requirements. The server runs in this process on a loopback port, with its state in a temporary
-directory; Signature Version 2 is switched on, since the suite signs its forms with it.
+CHECKOUT is a clone of https://github.com/ceph/s3-tests (MIT licence), and PYTHON an interpreter
+with its requirements. The server runs in this process on a loopback port, with its state in a
+temporary directory. A day of lifecycle rules lasts ten seconds.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class _Server:
         )
         self._server = uvicorn.Server(config)
         serving = asyncio.create_task(self._server.serve())
-        while not self._server.started:
+        while not self._server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         self.port = self._server.servers[0].sockets[0].getsockname()[1]
         self._ready.set()

@@ -79,7 +79,7 @@ def test_pages_want_a_login(served: Served, path: str) -> None:
 def test_feeds_and_forms_want_a_login(served: Served) -> None:
     assert served.ask("GET", "/live/node").status == 401
     assert served.ask("POST", "/do/node.stop", "").status == 401
-    served.cookie = "skerry-session=guessed"
+    served.cookie = "skerry-session-80=guessed"
     assert served.ask("POST", "/do/node.stop", "").status == 401
     assert not served.node.calls
 

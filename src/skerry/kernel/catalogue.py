@@ -225,7 +225,7 @@ class Catalogue:
             raise NOT_FOUND(
                 f"There is no branch {name} of {app}.",
                 why=did_you_mean(name, branches),
-                hint=f"skerry branch list --app {app}",
+                hint=f"skerry branch list {app}",
             )
         return branches[name]
 

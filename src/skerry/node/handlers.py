@@ -18,7 +18,7 @@ from skerry.kernel.catalogue import Branch
 from skerry.kernel.errors import INVALID, NOT_FOUND
 from skerry.kernel.kind import Address
 from skerry.kernel.money import show
-from skerry.kernel.names import host_label
+from skerry.kernel.names import check_name, host_label
 from skerry.node.cells import Cell, Running
 from skerry.node.doctor import examine
 from skerry.node.node import Node
@@ -303,7 +303,10 @@ class Handlers:
                 f"{params.name!r} cannot name a secret.",
                 why="Capitals, digits and underscores, first a capital; at most 64.",
             )
-        node.catalogue.app(params.app)
+        if params.app not in node.catalogue.apps:
+            check_name(params.app, "an app")
+            created = events.AppCreated(params.app, node.catalogue.next_index)
+            await node.catalogue_log.append(events.encode(created))
         sealed = node.vault.seal(params.app, params.name, params.value)
         event = events.SecretSet(params.app, params.name, sealed)
         await node.catalogue_log.append(events.encode(event))

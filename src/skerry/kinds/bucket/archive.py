@@ -217,7 +217,7 @@ async def restore(account: Account, source: Path) -> None:
         await account.store.disk(_stage, account, source, staged, known)
         try:
             await account.store.write(_replace, account, users, listed, identities, staged)
-        except content.MissingContent as error:
+        except content.MissingContentError as error:
             raise BUSY("Contents were collected during the import.", hint="Try again.") from error
     finally:
         staged.unlink(missing_ok=True)
@@ -334,10 +334,10 @@ def _replace(
 
 def _clear(db: Db, now: int) -> None:
     for table in ("versions", "parts"):
-        for (packed,) in rows(db, f"SELECT pieces FROM {table}"):
+        for (packed,) in rows(db, f"SELECT pieces FROM {table}"):  # noqa: S608 - constants
             content.discard(db, packed, now)
     for table in ("parts", "uploads", "completed", "versions", "settings", "buckets", "users"):
-        db.execute(f"DELETE FROM {table}")
+        db.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
 
 
 def _insert(

@@ -1,8 +1,8 @@
 """Collecting content files that nobody refers to, in small steps and never under a reader.
 
-A reader of a content of several files holds a shared lock on the first of them; a reader of a single
-file has it open. Files are removed while the database's write lock is held, so that a writer who is
-about to refer to one finds out that it is gone and places it again.
+A reader of a content of several files holds a shared lock on the first of them; a reader of a
+single file has it open. Files are removed while the database's write lock is held, so that a writer
+who is about to refer to one finds out that it is gone and places it again.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def objects(db: Db, bucket: int, query: Query) -> Page[Version]:
         sign = ">=" if inclusive else ">"
         for row in db.execute(
             f"SELECT {_VERSION} FROM versions WHERE bucket = ? AND latest = 1 AND marker = 0"
-            f" AND key {sign} ? ORDER BY key",
+            f" AND key {sign} ? ORDER BY key",  # noqa: S608 - constants
             (bucket, start),
         ):
             yield row[1], row_to_version(row)
@@ -69,12 +69,12 @@ def versions(db: Db, bucket: int, query: Query, version: str = "") -> Page[Versi
 
     def rows(start: str, inclusive: bool) -> Iterator[tuple[str, Version]]:
         sign = ">=" if inclusive else ">"
-        text = f"SELECT {_VERSION} FROM versions WHERE bucket = ? AND key "
+        text = f"SELECT {_VERSION} FROM versions WHERE bucket = ? AND key "  # noqa: S608 - constants
         order = " ORDER BY key, sequence DESC"
         if version and start == query.after and not inclusive:
             for row in db.execute(
                 f"{text} = ? AND sequence < (SELECT sequence FROM versions"
-                f" WHERE bucket = ? AND key = ? AND version = ?){order}",
+                f" WHERE bucket = ? AND key = ? AND version = ?){order}",  # noqa: S608 - constants
                 (bucket, start, bucket, start, version),
             ):
                 yield row[1], row_to_version(row)
@@ -92,7 +92,7 @@ def uploads(db: Db, bucket: int, query: Query, upload: str = "") -> Page[Upload]
         same = upload if start == query.after and not inclusive else _LAST
         for row in db.execute(
             "SELECT id, bucket, key, started, record FROM uploads WHERE bucket = ?"
-            f" AND (key {sign} ? OR (key = ? AND id > ?)) ORDER BY key, id",
+            f" AND (key {sign} ? OR (key = ? AND id > ?)) ORDER BY key, id",  # noqa: S608 - constants
             (bucket, start, start, same),
         ):
             record = unpack(row[4], Record)
