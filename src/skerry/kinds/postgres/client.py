@@ -18,6 +18,8 @@ from skerry.kinds._shared.pgwire.messages import WireError
 from skerry.kinds._shared.pgwire.scram import ScramError
 from skerry.kinds.postgres import snapshot
 from skerry.kinds.postgres.handshake import Handshake, Welcome
+from skerry.kinds.postgres.pooled import PooledClient
+from skerry.kinds.postgres.pooler import Pool, identity_of
 from skerry.kinds.postgres.relay import Back, Forth
 from skerry.kinds.postgres.snapshot import Snapshot
 from skerry.kinds.postgres.stream import Stream
@@ -39,6 +41,7 @@ class Client(Stream):
         self.welcome: Welcome | None = None
         self.upstream: Upstream | None = None
         self.session: Session | None = None
+        self.pooled: PooledClient | None = None
         self._task: asyncio.Task[None] | None = None
         self._relaying = False
         self._forth: Forth | None = None
@@ -147,17 +150,24 @@ class Client(Stream):
                 return
             self.welcome = welcome
             self.front.welcome(self, welcome.process)
+            pool = self.front.pool(welcome.resource) if welcome.pooled else None
             async with asyncio.timeout(self.front.limits.wake_seconds):
-                said = await self._attach(welcome.resource)
+                said = await self._greeting(welcome, pool)
         except Exception as error:
-            self._refuse(error)
+            self.refuse(error)
         else:
-            self._relay(welcome.accept(said))
+            self._relay(welcome.accept(said), pool)
         finally:
             if not self._relaying:
                 self._leave()
 
-    def _refuse(self, error: Exception) -> None:
+    async def _greeting(self, welcome: Welcome, pool: Pool | None) -> bytes:
+        """Return what the server says at the beginning of such a session."""
+        if pool is None:
+            return await self._attach(welcome.resource)
+        return await pool.greeting(identity_of(welcome.parameters), welcome.credential)
+
+    def refuse(self, error: Exception) -> None:
         """Say in PostgreSQL's terms why there is no session, and close."""
         if isinstance(error, RefusalError):
             if not self.lost:
@@ -168,13 +178,18 @@ class Client(Stream):
             _LOG.error("a log-in failed", exc_info=error)
         self.end(_in_wire_terms(error))
 
-    def _relay(self, said: bytes) -> None:
-        if self.lost or self.upstream is None:
+    def _relay(self, said: bytes, pool: Pool | None) -> None:
+        if self.lost or (pool is None and self.upstream is None):
             self._leave()
             return
         self.transport.write(said)
         self._relaying = True
-        self._resume(self.upstream)
+        self._task = None
+        if pool is not None:
+            self.pooled = PooledClient(self, pool)
+            self.pooled.begin()
+        elif self.upstream is not None:
+            self._resume(self.upstream)
 
     def _resume(self, upstream: Upstream) -> None:
         """Relay from now on, beginning with what the client has sent meanwhile."""
@@ -265,7 +280,7 @@ class Client(Stream):
                 assert self.upstream is not None
                 await snapshot.put(self.upstream, self._snapshot)
         except Exception as error:
-            self._refuse(error)
+            self.refuse(error)
         else:
             assert self.upstream is not None
             self._resume(self.upstream)
