@@ -18,7 +18,7 @@ from skerry.kinds.postgres.tests.harness import EngineProcess
 
 async def base_taken(engine: EngineProcess) -> None:
     for _ in range(500):
-        if list(engine.directory.glob("base/*/base.json")):
+        if list(engine.directory.glob("base/[0-9]*/base.json")):
             return
         await asyncio.sleep(0.02)
     raise AssertionError("no base backup was taken")
