@@ -248,6 +248,7 @@ class Node:
             supervisor=self.supervisor,
             run=self.home.run,
             node_socket=self.home.socket,
+            domain=self.config.domain,
             clock=self.clock,
         )
         await self._open_fronts(stack)
