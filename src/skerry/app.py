@@ -12,7 +12,7 @@ import uvloop
 from skerry.kernel.manifest import Manifest, read_manifests
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
-from skerry.surfaces.api import make_api
+from skerry.surfaces.web import make_web
 
 
 def kind_packages() -> list[str]:
@@ -28,7 +28,7 @@ def kinds() -> dict[str, Manifest]:
 
 def make_node(options: Options) -> Node:
     """Put a node together."""
-    return Node(options, kinds(), lambda node: make_api(Dispatcher(node)))
+    return Node(options, kinds(), lambda node: make_web(Dispatcher(node)))
 
 
 def up(options: Options) -> None:

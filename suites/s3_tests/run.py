@@ -2,9 +2,9 @@
 
     python suites/s3_tests/run.py CHECKOUT [--python PYTHON] [pytest arguments]
 
-CHECKOUT is a clone of https://github.com/ceph/s3-tests (MIT licence), and PYTHON an interpreter with
-its requirements. The server runs in this process on a loopback port, with its state in a temporary
-directory; Signature Version 2 is switched on, since the suite signs its forms with it.
+CHECKOUT is a clone of https://github.com/ceph/s3-tests (MIT licence), and PYTHON an interpreter
+with its requirements. The server runs in this process on a loopback port, with its state in a
+temporary directory. A day of lifecycle rules lasts ten seconds.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ from skerry.kernel.usage import NoMeter
 from skerry.kinds.bucket.account import Identity
 from skerry.kinds.bucket.config import BucketConfig
 from skerry.kinds.bucket.engine import BucketEngine
+from skerry.kinds.bucket.expiry import Expiry
 from skerry.kinds.bucket.messages import UserParams
+from skerry.kinds.bucket.state.buckets import delete as delete_bucket
 from skerry.kinds.bucket.wire.application import make
 
 MARKERS = "not fails_on_aws and not bucket_logging"
 FILES = ("s3tests/functional/test_s3.py", "s3tests/functional/test_headers.py")
+DAY_SECONDS = 10
 USERS = ("alt", "tenant", "iam", "iam-root", "iam-alt-root")
 
 
@@ -94,16 +97,19 @@ class _Server:
         self._thread.join(30)
 
     async def _run(self) -> None:
+        self.engine.expiry = Expiry(self.engine.account, DAY_SECONDS * 10**9, 1.0)
         await self.engine.start()
         for name in USERS:
             await self.engine.word_grant(UserParams(name, f"{name}@example.com"))
+        name = self.engine.context.ref.name
+        await self.engine.account.store.write(delete_bucket, name, self.engine.account.now())
         self.users = {each.name: each for each in self.engine.account.identities.values()}
         config = uvicorn.Config(
             make(self.engine), port=0, log_level="warning", lifespan="off", server_header=False
         )
         self._server = uvicorn.Server(config)
         serving = asyncio.create_task(self._server.serve())
-        while not self._server.started:
+        while not self._server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         self.port = self._server.servers[0].sockets[0].getsockname()[1]
         self._ready.set()
@@ -133,6 +139,7 @@ def write_configuration(path: Path, server: _Server) -> None:
             "secret_key": user.secret,
         }
     conf["s3 main"]["api_name"] = "default"
+    conf["s3 main"]["lc_debug_interval"] = str(DAY_SECONDS)
     conf["s3 tenant"]["tenant"] = "tenant"
     with path.open("w") as file:
         conf.write(file)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import io
+import re
 import socket
 import sys
 import tarfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +36,9 @@ from skerry.kernel.manifest import (
 )
 from skerry.kernel.names import did_you_mean
 from skerry.node.home import Home
-from skerry.surfaces.api import make_api
-from skerry.surfaces.sessions import Sessions
+from skerry.surfaces.cli.client import Client as NodeClient
+from skerry.surfaces.cli.client import UnixConnection, local
+from skerry.surfaces.web import make_web
 
 NOW = 1_795_000_000_000_000_000
 HOUR = 3_600_000_000_000
@@ -308,12 +312,56 @@ class FakeNode:
         return PutResult(params.params["key"], len(params.params["value"]) * params.params["times"])
 
 
-class Served:
-    """A fake node and the thread that serves it."""
+@dataclass
+class Answer:
+    """What a browser or a program got."""
 
-    def __init__(self, node: FakeNode, sessions: Sessions) -> None:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+class Served:
+    """A fake node that is served on its home's socket."""
+
+    def __init__(self, node: FakeNode) -> None:
         self.node = node
-        self.sessions = sessions
+        self.client: NodeClient = local(node.home.root)
+        self.cookie = ""
+
+    def ask(
+        self, method: str, path: str, body: bytes | str | None = None, **headers: str
+    ) -> Answer:
+        """Send one request as it is, with the session's cookie if there is one."""
+        connection = UnixConnection(self.node.home.socket, 10)
+        sent = {name.replace("_", "-"): text for name, text in headers.items()}
+        if self.cookie:
+            sent.setdefault("Cookie", self.cookie)
+        connection.request(method, path, body, sent)
+        answer = connection.getresponse()
+        found = Answer(answer.status, answer.headers, answer.read())
+        connection.close()
+        return found
+
+    @property
+    def token(self) -> str:
+        return f"Bearer {self.node.home.token()}"
+
+    def log_in(self) -> None:
+        """Log a browser in with a one-time code."""
+        answer = self.ask("GET", self.client.login_path())
+        assert answer.status == 303
+        self.cookie = answer.headers["set-cookie"].partition(";")[0]
+
+    def csrf(self) -> str:
+        """Return the CSRF token that the session's pages hold."""
+        found = re.search(r'name="csrf" value="(\w+)"', self.ask("GET", "/").text)
+        assert found
+        return found[1]
 
 
 @pytest.fixture
@@ -324,24 +372,14 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def node(home: Home) -> FakeNode:
-    return FakeNode(home)
-
-
-@pytest.fixture
-def sessions() -> Sessions:
-    return Sessions(SystemClock(), SystemEntropy())
-
-
-@pytest.fixture
-def served(node: FakeNode, sessions: Sessions) -> Iterator[Served]:
+def served(home: Home) -> Iterator[Served]:
     """Serve a fake node on its home's socket, in a thread."""
+    node = FakeNode(home)
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(node.home.socket))
+    listener.bind(str(home.socket))
     listener.listen()
-    config = uvicorn.Config(
-        make_api(node, sessions), log_level="warning", lifespan="off", loop="asyncio"
-    )
+    config = uvicorn.Config(make_web(node), log_level="critical", lifespan="off", loop="asyncio")
+    config.timeout_graceful_shutdown = 1
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
@@ -349,7 +387,7 @@ def served(node: FakeNode, sessions: Sessions) -> Iterator[Served]:
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.005)
     assert server.started
-    yield Served(node, sessions)
+    yield Served(node)
     server.should_exit = True
     thread.join(timeout=10)
     assert not thread.is_alive()

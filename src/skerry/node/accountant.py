@@ -49,7 +49,7 @@ class Accountant:
         """Post what processes counted that a killed node left behind, and close their counters."""
         files = [each for each in self._run.glob(f"*/{PREFIX}*") if parse_file_name(each.name)]
         await self._post(reading for each in files for reading in self._read(each))
-        await self._close({parse_file_name(each.name)[0] for each in files if each.exists()})  # type: ignore[index]
+        await self._close({each.name.removeprefix(PREFIX).partition("-")[0] for each in files})
         for each in files:
             each.unlink()
 

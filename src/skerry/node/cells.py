@@ -42,6 +42,8 @@ class Running:
     memory_mib_s: int = 0
     sampled: float = 0.0
     sessions: dict[str, set[PortSession]] = field(default_factory=dict)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it has ended and what it used is posted."""
 
     @property
     def usable(self) -> bool:

@@ -135,6 +135,9 @@ class Deploys:
             await packages.install(requirements, packages_beside(place), report)
         for problem in await compile_folder(place):
             report(problem)
+        known = self._catalogue.app(spec.name).secrets
+        for name in sorted({name for each in spec.resources for name in each.secrets} - set(known)):
+            report(f"no value yet for {name}: skerry secret set {name} --app {spec.name}")
 
     async def _packages(self) -> Packages:
         """Return what installs requirements; asked first when an app has some."""

@@ -3,6 +3,7 @@
 <home>/keys/     node.key, token, tls.pem: only the node's user may read them
 <home>/log/      catalogue/, ledger/: the logs
 <home>/volume/   one directory a branch: what is branched
+<home>/volume.img  the file system mounted there, if the operator made one
 <home>/apps/     <app>/<version>/: deployed code
 <home>/logs/     <app>/<branch>.log: what functions and engines said
 <home>/spool/    exports and imports on their way
@@ -50,11 +51,13 @@ class Home:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        self.digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
         self.keys = self.root / "keys"
         self.logs = self.root / "logs"
         self.catalogue = self.root / "log" / "catalogue"
         self.ledger = self.root / "log" / "ledger"
         self.volume = self.root / "volume"
+        self.image = self.root / "volume.img"
         self.apps = self.root / "apps"
         self.spool = self.root / "spool"
         self.run = self._run_directory()
@@ -66,9 +69,8 @@ class Home:
         run = self.root / "run"
         if len(str(run)) + _LONGEST_SOCKET_NAME <= _SOCKET_PATH_LIMIT:
             return run
-        digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
         base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-        return Path(base) / f"skerry-{os.geteuid()}-{digest}"
+        return Path(base) / f"skerry-{os.geteuid()}-{self.digest[:8]}"
 
     def create(self, entropy: Entropy) -> None:
         """Make what is missing, with its modes."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Collection
+from collections.abc import Iterable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -15,8 +14,6 @@ from skerry.kernel.keys import derive
 
 SECRET_BYTES_MAX = 64 * 1024
 _NONCE_BYTES = 12
-
-_log = logging.getLogger(__name__)
 
 
 class Vault:
@@ -53,15 +50,9 @@ class Vault:
                 hint=f"skerry secret set {name} --app {app}",
             ) from error
 
-    def open_named(self, app: str, names: Collection[str]) -> dict[str, str]:
-        """Return the secrets that a resource names, as far as they are set.
-
-        An app may start without: its secrets can be set only once there is an app to set them for.
-        """
+    def open_named(self, app: str, names: Iterable[str]) -> dict[str, str]:
+        """Return those secrets of an app that are named and set."""
         known = self._catalogue.app(app).secrets
-        for name in names:
-            if name not in known:
-                _log.warning("%s has no secret %s: skerry secret set %s", app, name, name)
         return {name: self.open(app, name) for name in names if name in known}
 
 

@@ -245,6 +245,7 @@ class Supervisor:
             if cell.processes.get(running.key) is running:
                 del cell.processes[running.key]
             cell.leaving.discard(running)
+            running.settled.set()
             self._forget_if_empty(cell)
 
     def _forget_if_empty(self, cell: Cell) -> None:
@@ -306,7 +307,7 @@ class Supervisor:
         if late:
             _log.warning("%s/%s did not stop in time; killing it", cell.app, cell.branch)
             self._workshop.kill(running)
-            await running.child.ended
+        await running.settled.wait()
 
     async def sleep(self, app: str, branch: str) -> None:
         """Put a branch to sleep now."""

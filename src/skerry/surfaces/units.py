@@ -7,7 +7,9 @@ and `…_ms` are durations, and `time`, `created` and `since` are moments in nan
 from __future__ import annotations
 
 import datetime
+import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.commands import BranchInfo
@@ -71,6 +73,11 @@ def number(name: str, found: float, now: int) -> str:
     return f"{found:g}" if isinstance(found, float) else str(found)
 
 
+def sentence(text: str) -> str:
+    """Return a summary with one full stop at its end."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def heading(name: str) -> str:
     """Return a field's name as a heading; its unit is shown with its values."""
     for unit in ("_bytes", "_seconds", "_ms"):
@@ -94,3 +101,18 @@ def in_tree_order(
 
     follow(None, 0)
     return ordered
+
+
+def as_grid(found: Any) -> tuple[list[str], list[list[Any]]] | None:
+    """Return columns and rows of a result that has fields of these names, as answers to SQL do."""
+    columns, rows = getattr(found, "columns", None), getattr(found, "rows", None)
+    if not isinstance(columns, list | tuple) or not isinstance(rows, list | tuple):
+        return None
+    if not all(isinstance(row, list | tuple) and len(row) == len(columns) for row in rows):
+        return None
+    return [str(name) for name in columns], [list(row) for row in rows]
+
+
+def safe(text: str) -> str:
+    """Return text without what could steer a terminal."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "�" for c in text)

@@ -12,6 +12,7 @@ from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds.bucket.claim import ACCESS_KEY_PREFIX
 from skerry.kinds.bucket.config import BucketConfig
 from skerry.kinds.bucket.state import buckets
+from skerry.kinds.bucket.state.database import Db
 from skerry.kinds.bucket.state.store import Store
 
 _SECRET_LENGTH = 40
@@ -66,7 +67,7 @@ class Account:
         """Create the bucket that is named like the resource, at the first start."""
         await self.store.write(self._create_default)
 
-    def _create_default(self, db: buckets.Db) -> None:
+    def _create_default(self, db: Db) -> None:
         name = self.context.ref.name
         used = db.execute("SELECT 1 FROM sqlite_sequence WHERE name = 'buckets'").get
         if not used:

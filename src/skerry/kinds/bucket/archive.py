@@ -24,7 +24,7 @@ from skerry.kernel.errors import BUSY, CORRUPT, INVALID
 from skerry.kinds.bucket.account import Account
 from skerry.kinds.bucket.state import buckets, content, crypt, objects
 from skerry.kinds.bucket.state.blobs import Blobs
-from skerry.kinds.bucket.state.database import Db
+from skerry.kinds.bucket.state.database import Db, rows
 from skerry.kinds.bucket.state.objects import row_to_version
 from skerry.kinds.bucket.state.records import Piece, Record, Version, pack
 from skerry.kinds.bucket.state.sink import Sink
@@ -101,7 +101,7 @@ def _export(db: Db, account: Account, target: Path) -> None:
             file.write(encode(line) + b"\n")
     names: dict[int, str] = {}
     with (target / "buckets.ndjson").open("wb") as file:
-        for (name,) in db.execute("SELECT name FROM buckets ORDER BY id").fetchall():
+        for (name,) in rows(db, "SELECT name FROM buckets ORDER BY id"):
             bucket = buckets.find(db, name)
             assert bucket is not None, "it is in the same snapshot"
             names[bucket.id] = name
@@ -125,9 +125,9 @@ def _export(db: Db, account: Account, target: Path) -> None:
     total = int(db.execute("SELECT count(*) FROM versions").get)
     with (target / "objects.ndjson").open("wb") as file:
         for done, row in enumerate(db.execute(f"{_VERSIONS} ORDER BY sequence"), start=1):
-            line = _write_version(db, account, target, names[row[10]], row_to_version(row))
-            file.write(encode(line) + b"\n")
-            account.context.host.progress(done, total, line.key)
+            entry = _write_version(db, account, target, names[row[10]], row_to_version(row))
+            file.write(encode(entry) + b"\n")
+            account.context.host.progress(done, total, entry.key)
 
 
 _VERSIONS = (
@@ -192,7 +192,7 @@ def _is_path(key: str) -> bool:
     )
 
 
-def _content(db: Db, blobs: Blobs, version: Version, key: bytes | None) -> Iterator[bytes]:
+def _content(db: Db, blobs: Blobs, version: Version, key: crypt.Key | None) -> Iterator[bytes]:
     for piece in version.pieces:
         cipher = crypt.stream(key, piece.nonce) if key is not None and piece.nonce else None
         if not piece.digest:
@@ -217,7 +217,7 @@ async def restore(account: Account, source: Path) -> None:
         await account.store.disk(_stage, account, source, staged, known)
         try:
             await account.store.write(_replace, account, users, listed, identities, staged)
-        except content.MissingContent as error:
+        except content.MissingContentError as error:
             raise BUSY("Contents were collected during the import.", hint="Try again.") from error
     finally:
         staged.unlink(missing_ok=True)
@@ -270,7 +270,7 @@ def _take_in(account: Account, source: Path, line: ObjectLine) -> StagedLine:
 
 
 def _take_piece(
-    account: Account, file: BinaryIO, line: ObjectLine, key: bytes | None
+    account: Account, file: BinaryIO, line: ObjectLine, key: crypt.Key | None
 ) -> StagedLine:
     sink = Sink(account.store.blobs, (), key)
     try:
@@ -334,10 +334,10 @@ def _replace(
 
 def _clear(db: Db, now: int) -> None:
     for table in ("versions", "parts"):
-        for (packed,) in db.execute(f"SELECT pieces FROM {table}").fetchall():
+        for (packed,) in rows(db, f"SELECT pieces FROM {table}"):  # noqa: S608 - constants
             content.discard(db, packed, now)
     for table in ("parts", "uploads", "completed", "versions", "settings", "buckets", "users"):
-        db.execute(f"DELETE FROM {table}")
+        db.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
 
 
 def _insert(

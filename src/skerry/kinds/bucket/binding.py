@@ -273,7 +273,7 @@ class Bucket:
         self._account.meter.add("class_b")
         return None if version is None or version.marker else version
 
-    def _key(self, version: Version) -> bytes:
+    def _key(self, version: Version) -> crypt.Key:
         encryption = version.record.encryption
         assert encryption is not None, "only encrypted objects have a key"
         if encryption.mode == encrypting.CUSTOMER:

@@ -23,7 +23,7 @@ class BucketEngine(words.Words, Engine):
         super().__init__(context)
         self._store = Store(context.directory, context.log)
         self.account = Account(context, self._store)
-        self._expiry = Expiry(self.account)
+        self.expiry = Expiry(self.account)
 
     async def start(self) -> None:
         """See `Engine.start`; a state without the mark of a clean stop is swept."""
@@ -34,11 +34,11 @@ class BucketEngine(words.Words, Engine):
         await self.account.load_users()
         await self.account.create_default()
         self._store.keep_tidy(after_crash=crashed)
-        self._expiry.start()
+        self.expiry.start()
 
     async def stop(self) -> None:
         """See `Engine.stop`."""
-        await self._expiry.stop()
+        await self.expiry.stop()
         await self._store.disk((self.context.directory / RUNNING).unlink, True)
         await self._store.close()
 

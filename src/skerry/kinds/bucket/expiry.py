@@ -1,7 +1,7 @@
 """Carrying out lifecycle rules: expiring objects, old versions, and unfinished uploads.
 
-It runs when the resource wakes and every hour while it is awake; what falls due while it sleeps goes
-at the next wake. Nothing is deleted under a lock.
+It runs when the resource wakes and every hour while it is awake; what falls due while it sleeps
+goes at the next wake. Nothing is deleted under a lock.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds.bucket.account import Account
 from skerry.kinds.bucket.state import buckets, multipart, objects
-from skerry.kinds.bucket.state.database import Db
+from skerry.kinds.bucket.state.database import Db, rows
 from skerry.kinds.bucket.state.objects import row_to_version
 from skerry.kinds.bucket.state.records import Bucket, Record, Version, unpack
 from skerry.kinds.bucket.wire.lifecycle import DAY_NS, Rule, rules_of
@@ -68,38 +68,41 @@ class Expiry:
 
 
 def _with_rules(db: Db) -> list[Bucket]:
-    names = db.execute(
+    names = rows(
+        db,
         "SELECT buckets.name FROM settings JOIN buckets ON buckets.id = settings.bucket"
-        " WHERE settings.name = 'lifecycle'"
-    ).fetchall()
+        " WHERE settings.name = 'lifecycle'",
+    )
     return [bucket for (name,) in names if (bucket := buckets.find(db, name)) is not None]
 
 
 def _step(db: Db, bucket: Bucket, after: int, now: int, day_ns: int) -> tuple[int, int]:
     """Look at some versions; return where to go on (-1 at the end) and how many were deleted."""
-    rows = db.execute(
+    found = rows(
+        db,
         "SELECT sequence, key, version, latest, marker, modified, size, etag, record, pieces"
         " FROM versions WHERE bucket = ? AND sequence > ? ORDER BY sequence LIMIT ?",
         (bucket.id, after, _STEP),
-    ).fetchall()
+    )
     count = 0
-    for row in rows:
+    for row in found:
         version = row_to_version(row)
         covering = [rule for rule in rules_of(bucket) if rule.covers(version)]
         if any(_due(db, bucket, rule, version, now, day_ns) for rule in covering):
             count += _expire(db, bucket, version, now)
-    return (rows[-1][0] if len(rows) == _STEP else -1), count
+    return (found[-1][0] if len(found) == _STEP else -1), count
 
 
 def _due(db: Db, bucket: Bucket, rule: Rule, version: Version, now: int, day_ns: int) -> bool:
     if version.latest and not version.marker:
         due = rule.due(version, day_ns)
         return bool(due) and due <= now
-    newer = db.execute(
+    newer = rows(
+        db,
         "SELECT modified FROM versions WHERE bucket = ? AND key = ? AND sequence > ?"
         " ORDER BY sequence LIMIT ?",
         (bucket.id, version.key, version.sequence, rule.newer_versions + 1),
-    ).fetchall()
+    )
     if version.latest:
         older = db.execute(
             "SELECT 1 FROM versions WHERE bucket = ? AND key = ? AND sequence < ?",
@@ -125,10 +128,8 @@ def _expire(db: Db, bucket: Bucket, version: Version, now: int) -> int:
 
 def _abort(db: Db, bucket: Bucket, now: int, day_ns: int) -> int:
     count = 0
-    rows = db.execute(
-        "SELECT id, key, started, record FROM uploads WHERE bucket = ?", (bucket.id,)
-    ).fetchall()
-    for upload, key, started, record in rows:
+    found = rows(db, "SELECT id, key, started, record FROM uploads WHERE bucket = ?", (bucket.id,))
+    for upload, key, started, record in found:
         version = Version(0, key, "", True, False, started, 0, "", unpack(record, Record))
         for rule in rules_of(bucket):
             if (

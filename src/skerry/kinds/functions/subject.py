@@ -14,7 +14,9 @@ class FunctionSubject(Subject):
     """Speaks HTTP to a function."""
 
     settings = 'entry = "answer"'
-    files: ClassVar[Mapping[str, str]] = {"answer.py": 'async def fetch(request, env):\n    return "here"\n'}
+    files: ClassVar[Mapping[str, str]] = {
+        "answer.py": 'async def fetch(request, env):\n    return "here"\n'
+    }
     keeps_state = False
 
     async def put(self, key: str, value: str) -> None:

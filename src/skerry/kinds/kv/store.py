@@ -82,7 +82,8 @@ class Store:
         raw = key_bytes(key)
         self._meter.add("reads")
         # Read to the end: a statement that is left open pins this moment and blocks writing.
-        for value, metadata, expires in self._cursor.execute(_GET, (raw,)).fetchall():
+        found: list[Any] = self._cursor.execute(_GET, (raw,)).fetchall()
+        for value, metadata, expires in found:
             if expires is None or expires > self.now():
                 return Entry(raw, value, metadata, expires)
         return None

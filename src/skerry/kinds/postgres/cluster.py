@@ -28,6 +28,7 @@ _OURS = frozenset(
         "hba_file",
         "ident_file",
         "listen_addresses",
+        "log_connections",
         "log_destination",
         "logging_collector",
         "port",
@@ -144,6 +145,7 @@ def configure(
         "hba_file": str(places.run / "pg_hba.conf"),
         "logging_collector": False,
         "log_destination": "stderr",
+        "log_connections": "authorization" if installation.major >= 18 else True,
         "ssl": False,
         "cluster_name": cluster_name[:63],
     }

@@ -18,6 +18,9 @@ from skerry.kinds.postgres.roles import (
     superuser_password,
 )
 
+CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+"""What asking a server that is ill may raise."""
+
 _SECONDS = 60.0
 _GRANTS = (
     "pg_monitor",
@@ -45,8 +48,7 @@ WHERE pid <> pg_backend_pid() AND (
 LIMIT 1"""
 
 _USAGE = """
-SELECT coalesce(sum(sessions), 0)::bigint AS sessions,
-       coalesce(sum(active_time), 0)::bigint AS active_ms,
+SELECT coalesce(sum(active_time), 0)::bigint AS active_ms,
        coalesce(sum(tup_inserted + tup_updated + tup_deleted), 0)::bigint AS rows_written
 FROM pg_stat_database WHERE datname NOT IN ('postgres', 'template0', 'template1')"""
 

@@ -11,7 +11,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import msgspec
 
 from skerry.kernel.app import parse_duration
@@ -19,7 +18,7 @@ from skerry.kernel.errors import UNSUPPORTED, SkerryError
 from skerry.kernel.kind import Context, Engine, Recover
 from skerry.kinds.postgres import cluster, install, roles, statement
 from skerry.kinds.postgres.config import PostgresConfig
-from skerry.kinds.postgres.control import Control
+from skerry.kinds.postgres.control import CONNECTION_ERRORS, Control
 from skerry.kinds.postgres.manifest import (
     ExtensionInfo,
     ImportParams,
@@ -35,6 +34,7 @@ from skerry.kinds.postgres.server import SOCKET, Server, end_leftovers
 from skerry.kinds.postgres.transfer import Transfer
 
 _WATCH_SECONDS = 0.5
+_HEADS = ("LOG:  ", "LOG:  replication ")
 _HISTORY_SECONDS = 60.0
 _TARGET_BEHIND = "recovery ended before configured recovery target was reached"
 """What the server says if nothing was committed after the moment asked for."""
@@ -50,7 +50,6 @@ class Identity(msgspec.Struct, frozen=True):
 class Counted(msgspec.Struct, frozen=True):
     """The server's totals that have been metered already."""
 
-    sessions: int = 0
     active_ms: int = 0
     rows_written: int = 0
 
@@ -64,7 +63,7 @@ class PostgresEngine(Engine):
         self.data = context.directory / "data"
         self._retention_seconds = parse_duration(self.config.retention)
         self.history = History(context.directory, self._retention_seconds, context.clock)
-        self.server = Server(self.data, context.run, context.clock, context.log)
+        self.server = Server(self.data, context.run, context.clock, context.log, self._hear)
         self.control = Control(context.run, context.keys)
         self._tasks: list[asyncio.Task[None]] = []
         self._backing_up = False
@@ -98,7 +97,7 @@ class PostgresEngine(Engine):
         except BaseException:
             await self.stop()
             raise
-        self._tasks = [asyncio.create_task(self._watch_roles())]
+        self._tasks = [asyncio.create_task(self._watch())]
         if self._archives(installation):
             self._tasks.append(asyncio.create_task(self._keep_history()))
 
@@ -239,11 +238,28 @@ class PostgresEngine(Engine):
         places = cluster.Places(self.data, context.run, archive)
         cluster.configure(installation, self.config, places, name, extra)
 
-    async def _watch_roles(self) -> None:
-        """Write the verifiers down whenever they change, for the node to know while we sleep."""
+    def _hear(self, line: str) -> bool:
+        """Count the sessions that begin; the server says so at once, in its log."""
+        if "connection received: " in line or "connection authenticated: " in line:
+            return True
+        before, found, who = line.partition("connection authorized: user=")
+        if found and before in _HEADS and not who.startswith(f"{roles.SUPERUSER} "):
+            self.context.meter.add("sessions")
+        return bool(found) and before in _HEADS
+
+    async def _watch(self) -> None:
+        """Meter, and write verifiers down when they change; start a server again that has died."""
         while True:
-            await self._save_roles()
             await asyncio.sleep(_WATCH_SECONDS)
+            try:
+                if not self.server.running:
+                    self.context.log.error("PostgreSQL has died: %s", self.server.last_words)
+                    await self.control.close()
+                    await self._serve(self.installation(), None)
+                await self._collect()
+                await self._save_roles()
+            except (*CONNECTION_ERRORS, SkerryError):
+                self.context.log.exception("the server does not answer")
 
     async def _keep_history(self) -> None:
         """Take base backups when they are due; one that fails is tried again later."""
@@ -252,7 +268,7 @@ class PostgresEngine(Engine):
                 self._backing_up = True
                 try:
                     await self.history.back_up(self.data, self.context.run, self.context.keys)
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                except CONNECTION_ERRORS:
                     self.context.log.exception("a base backup failed")
                 finally:
                     self._backing_up = False

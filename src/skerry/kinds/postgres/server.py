@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from skerry.kernel.clock import Clock
@@ -29,9 +30,17 @@ _START_SLACK_SECONDS = 5.0
 
 
 class Server:
-    """One postmaster and its children."""
+    """One postmaster and its children; `hear` is given each line of its log, and may keep it."""
 
-    def __init__(self, data: Path, run: Path, clock: Clock, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        data: Path,
+        run: Path,
+        clock: Clock,
+        log: logging.Logger,
+        hear: Callable[[str], bool],
+    ) -> None:
+        self._hear = hear
         self._data = data
         self._run = run
         self._clock = clock
@@ -164,6 +173,8 @@ class Server:
         assert process.stderr is not None
         while line := await _line(process.stderr):
             text = line.decode("utf-8", "replace").rstrip()
+            if self._hear(text):
+                continue
             self._words.append(text)
             serious = text.startswith(("FATAL", "PANIC", "ERROR", "WARNING"))
             self._log.log(logging.WARNING if serious else logging.INFO, "%s", text)

@@ -1,4 +1,4 @@
-"""Kind postgres as the conformance suite sees it: asyncpg through the node's port, one table."""
+"""Kind postgres as the conformance suite sees it: asyncpg at the node's port, and one table."""
 
 from __future__ import annotations
 
@@ -16,13 +16,24 @@ class PostgresSubject(Subject):
 
     async def put(self, key: str, value: str) -> None:
         """See `Subject.put`."""
-        text = "insert into notes values ($1, $2) on conflict (key) do update set value = $2"
-        await (await self._open()).execute(text, key, value)
+        await self._run(
+            "insert into notes values ($1, $2) on conflict (key) do update set value = $2",
+            key,
+            value,
+        )
 
     async def get(self) -> dict[str, str]:
         """See `Subject.get`."""
-        rows = await (await self._open()).fetch("select key, value from notes")
+        rows = await self._run("select key, value from notes")
         return {row["key"]: row["value"] for row in rows}
+
+    async def _run(self, sql: str, *values: str) -> list[asyncpg.Record]:
+        """Run a statement that may run twice; again if the server died under it."""
+        try:
+            rows: list[asyncpg.Record] = await (await self._open()).fetch(sql, *values)
+        except (asyncpg.ConnectionDoesNotExistError, asyncpg.AdminShutdownError):
+            rows = await (await self._open()).fetch(sql, *values)
+        return rows
 
     async def _open(self) -> asyncpg.Connection:
         if self._connection is not None and not self._connection.is_closed():

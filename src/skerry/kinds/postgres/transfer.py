@@ -29,9 +29,15 @@ _MANIFEST = "export.json"
 _NEW = "skerry incoming "
 _OLD = "skerry outgoing "
 _PROGRESS_SECONDS = 0.25
-_OUR_ROLES = re.compile(
-    rf"^(CREATE|ALTER) ROLE ({SUPERUSER}|{APPLICATION})\b(?! SET )|"
-    rf"^GRANT \S+ TO ({SUPERUSER}|{APPLICATION})\b.*GRANTED BY {SUPERUSER};"
+_OUR_ROLES = re.compile(rf"(CREATE|ALTER) ROLE ({SUPERUSER}|{APPLICATION})(;| WITH )")
+_ELEMENT = re.compile(r'"(?:[^"]|"")*"|[^,\s"]+')
+_LISTS = frozenset(
+    {
+        "local_preload_libraries",
+        "search_path",
+        "session_preload_libraries",
+        "temp_tablespaces",
+    }
 )
 _SETTINGS = """
 SELECT d.datname::text AS database, r.rolname::text AS role, unnest(s.setconfig) AS setting
@@ -200,9 +206,8 @@ class Transfer:
         for role, setting in database.settings:
             key, _, value = setting.partition("=")
             of = f"ROLE {_identifier(role)} IN DATABASE" if role else "DATABASE"
-            literal = await self._literal(value)
             await self._control.fetch(
-                f"ALTER {of} {_identifier(name)} SET {_identifier(key)} TO {literal}"
+                f"ALTER {of} {_identifier(name)} SET {_identifier(key)} TO {_setting(key, value)}"
             )
 
     async def _create(self, database: Database) -> None:
@@ -247,11 +252,6 @@ class Transfer:
             if row[0].startswith((_NEW, _OLD)):
                 await self._control.fetch(f"DROP DATABASE {_identifier(row[0])} WITH (FORCE)")
 
-    async def _literal(self, value: str) -> str:
-        if value.startswith("'") or re.fullmatch(r"[\w.]+", value):
-            return value
-        return str((await self._control.fetch("SELECT quote_literal($1::text)", value))[0][0])
-
     async def _program(self, name: str, *arguments: str, to: Path) -> None:
         await run([self._installation.program(name), *arguments], env=self._env, stdout=to)
 
@@ -285,6 +285,21 @@ def _dump(folder: Path, number: int) -> Path:
 
 def _rename(old: str, new: str) -> str:
     return f"ALTER DATABASE {_identifier(old)} RENAME TO {_identifier(new)}"
+
+
+def _setting(key: str, value: str) -> str:
+    """Return a setting's stored value as SQL; lists of names are stored quoted, one by one."""
+    if key.lower() not in _LISTS:
+        return _literal(value)
+    names = [
+        each[1:-1].replace('""', '"') if each.startswith('"') else each
+        for each in _ELEMENT.findall(value)
+    ]
+    return ", ".join(map(_literal, names)) or "''"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _identifier(name: str) -> str:

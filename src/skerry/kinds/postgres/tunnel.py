@@ -13,7 +13,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import asyncpg
 
 from skerry.kernel.errors import INVALID
-from skerry.kinds._shared.pgwire.messages import SSL_REQUEST
+from skerry.kinds._shared.pgwire import messages
+from skerry.kinds._shared.pgwire.messages import SSL_REQUEST, WireError
+from skerry.kinds._shared.pgwire.scram import PLUS
 
 _SECONDS = 30.0
 _CHUNK_BYTES = 256 * 1024
@@ -108,11 +110,12 @@ async def _carry(
     try:
         far_reader, far_writer = await _connect(source)
         try:
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+            await asyncio.gather(_pump(reader, far_writer), _answer(far_reader, writer))
         finally:
             far_writer.close()
-    except OSError:
-        return
+    except (OSError, asyncio.IncompleteReadError) as error:
+        refusal = WireError("08006", f"the source cannot be reached: {error}")
+        writer.write(refusal.encode())
     finally:
         writer.close()
 
@@ -147,6 +150,21 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await writer.drain()
     if writer.can_write_eof():
         writer.write_eof()
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass the server's side on, without its offer to bind the log-in to TLS.
+
+    The program behind the tunnel does not see the TLS, and would take the offer for an attack.
+    """
+    head = await reader.readexactly(5)
+    body = await reader.readexactly(min(int.from_bytes(head[1:], "big") - 4, _CHUNK_BYTES))
+    if head[:1] == b"R" and body[:4] == (10).to_bytes(4, "big"):
+        offered = [each.decode() for each in body[4:].split(b"\x00") if each]
+        writer.write(messages.sasl_mechanisms([each for each in offered if each != PLUS]))
+    else:
+        writer.write(head + body)
+    await _pump(reader, writer)
 
 
 def _quoted(text: str) -> str:

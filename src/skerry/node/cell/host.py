@@ -49,11 +49,12 @@ class SlotHost:
                 f"{resource} is not bound to {self._name}.",
                 hint=f'Add "{resource}" to its bindings in skerry.toml.',
             )
-        if resource not in self._bindings:
+        known = self._bindings.get(resource)
+        if known is None or (known.done() and (known.cancelled() or known.exception())):
             manifest, context = self._bound[resource]()
             connect = manifest.load(manifest.binding)
-            self._bindings[resource] = asyncio.ensure_future(connect(context))
-        return await self._bindings[resource]
+            known = self._bindings[resource] = asyncio.ensure_future(connect(context))
+        return await known
 
     def progress(self, done: int, total: int, text: str) -> None:
         """See `Host.progress`."""

@@ -167,8 +167,8 @@ class Process:
 
     async def do_ready(self, call: Call) -> str:
         """Start the engine of a resource; return its endpoint."""
-        engine = await self._slot(call.params).ready()
-        return await engine.endpoint()
+        async with self._slot(call.params).used() as engine:
+            return await engine.endpoint()
 
     async def do_touch(self, call: Call) -> None:
         """Note that a client of a port wire uses a resource."""

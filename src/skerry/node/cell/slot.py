@@ -46,6 +46,7 @@ class Slot:
         if self._engine is None:
             async with self._lock:
                 await self._start()
+                self.touch()
         assert self._engine is not None
         return self._engine
 
@@ -67,6 +68,8 @@ class Slot:
 
     async def rest(self, may_sleep: Callable[[str], Awaitable[bool]]) -> bool:
         """Stop the engine if nobody uses it; return whether it is stopped."""
+        if self._lock.locked():
+            return False
         if self._engine is None:
             return True
         if not self._idle() or await self._engine.busy():

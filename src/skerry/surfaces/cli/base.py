@@ -38,6 +38,14 @@ def take_common(context: click.Context) -> None:
             setattr(call.options, name, value)
 
 
+class Argument(click.Argument):
+    """An argument that says what it is."""
+
+    def __init__(self, *args: Any, about: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.about = about
+
+
 class SkerryCommand(click.Command):
     """A command; its own parameters come first in its help, the common ones last."""
 
@@ -60,8 +68,8 @@ class SkerryCommand(click.Command):
 class SkerryGroup(click.Group):
     """Commands under a word; a command is made when it is called for."""
 
-    def __init__(self, name: str, summaries: dict[str, str], help: str, **kwargs: Any) -> None:  # noqa: A002 (click's word)
-        super().__init__(name, help=help, no_args_is_help=True, **kwargs)
+    def __init__(self, name: str, summaries: dict[str, str], about: str) -> None:
+        super().__init__(name, help=about, no_args_is_help=True)
         self.summaries = summaries
         self.params = [*self.params, *common_options()]
 
@@ -109,14 +117,20 @@ def write_options(
     command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
 ) -> None:
     """Write a command's own options, and the common ones under a heading of their own."""
+    arguments: list[tuple[str, str]] = []
     own: list[tuple[str, str]] = []
     common: list[tuple[str, str]] = []
     for each in command.get_params(ctx):
+        if isinstance(each, click.Argument):
+            about = each.about if isinstance(each, Argument) else ""
+            arguments += [(each.make_metavar(ctx), about)] if about else []
+            continue
         record = each.get_help_record(ctx)
         if record is not None:
             is_common = each.name is not None and each.name.startswith("common_")
             (common if is_common else own).append(record)
-    for title, records in (("Options", own), ("Common options", common)):
+    panels = (("Arguments", arguments), ("Options", own), ("Common options", common))
+    for title, records in panels:
         if records:
             with formatter.section(title):
                 formatter.write_dl(records)

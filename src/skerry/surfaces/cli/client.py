@@ -30,7 +30,7 @@ _LINE_BYTES_MAX = 64 << 20
 _LINES = "application/x-ndjson"
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path: Path, timeout: float) -> None:
@@ -190,7 +190,7 @@ def local(root: Path) -> Client:
             ) from error
 
     return Client(
-        f"the node of {root}", lambda seconds: _UnixConnection(home.socket, seconds), token
+        f"the node of {root}", lambda seconds: UnixConnection(home.socket, seconds), token
     )
 
 

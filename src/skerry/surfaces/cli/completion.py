@@ -11,7 +11,6 @@ from skerry.surfaces.cli.call import Call
 
 _PATIENCE_SECONDS = 0.1
 _LISTS = {"app": "app.list", "branch": "branch.list", "resource": "resource.list"}
-VARIABLE = "_SKERRY_COMPLETE"
 
 
 @click.command(cls=SkerryCommand)
@@ -25,11 +24,12 @@ def completion(call: Call, shell: str) -> None:
     zsh:  source <(skerry completion zsh)
     fish: skerry completion fish | source
     """
-    from skerry.surfaces.cli.tree import root  # noqa: PLC0415 (a cycle)
+    from skerry.surfaces.cli.main import COMPLETION  # noqa: PLC0415 (a cycle)
+    from skerry.surfaces.cli.tree import root  # noqa: PLC0415
 
     made = get_completion_class(shell)
     assert made is not None
-    script = made(root(), {}, "skerry", VARIABLE).source()
+    script = made(root(), {}, "skerry", COMPLETION).source()
     if call.out.json:
         call.out.data({"shell": shell, "script": script})
     else:

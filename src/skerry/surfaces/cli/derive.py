@@ -13,17 +13,23 @@ from msgspec import inspect
 from skerry.kernel.commands import Command
 from skerry.kernel.errors import INVALID
 from skerry.kernel.names import MAIN
-from skerry.surfaces.cli.base import SkerryCommand
+from skerry.surfaces.cli.base import Argument, SkerryCommand
 from skerry.surfaces.cli.call import Call, is_interactive
 from skerry.surfaces.cli.grammar import Entry
+
+_ALTERNATIVE = "__option"
+"""Ends the name of an option that says the same as an argument."""
 
 _SHORT = {"follow": "-f", "lines": "-n"}
 
 
 def derive(name: str, command: Command, entry: Entry) -> click.Command:
     """Return the click command that carries out a command of the node."""
-    chosen = _fields(command, entry)
-    params = [_parameter(each, command, positional) for each, positional in chosen]
+    params: list[click.Parameter] = []
+    for each, positional in _fields(command, entry):
+        params.append(_parameter(each, positional))
+        if positional and each.encode_name in entry.positional:
+            params.append(_parameter(each, False, _ALTERNATIVE))
     if command.kind:
         params = [_resource(), *params, *_place()]
     if entry.confirm:
@@ -76,7 +82,7 @@ def _inner(found: inspect.Type) -> inspect.Type:
     return found
 
 
-def _parameter(found: inspect.Field, command: Command, positional: bool) -> click.Parameter:
+def _parameter(found: inspect.Field, positional: bool, suffix: str = "") -> click.Parameter:
     name = found.encode_name
     inner = _inner(found.type)
     many = isinstance(inner, inspect.ListType | inspect.VarTupleType | inspect.SetType)
@@ -85,8 +91,9 @@ def _parameter(found: inspect.Field, command: Command, positional: bool) -> clic
     about = _about(found)
     if positional:
         repeat = many or bool(_extra(found).get("repeat"))
-        return click.Argument(
+        return Argument(
             [_identifier(name)],
+            about=about,
             type=kind,
             required=required,
             nargs=-1 if repeat else 1,
@@ -96,12 +103,12 @@ def _parameter(found: inspect.Field, command: Command, positional: bool) -> clic
     flag = f"--{name.replace('_', '-')}"
     if isinstance(inner, inspect.BoolType):
         on = found.default is True
-        names = [f"{flag}/--no-{flag[2:]}" if on else flag, _identifier(name)]
+        names = [f"{flag}/--no-{flag[2:]}" if on else flag, _identifier(name) + suffix]
         short = [_SHORT[name]] if name in _SHORT else []
         return click.Option([*short, *names], is_flag=True, default=None, help=about)
     short = [_SHORT[name]] if name in _SHORT else []
     return click.Option(
-        [*short, flag, _identifier(name)],
+        [*short, flag, _identifier(name) + suffix],
         type=kind,
         required=required,
         multiple=many,
@@ -179,8 +186,11 @@ class _Json(click.ParamType[Any]):
 
 
 def _resource() -> click.Parameter:
-    return click.Argument(
-        ["of_resource"], metavar="RESOURCE", shell_complete=_completion("resource")
+    return Argument(
+        ["of_resource"],
+        about="the resource of the kind",
+        metavar="RESOURCE",
+        shell_complete=_completion("resource"),
     )
 
 
@@ -243,7 +253,9 @@ def typed(found: Any, wanted: Any) -> Any:
 def arguments(command: Command, given: Mapping[str, Any], call: Call) -> dict[str, Any]:
     """Return the parameters of a call: what was said, and what the folder says."""
     said = {
-        key.removeprefix("value_"): list(found) if isinstance(found, tuple) else found
+        key.removeprefix("value_").removesuffix(_ALTERNATIVE): list(found)
+        if isinstance(found, tuple)
+        else found
         for key, found in given.items()
         if key.startswith("value_") and found is not None and found != ()
     }

@@ -25,8 +25,9 @@ def docs(call: Call, topic: str | None) -> None:
     page, _, heading = topic.partition("#")
     path = find(page)
     if path is None:
+        known = {name.rpartition("/")[2] for name in titles()} - {"index"}
         raise NOT_FOUND(
-            f"There is no page {page}.", why=did_you_mean(page, titles()), hint="skerry docs"
+            f"There is no page {page}.", why=did_you_mean(page, known), hint="skerry docs"
         )
     text = path.text() if not heading else section(path.text(), heading)
     if not text:

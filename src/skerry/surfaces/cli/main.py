@@ -17,11 +17,16 @@ from skerry.surfaces.cli.call import Call
 from skerry.surfaces.cli.tree import root
 
 INTERRUPTED = 130
+COMPLETION = "_SKERRY_COMPLETE"
+"""The variable in which a shell says what it wants completed."""
 
 
 def run(arguments: list[str]) -> int:
     """Run a command line; return its exit code."""
     call = Call()
+    wanted = os.environ.get(COMPLETION)
+    if wanted:
+        return _complete(call, wanted)
     try:
         with root().make_context("skerry", list(arguments), obj=call) as context:
             context.command.invoke(context)
@@ -42,6 +47,13 @@ def run(arguments: list[str]) -> int:
             raise
         return _failed(call, _defect(error))
     return 0
+
+
+def _complete(call: Call, wanted: str) -> int:
+    """Answer what a shell asks for while somebody types."""
+    from click.shell_completion import shell_complete  # noqa: PLC0415 (only for shells)
+
+    return shell_complete(root(), {"obj": call}, "skerry", COMPLETION, wanted)
 
 
 def _failed(call: Call, error: SkerryError) -> int:

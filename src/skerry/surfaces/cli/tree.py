@@ -74,7 +74,7 @@ class _KindWords(SkerryGroup):
 
     def __init__(self, kind: Manifest) -> None:
         self._kind = kind
-        about = f"{kind.summary.rstrip('.')}. Stands in for {kind.stands_in_for}."
+        about = f"{kind.summary.rstrip('.')}. Stands in for {kind.stands_in_for.rstrip('.')}."
         super().__init__(kind.name, {each.name: each.summary for each in kind.words}, about)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

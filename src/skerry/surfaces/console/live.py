@@ -14,7 +14,7 @@ from skerry.kernel.errors import BUSY, SkerryError
 from skerry.surfaces.console.templates import Templates
 from skerry.surfaces.console.views import Views
 from skerry.surfaces.console.visit import Visit
-from skerry.surfaces.units import moment
+from skerry.surfaces.units import moment, safe
 
 _EVERY_SECONDS = 1.0
 _BEAT_EVERY = 15
@@ -146,5 +146,5 @@ def log_line(found: LogRecord | SkerryError) -> str:
     source = html.escape(found.source)
     return (
         f'<li{kind}><time>{moment(found.time)}</time> <span class="source">{source}</span> '
-        f"{mark}<span>{html.escape(found.text)}</span></li>"
+        f"{mark}<span>{html.escape(safe(found.text))}</span></li>"
     )

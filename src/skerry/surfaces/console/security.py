@@ -21,7 +21,6 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_COOKIE = "skerry-session"
 
 
 def protect(response: Response) -> Response:
@@ -31,15 +30,20 @@ def protect(response: Response) -> Response:
     return response
 
 
+def cookie_name(request: Request) -> str:
+    """Return the cookie's name: browsers do not keep the cookies of two ports apart."""
+    return f"skerry-session-{request.url.port or 80}"
+
+
 def cookie_of(request: Request) -> str:
     """Return the secret in the session's cookie."""
-    return request.cookies.get(_COOKIE, "")
+    return request.cookies.get(cookie_name(request), "")
 
 
 def set_cookie(response: Response, secret: str, request: Request) -> None:
     """Give the browser a session; an empty secret takes it away."""
     response.set_cookie(
-        _COOKIE,
+        cookie_name(request),
         secret,
         max_age=int(SESSION_SECONDS) if secret else 0,
         httponly=True,
@@ -55,7 +59,7 @@ def check_mutation(request: Request, session: Session, token: str) -> None:
     foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     if site not in {"same-origin", "none"} or foreign or not same(token, session.csrf):
         raise DENIED(
-            "The form is not one of this session.",
+            "The form does not belong to the login.",
             why="Its CSRF token is missing or wrong, or another site sent it.",
             hint="Go back, load the page again, and repeat.",
         )

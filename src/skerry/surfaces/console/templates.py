@@ -35,6 +35,7 @@ class Templates:
             "duration": units.duration,
             "moment": units.moment,
             "heading": units.heading,
+            "sentence": units.sentence,
             "age": lambda then: units.age(then, node.clock.now()),
             "cell": self._cell,
             "slug": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"),

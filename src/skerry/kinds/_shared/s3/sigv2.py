@@ -1,4 +1,4 @@
-"""Verifying AWS Signature Version 2, for clients that still speak it; off unless configured.
+"""Verifying AWS Signature Version 2, which boto3 still uses to presign by default.
 
 Source: Amazon S3 User Guide, "Authenticating requests (AWS signature version 2)".
 """
@@ -81,21 +81,24 @@ def verify(
             amazon[name] = f"{amazon[name]},{value}" if name in amazon else value
     date = expires if expires is not None else ""
     if expires is None:
-        _check_date(amazon.get("x-amz-date") or request.header("date"), now_ns)
+        _check_date(amazon.get("x-amz-date", request.header("date")), now_ns)
         date = "" if "x-amz-date" in amazon else request.header("date") or ""
     elif not expires.isdigit() or int(expires) * times.NANOSECONDS < now_ns:
         raise S3Error("AccessDenied", "Request has expired.")
-    text = "\n".join(
+    head = "\n".join(
         (
             request.method,
             request.header("content-md5") or "",
             request.header("content-type") or "",
             date,
-            "".join(f"{name}:{amazon[name].strip()}\n" for name in sorted(amazon))
-            + _resource(request, bucket),
+            "".join(f"{name}:{amazon[name].strip()}\n" for name in sorted(amazon)),
         )
     )
-    if not matches(secret, text, signature):
+    # Some clients sign the path of a bucket with a slash at its end that they do not send.
+    paths = (request.path, f"{request.path}/")
+    if not any(
+        matches(secret, head + _resource(request, path, bucket), signature) for path in paths
+    ):
         raise S3Error("SignatureDoesNotMatch", "The request signature does not match.")
 
 
@@ -104,16 +107,18 @@ def _check_date(date: str | None, now_ns: int) -> None:
         when = times.parse_http_date(date or "")
     except ValueError as error:
         raise S3Error("AccessDenied", "A valid date is required.") from error
+    if when < 0:
+        raise S3Error("AccessDenied", "A date before 1970 is not valid.")
     if abs(when - now_ns) > SKEW_NS:
         raise S3Error("RequestTimeTooSkewed", "The request's date is too far from now.")
 
 
-def _resource(request: Request, bucket: str) -> str:
+def _resource(request: Request, path: str, bucket: str) -> str:
     pairs = []
     for item in request.query.split("&"):
         name, equals, value = item.partition("=")
         if name in _SUBRESOURCES:
             pairs.append((name, f"{name}={unquote_plus(value)}" if equals else name))
     query = "&".join(text for _, text in sorted(pairs))
-    path = f"/{bucket}{request.path}" if bucket else request.path
+    path = f"/{bucket}{path}" if bucket else path
     return f"{path}?{query}" if query else path

@@ -107,11 +107,9 @@ def from_query(request: Request, parameters: dict[str, str], now_ns: int) -> Sig
     credential = parse_credential(need("X-Amz-Credential"))
     timestamp, expires = need("X-Amz-Date"), need("X-Amz-Expires")
     if not expires.isascii() or not expires.isdigit() or not int(expires) > 0:
-        raise S3Error("AuthorizationQueryParametersError", "X-Amz-Expires must be positive.")
+        raise S3Error("AccessDenied", "X-Amz-Expires must be positive.")
     if int(expires) > EXPIRES_SECONDS_MAX:
-        raise S3Error(
-            "AuthorizationQueryParametersError", "X-Amz-Expires must be less than a week."
-        )
+        raise S3Error("AccessDenied", "X-Amz-Expires must be at most a week.")
     start = _moment(timestamp)
     if now_ns > start + int(expires) * times.NANOSECONDS:
         raise S3Error("AccessDenied", "Request has expired.")

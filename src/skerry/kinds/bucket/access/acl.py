@@ -33,14 +33,14 @@ def canned(name: str, owner: str, bucket_owner: str) -> list[Grant]:
     lists = {
         "": [own],
         "private": [own],
-        "public-read": [own, Grant("READ", uri=ALL_USERS)],
-        "public-read-write": [own, Grant("READ", uri=ALL_USERS), Grant("WRITE", uri=ALL_USERS)],
-        "authenticated-read": [own, Grant("READ", uri=AUTHENTICATED)],
+        "public-read": [Grant("READ", uri=ALL_USERS), own],
+        "public-read-write": [Grant("READ", uri=ALL_USERS), Grant("WRITE", uri=ALL_USERS), own],
+        "authenticated-read": [Grant("READ", uri=AUTHENTICATED), own],
         "aws-exec-read": [own],
         "log-delivery-write": [
-            own,
             Grant("WRITE", uri=LOG_DELIVERY),
             Grant("READ_ACP", uri=LOG_DELIVERY),
+            own,
         ],
         "bucket-owner-read": [own, Grant("READ", bucket_owner)],
         "bucket-owner-full-control": [own, Grant("FULL_CONTROL", bucket_owner)],
@@ -110,11 +110,11 @@ def _grant(element: Element, resolve: Resolve) -> Grant:
 
 
 def to_xml(owner: tuple[str, str], grants: list[Grant], name_of: Callable[[str], str]) -> Element:
-    """Return the AccessControlPolicy; `owner` is id and display name."""
+    """Return the AccessControlPolicy, groups first; `owner` is id and display name."""
     root = Element("AccessControlPolicy")
     add_owner(root, "Owner", owner)
     listed = root.add("AccessControlList")
-    for grant in grants:
+    for grant in sorted(grants, key=lambda grant: not grant.uri):
         each = listed.add("Grant")
         grantee = each.add("Grantee")
         grantee.attributes["xmlns:xsi"] = _XSI

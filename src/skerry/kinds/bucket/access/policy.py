@@ -84,7 +84,7 @@ def _among(asked: Asked, principals: Iterable[str]) -> bool:
 
 
 def _narrows(condition: tuple[str, str, tuple[str, ...]]) -> bool:
-    operator, key, values = condition
+    _, key, values = condition
     fixed = {"aws:sourceip", "aws:sourcearn", "aws:sourcevpc", "aws:userid", "aws:principalarn"}
     return key.lower() in fixed and not any(value in ("*", "0.0.0.0/0") for value in values)
 
@@ -128,7 +128,7 @@ def _statement(raw: dict[str, Any], bucket: str) -> Statement:
     known = "Sid Effect Action NotAction Resource NotResource Principal NotPrincipal Condition"
     unknown = set(raw) - set(known.split())
     if unknown:
-        raise ValueError(f"Unknown element {sorted(unknown)[0]}.")
+        raise ValueError(f"Unknown element {min(unknown)}.")
     if raw.get("Effect") not in ("Allow", "Deny"):
         raise ValueError("Effect must be Allow or Deny.")
     for one, other in (("Action", "NotAction"), ("Resource", "NotResource")):

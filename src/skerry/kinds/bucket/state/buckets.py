@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from skerry.kernel.clock import SystemEntropy
 from skerry.kernel.errors import ALREADY_EXISTS, NOT_FOUND
 from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds.bucket.state import multipart
-from skerry.kinds.bucket.state.database import Db
+from skerry.kinds.bucket.state.database import Db, rows
 from skerry.kinds.bucket.state.records import Bucket
 
 OWNER = "owner"
@@ -43,7 +45,11 @@ def find(db: Db, name: str) -> Bucket | None:
     if row is None:
         return None
     settings = dict(db.execute("SELECT name, value FROM settings WHERE bucket = ?", (row[0],)))
-    return Bucket(*row[:6], bool(row[6]), settings)
+    return _bucket(row, settings)
+
+
+def _bucket(row: Any, settings: dict[str, bytes]) -> Bucket:
+    return Bucket(row[0], row[1], row[2], row[3], row[4], row[5], bool(row[6]), settings)
 
 
 def create(
@@ -74,7 +80,7 @@ def delete(db: Db, name: str, now: int) -> None:
             "The bucket you tried to delete is not empty.",
             fields={"BucketName": name},
         )
-    for (upload,) in db.execute("SELECT id FROM uploads WHERE bucket = ?", (bucket.id,)).fetchall():
+    for (upload,) in rows(db, "SELECT id FROM uploads WHERE bucket = ?", (bucket.id,)):
         multipart.remove(db, upload, now)
     db.execute("DELETE FROM completed WHERE bucket = ?", (bucket.id,))
     db.execute("DELETE FROM buckets WHERE id = ?", (bucket.id,))
@@ -82,12 +88,13 @@ def delete(db: Db, name: str, now: int) -> None:
 
 def names(db: Db, owner: str, prefix: str, after: str, limit: int) -> list[Bucket]:
     """Return an owner's buckets by name."""
-    rows = db.execute(
+    found = rows(
+        db,
         "SELECT id, name, owner, created, region, versioning, locking FROM buckets"
         " WHERE owner = ? AND name > ? AND substr(name, 1, ?) = ? ORDER BY name LIMIT ?",
         (owner, after, len(prefix), prefix, limit),
     )
-    return [Bucket(*row[:6], bool(row[6]), {}) for row in rows]
+    return [_bucket(row, {}) for row in found]
 
 
 def set_setting(db: Db, bucket: int, name: str, value: bytes) -> None:

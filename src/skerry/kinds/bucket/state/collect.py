@@ -1,8 +1,8 @@
 """Collecting content files that nobody refers to, in small steps and never under a reader.
 
-A reader of a content of several files holds a shared lock on the first of them; a reader of a single
-file has it open. Files are removed while the database's write lock is held, so that a writer who is
-about to refer to one finds out that it is gone and places it again.
+A reader of a content of several files holds a shared lock on the first of them; a reader of a
+single file has it open. Files are removed while the database's write lock is held, so that a writer
+who is about to refer to one finds out that it is gone and places it again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from skerry.kinds.bucket.state import content
 from skerry.kinds.bucket.state.blobs import Blobs
-from skerry.kinds.bucket.state.database import Db
+from skerry.kinds.bucket.state.database import Db, rows
 from skerry.kinds.bucket.state.records import unpack_pieces
 
 TRASH_STEP = 200
@@ -27,8 +27,8 @@ def empty_trash(db: Db, blobs: Blobs) -> tuple[int, bool]:
     A content that is being read stays for a later call.
     """
     removed, seen, kept = 0, 0, 0
-    rows = db.execute("SELECT id, pieces FROM trash ORDER BY id LIMIT ?", (TRASH_STEP,)).fetchall()
-    for row, packed in rows:
+    found = rows(db, "SELECT id, pieces FROM trash ORDER BY id LIMIT ?", (TRASH_STEP,))
+    for row, packed in found:
         pieces = unpack_pieces(packed)
         with _exclusive(blobs.path(pieces[0].digest)) as free:
             if not free:
@@ -41,7 +41,7 @@ def empty_trash(db: Db, blobs: Blobs) -> tuple[int, bool]:
         seen += len(pieces)
         if seen > _PIECES_STEP:
             return removed, True
-    return removed, len(rows) == TRASH_STEP and kept < len(rows)
+    return removed, len(found) == TRASH_STEP and kept < len(found)
 
 
 def sweep(db: Db, blobs: Blobs, folder: Path) -> int:

@@ -10,7 +10,7 @@ from skerry.kinds._shared.s3 import checksums
 from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds.bucket.state import content, objects
 from skerry.kinds.bucket.state.blobs import Blobs
-from skerry.kinds.bucket.state.database import Db
+from skerry.kinds.bucket.state.database import Db, rows
 from skerry.kinds.bucket.state.objects import Condition, Put
 from skerry.kinds.bucket.state.records import (
     Bucket,
@@ -58,7 +58,7 @@ def find(db: Db, bucket: int, key: str, upload: str) -> Upload:
     ).fetchone()
     if row is None:
         raise no_such_upload()
-    return Upload(*row[:4], unpack(row[4], Record))
+    return Upload(row[0], row[1], row[2], row[3], unpack(row[4], Record))
 
 
 @dataclass(slots=True)
@@ -105,12 +105,16 @@ def put_part(db: Db, blobs: Blobs, new: NewPart) -> int:
 
 def parts(db: Db, upload: str, after: int = 0, limit: int = PARTS_MAX) -> list[Part]:
     """Return an upload's parts by number."""
-    rows = db.execute(
+    found = rows(
+        db,
         "SELECT number, modified, size, etag, record, pieces FROM parts"
         " WHERE upload = ? AND number > ? ORDER BY number LIMIT ?",
         (upload, after, limit),
     )
-    return [Part(*row[:4], unpack(row[4], dict[str, str]), row[5]) for row in rows]
+    return [
+        Part(row[0], row[1], row[2], row[3], unpack(row[4], dict[str, str]), row[5])
+        for row in found
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +196,9 @@ def _completed(db: Db, ask: Completion) -> Version:
         "SELECT version, etag FROM completed WHERE upload = ? AND bucket = ? AND key = ?",
         (ask.upload, ask.bucket.id, ask.key),
     ).fetchone()
-    version = objects.find(db, ask.bucket.id, ask.key, row[0]) if row else None
+    if row is None:
+        raise no_such_upload()
+    version = objects.find(db, ask.bucket.id, ask.key, row[0])
     if version is None or version.etag != row[1]:
         raise no_such_upload()
     return version

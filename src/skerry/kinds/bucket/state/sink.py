@@ -19,8 +19,7 @@ from skerry.kinds.bucket.state.records import Piece
 class Taken:
     """A content that was taken in: `data` if it is small, else a file that is placed already.
 
-    `md5` is of the plain bytes; `etag` is of those that are stored, so that it tells nothing about
-    what is encrypted.
+    `md5` is of the plain bytes; `etag` tells nothing about them if they must be hidden.
     `incoming` is kept until the content has a holder; `close` ends it.
     """
 
@@ -47,13 +46,13 @@ class Sink:
         self,
         blobs: Blobs,
         algorithms: Iterable[str] = (),
-        key: bytes | None = None,
+        key: crypt.Key | None = None,
         *,
         need_sha256: bool = False,
     ) -> None:
         self._blobs = blobs
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._etag = self._md5 if key is None else hashlib.md5(usedforsecurity=False)
+        self._key = key
         self._sums = {name: checksums.new(name) for name in algorithms}
         self._need_sha256 = need_sha256
         self._sha256 = hashlib.sha256()
@@ -75,7 +74,6 @@ class Sink:
         self._md5.update(data)
         if self._cipher is not None:
             data = self._cipher.update(data)
-            self._etag.update(data)
         if self._incoming is not None:
             self._incoming.write(data)
             return
@@ -89,7 +87,7 @@ class Sink:
         """Place the content for good, if it is a file, and return it."""
         sums = {name: checksums.encode(each.digest()) for name, each in self._sums.items()}
         sha256 = self._sha256.hexdigest() if self._need_sha256 else ""
-        etag, md5 = self._etag.hexdigest(), self._md5.hexdigest()
+        md5, etag = self._md5.hexdigest(), crypt.etag(self._key, self._md5.digest())
         taken = Taken(self.size, etag, md5, sums, sha256, None, self._nonce)
         if self._incoming is None:
             taken.data = bytes(self._head)

@@ -18,7 +18,7 @@ CHUNK_BYTES = 1 << 20
 class Source:
     """The content of one version, opened; iterate once over `chunks`, then `close`."""
 
-    def __init__(self, store: Store, version: Version, key: bytes | None) -> None:
+    def __init__(self, store: Store, version: Version, key: crypt.Key | None) -> None:
         self._store = store
         self._version = version
         self._key = key

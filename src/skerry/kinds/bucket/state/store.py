@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from skerry.kinds.bucket.state import collect
 from skerry.kinds.bucket.state.blobs import Blobs
-from skerry.kinds.bucket.state.content import MissingContent
+from skerry.kinds.bucket.state.content import MissingContentError
 from skerry.kinds.bucket.state.database import Database
 from skerry.kinds.bucket.state.sink import Taken
 
@@ -75,11 +75,11 @@ class Store:
             for _ in range(_PLACE_TRIES):
                 try:
                     return await self.write(function, *arguments)
-                except MissingContent:
+                except MissingContentError:
                     incoming = taken.incoming
                     assert incoming is not None, "only files can be missing"
                     await self.disk(self.blobs.place, incoming, taken.pieces[0].digest)
-            raise MissingContent
+            raise MissingContentError
         finally:
             if taken.incoming is not None:
                 await asyncio.shield(self.disk(taken.close))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -51,6 +52,8 @@ async def _serve(account: Account, scope: Scope, receive: Receive, send: Send) -
         reply = _failure(account, error, scope["raw_path"].decode("latin-1"), request_id)
     if call is not None:
         reply.headers += await cors.headers_of(call)
+        if reply.status >= 300 and not await call.drained():
+            reply.headers.append(("connection", "close"))
         meter.add(routes.billing_class(call))
         if call.written:
             meter.add("bytes_in", call.written)
@@ -63,7 +66,7 @@ def _read_head(
     headers: dict[str, str] = {}
     pairs: list[tuple[str, str]] = []
     for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        name, value = raw_name.decode("latin-1").lower(), _text(raw_value)
         if name != "x-forwarded-prefix":
             pairs.append((name, value))
             headers[name] = f"{headers[name]},{value}" if name in headers else value
@@ -91,6 +94,22 @@ def _read_head(
         secure=scope.get("scheme") == "https",
     )
     return call, bool(in_host)
+
+
+def _text(raw: bytes) -> str:
+    """Return a header's value, which clients send in UTF-8 or in Latin-1."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _raw(text: str) -> bytes:
+    """Return a header's value as it is sent; what Latin-1 lacks is encoded as RFC 2047 tells."""
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return b"=?UTF-8?B?" + base64.b64encode(text.encode("utf-8", "surrogateescape")) + b"?="
 
 
 def parse_query(query: str) -> dict[str, str]:
@@ -125,8 +144,6 @@ def _failure(account: Account, error: Exception, resource: str, request_id: str)
         error = S3Error("InternalError", "We encountered an internal error. Please try again.")
     assert isinstance(error, S3Error)
     headers = [("content-type", "application/xml"), *error.headers]
-    if error.code in ("IncompleteBody", "EntityTooLarge"):
-        headers.append(("connection", "close"))
     body = b"" if error.status == 304 else error.body(resource, request_id)
     return Reply(error.status, headers, body)
 
@@ -138,7 +155,7 @@ async def _send(reply: Reply, method: str, request_id: str, send: Send, account:
     names = {name for name, _ in headers}
     if reply.status not in (204, 304) and "content-length" not in names:
         headers.append(("content-length", str(length)))
-    raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
+    raw = [(name.encode("latin-1"), _raw(value)) for name, value in headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": raw})
     if reply.stream is None or method == "HEAD":
         body = b"" if method == "HEAD" else reply.body

@@ -27,7 +27,7 @@ async def get_attributes(call: Call) -> Reply:
     if "Checksum" in wanted and record.checksums:
         each = root.add("Checksum")
         for name, value in record.checksums.items():
-            each.add(f"Checksum{name}", value.partition("-")[0])
+            each.add(f"Checksum{name}", value)
         each.add("ChecksumType", record.checksum_type)
     if "ObjectParts" in wanted and record.parts:
         _add_parts(call, root, record)

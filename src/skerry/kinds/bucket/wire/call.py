@@ -18,6 +18,7 @@ from skerry.kinds.bucket.state.records import Bucket, Version
 from skerry.kinds.bucket.state.store import Store
 
 XML_BYTES_MAX = 4 * 1024 * 1024
+_DRAIN_BYTES_MAX = 1024 * 1024
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
@@ -57,6 +58,7 @@ class Call:
     seal: chunks.Seal | None = None
     written: int = 0
     _bucket: Bucket | None = None
+    _body_read: bool = False
 
     @property
     def store(self) -> Store:
@@ -144,9 +146,32 @@ class Call:
             if message["type"] != "http.request":
                 raise S3Error("IncompleteBody", "The client went away.")
             more = message.get("more_body", False)
+            self._body_read = not more
             data = message.get("body", b"")
             if data:
                 yield data
+
+    async def drained(self) -> bool:
+        """Read a short rest of a refused body; tell whether the connection can go on.
+
+        A client that waits for `100 Continue` sends no body after a refusal.
+        """
+        has_body = self.headers.get("content-length", "0") != "0" or (
+            "transfer-encoding" in self.headers
+        )
+        if self._body_read or not has_body:
+            return True
+        if "expect" in self.headers:
+            return False
+        left = _DRAIN_BYTES_MAX
+        try:
+            async for data in self.body():
+                left -= len(data)
+                if left < 0:
+                    return False
+        except S3Error:
+            return False
+        return True
 
     async def small_body(self, limit: int = XML_BYTES_MAX) -> bytes:
         """Return a body of bounded size, checked against its digests; raise S3Error."""
@@ -166,11 +191,11 @@ class Call:
         return data
 
     async def xml(self, name: str) -> xml.Element:
-        """Return the body's XML, whose root must be `name`; raise MalformedXML."""
+        """Return the body's XML, whose root must be `name`; raise MalformedXMLError."""
         data = await self.small_body()
         try:
             root = xml.parse(data)
-        except xml.MalformedXML as error:
+        except xml.MalformedXMLError as error:
             raise malformed_xml() from error
         if root.name != name:
             raise malformed_xml()

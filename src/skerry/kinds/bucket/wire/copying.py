@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from skerry.kinds._shared.s3 import times, xml
 from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds.bucket.access import decide
-from skerry.kinds.bucket.state import buckets, content, multipart, objects
+from skerry.kinds.bucket.state import buckets, content, crypt, multipart, objects
 from skerry.kinds.bucket.state.database import Db
 from skerry.kinds.bucket.state.multipart import NewPart
 from skerry.kinds.bucket.state.objects import Put
@@ -30,7 +30,7 @@ class Origin:
 
     bucket: Bucket
     version: Version
-    key: bytes | None
+    key: crypt.Key | None
 
 
 async def copy_object(call: Call) -> Reply:
@@ -183,7 +183,7 @@ async def _share(
 
 
 async def _transcribe(
-    call: Call, origin: Origin, start: int, length: int, key: bytes | None, algorithm: str
+    call: Call, origin: Origin, start: int, length: int, key: crypt.Key | None, algorithm: str
 ) -> Taken:
     """Read a range of the source and take it in again, under another key."""
     source = Source(call.store, origin.version, origin.key)

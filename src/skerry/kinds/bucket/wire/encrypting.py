@@ -58,7 +58,7 @@ def key_for(
     headers: Mapping[str, str],
     *,
     copy_source: bool = False,
-) -> bytes | None:
+) -> crypt.Key | None:
     """Return the key of a content, which the customer must bring if it is the customer's.
 
     Raise InvalidRequest if it is missing, not asked for or wrong.
@@ -76,7 +76,7 @@ def key_for(
         )
     if not crypt.fits(given, encryption.fingerprint):
         raise S3Error("InvalidRequest", "The provided encryption key is not the object's.")
-    return given
+    return crypt.Key(given)
 
 
 def headers_of(encryption: Encryption | None) -> list[tuple[str, str]]:
@@ -124,7 +124,7 @@ def _customer_key(headers: Mapping[str, str], prefix: str) -> bytes | None:
 
 
 def default_from_xml(root: xml.Element) -> Default:
-    """Read a ServerSideEncryptionConfiguration; raise MalformedXML."""
+    """Read a ServerSideEncryptionConfiguration; raise MalformedXMLError."""
     rule = root.find("Rule")
     apply = rule.find("ApplyServerSideEncryptionByDefault") if rule else None
     mode = apply.get("SSEAlgorithm") if apply else ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -19,11 +20,13 @@ from skerry.kinds.bucket.state.sink import Sink, Taken
 from skerry.kinds.bucket.wire import encrypting, intake, tagging, writing
 from skerry.kinds.bucket.wire.address import KEY_BYTES_MAX
 from skerry.kinds.bucket.wire.authenticate import identify
-from skerry.kinds.bucket.wire.call import Call, Reply, malformed_xml, xml_reply
+from skerry.kinds.bucket.wire.call import Call, Reply, malformed_xml
 from skerry.kinds.bucket.wire.formdata import Form
 
 _UNCONDITIONAL = frozenset(["policy", "signature", "awsaccesskeyid", "x-amz-signature", "file"])
 _STEP_BYTES = 1 << 20
+_FREE = ("x-ignore-", "x-amz-checksum-")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 async def post_object(call: Call) -> Reply:
@@ -57,7 +60,7 @@ def _tags(fields: dict[str, str]) -> dict[str, str]:
         return {}
     try:
         return tagging.from_xml(xml.parse(fields["tagging"].encode()))
-    except xml.MalformedXML as error:
+    except xml.MalformedXMLError as error:
         raise malformed_xml() from error
 
 
@@ -98,6 +101,8 @@ def _check_policy(
     """Raise S3Error unless the policy allows the fields; return the sizes it allows."""
     try:
         document = json.loads(base64.b64decode(text))
+        if not _TIME.fullmatch(document["expiration"]):
+            raise ValueError("expiration must be of the form yyyy-mm-ddThh:mm:ssZ")
         expires = times.parse_iso(document["expiration"])
         conditions = document["conditions"]
         if not isinstance(conditions, list):
@@ -115,7 +120,7 @@ def _check_policy(
                 covered.add(name)
                 _check(operator, name, value, fields.get(name))
     for name in fields:
-        free = name in _UNCONDITIONAL or name.startswith("x-ignore-") or name == "bucket"
+        free = name in _UNCONDITIONAL or name.startswith(_FREE) or name == "bucket"
         if name not in covered and not free:
             raise S3Error(
                 "AccessDenied", f"Invalid according to Policy: Extra input fields: {name}"
@@ -130,7 +135,7 @@ def _tests(condition: Any) -> list[tuple[str, str, Any]]:
         return [("eq", str(name).lower(), value) for name, value in condition.items()]
     if not isinstance(condition, list) or len(condition) != 3:
         raise _invalid("A condition must be an object or a list of three.")
-    operator, name, value = condition
+    operator, name, value = str(condition[0]).lower(), condition[1], condition[2]
     if operator == "content-length-range":
         return [(operator, name, value)]
     if operator not in ("eq", "starts-with") or not str(name).startswith("$"):
@@ -150,6 +155,8 @@ def _range(low: Any, high: Any) -> tuple[int, int]:
 
 def _check(operator: str, name: str, value: Any, have: str | None) -> None:
     wanted = str(value)
+    if have is None and operator == "starts-with":
+        have = ""
     right = have is not None and (have == wanted if operator == "eq" else have.startswith(wanted))
     if not right:
         raise S3Error(
@@ -208,7 +215,8 @@ def _reply(call: Call, fields: dict[str, str], version: Version) -> Reply:
         root.add("Bucket", call.bucket_name)
         root.add("Key", key)
         root.add("ETag", f'"{version.etag}"')
-        reply = xml_reply(root, 201)
+        body = xml.document(root, namespace="")
+        reply = Reply(201, [("content-type", "application/xml")], body)
     else:
         reply = Reply(200 if status == "200" else 204)
     reply.headers.append(("location", location))

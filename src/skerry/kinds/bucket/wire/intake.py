@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from skerry.kinds._shared.s3 import checksums, chunks
 from skerry.kinds._shared.s3.errors import S3Error
+from skerry.kinds.bucket.state import crypt
 from skerry.kinds.bucket.state.content import INLINE_BYTES_MAX
 from skerry.kinds.bucket.state.sink import Sink, Taken
 from skerry.kinds.bucket.wire.call import Call
@@ -46,12 +47,12 @@ def _checked(given: dict[str, str]) -> dict[str, str]:
             checksums.decode(name, value)
         except ValueError as error:
             raise S3Error(
-                "InvalidRequest", f"Value for x-amz-checksum-{name.lower()} header is invalid."
+                "BadDigest", f"Value for x-amz-checksum-{name.lower()} header is invalid."
             ) from error
     return given
 
 
-async def take_in(call: Call, key: bytes | None, algorithm: str = "") -> Taken:
+async def take_in(call: Call, key: crypt.Key | None, algorithm: str = "") -> Taken:
     """Take in the body; raise S3Error, and keep nothing, if any digest does not match.
 
     `key` encrypts it; `algorithm` is a checksum to compute in any case.

@@ -210,9 +210,12 @@ def _positive(text: str) -> int:
 
 def _date(text: str) -> int:
     try:
-        return times.parse_iso(text)
+        found = times.parse_iso(text)
     except ValueError as error:
         raise malformed_xml() from error
+    if found % DAY_NS:
+        raise S3Error("InvalidArgument", "'Date' must be at midnight GMT")
+    return found
 
 
 def _to_xml(rule: Rule) -> xml.Element:

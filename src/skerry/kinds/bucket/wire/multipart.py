@@ -6,6 +6,7 @@ from skerry.kinds._shared.s3 import checksums, times, xml
 from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds.bucket.access import acl
 from skerry.kinds.bucket.state import listing, multipart
+from skerry.kinds.bucket.state.database import Db
 from skerry.kinds.bucket.state.multipart import PARTS_MAX, Completion, Named, NewPart
 from skerry.kinds.bucket.state.records import Bucket, Part, Upload
 from skerry.kinds.bucket.wire import encrypting, intake, tagging
@@ -176,6 +177,7 @@ async def complete(call: Call) -> Reply:
         intake.stated(call.headers),
         int(size) if size else None,
     )
+    await _check_key(call, ask)
     version = await call.store.write(multipart.complete, call.store.blobs, ask)
     call.store.rubbish()
     root = xml.Element("CompleteMultipartUploadResult")
@@ -190,6 +192,21 @@ async def complete(call: Call) -> Reply:
     reply.headers += version_header(bucket, version)
     reply.headers += encrypting.headers_of(version.record.encryption)
     return reply
+
+
+async def _check_key(call: Call, ask: Completion) -> None:
+    """Raise InvalidRequest unless a customer's key, if the upload has one, is given again."""
+
+    def read(db: Db) -> Upload | None:
+        try:
+            return multipart.find(db, ask.bucket.id, ask.key, ask.upload)
+        except S3Error:
+            return None
+
+    upload = await call.store.read(read)
+    encryption = upload.record.encryption if upload else None
+    if encryption is not None and encryption.mode == encrypting.CUSTOMER:
+        encrypting.key_for(call.account, encryption, call.headers)
 
 
 def _named(root: xml.Element) -> list[Named]:

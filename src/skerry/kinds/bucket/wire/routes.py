@@ -81,10 +81,12 @@ def find(call: Call) -> Handler:
         part = "copy"
     elif not part and method == "GET" and call.query.get("list-type") == "2":
         part = "list-type"
+    if "torrent" in call.query:
+        raise S3Error("NoSuchKey", "There are no torrents.")
     found = HANDLERS.get((scope, method, part))
-    if found is not None:
-        return found
     unknown = next((name for name in call.query if name in _REFUSED), None)
+    if found is not None and (part or unknown is None):
+        return found
     if unknown is not None:
         raise S3Error("NotImplemented", f"{unknown} is not implemented.")
     raise S3Error("MethodNotAllowed", "The specified method is not allowed against this resource.")

@@ -103,7 +103,8 @@ async def put_ownership(call: Call) -> Reply:
         grant.user != bucket.owner for grant in decide.bucket_grants(bucket)
     ):
         raise S3Error(
-            "InvalidRequest", "The bucket grants rights to others, and its ACL must be private."
+            "InvalidBucketAclWithObjectOwnership",
+            "The bucket grants rights to others, and its ACL must be private.",
         )
     await call.store.write(buckets.set_setting, bucket.id, "ownership", name.encode())
     return Reply()

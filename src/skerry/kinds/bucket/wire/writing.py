@@ -92,8 +92,9 @@ def written_headers(bucket: Bucket, version: Version) -> list[tuple[str, str]]:
 
 
 def version_header(bucket: Bucket, version: Version) -> list[tuple[str, str]]:
-    """Return the header that names a version, where there are versions."""
-    return [("x-amz-version-id", version.version)] if bucket.versioning else []
+    """Return the header that names a new version, where versions are kept."""
+    enabled = bucket.versioning == "Enabled"
+    return [("x-amz-version-id", version.version)] if enabled else []
 
 
 def checksum_headers(record: Record) -> list[tuple[str, str]]:
@@ -104,12 +105,11 @@ def checksum_headers(record: Record) -> list[tuple[str, str]]:
 
 def new_record(call: Call, bucket: Bucket, headers: Mapping[str, str]) -> Record:
     """Return the record of a new object that these headers describe; raise S3Error."""
-    if call.identity.id == "" and decide.ownership(bucket) == "BucketOwnerEnforced":
-        owner = bucket.owner
-    else:
-        owner = call.identity.id
+    enforced = decide.ownership(bucket) == decide.OWNER_ENFORCED
+    owner = bucket.owner if enforced else call.identity.id
     grants = acl.from_headers(headers, owner, bucket.owner, call.account.resolve)
-    if acl.has_headers(headers):
+    harmless = enforced and headers.get("x-amz-acl") == "bucket-owner-full-control"
+    if acl.has_headers(headers) and not harmless:
         decide.check_acl_change(bucket, grants)
     owner = decide.object_owner(bucket, owner, grants)
     storage_class = headers.get("x-amz-storage-class", "STANDARD")

@@ -205,12 +205,13 @@ async def _serve() -> None:
                 answer = await getattr(engine, method)(**values)
             _say("ok", answer)
         except SkerryError as error:
+            logging.warning("%s: %s", error.what, error.why)
             _say("error", error.as_dict())
         except Exception as error:
-            logging.exception("the engine failed")
+            logging.critical("the engine failed", exc_info=True)
             _say("error", {"code": "INTERNAL", "what": repr(error)})
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=os.environ.get("LOG", "ERROR"))
+    logging.basicConfig(level=os.environ.get("LOG", "CRITICAL"))
     asyncio.run(_serve())

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,20 @@ async def test_the_server_does_not_outlive_its_engine(engine: EngineProcess) -> 
             return
         await asyncio.sleep(0.02)
     raise AssertionError("the server still runs")
+
+
+async def test_a_server_that_dies_by_itself_is_started_again(engine: EngineProcess) -> None:
+    await written(engine, 1)
+    postmaster = int((engine.directory / "data/postmaster.pid").read_text().split()[0])
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    for pid in (postmaster, *map(int, children)):
+        os.kill(pid, signal.SIGKILL)
+    for _ in range(200):
+        with contextlib.suppress(OSError, asyncpg.PostgresError):
+            assert await notes(engine) == [1]
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("no server answers")
 
 
 async def test_a_server_that_was_killed_while_frozen_is_replaced(engine: EngineProcess) -> None:

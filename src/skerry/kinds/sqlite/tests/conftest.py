@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
+import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import uvicorn
@@ -35,10 +36,21 @@ class Tally:
         self.counts[unit] += amount
 
 
+class Awake:
+    """A host whose engines are all awake."""
+
+    async def ready(self, resource: str) -> str:
+        return ""
+
+    async def bind(self, resource: str) -> object:
+        raise NotImplementedError
+
+    def progress(self, done: int, total: int, text: str) -> None: ...
+
+
 def new_context(directory: Path, config: SqliteConfig | None = None) -> Context:
     directory.mkdir(exist_ok=True)
     keys = Keys(b"o" * 32, b"l" * 32)
-    host: Any = None
     return Context(
         ref=ResourceRef("news", "main", "sqlite", "search"),
         id=RESOURCE_ID,
@@ -49,7 +61,7 @@ def new_context(directory: Path, config: SqliteConfig | None = None) -> Context:
         keys=keys,
         meter=Tally(),
         clock=SystemClock(),
-        host=host,
+        host=Awake(),
     )
 
 
@@ -93,3 +105,36 @@ async def port(engine: SqliteEngine) -> AsyncIterator[int]:
 @pytest.fixture
 def bearer(context: Context) -> str:
     return token(context.id, context.keys)
+
+
+@pytest.fixture
+async def limited(context: Context) -> AsyncIterator[Callable[[SqliteConfig], object]]:
+    """Start engines with limits of the test's own."""
+    engines: list[SqliteEngine] = []
+
+    async def start(config: SqliteConfig) -> SqliteEngine:
+        engine = SqliteEngine(new_context(context.directory, config))
+        await engine.start()
+        engines.append(engine)
+        return engine
+
+    yield start
+    for engine in engines:
+        await engine.stop()
+
+
+@pytest.fixture(scope="session")
+def javascript() -> Path:
+    """Return a folder where `@libsql/client` is installed, below the ignored node_modules."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("NOT TESTED: there is no Node.js here for the official JavaScript client")
+    folder = Path(__file__).parents[5] / "node_modules" / ".skerry-libsql"
+    if not (folder / "node_modules" / "@libsql" / "client").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder)]
+        done = subprocess.run(
+            [*command, "@libsql/client@^0.15"], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"NOT TESTED: npm cannot install @libsql/client: {done.stderr[-300:]}")
+    return folder

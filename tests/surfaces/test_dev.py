@@ -1,0 +1,90 @@
+"""Watching a folder, and what `dev` and `up` do around a node."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tests.surfaces.conftest import Served
+from tests.surfaces.test_cli import APP, Run
+
+from skerry.kernel.errors import SkerryError
+from skerry.surfaces.cli.call import Project
+from skerry.surfaces.cli.dev import snapshot, wait_for_change
+from skerry.surfaces.cli.up import find_example, read_port
+
+
+def test_a_change_is_seen_soon_and_once(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("1")
+    (tmp_path / ".git").mkdir()
+    project = Project(tmp_path, "x")
+    before = snapshot(project)
+    changed = []
+
+    def change() -> None:
+        time.sleep(0.2)
+        (tmp_path / ".git" / "index").write_text("not watched")
+        (tmp_path / "app.py").write_text("22")
+        (tmp_path / "new.py").write_text("3")
+        changed.append(time.monotonic())
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    after = wait_for_change(project, before)
+    seen = time.monotonic()
+    thread.join()
+    assert set(after) == {str(tmp_path / "app.py"), str(tmp_path / "new.py")}
+    assert seen - changed[0] < 1.0
+
+
+def test_dev_makes_a_branch_of_its_own(run: Run, served: Served) -> None:
+    Path("skerry.toml").write_text(APP.replace("newsroom", "myapp"))
+    code, out, err = run("dev", "--once", "--branch", "dev-eve")
+    assert code == 0, err
+    assert "version 1" in out
+    names = [name for name, _, _ in served.node.calls]
+    assert names == ["branch.list", "app.deploy", "branch.create", "app.deploy"]
+    assert [call.branch for name, call, _ in served.node.calls if name == "app.deploy"] == [
+        "main",
+        "dev-eve",
+    ]
+
+
+def test_dev_keeps_a_branch_that_is_there(run: Run, served: Served) -> None:
+    Path("skerry.toml").write_text(APP)
+    assert run("dev", "--once", "--branch", "dev-ada")[0] == 0
+    assert [name for name, _, _ in served.node.calls] == ["branch.list", "app.deploy"]
+
+
+@pytest.mark.parametrize("text", ["pg", "pg=", "=1", "pg=x", "pg=70000"])
+def test_a_wrong_port_is_refused(text: str) -> None:
+    with pytest.raises(SkerryError):
+        read_port(text)
+
+
+def test_ports_and_examples() -> None:
+    assert read_port("pg=7432") == ("pg", 7432)
+    with pytest.raises(SkerryError, match="There is no example nothing"):
+        find_example("nothing")
+
+
+def test_a_kind_starts_from_the_template(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("kind", "new", "greeter", "--into", str(tmp_path / "kinds"))
+    assert code == 0, err
+    folder = tmp_path / "kinds" / "greeter"
+    assert 'name="greeter"' in (folder / "manifest.py").read_text()
+    assert not [p for p in folder.rglob("*") if p.is_file() and "hello" in p.read_text().lower()]
+    assert run("kind", "new", "greeter", "--into", str(tmp_path / "kinds"))[0] == 1
+    assert run("kind", "new", "Not-a-name")[0] == 2
+
+
+def test_a_detached_node_that_cannot_start_tells_why(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["skerry", "up", "--detach", "--port", "nonsense"])
+    code, _, err = run("up", "--detach")
+    assert code == 1
+    assert "error[ENGINE_FAILED]" in err
+    assert "expected a wire and its port" in err
