@@ -28,7 +28,8 @@ async def node() -> AsyncIterator[Node]:
 
 async def ask(node: Node, path: str, host: str, more: str = "") -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", node.http_port)
-    head = f"GET {path} HTTP/1.1\r\nHost: {host}:{node.http_port}\r\nConnection: close\r\n{more}\r\n"
+    name = f"Host: {host}:{node.http_port}\r\n"
+    head = f"GET {path} HTTP/1.1\r\n{name}Connection: close\r\n{more}\r\n"
     writer.write(head.encode())
     async with asyncio.timeout(20):
         answer = (await reader.read()).decode()
