@@ -30,6 +30,7 @@ from skerry.kinds.sqlite.pace import STEPS_BETWEEN_LOOKS, Pace
 from skerry.kinds.sqlite.statement import Execution, Limits, arguments_of
 
 STORED_SQL_MAX = 256
+SEQUENCE_MAX = 10_000
 Steps = Generator[Any, None, Any]
 
 
@@ -196,11 +197,22 @@ class Stream:
     def sequence(self, sql: str) -> Steps:
         """Run statements one after the other, ignoring rows, up to the first error."""
         rest = sql
-        while rest:
-            info = apsw.ext.query_info(self.connection, rest)
-            text, rest = info.first_query, info.query_remaining or ""
-            if info.has_vdbe:
+        for _ in range(SEQUENCE_MAX):
+            if not rest:
+                return
+            text, rest = self.first(rest)
+            if text:
                 yield from self.execute(Statement(sql=text, want_rows=False))
+        if rest:
+            raise HranaError(f"A sequence has at most {SEQUENCE_MAX} statements.", "TOO_LARGE")
+
+    def first(self, sql: str) -> tuple[str, str]:
+        """Split off the first statement, '' if only comments are left; return it and the rest.
+
+        What comes before it must have been run, since its tables may be made there.
+        """
+        info = apsw.ext.query_info(self.connection, sql)
+        return info.first_query if info.has_vdbe else "", info.query_remaining or ""
 
     def describe(self, sql: str) -> Answer:
         """Compile a statement without running it; return Hrana's `DescribeResult`."""
