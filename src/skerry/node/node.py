@@ -257,6 +257,7 @@ class Node:
             self.http_port = await self.router.start(self.host, port)
         except OSError as error:
             raise _port_taken("HTTP", self.host, port, "--http-port 0", error) from error
+        self.workshop.url = self.url
         stack.push_async_callback(self.router.stop)
         api = Server(self._make_api(self), str(self.home.socket))
         await api.start()

@@ -141,6 +141,7 @@ class Process:
             host=SlotHost(spec.ref.name, self._slots, bound, self._channel),
             bindings=spec.bindings,
             secrets=spec.secrets,
+            url=self._spec.url,
         )
 
     def _bound_context(self, spec: SlotSpec) -> Callable[[], tuple[Manifest, Context]]:
