@@ -11,8 +11,10 @@ do not count. Only standard output is compared: progress and remarks go to stand
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import secrets
 import shlex
 import socket
 import subprocess
@@ -71,8 +73,8 @@ def _console(block: str) -> Iterator[Step]:
 
 def programs_of(steps: list[Step]) -> set[str]:
     """Return the first words of commands, so that a run can tell which programs are missing."""
-    words = re.findall(r"(?:^|[|;&(] *)([a-z][\w-]*)\b", "\n".join(s.command for s in steps), re.M)
-    return set(words)
+    commands = "\n".join(step.command for step in steps)
+    return set(re.findall(r"(?:^|[|;&(] *)([a-z][\w-]*)\b", commands, re.MULTILINE))
 
 
 def run_page(page: str, folder: Path) -> int:
@@ -100,12 +102,13 @@ def run_page(page: str, folder: Path) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Return ports that nothing listens on now, outside of those that the kernel gives away."""
+    found: list[int] = []
+    while len(found) < count:
+        port = 20_000 + 2 * secrets.randbelow(6_000) + len(found) % 2
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found
 
 
 def replace_ports(step: Step, numbers: dict[str, str]) -> Step:
@@ -134,7 +137,7 @@ def prepare(folder: Path, numbers: dict[str, str]) -> dict[str, str]:
 
 
 def script_of(steps: list[Step]) -> str:
-    """Return a script that runs the steps up to the first that fails, and marks what each prints."""
+    """Return a script that runs the steps up to the first that fails, and marks their outputs."""
     lines = []
     for number, step in enumerate(steps):
         lines += [f"printf '\\n{_MARK} {number}\\n'", "{", step.command, "} </dev/null"]
@@ -158,7 +161,9 @@ def compare(steps: list[Step], output: str, errors: str) -> None:
     """Raise PageError at the first step that failed or printed something else."""
     for number, step in enumerate(steps):
         found = re.search(
-            rf"^{_MARK} {number}\n(.*?)\n?^{_MARK} {number} (\d+)$", output, re.M | re.S
+            rf"^{_MARK} {number}\n(.*?)\n?^{_MARK} {number} (\d+)$",
+            output,
+            re.MULTILINE | re.DOTALL,
         )
         if found is None or found[2] != "0":
             code = "did not end" if found is None else f"ended with {found[2]}"
@@ -176,7 +181,7 @@ def matches(expected: tuple[str, ...], printed: str) -> bool:
         if line == "…":
             pattern += r"(?:[^\n]*\n)*?"
         elif line:
-            pattern += r"[^\n]*?".join(re.escape(part) for part in line.split("…")) + "\n"
+            pattern += r"[^\n]*?".join(re.escape(part) for part in re.split(" ?… ?", line)) + "\n"
     lines = [line for line in map(plain, printed.splitlines()) if line]
     return re.fullmatch(pattern, "".join(f"{line}\n" for line in lines)) is not None
 

@@ -51,7 +51,7 @@ class Handlers:
         )
 
     def _process_info(self, cell: Cell, running: Running) -> c.ProcessInfo:
-        used = [("cpu_ms", running.cpu_ms), ("memory_mib_s", running.memory_mib_s)]
+        used = [("cpu_ms", running.cpu_ms), ("memory_mib_s", int(running.memory_mib_s))]
         cost = sum(self._node.cost(unit, amount) for unit, amount in used)
         return c.ProcessInfo(
             app=cell.app,
