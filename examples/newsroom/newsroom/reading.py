@@ -10,8 +10,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from newsroom import articles, charts, comments, markdown, pictures, search, sessions, site
-from newsroom import telemetry, views
+from newsroom import (
+    articles,
+    charts,
+    comments,
+    markdown,
+    pictures,
+    search,
+    sessions,
+    site,
+    telemetry,
+    views,
+)
 from newsroom.site import found, page, redirect
 
 FRONT_STORIES = 24
@@ -155,9 +165,7 @@ async def machine(request: Request) -> Response:
     rows, now = await telemetry.series(span), datetime.now(UTC)
     drawn = []
     for column, title in CHARTS:
-        points = [
-            charts.Point(row["time"], row[column]) for row in rows if row[column] is not None
-        ]
+        points = [charts.Point(row["time"], row[column]) for row in rows if row[column] is not None]
         chart = charts.line_chart(title, points, now, span)
         drawn.append((title, points[-1].value if points else None, chart))
     return await page(

@@ -248,6 +248,7 @@ class Node:
             supervisor=self.supervisor,
             run=self.home.run,
             node_socket=self.home.socket,
+            domain=self.config.domain,
             clock=self.clock,
         )
         await self._open_fronts(stack)
@@ -256,6 +257,7 @@ class Node:
             self.http_port = await self.router.start(self.host, port)
         except OSError as error:
             raise _port_taken("HTTP", self.host, port, "--http-port 0", error) from error
+        self.workshop.url = self.url
         stack.push_async_callback(self.router.stop)
         api = Server(self._make_api(self), str(self.home.socket))
         await api.start()

@@ -55,8 +55,8 @@ def objects(db: Db, bucket: int, query: Query) -> Page[Version]:
     def rows(start: str, inclusive: bool) -> Iterator[tuple[str, Version]]:
         sign = ">=" if inclusive else ">"
         for row in db.execute(
-            f"SELECT {_VERSION} FROM versions WHERE bucket = ? AND latest = 1 AND marker = 0"
-            f" AND key {sign} ? ORDER BY key",  # noqa: S608 - constants
+            f"SELECT {_VERSION} FROM versions WHERE bucket = ? AND latest = 1 AND marker = 0"  # noqa: S608 - constants
+            f" AND key {sign} ? ORDER BY key",
             (bucket, start),
         ):
             yield row[1], row_to_version(row)
@@ -73,8 +73,8 @@ def versions(db: Db, bucket: int, query: Query, version: str = "") -> Page[Versi
         order = " ORDER BY key, sequence DESC"
         if version and start == query.after and not inclusive:
             for row in db.execute(
-                f"{text} = ? AND sequence < (SELECT sequence FROM versions"
-                f" WHERE bucket = ? AND key = ? AND version = ?){order}",  # noqa: S608 - constants
+                f"{text} = ? AND sequence < (SELECT sequence FROM versions"  # noqa: S608 - constants
+                f" WHERE bucket = ? AND key = ? AND version = ?){order}",
                 (bucket, start, bucket, start, version),
             ):
                 yield row[1], row_to_version(row)
@@ -91,8 +91,8 @@ def uploads(db: Db, bucket: int, query: Query, upload: str = "") -> Page[Upload]
         sign = ">=" if inclusive else ">"
         same = upload if start == query.after and not inclusive else _LAST
         for row in db.execute(
-            "SELECT id, bucket, key, started, record FROM uploads WHERE bucket = ?"
-            f" AND (key {sign} ? OR (key = ? AND id > ?)) ORDER BY key, id",  # noqa: S608 - constants
+            "SELECT id, bucket, key, started, record FROM uploads WHERE bucket = ?"  # noqa: S608 - constants
+            f" AND (key {sign} ? OR (key = ? AND id > ?)) ORDER BY key, id",
             (bucket, start, start, same),
         ):
             record = unpack(row[4], Record)

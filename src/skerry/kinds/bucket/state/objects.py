@@ -164,8 +164,8 @@ def find(db: Db, bucket: int, key: str, version: str | None) -> Version | None:
     if version is None:
         return current(db, bucket, key)
     row = db.execute(
-        f"SELECT {_COLUMNS} FROM versions WHERE bucket = ? AND key = ? AND version = ?"
-        " ORDER BY sequence DESC",  # noqa: S608 - constants
+        f"SELECT {_COLUMNS} FROM versions WHERE bucket = ? AND key = ? AND version = ?"  # noqa: S608 - constants
+        " ORDER BY sequence DESC",
         (bucket, key, version),
     ).fetchone()
     return row_to_version(row) if row else None
