@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -17,7 +16,7 @@ from skerry.node.volume import attach, create_image, detach
 from skerry.testing.conformance import TestBranch  # noqa: F401 (the tests of this module)
 from skerry.testing.lab import Lab
 from skerry.testing.lab import lab as make_lab
-from skerry.testing.nodes import running_node
+from skerry.testing.nodes import open_directory, running_node
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 MANIFESTS = kinds()
@@ -26,33 +25,22 @@ IMAGE_BYTES = 4 << 30
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(DRIVERS))
-async def node(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Node]:
+async def node(request: pytest.FixtureRequest) -> AsyncIterator[Node]:
     filesystem: str = request.param
     if os.geteuid() != 0:
         pytest.skip("only root can mount a volume image")
     if shutil.which(f"mkfs.{filesystem}") is None:
         pytest.skip(f"mkfs.{filesystem} is not installed")
-    home = await asyncio.to_thread(make_home, tmp_path_factory)
-    image = home / "volume.img"
-    await asyncio.to_thread(create_image, image, IMAGE_BYTES, filesystem)
-    await asyncio.to_thread(attach, image, home / "volume")
-    try:
-        async with running_node(MANIFESTS, home=home) as running:
-            assert running.volume.driver == DRIVERS[filesystem]
-            yield running
-    finally:
-        await asyncio.to_thread(detach, home / "volume")
-
-
-def make_home(factory: pytest.TempPathFactory) -> Path:
-    """Make a home that the users of cells can pass through."""
-    home = factory.mktemp("volume") / "h"
-    home.mkdir()
-    for folder in (home, *home.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o011)
-    return home
+    with open_directory() as place:
+        home = place / "h"
+        await asyncio.to_thread(create_image, home / "volume.img", IMAGE_BYTES, filesystem)
+        await asyncio.to_thread(attach, home / "volume.img", home / "volume")
+        try:
+            async with running_node(MANIFESTS, home=home) as running:
+                assert running.volume.driver == DRIVERS[filesystem]
+                yield running
+        finally:
+            await asyncio.to_thread(detach, home / "volume")
 
 
 @pytest_asyncio.fixture(
