@@ -20,7 +20,7 @@ from skerry.kernel.log import Log
 from skerry.kernel.manifest import Manifest, Verb
 from skerry.kernel.names import MAIN, check_name
 from skerry.node.archives import give
-from skerry.node.cells import Cell
+from skerry.node.cells import SHARED, Cell, Running
 from skerry.node.supervisor import Supervisor
 from skerry.node.together import together
 from skerry.node.volume import Volume
@@ -134,7 +134,7 @@ class Branches:
             f"{each.name} ({each.kind})"
             for each in parent.resources.values()
             if not self._manifests[each.kind].able(Verb.BRANCH_AT)
-            and not self._manifests[each.kind].own_process
+            and self._manifests[each.kind].keeps_state
         ]
         if unable:
             raise UNSUPPORTED(
@@ -184,8 +184,15 @@ class Branches:
 
     @asynccontextmanager
     async def _frozen(self, cell: Cell) -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]:
-        """Hold all writers of a cell whose lock is held; yield what lets them go early."""
-        processes = list(cell.processes.values())
+        """Hold all writers of a cell whose lock is held; yield what lets them go early.
+
+        Functions write to embedded state themselves, and are held by the engine's lock on it: so
+        the engines of what is bound to a function that is awake are awake too.
+        """
+        bound = sorted({name for each in cell.processes.values() for name in each.bound})
+        if bound and SHARED not in cell.processes:
+            await self._supervisor.start_held(cell, SHARED)
+        processes = [each for each in cell.processes.values() if self._keeps_state(cell, each)]
         thawed = False
 
         async def thaw() -> None:
@@ -196,7 +203,7 @@ class Branches:
 
         try:
             await together(
-                each.channel.call("prepare", seconds=FREEZE_SECONDS) for each in processes
+                each.channel.call("prepare", bound, seconds=FREEZE_SECONDS) for each in processes
             )
             atomic = self._volume.atomic
             await together(
@@ -205,6 +212,11 @@ class Branches:
             yield thaw
         finally:
             await thaw()
+
+    def _keeps_state(self, cell: Cell, running: Running) -> bool:
+        branch = self._catalogue.branch(cell.app, cell.branch)
+        kinds = (branch.resources[name].kind for name in running.resources)
+        return any(self._manifests[kind].keeps_state for kind in kinds)
 
     async def delete(self, app: str, name: str) -> None:
         """Delete a branch for good."""

@@ -110,10 +110,10 @@ class Supervisor:
         async with cell.lock:
             running = cell.processes.get(key)
             if running is None or not running.usable:
-                running = await self._start_held(cell, key)
+                running = await self.start_held(cell, key)
         return running
 
-    async def _start_held(self, cell: Cell, key: str) -> Running:
+    async def start_held(self, cell: Cell, key: str) -> Running:
         """Start a process of a cell whose lock is held, and make it the current one."""
         failures = cell.failures.get(key)
         if failures is not None:

@@ -183,8 +183,8 @@ class Process:
         self._slot(call.params).touch()
 
     async def do_prepare(self, call: Call) -> None:
-        """Hold every slot as it is, and make the coming freeze short."""
-        await together(slot.prepare() for slot in self._slots.values())
+        """Hold every slot as it is, and make the coming freeze short; wake the ones named."""
+        await together(slot.prepare(wake=name in call.params) for name, slot in self._slots.items())
 
     async def do_freeze(self, call: Call) -> None:
         """Hold all writers."""

@@ -99,15 +99,21 @@ class Slot:
         if engine is not None:
             await engine.stop()
 
-    async def prepare(self) -> None:
-        """Take the lock until `thaw`, and make the coming freeze short."""
+    async def prepare(self, *, wake: bool) -> None:
+        """Take the lock until `thaw`, and make the coming freeze short.
+
+        `wake`: functions that are awake may write to the state beside the engine, so it must run to
+        hold them.
+        """
         await self._lock.acquire()
-        if self._engine is not None:
-            try:
+        try:
+            if wake:
+                await self._start()
+            if self._engine is not None:
                 await self._engine.prepare()
-            except BaseException:
-                self._lock.release()
-                raise
+        except BaseException:
+            self._lock.release()
+            raise
 
     async def freeze(self, atomic: bool) -> None:
         """Hold all writers of the state; only after `prepare`."""

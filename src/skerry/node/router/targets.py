@@ -3,7 +3,8 @@
 host  web--pr-42--newsroom.localhost     a resource; further labels before it are its own
       pr-42--newsroom.localhost          a branch: the app's entry
       newsroom.localhost                 main
-path  /@newsroom/main/web/…              the same without any name service
+path  /@newsroom/main/@search/…          the same without any name service
+      /@newsroom/main/…                  the app's entry
 else  a wire's claim on the request (an access key, a bearer token, a path of its protocol)
 else  the node itself: API and console
 """
@@ -79,8 +80,8 @@ class Targets:
         names = [part.decode("ascii", "replace") for part in parts[:3]]
         app = names[0]
         branch = names[1] if len(names) > 1 and names[1] else MAIN
-        resource = names[2] if len(names) > 2 and names[2] else ""
-        if resource and resource in self._catalogue.branch(app, branch).resources:
+        resource = names[2][1:] if len(names) > 2 and names[2].startswith("@") else ""
+        if resource in self._catalogue.branch(app, branch).resources:
             prefix = b"/@" + b"/".join(parts[:3])
         else:
             resource = self._entry(app, branch)

@@ -106,6 +106,6 @@ def test_connection_lines(tmp_path: object) -> None:
     fields = connection(resource, address)
     lines = [client.line.format(**fields) for client in MANIFEST.wires[0].clients]
     assert lines == [
-        "curl http://127.0.0.1:7878/@news/pr-1/web/",
+        "curl http://127.0.0.1:7878/@news/pr-1/@web/",
         "http://web--pr-1--news.localhost:7878/",
     ]
