@@ -2,9 +2,9 @@
 
     python suites/s3_tests/run.py CHECKOUT [--python PYTHON] [pytest arguments]
 
-CHECKOUT is a clone of https://github.com/ceph/s3-tests (MIT licence), and PYTHON an interpreter with
-its requirements. The server runs in this process on a loopback port, with its state in a temporary
-directory; Signature Version 2 is switched on, since the suite signs its forms with it.
+CHECKOUT is a clone of https://github.com/ceph/s3-tests (MIT licence), and PYTHON an interpreter
+with its requirements. The server runs in this process on a loopback port, with its state in a
+temporary directory. A day of lifecycle rules lasts ten seconds.
 """
 
 from __future__ import annotations

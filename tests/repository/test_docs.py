@@ -138,7 +138,8 @@ def unknown_command(tree: dict[str, Any], words: list[str]) -> str:
         if not children:
             continue
         if word not in children:
-            return word if node is tree or word.islower() else ""
+            known_later = word == "VARIABLE" or (node is not tree and not word.islower())
+            return "" if known_later else word
         node = children[word]
         options |= set(node.get("options") or [])
     return ""

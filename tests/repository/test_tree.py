@@ -23,7 +23,7 @@ REQUIRED_OF_A_KIND = ("__init__.py", "manifest.py", "engine.py", "README.md")
 FOREIGN = re.compile(
     r"(?<![\w.])/wor" + r"k/"
     r"|files\.python" + r"hosted\.org|registry\.npm" + r"js\.org|\bpypi" + r"\.org"
-    r"|\bthis ses" + r"sion\b|\bissue #" + r"\d",
+    r"|\bissue #" + r"\d",
     re.IGNORECASE,
 )
 
@@ -122,6 +122,7 @@ def names_in(path: Path, package: str) -> set[str]:
 
 def dotted(text: str, package: str) -> set[str]:
     """Return the modules that a string such as `wire:make` or `skerry.node.cell` may mean."""
+    text = text.removeprefix(".")
     if not re.fullmatch(r"[A-Za-z_][\w.]*(:\w+)?", text):
         return set()
     module, colon, _ = text.partition(":")
@@ -189,7 +190,6 @@ def write(root: Path, files: dict[str, str]) -> Path:
         "see /wor" + "k/shared/x",
         "from pypi" + ".org",
         "https://registry.npm" + "js.org/pg",
-        "done in this ses" + "sion",
         "fixes issue #" + "12",
     ],
 )

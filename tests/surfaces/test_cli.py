@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 from tests.surfaces.conftest import Served
 
@@ -19,6 +20,8 @@ from skerry import __version__
 from skerry.kernel.commands import commands
 from skerry.surfaces.cli.describe import whole_tree
 from skerry.surfaces.cli.grammar import GROUPS, PANELS, WORDS
+from skerry.surfaces.cli.output import Output
+from skerry.surfaces.cli.render import show
 from skerry.surfaces.cli.tree import root
 
 Run = Callable[..., tuple[int, str, str]]
@@ -30,8 +33,10 @@ def every_command(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[
     context = click.Context(group, info_name="skerry")
     for name in group.list_commands(context):
         command = group.get_command(context, name)
-        below = isinstance(command, click.Group)
-        found += every_command(command, (*path, name)) if below else [(*path, name)]  # type: ignore[arg-type]
+        if isinstance(command, click.Group):
+            found += every_command(command, (*path, name))
+        else:
+            found.append((*path, name))
     return found
 
 
@@ -128,6 +133,25 @@ def test_logs_are_lines(run: Run, served: Served) -> None:
     _, out, _ = run("logs", "web", "--app", "newsroom", "--json")
     assert [json.loads(line)["source"] for line in out.splitlines()] == ["web"] * 3
     assert served.node.calls[-1][1].source == "web"
+
+
+class Rows(msgspec.Struct):
+    columns: list[str]
+    rows: list[list[object]]
+    more: bool = False
+    status: str = "SELECT 2"
+
+
+def test_columns_and_rows_are_a_table() -> None:
+    out, error = io.StringIO(), io.StringIO()
+    output = Output(out=out, error=error)
+    show(output, Rows(["n", "name", "name"], [[1, "ada", None], [22, "\x1b[2J", "x"]]))
+    assert [line.split() for line in out.getvalue().splitlines()] == [
+        ["n", "name", "name"],
+        ["1", "ada", "NULL"],
+        ["22", "�[2J", "x"],
+    ]
+    assert error.getvalue() == "2 rows, status SELECT 2\n"
 
 
 def test_text_of_others_cannot_steer_the_terminal() -> None:
@@ -240,6 +264,15 @@ def test_app_and_branch_come_from_the_folder(run: Run, served: Served) -> None:
     code, _, err = run("branch", "checkout", "pr-43")
     assert code == 1
     assert "Did you mean pr-42?" in err
+
+
+def test_app_and_branch_are_arguments_or_options(run: Run, served: Served) -> None:
+    for words in (["branch", "list", "newsroom"], ["branch", "list", "--app", "newsroom"]):
+        assert run(*words)[0] == 0
+        assert served.node.calls[-1][1].app == "newsroom"
+    for words in (["sleep", "pr-42"], ["sleep", "--branch", "pr-42"]):
+        assert run(*words, "--app", "newsroom")[0] == 0
+        assert served.node.calls[-1][1].branch == "pr-42"
 
 
 def test_a_broken_app_file_is_a_clear_error(run: Run) -> None:

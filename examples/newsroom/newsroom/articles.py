@@ -19,8 +19,22 @@ FROM article JOIN section ON section.slug = article.section
              JOIN author ON author.slug = article.author
 """
 
+_ORDER = """
+regexp_replace(article.source, '(^|/)(index|readme)[.][a-z]+$', E'\\\\1', 'i') COLLATE "C"
+"""
+"""The order of reference pages: as their files, but a folder's own page first."""
 
-class Conflict(Exception):
+_NEIGHBOURS = f"""
+SELECT * FROM (
+    SELECT id, lag(slug) OVER line AS before_slug, lag(title) OVER line AS before_title,
+           lead(slug) OVER line AS after_slug, lead(title) OVER line AS after_title
+    FROM article WHERE section = $1 AND published <= now()
+    WINDOW line AS (ORDER BY {_ORDER}, id)) AS page
+WHERE id = $2
+"""  # noqa: S608 - the order is written above
+
+
+class ConflictError(Exception):
     """Somebody else changed the article since it was opened."""
 
 
@@ -54,8 +68,8 @@ async def latest(limit: int, offset: int = 0) -> list[Row]:
 
 async def in_section(section: str, limit: int, offset: int = 0) -> list[Row]:
     """Return what is published in a section: news by date, reference pages in their order."""
-    order = """
-    ORDER BY CASE WHEN section.form = 'reference' THEN article.source END,
+    order = f"""
+    ORDER BY CASE WHEN section.form = 'reference' THEN {_ORDER} END,
              published DESC, id DESC LIMIT $2 OFFSET $3
     """
     where = "WHERE published <= now() AND section = $1"
@@ -104,20 +118,16 @@ async def by_id(number: int) -> Row | None:
 
 async def neighbours(article: Row) -> tuple[Row | None, Row | None]:
     """Return the pages before and after one of a reference section."""
-    return (
-        await env.db.fetchrow(
-            "SELECT slug, title FROM article WHERE section = $1 AND source < $2 "
-            "AND published <= now() ORDER BY source DESC LIMIT 1",
-            article["section"],
-            article["source"],
-        ),
-        await env.db.fetchrow(
-            "SELECT slug, title FROM article WHERE section = $1 AND source > $2 "
-            "AND published <= now() ORDER BY source LIMIT 1",
-            article["section"],
-            article["source"],
-        ),
+    row = await env.db.fetchrow(_NEIGHBOURS, article["section"], article["id"])
+    if row is None:
+        return None, None
+    before, after = (
+        {"slug": row[f"{which}_slug"], "title": row[f"{which}_title"]}
+        if row[f"{which}_slug"]
+        else None
+        for which in ("before", "after")
     )
+    return before, after
 
 
 async def sources(paths: list[str]) -> dict[str, str]:
@@ -170,7 +180,7 @@ async def create(draft: Draft) -> Row:
 
 
 async def change(number: int, revision: int, draft: Draft) -> Row:
-    """Replace what an article says. Raises Conflict if it is not at that revision any more."""
+    """Replace what an article says. Raises ConflictError if it is not at that revision any more."""
     async with env.db.transaction() as connection:
         names = await name(connection, draft, "news")
         changed = await connection.fetchval(
@@ -187,7 +197,7 @@ async def change(number: int, revision: int, draft: Draft) -> Row:
             draft.caption,
         )
         if changed is None:
-            raise Conflict
+            raise ConflictError
     return await by_id(number)
 
 
@@ -226,7 +236,7 @@ async def insert(connection: Any, draft: Draft, wish: str, source: str | None) -
         )
         if number is not None:
             return int(number)
-    raise Conflict(f"a thousand articles are called {wish}")
+    raise ConflictError(f"a thousand articles are called {wish}")
 
 
 async def name(connection: Any, draft: Draft, form: str) -> tuple[str, str]:

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 640, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 12, 14, 28
+SPAN_MIN = timedelta(minutes=8)
 _GAP_STEPS = 4
 """A line breaks where more than this many steps have no sample: the machine was off."""
 
@@ -22,7 +23,12 @@ class Point:
 
 
 def line_chart(title: str, points: list[Point], end: datetime, span: timedelta) -> Markup:
-    """Draw shares (0 to 1, more if need be) over the time that ends at `end`."""
+    """Draw shares (0 to 1, more if need be) over the time that ends at `end`.
+
+    The chart is as long as `span`, or as the samples go back.
+    """
+    if points:
+        span = min(span, max(end - points[0].time, SPAN_MIN))
     top = max(1.0, *(point.value for point in points)) if points else 1.0
     scale = _Scale(end - span, span, top)
     parts = [*_rules(scale), *_hours(scale)]

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from newsroom import articles, comments, importing, markdown, pictures, search, sessions, site
-from newsroom.articles import Conflict, Draft
+from newsroom.articles import ConflictError, Draft
 from newsroom.forms import Form, read_body
 from newsroom.site import form, found, page, redirect
 
@@ -95,12 +95,12 @@ async def write(request: Request) -> Response:
             article = await articles.create(draft)
         else:
             article = await articles.change(article["id"], sent.number("revision"), draft)
-    except Conflict:
+    except ConflictError:
         problem = "Somebody else has changed this article meanwhile. Copy your text and reload."
         return await _write_page(request, article, sent, problem, 409)
     action = sent.text("action")
     if action in ("publish", "unpublish"):
-        article = await articles.publish(article["id"], public=action == "publish")
+        article = found(await articles.publish(article["id"], public=action == "publish"))
     await search.follow(article)
     return redirect(request, "write", f"?saved={action or 'save'}", number=article["id"])
 
@@ -169,10 +169,10 @@ async def gallery(request: Request) -> Response:
         upload = sent.files.get("picture")
         try:
             if upload is None or not upload.data:
-                raise pictures.NotAPicture("Choose a file first.")
+                raise pictures.NotAPictureError("Choose a file first.")
             await pictures.keep(upload.name, upload.data)
             return redirect(request, "gallery")
-        except pictures.NotAPicture as error:
+        except pictures.NotAPictureError as error:
             problem = str(error)
     shown = await pictures.recent(200)
     status = 400 if problem else 200
@@ -214,7 +214,7 @@ async def _bring_by_program(request: Request, password: str) -> Response:
     data = await read_body(request, IMPORT_BYTES_MAX)
     try:
         report = await _import(data, section)
-    except importing.NotImportable as error:
+    except importing.NotImportableError as error:
         return JSONResponse({"error": str(error)}, 400)
     return JSONResponse(
         {
@@ -233,9 +233,9 @@ async def _bring_by_form(request: Request) -> Response:
         archive = sent.files.get("archive")
         try:
             if archive is None or not archive.data:
-                raise importing.NotImportable("Choose an archive first.")
+                raise importing.NotImportableError("Choose an archive first.")
             report = await _import(archive.data, sent.text("section", 60))
-        except importing.NotImportable as error:
+        except importing.NotImportableError as error:
             problem = str(error)
     status = 400 if problem else 200
     return await page(request, "editor/import.html", status, report=report, problem=problem)

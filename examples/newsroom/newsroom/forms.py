@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 FIELDS_MAX = 100
+DROPPED_FACTOR = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,21 @@ class Form:
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:
-    """Return a body. Raises HTTPException 413 as soon as it is too long."""
-    limit = f"At most {bytes_max / (1 << 20):g} MB can be sent."
-    if int(request.headers.get("content-length", "0")) > bytes_max:
-        raise HTTPException(413, limit)
+    """Return a body. Raises HTTPException 413 if it is too long.
+
+    What is too long is read to its end and dropped, within reason: a browser shows an answer only
+    once it has sent everything.
+    """
     body = bytearray()
+    total = 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > bytes_max:
-            raise HTTPException(413, limit)
+        total += len(chunk)
+        if total <= bytes_max:
+            body += chunk
+        elif total > bytes_max * DROPPED_FACTOR:
+            break
+    if total > bytes_max:
+        raise HTTPException(413, f"At most {bytes_max / (1 << 20):.3g} MB can be sent.")
     return bytes(body)
 
 

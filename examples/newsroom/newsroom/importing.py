@@ -1,4 +1,4 @@
-"""Imports a folder of Markdown: every file becomes an article, every picture that one shows is kept.
+"""Imports a folder of Markdown: files become articles, the pictures that they show are kept.
 
 A file may begin with front matter, lines of `key: value` between two lines of `---` (or TOML
 between `+++`): title, lede, section, author, date (or days_ago), picture, caption, slug, draft.
@@ -7,6 +7,7 @@ All of it is optional. Files that were imported before are replaced, so an impor
 
 from __future__ import annotations
 
+import asyncio
 import io
 import posixpath
 import re
@@ -15,11 +16,11 @@ import tomllib
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta
-from datetime import date as Date
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import skerry
 from newsroom import articles, markdown, pictures, search
 from newsroom.articles import Draft, slugify
 from skerry import env
@@ -33,7 +34,7 @@ _FENCES = re.compile(r"\A(---|\+\+\+)[ \t]*\n(.*?)^\1[ \t]*(?:\n|\Z)", re.DOTALL
 _LOCK = 7307
 
 
-class NotImportable(ValueError):
+class NotImportableError(ValueError):
     """What was given is no archive of Markdown, or too large."""
 
 
@@ -57,13 +58,24 @@ class Page:
     dated: bool
 
 
-async def seed(folder: Path) -> Report | None:
-    """Import a folder of the app itself if there is no article yet."""
+async def seed(folders: Mapping[str, Path]) -> list[Report]:
+    """Import folders by the names of their sections if there is no article yet."""
     async with env.db.transaction() as connection:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         if await articles.count():
-            return None
-        return await import_files(read_folder(folder), "News")
+            return []
+        found = {
+            section: await asyncio.to_thread(read_folder, folder)
+            for section, folder in folders.items()
+        }
+        return [await import_files(files, section) for section, files in found.items() if files]
+
+
+def documentation() -> Path:
+    """Return where Skerry's own documentation lies: in the package, or beside it in a clone."""
+    package = Path(skerry.__file__).parent
+    inside = package / "_docs"
+    return inside if inside.is_dir() else package.parents[1] / "docs"
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
@@ -76,7 +88,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def read_archive(data: bytes) -> dict[str, bytes]:
-    """Return the Markdown and pictures of a zip or tar archive. Raises NotImportable."""
+    """Return the Markdown and pictures of a zip or tar archive. Raises NotImportableError."""
     files: dict[str, bytes] = {}
     total = 0
     for name, size, read in _members(data):
@@ -86,10 +98,10 @@ def read_archive(data: bytes) -> dict[str, bytes]:
         total += size
         if len(files) >= FILES_MAX or total > TOTAL_BYTES_MAX:
             limit = f"{FILES_MAX} files and {TOTAL_BYTES_MAX >> 20} MB"
-            raise NotImportable(f"An import has at most {limit}.")
+            raise NotImportableError(f"An import has at most {limit}.")
         files[path] = read()
     if not any(PurePosixPath(path).suffix.lower() in _TEXTS for path in files):
-        raise NotImportable("The archive has no Markdown (.md) in it.")
+        raise NotImportableError("The archive has no Markdown (.md) in it.")
     return _without_common_folder(files)
 
 
@@ -106,7 +118,7 @@ async def import_files(files: Mapping[str, bytes], section: str) -> Report:
         if data is not None:
             try:
                 keys[path] = await pictures.keep(path, data, path)
-            except pictures.NotAPicture as error:
+            except pictures.NotAPictureError as error:
                 skipped.append(f"{path}: {error}")
     async with env.db.transaction() as connection:
         numbers = [await _write(connection, page, keys) for page in pages]
@@ -125,7 +137,7 @@ def _read_pages(
             continue
         try:
             if len(data) > TEXT_BYTES_MAX:
-                raise NotImportable(f"A page has at most {TEXT_BYTES_MAX >> 20} MB.")
+                raise NotImportableError(f"A page has at most {TEXT_BYTES_MAX >> 20} MB.")
             pages.append(read_page(f"{root}/{path}", data.decode("utf-8-sig"), section))
         except ValueError as error:
             skipped.append(f"{path}: {error}")
@@ -187,7 +199,7 @@ def _published(fields: Mapping[str, Any]) -> tuple[datetime | None, bool]:
     said = fields.get("date")
     if said is None or said == "":
         return now, False
-    moment = said if isinstance(said, Date) else datetime.fromisoformat(str(said))
+    moment = said if isinstance(said, date) else datetime.fromisoformat(str(said))
     if not isinstance(moment, datetime):
         moment = datetime.combine(moment, time(6))
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)), True
@@ -226,7 +238,7 @@ def _wanted(path: str) -> bool:
 
 
 def _members(data: bytes) -> Iterable[tuple[str, int, Any]]:
-    """Yield name, size and a reader of each plain file. Raises NotImportable."""
+    """Yield name, size and a reader of each plain file. Raises NotImportableError."""
     try:
         if zipfile.is_zipfile(io.BytesIO(data)):
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -239,7 +251,7 @@ def _members(data: bytes) -> Iterable[tuple[str, int, Any]]:
                 if member.isfile():
                     yield member.name, member.size, lambda m=member: _extracted(tar, m)
     except (tarfile.TarError, zipfile.BadZipFile, RuntimeError, EOFError, OSError) as error:
-        raise NotImportable(f"That is no zip or tar archive: {error}.") from error
+        raise NotImportableError(f"That is no zip or tar archive: {error}.") from error
 
 
 def _extracted(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
@@ -17,12 +18,14 @@ from newsroom.articles import slugify
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//|#")
 _PICTURE = "picture:"
-_markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+_markdown = MarkdownIt("commonmark", {"html": False, "typographer": True}).enable(
+    ["table", "strikethrough", "smartquotes", "replacements"]
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """How pages of this site are reached; `path` takes a route's name and its parameters."""
+    """How articles, by their slugs, and pictures, by their keys, are reached."""
 
     article: Callable[[str], str]
     picture: Callable[[str], str]
@@ -52,7 +55,7 @@ async def render(text: str, urls: Urls, source: str | None = None) -> Markup:
 def summary(text: str, length: int = 220) -> str:
     """Return the first paragraph as plain text, cut at a word."""
     tokens = _markdown.parse(text)
-    for before, token in zip(tokens, tokens[1:], strict=False):
+    for before, token in pairwise(tokens):
         if before.type == "paragraph_open" and before.level == 0:
             plain = " ".join(_plain(token).split())
             if len(plain) > length:
@@ -130,7 +133,7 @@ def _resolve(token: Token, source: str | None, urls: Urls, found: _Found) -> Non
 
 def _name_headings(tokens: list[Token]) -> None:
     """Give every heading an id; the page's own title is the only h1."""
-    for token, inline in zip(tokens, tokens[1:], strict=False):
+    for token, inline in pairwise(tokens):
         if token.type == "heading_open":
             token.attrs["id"] = slugify(_plain(inline), "part")
         if token.type in ("heading_open", "heading_close") and token.tag == "h1":

@@ -20,14 +20,14 @@ ENDINGS = {
 }
 
 
-class NotAPicture(ValueError):
+class NotAPictureError(ValueError):
     """The bytes are none of the types that a page may show, or there are too many of them."""
 
 
 def sniff(data: bytes) -> str:
     """Return the type of a picture by its first bytes, whatever its name says."""
     if len(data) > BYTES_MAX:
-        raise NotAPicture(f"A picture has at most {BYTES_MAX >> 20} MB.")
+        raise NotAPictureError(f"A picture has at most {BYTES_MAX >> 20} MB.")
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -38,11 +38,11 @@ def sniff(data: bytes) -> str:
         return "image/webp"
     if re.match(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<svg[\s>]", data[:4096], re.DOTALL):
         return "image/svg+xml"
-    raise NotAPicture("A picture is a PNG, JPEG, GIF, WebP or SVG.")
+    raise NotAPictureError("A picture is a PNG, JPEG, GIF, WebP or SVG.")
 
 
 async def keep(name: str, data: bytes, source: str | None = None) -> str:
-    """Keep a picture; return its key, which is made from its content. Raises NotAPicture."""
+    """Keep a picture; return its key, which is made from its content. Raises NotAPictureError."""
     kind = sniff(data)
     stem = slugify(PurePosixPath(name).stem, "picture")[:40]
     key = f"{hashlib.sha256(data).hexdigest()[:16]}-{stem}.{ENDINGS[kind]}"

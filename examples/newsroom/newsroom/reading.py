@@ -10,11 +10,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from newsroom import articles, charts, comments, markdown, pictures, search, sessions, site
-from newsroom import telemetry, views
+from newsroom import (
+    articles,
+    charts,
+    comments,
+    markdown,
+    pictures,
+    search,
+    sessions,
+    site,
+    telemetry,
+    views,
+)
 from newsroom.site import found, page, redirect
 
 FRONT_STORIES = 24
+FRONT_PICTURES = 5
 PAGE_STORIES = 30
 COMMENTS_A_WHILE = 5
 SAMPLES_A_MINUTE = 20
@@ -37,10 +48,9 @@ async def front(request: Request) -> Response:
     """The front page: a lead, more stories, the sections, what is read most."""
     stories = await articles.latest(FRONT_STORIES)
     lead = next((each for each in stories if each["picture"]), stories[0] if stories else None)
-    rest = [each for each in stories if each is not lead]
-    sections: dict[str, list[Any]] = {}
-    for each in rest[7:]:
-        sections.setdefault(each["section_name"], []).append(each)
+    pictured = [each for each in stories if each["picture"] and each is not lead]
+    plain = [each for each in stories if not each["picture"] and each is not lead]
+    seconds = [*pictured[:1], *plain[:2]]
     menu = await articles.sections()
     references = [
         (each, await articles.in_section(each["slug"], 6))
@@ -51,9 +61,9 @@ async def front(request: Request) -> Response:
         request,
         "front.html",
         lead=lead,
-        seconds=rest[:3],
-        more=rest[3:7],
-        sections=sections,
+        seconds=seconds,
+        more=pictured[1 : 1 + FRONT_PICTURES],
+        brief=[*pictured[1 + FRONT_PICTURES :], *plain[2:]],
         references=references,
         most_read=_most_read(stories),
         machine=await telemetry.newest(),
@@ -131,7 +141,7 @@ async def comment(request: Request) -> Response:
     return redirect(request, "article", f"?comment={outcome}#comments", slug=shown["slug"])
 
 
-async def search_page(request: Request) -> Response:
+async def find(request: Request) -> Response:
     """Full-text search."""
     query = request.query_params.get("q", "")[:200].strip()
     hits = await search.find(query)
@@ -155,9 +165,7 @@ async def machine(request: Request) -> Response:
     rows, now = await telemetry.series(span), datetime.now(UTC)
     drawn = []
     for column, title in CHARTS:
-        points = [
-            charts.Point(row["time"], row[column]) for row in rows if row[column] is not None
-        ]
+        points = [charts.Point(row["time"], row[column]) for row in rows if row[column] is not None]
         chart = charts.line_chart(title, points, now, span)
         drawn.append((title, points[-1].value if points else None, chart))
     return await page(
@@ -198,7 +206,7 @@ ROUTES = [
     Route("/author/{slug}", author, name="author"),
     Route("/article/{slug}", article, name="article"),
     Route("/article/{slug}/comments", comment, name="comment", methods=["POST"]),
-    Route("/search", search_page, name="search"),
+    Route("/find", find, name="find"),
     Route("/picture/{key}", picture, name="picture"),
     Route("/machine", machine, name="machine"),
     Route("/machine/sample", sample, name="sample", methods=["POST"]),

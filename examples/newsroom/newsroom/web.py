@@ -17,8 +17,18 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from newsroom import editing, feeds, importing, migrations, reading, search, sessions, site
-from newsroom import telemetry, views
+from newsroom import (
+    editing,
+    feeds,
+    importing,
+    migrations,
+    reading,
+    search,
+    sessions,
+    site,
+    telemetry,
+    views,
+)
 
 CONTENT = site.HERE.parent / "content"
 _log = logging.getLogger(__name__)
@@ -26,7 +36,8 @@ _log = logging.getLogger(__name__)
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
-        "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+        "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'self'"
     ),
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
@@ -68,8 +79,8 @@ async def lifespan(_app: Starlette) -> AsyncIterator[None]:
     await migrations.migrate()
     await sessions.prepare()
     await search.prepare()
-    report = await importing.seed(CONTENT)
-    if report is not None:
+    folders = {"News": CONTENT, "Handbook": importing.documentation()}
+    for report in await importing.seed(folders):
         _log.info("Imported %d articles and %d pictures.", report.articles, report.pictures)
     if await telemetry.newest() is None:
         await telemetry.sample()

@@ -18,6 +18,7 @@ Every mistake is reported with its line, its key, what was expected and the near
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -27,12 +28,14 @@ import msgspec
 
 from skerry.kernel.errors import CONFIG_INVALID, SkerryError
 from skerry.kernel.manifest import Manifest
-from skerry.kernel.names import did_you_mean, is_name
+from skerry.kernel.names import SECRET_NAMES, did_you_mean, is_name, is_secret_name
 
 FILE_NAME = "skerry.toml"
 IDLE_SECONDS = 300.0
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+LENGTH_MAX = 1 << 20
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SECONDS_MAX = 100 * 366 * _SECONDS["d"]
 _COMMON = ("bindings", "secrets", "idle")
 
 
@@ -68,14 +71,21 @@ def parse_duration(text: str) -> float:
         return 0.0
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is not a duration such as 30s, 5m or 1h30m")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+        raise ValueError(f"{text[:40]!r} is not a duration such as 30s, 5m or 1h30m")
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > _SECONDS_MAX:
+        raise ValueError(f"{text[:40]!r} is longer than a hundred years")
+    return seconds
 
 
 def parse(text: str, manifests: Mapping[str, Manifest]) -> AppSpec:
     """Parse a `skerry.toml`; raise CONFIG_INVALID with line and key."""
+    if len(text) > LENGTH_MAX:
+        raise CONFIG_INVALID(f"skerry.toml has more than {LENGTH_MAX} characters.")
     try:
         document = tomllib.loads(text)
+    except RecursionError as error:
+        raise CONFIG_INVALID("skerry.toml is nested too deeply.") from error
     except tomllib.TOMLDecodeError as error:
         raise CONFIG_INVALID(
             f"skerry.toml is not TOML: {error}.",
@@ -95,6 +105,7 @@ class _Reader:
         self._manifests = manifests
 
     def read(self) -> AppSpec:
+        self._check_numbers((), self._document)
         app = self._table(("app",), self._document.get("app"))
         self._known(("app",), app, ("name", "entry", "requirements", "ignore"))
         name = self._name(("app", "name"), app.get("name"), "an app")
@@ -108,6 +119,19 @@ class _Reader:
             requirements=self._text(("app", "requirements"), app.get("requirements")),
             ignore=self._texts(("app", "ignore"), app.get("ignore", [])),
         )
+
+    def _check_numbers(self, place: tuple[str, ...], value: Any) -> None:
+        """Refuse numbers that TOML knows and JSON, in which the declaration is kept, does not."""
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                self._check_numbers((*place, key), inner)
+        elif isinstance(value, list):
+            for inner in value:
+                self._check_numbers(place, inner)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise self._error(place, "a finite number", "", str(value))
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise self._error(place, "an integer of 64 bits", "", str(value)[:40])
 
     def _resources(self) -> list[ResourceSpec]:
         found: dict[str, ResourceSpec] = {}
@@ -139,13 +163,16 @@ class _Reader:
         except msgspec.ValidationError as error:
             reason, _, path = str(error).partition(" - at `$")
             keys = tuple(re.findall(r"[\w-]+", path))
+            own = re.match(r"(\w+): ", reason)
+            if not keys and own and own[1] in fields:
+                keys, reason = (own[1],), reason[own.end() :]
             raise self._error(place + keys[:1], "a valid value", f"{reason}.") from error
         return ResourceSpec(
             kind=manifest.name,
             name=name,
             config=msgspec.to_builtins(config),
             bindings=self._texts((*place, "bindings"), table.get("bindings", [])),
-            secrets=self._texts((*place, "secrets"), table.get("secrets", [])),
+            secrets=self._secrets((*place, "secrets"), table.get("secrets", [])),
             idle_seconds=self._duration((*place, "idle"), table.get("idle")),
         )
 
@@ -196,6 +223,13 @@ class _Reader:
             return tuple(value)
         raise self._error(place, "a list of strings", f"It is {value!r}.")
 
+    def _secrets(self, place: tuple[str, ...], value: Any) -> tuple[str, ...]:
+        names = self._texts(place, value)
+        for name in names:
+            if not is_secret_name(name):
+                raise self._error(place, "names of secrets", SECRET_NAMES, repr(name))
+        return names
+
     def _name(self, place: tuple[str, ...], value: Any, what: str) -> str:
         if isinstance(value, str) and is_name(value):
             return value
@@ -239,8 +273,8 @@ def find_line(lines: list[str], place: tuple[str, ...]) -> int:
             if not key:
                 continue
             here = table + tuple(part.strip("\"'") for part in key[1].split("."))
-        depth = sum(1 for _ in _common_prefix(here, place))
-        if depth == len(here) and depth > best_depth:
+        depth = len(_common_prefix(here, place))
+        if depth in (len(here), len(place)) and depth > best_depth:
             best, best_depth = number, depth
     return best
 

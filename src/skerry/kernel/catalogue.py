@@ -1,7 +1,8 @@
 """The catalogue: which apps, versions, branches and resources exist, as a fold over the log.
 
 Every change is an event; `Catalogue.apply` is the only place where state changes, and it needs
-nothing but the event, so that every node that reads the same log sees the same catalogue.
+nothing but the event, so that every node that reads the same log sees the same catalogue. An event
+that comes too late, about an app or a branch that is gone, changes nothing.
 """
 
 from __future__ import annotations
@@ -134,13 +135,14 @@ class Branch(msgspec.Struct):
 
 
 class App(msgspec.Struct):
-    """An app as it stands."""
+    """An app as it stands; `served` are the versions that a branch of it serves or served."""
 
     name: str
     index: int
     branches: dict[str, Branch] = {}
     versions: dict[int, VersionAdded] = {}
     secrets: dict[str, bytes] = {}
+    served: set[int] = set()
 
 
 class Catalogue:
@@ -156,51 +158,66 @@ class Catalogue:
         """Fold one entry of the log."""
         event = self._decoder.decode(body)
         if isinstance(event, AppCreated):
-            self.apps[event.app] = App(event.app, event.index)
             self.next_index = max(self.next_index, event.index + 1)
-        elif isinstance(event, AppDeleted):
-            for branch in self.apps.pop(event.app).branches.values():
+            self.apps.setdefault(event.app, App(event.app, event.index))
+            return
+        app = self.apps.get(event.app)
+        if app is None:
+            return
+        if isinstance(event, AppDeleted):
+            del self.apps[event.app]
+            for branch in app.branches.values():
                 self._forget(branch)
         elif isinstance(event, VersionAdded):
-            self.apps[event.app].versions[event.version] = event
+            app.versions[event.version] = event
         elif isinstance(event, SecretSet):
-            self.apps[event.app].secrets[event.name] = event.sealed
+            app.secrets[event.name] = event.sealed
         elif isinstance(event, SecretDeleted):
-            self.apps[event.app].secrets.pop(event.name, None)
-        else:
-            self._apply_to_branch(event)
+            app.secrets.pop(event.name, None)
+        elif isinstance(event, BranchCreated):
+            self._create_branch(app, event)
+        elif event.branch in app.branches:
+            self._apply_to_branch(app.branches[event.branch], event)
+
+    def _create_branch(self, app: App, event: BranchCreated) -> None:
+        """Make a branch, unless its name was taken before."""
+        if event.branch in app.branches:
+            return
+        branch = Branch(
+            app=app.name,
+            name=event.branch,
+            directory=event.directory,
+            parent=event.parent,
+            version=event.version,
+            created=event.time,
+            deployed=event.time,
+            resources={},
+        )
+        app.branches[event.branch] = branch
+        app.served.add(event.version)
+        self._remember(branch, event.resources)
 
     def _apply_to_branch(
         self,
-        event: BranchCreated | BranchReplaced | ResourcesAdded | BranchDeployed | BranchDeleted,
+        branch: Branch,
+        event: BranchReplaced | ResourcesAdded | BranchDeployed | BranchDeleted,
     ) -> None:
-        app = self.apps[event.app]
-        if isinstance(event, BranchCreated):
-            branch = Branch(
-                app=app.name,
-                name=event.branch,
-                directory=event.directory,
-                parent=event.parent,
-                version=event.version,
-                created=event.time,
-                deployed=event.time,
-                resources={},
-            )
-            app.branches[event.branch] = branch
-            self._remember(branch, event.resources)
-        elif isinstance(event, BranchReplaced):
-            app.branches[event.branch].directory = event.directory
-            app.branches[event.branch].version = event.version
+        if isinstance(event, BranchReplaced):
+            branch.directory = event.directory
+            branch.version = event.version
         elif isinstance(event, ResourcesAdded):
-            self._remember(app.branches[event.branch], event.resources)
+            self._remember(branch, event.resources)
         elif isinstance(event, BranchDeployed):
-            branch = app.branches[event.branch]
             branch.version, branch.deployed = event.version, event.time
+            self.apps[branch.app].served.add(event.version)
         else:
-            self._forget(app.branches.pop(event.branch))
+            del self.apps[branch.app].branches[branch.name]
+            self._forget(branch)
 
     def _remember(self, branch: Branch, records: tuple[ResourceRecord, ...]) -> None:
         for record in records:
+            if record.name in branch.resources:
+                continue
             branch.resources[record.name] = record
             self._by_id[record.id] = (branch.app, branch.name, record.name)
 
@@ -225,7 +242,7 @@ class Catalogue:
             raise NOT_FOUND(
                 f"There is no branch {name} of {app}.",
                 why=did_you_mean(name, branches),
-                hint=f"skerry branch list --app {app}",
+                hint=f"skerry branch list {app}",
             )
         return branches[name]
 

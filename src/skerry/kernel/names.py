@@ -17,6 +17,10 @@ from skerry.kernel.errors import INVALID
 MAIN = "main"
 """The branch that is production."""
 
+SECRET_NAMES = "Capitals, digits and underscores, first a capital; at most 64."  # noqa: S105
+"""What may name a secret, for people."""
+
+_SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _NAME = re.compile(r"[a-z](?:-?[a-z0-9]){0,39}")
 
 
@@ -35,6 +39,11 @@ class ResourceRef(msgspec.Struct, frozen=True, order=True):
 def is_name(text: str) -> bool:
     """Tell whether `text` may name an app, a branch or a resource."""
     return len(text) <= 40 and _NAME.fullmatch(text) is not None
+
+
+def is_secret_name(text: str) -> bool:
+    """Tell whether `text` may name a secret: see `SECRET_NAMES`."""
+    return _SECRET_NAME.fullmatch(text) is not None
 
 
 def check_name(text: str, what: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.kernel import catalogue as events
-from skerry.kernel.app import FILE_NAME, AppSpec, parse
+from skerry.kernel.app import FILE_NAME, LENGTH_MAX, AppSpec, parse
 from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CONFIG_INVALID, CONFLICT, NOT_FOUND
@@ -109,7 +109,7 @@ class Deploys:
             file = unpacked / FILE_NAME
             if not file.exists():
                 raise CONFIG_INVALID(f"The folder has no {FILE_NAME}.", hint="skerry init")
-            spec = parse(file.read_text(), self._manifests)
+            spec = parse(_text(file), self._manifests)
             if spec.name not in self._catalogue.apps:
                 event = events.AppCreated(spec.name, self._catalogue.next_index)
                 await self._log.append(events.encode(event))
@@ -135,6 +135,9 @@ class Deploys:
             await packages.install(requirements, packages_beside(place), report)
         for problem in await compile_folder(place):
             report(problem)
+        known = self._catalogue.app(spec.name).secrets
+        for name in sorted({name for each in spec.resources for name in each.secrets} - set(known)):
+            report(f"no value yet for {name}: skerry secret set {name} --app {spec.name}")
 
     async def _packages(self) -> Packages:
         """Return what installs requirements; asked first when an app has some."""
@@ -270,6 +273,16 @@ class Deploys:
             place = self._workshop.code(app, version).parent
             if version not in served and place.exists():
                 await asyncio.to_thread(shutil.rmtree, place)
+
+
+def _text(file: Path) -> str:
+    """Read a skerry.toml; raise CONFIG_INVALID if it is too long or no text."""
+    with file.open("rb") as source:
+        data = source.read(4 * LENGTH_MAX)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise CONFIG_INVALID(f"{FILE_NAME} is not UTF-8.", why=str(error)) from error
 
 
 def _install(unpacked: Path, place: Path) -> str:

@@ -108,9 +108,10 @@ class Exports:
         owner = self._workshop.uid(branch.app)
         folder = self._archives.new_directory_for(branch.app, owner)
         folder.rmdir()
-        (top / part.name).rename(folder)
         try:
-            await asyncio.to_thread(give, folder, owner)
+            # It changes hands while only the node can reach it: no link can be slipped in.
+            await asyncio.to_thread(give, top / part.name, owner)
+            (top / part.name).rename(folder)
             await self._call("restore", branch, part.name, folder, progress)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -158,6 +159,8 @@ def _read_index(top: Path) -> tuple[Part, ...]:
             f"The export has format {index.format}; this node knows up to {FORMAT}.",
             hint="Update Skerry.",
         )
+    if len({part.name for part in index.parts}) < len(index.parts):
+        raise INVALID("The export names a resource twice.")
     for part in index.parts:
         if not (top / part.name).is_dir():
             raise INVALID(f"The export's folder {part.name} is missing.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,13 +17,12 @@ from skerry.kernel.catalogue import Branch
 from skerry.kernel.errors import INVALID, NOT_FOUND
 from skerry.kernel.kind import Address
 from skerry.kernel.money import show
-from skerry.kernel.names import host_label
+from skerry.kernel.names import SECRET_NAMES, check_name, host_label, is_secret_name
 from skerry.node.cells import Cell, Running
 from skerry.node.doctor import examine
 from skerry.node.node import Node
 
 Progress = Callable[[int, int, str], None]
-_SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
 class Handlers:
@@ -53,7 +51,7 @@ class Handlers:
         )
 
     def _process_info(self, cell: Cell, running: Running) -> c.ProcessInfo:
-        used = [("cpu_ms", running.cpu_ms), ("memory_mib_s", running.memory_mib_s)]
+        used = [("cpu_ms", running.cpu_ms), ("memory_mib_s", int(running.memory_mib_s))]
         cost = sum(self._node.cost(unit, amount) for unit, amount in used)
         return c.ProcessInfo(
             app=cell.app,
@@ -298,12 +296,12 @@ class Handlers:
     async def do_secret_set(self, params: c.SecretSet, progress: Progress) -> c.Done:
         """See `secret.set`."""
         node = self._node
-        if not _SECRET_NAME.fullmatch(params.name):
-            raise INVALID(
-                f"{params.name!r} cannot name a secret.",
-                why="Capitals, digits and underscores, first a capital; at most 64.",
-            )
-        node.catalogue.app(params.app)
+        if not is_secret_name(params.name):
+            raise INVALID(f"{params.name!r} cannot name a secret.", why=SECRET_NAMES)
+        if params.app not in node.catalogue.apps:
+            check_name(params.app, "an app")
+            created = events.AppCreated(params.app, node.catalogue.next_index)
+            await node.catalogue_log.append(events.encode(created))
         sealed = node.vault.seal(params.app, params.name, params.value)
         event = events.SecretSet(params.app, params.name, sealed)
         await node.catalogue_log.append(events.encode(event))

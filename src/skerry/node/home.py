@@ -3,6 +3,7 @@
 <home>/keys/     node.key, token, tls.pem: only the node's user may read them
 <home>/log/      catalogue/, ledger/: the logs
 <home>/volume/   one directory a branch: what is branched
+<home>/volume.img  the file system mounted there, if the operator made one
 <home>/apps/     <app>/<version>/: deployed code
 <home>/logs/     <app>/<branch>.log: what functions and engines said
 <home>/spool/    exports and imports on their way
@@ -56,6 +57,7 @@ class Home:
         self.catalogue = self.root / "log" / "catalogue"
         self.ledger = self.root / "log" / "ledger"
         self.volume = self.root / "volume"
+        self.image = self.root / "volume.img"
         self.apps = self.root / "apps"
         self.spool = self.root / "spool"
         self.run = self._run_directory()

@@ -1,14 +1,17 @@
 """The log's local backend: segment files, group commit, and recovery from a torn tail.
 
-A segment is a sequence of frames, each a length and a CRC-32 (little-endian, 4 bytes each) and an
-entry's canonical bytes; its name is the sequence number of its first entry. Entries that arrive
-while a sync is under way are written and synced together by the next one.
+A segment is a sequence of frames, each a length and a CRC-32 (little-endian, 4 bytes each) and a
+msgpack array of the canonical bytes of entries; its name is the sequence number of its first entry.
+Entries that arrive while a sync is under way are written and synced together by the next one, in
+one frame: so only the last frame can be torn, and none of its entries was acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,16 +20,24 @@ from pathlib import Path
 import msgspec
 
 from skerry.kernel.clock import Clock
-from skerry.kernel.errors import BUSY, CORRUPT, ENGINE_FAILED
+from skerry.kernel.errors import BUSY, CORRUPT, DISK_FULL, ENGINE_FAILED, TOO_LARGE, SkerryError
 from skerry.kernel.log import GENESIS, Entry, check_chain
 from skerry.node.home import sync_directory
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 ENTRY_BYTES_MAX = 8 * 1024 * 1024
+BATCH_BYTES_MAX = 2 * ENTRY_BYTES_MAX
 PENDING_MAX = 10_000
 
 _FRAME = struct.Struct("<II")
-_decoder = msgspec.msgpack.Decoder(Entry)
+_FRAME_BYTES_MAX = BATCH_BYTES_MAX + ENTRY_BYTES_MAX
+_FRAME_BODY = re.compile(rb"(?=(?:[\x91-\x9f]|\xdc..|\xdd....)[\xc4-\xc6])", re.DOTALL)
+"""How a frame's body begins: a msgpack array (fixarray, 16, 32) whose first element is binary."""
+_encode_frame = msgspec.msgpack.Encoder().encode
+_frame_decoder = msgspec.msgpack.Decoder(list[bytes])
+_entry_decoder = msgspec.msgpack.Decoder(Entry)
+
+Pending = tuple[Entry, "asyncio.Future[Entry]"]
 
 
 class LogFile:
@@ -46,58 +57,60 @@ class LogFile:
         self._clock = clock
         self._apply = apply
         self._segment_bytes = segment_bytes
-        self._pending: list[tuple[Entry, asyncio.Future[Entry]]] = []
+        self._pending: list[Pending] = []
         self._writer: asyncio.Task[None] | None = None
+        self._closed = False
         self._recover()
-        for entry in self.read():
-            apply(entry.body)
 
     def _recover(self) -> None:
-        """Find the last whole entry; cut off what a crash left half-written after it."""
+        """Fold every whole entry; cut off what a crash left half-written after the last."""
         segments = self._segments()
         if not segments:
             segments = [self._segment_path(0)]
-            segments[0].touch()
+            segments[0].touch(mode=0o600)
             sync_directory(self._directory)
-        self._path = segments[-1]
-        sequence, previous = int(self._path.stem), GENESIS
-        if len(segments) > 1:
-            *_, last = _frames(segments[-2], torn_tail_allowed=False)
-            previous = last[1].digest()
-        end = 0
-        offsets: list[int] = []
-        frames = _frames(self._path, torn_tail_allowed=True)
-        for entry in check_chain(_entries(frames, offsets), previous, sequence):
-            sequence, previous, end = entry.sequence + 1, entry.digest(), offsets[-1]
-        self._sequence, self._previous, self._end = sequence, previous, end
-        self._descriptor = os.open(self._path, os.O_RDWR)
+        sequence, previous, end = 0, GENESIS, 0
+        for path in segments:
+            end = 0
+            _check_start(path, sequence)
+            for offset, entries in _frames(path, torn_tail_allowed=path == segments[-1]):
+                for entry in check_chain(iter(entries), previous, sequence):
+                    self._apply(entry.body)
+                    sequence, previous = entry.sequence + 1, entry.digest()
+                end = offset
+        self._path, self._sequence, self._previous, self._end = path, sequence, previous, end
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         if os.fstat(self._descriptor).st_size > end:
             os.ftruncate(self._descriptor, end)
             os.fsync(self._descriptor)
-        self._durable = (self._sequence, self._previous)
+        self._durable = (sequence, previous)
 
     def read(self, start: int = 0) -> Iterator[Entry]:
         """See `Log.read`."""
         segments = self._segments()
         first = max((i for i, path in enumerate(segments) if int(path.stem) <= start), default=0)
-        entries = (
-            entry
-            for path in segments[first:]
-            for _, entry in _frames(path, torn_tail_allowed=path == segments[-1])
-        )
-        first_entry = next(entries, None)
-        if first_entry is None:
-            return
-        chain = check_chain(entries, first_entry.digest(), first_entry.sequence + 1)
-        for entry in (first_entry, *chain) if start <= first_entry.sequence else chain:
-            if entry.sequence >= start:
-                yield entry
+        sequence, previous = (0, GENESIS) if first == 0 else (int(segments[first].stem), None)
+        for path in segments[first:]:
+            _check_start(path, sequence)
+            for _, entries in _frames(path, torn_tail_allowed=path == segments[-1]):
+                chain = check_chain(iter(entries), previous or entries[0].previous, sequence)
+                for entry in chain:
+                    sequence, previous = entry.sequence + 1, entry.digest()
+                    if entry.sequence >= start:
+                        yield entry
 
     async def append(self, body: bytes) -> Entry:
-        """See `Log.append`. Raises BUSY when the disk is too slow, ENGINE_FAILED when it fails."""
+        """See `Log.append`.
+
+        Raises TOO_LARGE, BUSY when the disk is too slow, DISK_FULL when it is full, and
+        ENGINE_FAILED when it fails; then the log is as it was.
+        """
+        if self._closed:
+            raise ENGINE_FAILED("The log is closed.", why="The node is stopping.")
         if len(self._pending) >= PENDING_MAX:
             raise BUSY("The log's disk does not keep up.")
-        assert len(body) <= ENTRY_BYTES_MAX, "an entry is small"
+        if len(body) > ENTRY_BYTES_MAX:
+            raise TOO_LARGE(f"An entry of the log has at most {ENTRY_BYTES_MAX} bytes.")
         entry = Entry(self._sequence, self._clock.now(), body, self._previous)
         self._sequence, self._previous = entry.sequence + 1, entry.digest()
         done: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
@@ -109,32 +122,47 @@ class LogFile:
     async def _write_batches(self) -> None:
         try:
             while self._pending:
-                batch, self._pending = self._pending, []
+                batch = self._take_batch()
                 try:
                     await asyncio.to_thread(self._write, [entry for entry, _ in batch])
                 except OSError as error:
-                    self._fail(batch + self._pending, error)
-                    self._pending = []
+                    self._fail(batch, error)
                     continue
                 last = batch[-1][0]
                 self._durable = (last.sequence + 1, last.digest())
                 for entry, done in batch:
-                    self._apply(entry.body)
-                    if not done.done():
-                        done.set_result(entry)
+                    self._acknowledge(entry, done)
         finally:
             self._writer = None
 
+    def _take_batch(self) -> list[Pending]:
+        """Take what waits, as far as one frame holds it."""
+        count = total = 0
+        while count < len(self._pending) and total < BATCH_BYTES_MAX:
+            total += len(self._pending[count][0].body)
+            count += 1
+        batch, self._pending = self._pending[:count], self._pending[count:]
+        return batch
+
+    def _acknowledge(self, entry: Entry, done: asyncio.Future[Entry]) -> None:
+        """Fold a durable entry; a fold that fails is told to whoever appended it, not to others."""
+        try:
+            self._apply(entry.body)
+        except Exception as error:
+            if not done.done():
+                done.set_exception(error)
+            return
+        if not done.done():
+            done.set_result(entry)
+
     def _write(self, entries: list[Entry]) -> None:
         """Write and sync a batch; on failure leave the file as it was."""
-        frames = bytearray()
-        for entry in entries:
-            data = entry.encode()
-            frames += _FRAME.pack(len(data), zlib.crc32(data)) + data
-        if self._end and self._end + len(frames) > self._segment_bytes:
+        data = _encode_frame([entry.encode() for entry in entries])
+        frame = _FRAME.pack(len(data), zlib.crc32(data)) + data
+        if self._end and self._end + len(frame) > self._segment_bytes:
             self._start_segment(entries[0].sequence)
         try:
-            view = memoryview(frames)
+            view = memoryview(frame)
             written = 0
             while written < len(view):
                 written += os.pwrite(self._descriptor, view[written:], self._end + written)
@@ -142,27 +170,34 @@ class LogFile:
         except OSError:
             os.ftruncate(self._descriptor, self._end)
             raise
-        self._end += len(frames)
+        self._end += len(frame)
 
     def _start_segment(self, sequence: int) -> None:
         path = self._segment_path(sequence)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        sync_directory(self._directory)
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            sync_directory(self._directory)
+        except OSError:
+            os.close(descriptor)
+            path.unlink()
+            raise
         os.close(self._descriptor)
         self._path, self._descriptor, self._end = path, descriptor, 0
 
-    def _fail(self, batch: list[tuple[Entry, asyncio.Future[Entry]]], error: OSError) -> None:
+    def _fail(self, batch: list[Pending], error: OSError) -> None:
+        """Fail a batch, and what was chained to it meanwhile; the chain goes on from before it."""
+        failed, self._pending = [*batch, *self._pending], []
         self._sequence, self._previous = self._durable
-        for _, done in batch:
+        for _, done in failed:
             if not done.done():
-                done.set_exception(
-                    ENGINE_FAILED(
-                        "The log cannot be written.", why=str(error), hint="skerry doctor"
-                    )
-                )
+                done.set_exception(_explain(error))
 
     async def close(self) -> None:
-        """Wait for what is being written, then close the file."""
+        """Refuse new entries, wait for what is being written, then close the file."""
+        if self._closed:
+            return
+        self._closed = True
         if self._writer is not None:
             await asyncio.shield(self._writer)
         os.close(self._descriptor)
@@ -174,46 +209,66 @@ class LogFile:
         return self._directory / f"{sequence:020d}.log"
 
 
-def _frames(path: Path, *, torn_tail_allowed: bool) -> Iterator[tuple[int, Entry]]:
-    """Yield (end offset, entry); stop at a torn tail, raise CORRUPT at other damage."""
+def _explain(error: OSError) -> SkerryError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    problem = DISK_FULL if full else ENGINE_FAILED
+    return problem("The log cannot be written.", why=str(error), hint="skerry doctor")
+
+
+def _check_start(path: Path, sequence: int) -> None:
+    """Raise CORRUPT unless a segment begins where the one before it ended."""
+    if path.stem != f"{sequence:020d}":
+        raise CORRUPT(
+            f"The log lacks the entries from {sequence} on.",
+            why=f"The next file is {path.name}; the one before it is gone or was cut.",
+            hint="skerry doctor",
+        )
+
+
+def _frames(path: Path, *, torn_tail_allowed: bool) -> Iterator[tuple[int, list[Entry]]]:
+    """Yield (end offset, entries); stop at a torn tail, raise CORRUPT at other damage."""
     data = path.read_bytes()
-    offset = 0
+    offset, after = 0, int(path.stem)
     while offset < len(data):
-        entry = _frame(data, offset)
-        if entry is None:
-            if torn_tail_allowed and not _whole_frame_after(data, offset):
+        entries = _frame(data, offset)
+        if entries is None:
+            if torn_tail_allowed and not _whole_frame_after(data, offset, after):
                 return
             raise CORRUPT(
                 f"{path.name} is damaged at byte {offset}.",
                 why="The checksum of an entry before the last is wrong.",
-                hint="skerry restore",
+                hint="skerry doctor",
             )
         offset += _FRAME.size + _FRAME.unpack_from(data, offset)[0]
-        yield offset, entry
+        after = entries[-1].sequence
+        yield offset, entries
 
 
-def _frame(data: bytes, offset: int) -> Entry | None:
+def _frame(data: bytes, offset: int) -> list[Entry] | None:
+    """Return the entries of the whole frame at an offset, or None if there is none."""
     if offset + _FRAME.size > len(data):
         return None
     length, checksum = _FRAME.unpack_from(data, offset)
-    body = data[offset + _FRAME.size : offset + _FRAME.size + length]
-    if length > ENTRY_BYTES_MAX * 2 or len(body) < length or zlib.crc32(body) != checksum:
+    start = offset + _FRAME.size
+    if not 0 < length <= min(_FRAME_BYTES_MAX, len(data) - start):
+        return None
+    body = memoryview(data)[start : start + length]
+    if zlib.crc32(body) != checksum:
         return None
     try:
-        return _decoder.decode(body)
+        entries = [_entry_decoder.decode(each) for each in _frame_decoder.decode(body)]
     except msgspec.DecodeError:
         return None
+    return entries or None
 
 
-def _whole_frame_after(data: bytes, offset: int) -> bool:
-    """Tell whether an intact entry follows a damaged one: then it is no torn tail."""
-    if offset + _FRAME.size > len(data):
-        return False
-    following = offset + _FRAME.size + _FRAME.unpack_from(data, offset)[0]
-    return following < len(data) and _frame(data, following) is not None
+def _whole_frame_after(data: bytes, offset: int, sequence: int) -> bool:
+    """Tell whether an intact frame follows a damaged one: then it is no torn tail.
 
-
-def _entries(frames: Iterator[tuple[int, Entry]], offsets: list[int]) -> Iterator[Entry]:
-    for end, entry in frames:
-        offsets.append(end)
-        yield entry
+    The length of the damaged frame may itself be what is wrong, so every offset is tried.
+    """
+    for found in _FRAME_BODY.finditer(data, offset + _FRAME.size + 1):
+        entries = _frame(data, found.start() - _FRAME.size)
+        if entries is not None and entries[0].sequence >= sequence:
+            return True
+    return False

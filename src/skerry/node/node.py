@@ -41,7 +41,7 @@ from skerry.node.sandbox.cgroup import detect
 from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.supervisor import Supervisor
-from skerry.node.volume import open_volume
+from skerry.node.volume import attach, open_volume
 from skerry.node.workshop import Workshop
 
 PRICES = {"cpu_ms": Rate(10_000, 3_600_000), "memory_mib_s": Rate(5_000, 1024 * 3600)}
@@ -138,6 +138,8 @@ class Node:
             LogFile, self.home.ledger, self.clock, self.ledger.apply
         )
         stack.push_async_callback(self.ledger_log.close)
+        if self.home.image.exists():
+            await asyncio.to_thread(attach, self.home.image, self.home.volume)
         self.volume = await asyncio.to_thread(
             open_volume, self.home.volume, self.options.volume_driver
         )
@@ -241,14 +243,12 @@ class Node:
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
         """Open every port, and the node's own socket."""
         self.host = self.options.host or self.config.host
-        api = Server(self._make_api(self), str(self.home.socket))
-        await api.start()
-        stack.callback(api.stop_accepting)
         self.router = Router(
             targets=Targets(self.catalogue, self.manifests, self.config.domain),
             supervisor=self.supervisor,
             run=self.home.run,
             node_socket=self.home.socket,
+            domain=self.config.domain,
             clock=self.clock,
         )
         await self._open_fronts(stack)
@@ -257,7 +257,11 @@ class Node:
             self.http_port = await self.router.start(self.host, port)
         except OSError as error:
             raise _port_taken("HTTP", self.host, port, "--http-port 0", error) from error
+        self.workshop.url = self.url
         stack.push_async_callback(self.router.stop)
+        api = Server(self._make_api(self), str(self.home.socket))
+        await api.start()
+        stack.callback(api.stop_accepting)
 
     async def _open_fronts(self, stack: contextlib.AsyncExitStack) -> None:
         certificate = self.home.keys / "tls.pem"

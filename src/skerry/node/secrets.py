@@ -51,8 +51,9 @@ class Vault:
             ) from error
 
     def open_named(self, app: str, names: Iterable[str]) -> dict[str, str]:
-        """Return the secrets that a resource names."""
-        return {name: self.open(app, name) for name in names}
+        """Return those secrets of an app that are named and set."""
+        known = self._catalogue.app(app).secrets
+        return {name: self.open(app, name) for name in names if name in known}
 
 
 def _place(app: str, name: str) -> bytes:

@@ -37,7 +37,10 @@ ENGINE_LIMITS = Limits(memory_bytes=ENGINE_MEMORY_BYTES, processes=512, open_fil
 
 
 class Workshop:
-    """Makes the specifications of processes from the catalogue."""
+    """Makes the specifications of processes from the catalogue.
+
+    `url` is the node's, once it listens; `policy` is asked for every resource.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Workshop:
         self._vault = vault
         self.policy = policy
         self._cgroups = cgroups
+        self.url = ""
         self._node_key = home.node_key()
         self._identities = identities()
         self._hidden = _hidden(home)
@@ -114,6 +118,7 @@ class Workshop:
         process = ProcessSpec(
             instance=instance,
             code=str(self.code(branch.app, branch.version)),
+            url=self.url,
             served=tuple(self.slot(branch, each) for each in served),
             bound=tuple(self.slot(branch, each) for each in bound),
             confinement=confinement,

@@ -35,9 +35,9 @@ def pages() -> dict[str, Page]:
 
 def _written() -> Iterator[Page]:
     """Yield the pages that people wrote, from the wheel or from a checkout."""
-    root = next((place for place in _PLACES if (place / "index.md").is_file()), None)
-    for path in sorted(root.rglob("*.md")) if root else ():
-        yield Page(path.relative_to(root).with_suffix("").as_posix(), path.read_text)  # type: ignore[arg-type]
+    for root in [place for place in _PLACES if (place / "index.md").is_file()][:1]:
+        for path in sorted(root.rglob("*.md")):
+            yield Page(path.relative_to(root).with_suffix("").as_posix(), path.read_text)
 
 
 def _generated() -> Iterator[Page]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.commands import BranchInfo
@@ -100,6 +101,16 @@ def in_tree_order(
 
     follow(None, 0)
     return ordered
+
+
+def as_grid(found: Any) -> tuple[list[str], list[list[Any]]] | None:
+    """Return columns and rows of a result that has fields of these names, as answers to SQL do."""
+    columns, rows = getattr(found, "columns", None), getattr(found, "rows", None)
+    if not isinstance(columns, list | tuple) or not isinstance(rows, list | tuple):
+        return None
+    if not all(isinstance(row, list | tuple) and len(row) == len(columns) for row in rows):
+        return None
+    return [str(name) for name in columns], [list(row) for row in rows]
 
 
 def safe(text: str) -> str:

@@ -1,7 +1,7 @@
 """Carrying out lifecycle rules: expiring objects, old versions, and unfinished uploads.
 
-It runs when the resource wakes and every hour while it is awake; what falls due while it sleeps goes
-at the next wake. Nothing is deleted under a lock.
+It runs when the resource wakes and every hour while it is awake; what falls due while it sleeps
+goes at the next wake. Nothing is deleted under a lock.
 """
 
 from __future__ import annotations

@@ -104,6 +104,12 @@ class Client(Stream):
                 self.transport.write(_SLEPT.encode())
             self.transport.close()
 
+    def _server_sleeps(self) -> None:
+        """Let go of a server that is about to stop, so that no byte can still reach it."""
+        if self._dozing and self._snapshot is not None and self.upstream is not None:
+            self.upstream.close()
+            self.server_lost()
+
     def pause_server(self, paused: bool) -> None:
         """See `Downstream`."""
         if not self.lost and self._relaying:
@@ -158,25 +164,24 @@ class Client(Stream):
             self.front.welcome(self, welcome.process)
             async with asyncio.timeout(self.front.limits.wake_seconds):
                 said = await self._attach(welcome.resource)
-        except TimeoutError:
-            self.end(WireError("08006", "timeout expired during the log-in"))
-        except WireError as error:
-            self.end(error)
-        except SkerryError as error:
-            self.end(WireError.of(error))
-        except RefusalError as refusal:
-            self.transport.write(refusal.response)
-            self.transport.close()
-        except ScramError as error:
-            self.end(WireError("28P01", f"the log-in could not be passed on: {error}"))
-        except OSError as error:
-            _LOG.info("a client or its server left during the log-in: %s", error)
-            self.end(WireError("08006", "the connection was lost during the log-in"))
-        except Exception:
-            _LOG.exception("a log-in failed")
-            self.end(WireError("XX000", "internal error in the node"))
+        except Exception as error:
+            self._refuse(error)
         else:
             self._relay(welcome.accept(said))
+        finally:
+            if not self._relaying:
+                self._leave()
+
+    def _refuse(self, error: Exception) -> None:
+        """Say in PostgreSQL's terms why there is no session, and close."""
+        if isinstance(error, RefusalError):
+            if not self.lost:
+                self.transport.write(error.response)
+                self.transport.close()
+            return
+        if not isinstance(error, WireError | SkerryError | ScramError | OSError):
+            _LOG.error("a log-in failed", exc_info=error)
+        self.end(_in_wire_terms(error))
 
     def _relay(self, said: bytes) -> None:
         if self.lost or self.upstream is None:
@@ -213,6 +218,7 @@ class Client(Stream):
             self._give_back()
             raise
         self.upstream = upstream
+        session.on_sleep(self._server_sleeps)
         self.front.lookup.woke(resource, session.endpoint.path)
         return said
 
@@ -262,14 +268,8 @@ class Client(Stream):
                 await self._attach(self.welcome.resource)
                 assert self.upstream is not None
                 await snapshot.put(self.upstream, self._snapshot)
-        except TimeoutError:
-            self.end(WireError("57P03", "the database did not wake in time"))
-        except SkerryError as error:
-            self.end(WireError.of(error))
-        except WireError as error:
-            self.end(error)
-        except (RefusalError, ScramError, OSError) as error:
-            self.end(WireError("57P01", "the session could not be resumed", str(error)))
+        except Exception as error:
+            self._refuse(error)
         else:
             assert self.upstream is not None
             self._dozing = False
@@ -309,3 +309,18 @@ class Client(Stream):
             with contextlib.suppress(OSError):
                 upstream.close()
         self._give_back()
+
+
+def _in_wire_terms(error: Exception) -> WireError:
+    match error:
+        case WireError():
+            return error
+        case SkerryError():
+            return WireError.of(error)
+        case ScramError():
+            return WireError("28P01", f"the log-in could not be passed on: {error}")
+        case TimeoutError():
+            return WireError("08006", "timeout expired during the log-in")
+        case OSError():
+            return WireError("08006", "the connection was lost during the log-in")
+    return WireError("XX000", "internal error in the node")

@@ -30,6 +30,7 @@ T = TypeVar("T")
 _REMEMBERED = 10_000
 _MAX_NAME_BYTES = 63
 _ASK_SECONDS = 5.0
+_ROLE = "SELECT rolpassword FROM pg_authid WHERE rolcanlogin AND rolname ="
 _LOG = logging.getLogger("skerry.postgres.front")
 
 
@@ -97,9 +98,7 @@ async def _ask(path: str, credential: Credential, user: str) -> str | None:
     upstream = await connect(path)
     try:
         await upstream.log_in({"user": roles.SUPERUSER, "database": "postgres"}, credential)
-        name = user.replace("\\", "\\\\").replace("'", "\\'")
-        sql = f"SELECT rolpassword FROM pg_authid WHERE rolcanlogin AND rolname = E'{name}'"  # noqa: S608
-        answer = await upstream.ask(messages.query(sql))
+        answer = await upstream.ask(messages.query(_ROLE + messages.literal(user)))
         rows = [body for kind, body in answer if kind == b"D"]
         return messages.row(rows[0])[0] if rows else None
     finally:

@@ -52,7 +52,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     @property
     def needs_server(self) -> bool:
-        """Whether the server must stay awake for this session."""
+        """Whether the server must stay awake for it."""
         return self.listening or self.locking
 
     def movable(self, user: str) -> bool:
@@ -75,12 +75,9 @@ async def take(upstream: Upstream) -> Snapshot | None:
 
 async def put(upstream: Upstream, snapshot: Snapshot) -> None:
     """Set a new session up like the old one; raise WireError if the server does not let us."""
-    requests = [
-        messages.query(f"SELECT pg_catalog.set_config({_literal(name)}, {_literal(value)}, false)")
-        for name, value in (snapshot.settings or {}).items()
-    ]
+    requests = [_set(name, value) for name, value in (snapshot.settings or {}).items()]
     if snapshot.role != "none":
-        requests.append(messages.query(f"SET ROLE {_literal(snapshot.role)}"))
+        requests.append(messages.query(f"SET ROLE {messages.literal(snapshot.role)}"))
     for each in snapshot.statements or []:
         prepare = messages.parse_statement(each.name, each.sql, each.types) + messages.SYNC
         requests.append(messages.query(each.sql) if each.from_sql else prepare)
@@ -91,5 +88,6 @@ async def put(upstream: Upstream, snapshot: Snapshot) -> None:
                 raise WireError("57P01", "the session could not be resumed after a sleep", reason)
 
 
-def _literal(text: str) -> str:
-    return " E'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def _set(name: str, value: str) -> bytes:
+    arguments = f"{messages.literal(name)},{messages.literal(value)}"
+    return messages.query(f"SELECT pg_catalog.set_config({arguments}, false)")

@@ -49,6 +49,7 @@ def main(connection: socket.socket, manifests: Mapping[str, Manifest]) -> None:
     _log_to_standard_error()
     sys.path.insert(0, spec.code)
     sys.path.insert(1, str(packages_beside(Path(spec.code))))
+    _make_scratch(Path(spec.served[0].run) / "tmp")
     os.chdir("/")
     gc.unfreeze()
     process = Process(spec, manifests)
@@ -70,6 +71,12 @@ def _read_exactly(connection: socket.socket, count: int) -> bytes:
             raise SystemExit("The node went away.")
         data += chunk
     return bytes(data)
+
+
+def _make_scratch(directory: Path) -> None:
+    """Give the process a place for temporary files; it has no other."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    os.environ["TMPDIR"] = os.environ["SQLITE_TMPDIR"] = str(directory)
 
 
 def _log_to_standard_error() -> None:
@@ -141,6 +148,7 @@ class Process:
             host=SlotHost(spec.ref.name, self._slots, bound, self._channel),
             bindings=spec.bindings,
             secrets=spec.secrets,
+            url=self._spec.url,
         )
 
     def _bound_context(self, spec: SlotSpec) -> Callable[[], tuple[Manifest, Context]]:

@@ -37,6 +37,7 @@ class ProcessSpec(msgspec.Struct, frozen=True):
 
     instance: str
     code: str
+    url: str
     served: tuple[SlotSpec, ...]
     bound: tuple[SlotSpec, ...]
     confinement: Confinement

@@ -19,7 +19,8 @@ import msgspec
 from skerry.kernel.errors import ENGINE_FAILED, INTERNAL, INVALID, TIMED_OUT, TOO_LARGE, SkerryError
 from skerry.node.router.head import RequestHead
 from skerry.node.router.hold import Hold, Switchboard
-from skerry.node.router.targets import Target
+from skerry.node.router.origin import opens_page, own_address, redirect, sandboxed
+from skerry.node.router.targets import NODE, Target
 from skerry.node.router.upstream import Upstream
 
 HEAD_BYTES_MAX = 64 * 1024
@@ -43,6 +44,7 @@ class Request:
     complete: bool = False
     sent: bool = False
     attempts: int = 0
+    sandboxed: bool = False
 
 
 class Client(asyncio.Protocol):
@@ -185,12 +187,20 @@ class Client(asyncio.Protocol):
         self._answered = False
         try:
             target = self._router.find(request.head)
+            if target.shares_origin and opens_page(request.head):
+                address = own_address(request.head, target, self._router.domain)
+                if address is not None:
+                    self._transport.write(redirect(address))
+                    self._transport.close()
+                    return
+                request.sandboxed = True
             hold = self._router.hold(target)
         except SkerryError as error:
             self._refuse(error)
             return
         upstream = None if hold is None else self._router.pool.take(hold.path)
-        line = request.head.towards(target.path, target.prefix, self._peer)
+        to_node = target.app == NODE
+        line = request.head.towards(target.path, target.prefix, self._peer, to_node=to_node)
         if hold is not None and upstream is not None:
             self._exchange(request, line, hold, upstream)
             return
@@ -230,6 +240,8 @@ class Client(asyncio.Protocol):
 
     def response_bytes(self, data: bytes) -> None:
         """See `Downstream`."""
+        if not self._answered and self._requests[0].sandboxed:
+            data = sandboxed(data)
         self._answered = True
         self._transport.write(data)
 

@@ -21,6 +21,10 @@ _DROPPED = frozenset(
 """What belongs to one hop, and what only the router may say."""
 
 
+CONSOLE_COOKIE = "skerry-session"
+"""What the names of the console's cookies start with."""
+
+
 @dataclass(slots=True)
 class RequestHead:
     """A head as it arrived: header names as sent, target as sent."""
@@ -45,20 +49,25 @@ class RequestHead:
             self.chunked = value.lower() == b"chunked"
         self.headers.append((name, value))
 
+    def header(self, name: bytes) -> bytes | None:
+        """Return the first header of that lower-case name."""
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
     def as_claim(self) -> Head:
         """Return the head as claims of wires read it."""
         path, _, query = self.target.partition(b"?")
         headers = tuple((name.lower(), value) for name, value in self.headers)
         return Head(self.method, path, query, headers)
 
-    def towards(self, target: bytes, prefix: bytes, client: bytes) -> bytes:
-        """Return the bytes of the head for the chosen target."""
+    def towards(self, target: bytes, prefix: bytes, client: bytes, *, to_node: bool) -> bytes:
+        """Return the bytes of the head for the chosen target; only the node sees its cookies."""
         lines = [b"%b %b HTTP/%b" % (self.method, target, self.version)]
-        lines += [
-            b"%b: %b" % (name, value)
-            for name, value in self.headers
-            if name.lower() not in _DROPPED
-        ]
+        for name, value in self.headers:
+            lower = name.lower()
+            if lower == b"cookie" and not to_node:
+                value = _foreign_cookies(value)  # noqa: PLW2901 (the header as it is passed on)
+            if value and lower not in _DROPPED:
+                lines.append(b"%b: %b" % (name, value))
         if self.upgrade:
             lines.append(b"Connection: Upgrade")
         lines.append(b"X-Forwarded-For: " + client)
@@ -68,3 +77,11 @@ class RequestHead:
         if prefix:
             lines.append(b"X-Forwarded-Prefix: " + prefix)
         return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _foreign_cookies(value: bytes) -> bytes:
+    """Return a Cookie header without the console's own cookies (RFC 6265, section 4.2)."""
+    ours = CONSOLE_COOKIE.encode()
+    return b"; ".join(
+        pair for each in value.split(b";") if (pair := each.strip()) and not pair.startswith(ours)
+    )

@@ -31,6 +31,7 @@ class Switchboard(Protocol):
 
     pool: Pool
     draining: bool
+    domain: str
 
     def admit(self, client: asyncio.BaseProtocol) -> bool:
         """Note a connection; false if there are too many."""

@@ -31,11 +31,13 @@ class Router:
         supervisor: Supervisor,
         run: Path,
         node_socket: Path,
+        domain: str,
         clock: Clock,
     ) -> None:
         self._targets = targets
         self.pool = Pool()
         self.draining = False
+        self.domain = domain
         self._supervisor = supervisor
         self._run = run
         self._node_socket = str(node_socket)

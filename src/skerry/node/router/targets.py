@@ -23,13 +23,17 @@ from skerry.node.router.head import RequestHead
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A resource, and the target line and path prefix that it is given; no app means the node."""
+    """A resource, and the target line and path prefix that it is given; no app means the node.
+
+    `shares_origin`: it was not selected by a host of its own.
+    """
 
     app: str
     branch: str
     resource: str
     path: bytes
     prefix: bytes = b""
+    shares_origin: bool = False
 
 
 NODE = ""
@@ -66,7 +70,7 @@ class Targets:
         for each in self._claims:
             found = self._catalogue.find(each(claim) or "")
             if found is not None:
-                return Target(*found, head.target)
+                return Target(*found, head.target, shares_origin=True)
         return Target(NODE, "", "", head.target)
 
     def _by_path(self, target: bytes) -> Target:
@@ -81,7 +85,8 @@ class Targets:
         else:
             resource = self._entry(app, branch)
             prefix = b"/@" + b"/".join(parts[:2])
-        return Target(app, branch, resource, (path[len(prefix) :] or b"/") + mark + query, prefix)
+        rest = (path[len(prefix) :] or b"/") + mark + query
+        return Target(app, branch, resource, rest, prefix, shares_origin=True)
 
     def _entry(self, app: str, branch: str) -> str:
         entry = self._catalogue.spec(self._catalogue.branch(app, branch)).entry

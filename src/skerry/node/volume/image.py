@@ -25,6 +25,7 @@ from skerry.kernel.errors import (
     NOT_FOUND,
     SkerryError,
 )
+from skerry.node.volume.drivers import open_volume
 from skerry.node.volume.volume import fsync_directory
 
 _SEARCH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
@@ -122,6 +123,32 @@ def attach(path: Path, mountpoint: Path) -> None:
     _skip_double_caching(mounted_device(mountpoint))
 
 
+def move_in(image: Path, directory: Path) -> int:
+    """Make an image the volume at `directory`, with the branches that lie there; return how many.
+
+    The branches are copied; the directory that held them stays beside it, named `*.before`, until
+    the operator removes it. Nothing may use the volume meanwhile. Raises what `attach` raises.
+    """
+    branches = sorted(directory.iterdir()) if directory.is_dir() else []
+    if not branches:
+        attach(image, directory)
+        return 0
+    staging = directory.with_name(f".{directory.name}.moving")
+    attach(image, staging)
+    try:
+        volume = open_volume(staging)
+        for branch in branches:
+            target = volume.create(branch.name)
+            _run(_program("cp", "coreutils"), "-a", f"{branch}/.", str(target))
+        _run(_program("sync", "coreutils"), "-f", str(staging))
+    finally:
+        detach(staging)
+        staging.rmdir()
+    directory.rename(directory.with_name(f"{directory.name}.before"))
+    attach(image, directory)
+    return len(branches)
+
+
 def detach(mountpoint: Path) -> None:
     """Unmount an image and free its loop device; where none is mounted, nothing happens.
 
@@ -137,7 +164,7 @@ def detach(mountpoint: Path) -> None:
         raise CONFLICT(
             f"The volume at {mountpoint} is in use.",
             why=error.why,
-            hint="Stop the node first: skerry down",
+            hint="Stop the node first: skerry stop",
         ) from error
 
 

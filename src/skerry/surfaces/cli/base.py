@@ -68,8 +68,8 @@ class SkerryCommand(click.Command):
 class SkerryGroup(click.Group):
     """Commands under a word; a command is made when it is called for."""
 
-    def __init__(self, name: str, summaries: dict[str, str], help: str, **kwargs: Any) -> None:  # noqa: A002 (click's word)
-        super().__init__(name, help=help, no_args_is_help=True, **kwargs)
+    def __init__(self, name: str, summaries: dict[str, str], about: str) -> None:
+        super().__init__(name, help=about, no_args_is_help=True)
         self.summaries = summaries
         self.params = [*self.params, *common_options()]
 

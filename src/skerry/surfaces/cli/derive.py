@@ -17,13 +17,19 @@ from skerry.surfaces.cli.base import Argument, SkerryCommand
 from skerry.surfaces.cli.call import Call, is_interactive
 from skerry.surfaces.cli.grammar import Entry
 
+_ALTERNATIVE = "__option"
+"""Ends the name of an option that says the same as an argument."""
+
 _SHORT = {"follow": "-f", "lines": "-n"}
 
 
 def derive(name: str, command: Command, entry: Entry) -> click.Command:
     """Return the click command that carries out a command of the node."""
-    chosen = _fields(command, entry)
-    params = [_parameter(each, command, positional) for each, positional in chosen]
+    params: list[click.Parameter] = []
+    for each, positional in _fields(command, entry):
+        params.append(_parameter(each, positional))
+        if positional and each.encode_name in entry.positional:
+            params.append(_parameter(each, False, _ALTERNATIVE))
     if command.kind:
         params = [_resource(), *params, *_place()]
     if entry.confirm:
@@ -76,7 +82,7 @@ def _inner(found: inspect.Type) -> inspect.Type:
     return found
 
 
-def _parameter(found: inspect.Field, command: Command, positional: bool) -> click.Parameter:
+def _parameter(found: inspect.Field, positional: bool, suffix: str = "") -> click.Parameter:
     name = found.encode_name
     inner = _inner(found.type)
     many = isinstance(inner, inspect.ListType | inspect.VarTupleType | inspect.SetType)
@@ -97,12 +103,12 @@ def _parameter(found: inspect.Field, command: Command, positional: bool) -> clic
     flag = f"--{name.replace('_', '-')}"
     if isinstance(inner, inspect.BoolType):
         on = found.default is True
-        names = [f"{flag}/--no-{flag[2:]}" if on else flag, _identifier(name)]
+        names = [f"{flag}/--no-{flag[2:]}" if on else flag, _identifier(name) + suffix]
         short = [_SHORT[name]] if name in _SHORT else []
         return click.Option([*short, *names], is_flag=True, default=None, help=about)
     short = [_SHORT[name]] if name in _SHORT else []
     return click.Option(
-        [*short, flag, _identifier(name)],
+        [*short, flag, _identifier(name) + suffix],
         type=kind,
         required=required,
         multiple=many,
@@ -247,7 +253,9 @@ def typed(found: Any, wanted: Any) -> Any:
 def arguments(command: Command, given: Mapping[str, Any], call: Call) -> dict[str, Any]:
     """Return the parameters of a call: what was said, and what the folder says."""
     said = {
-        key.removeprefix("value_"): list(found) if isinstance(found, tuple) else found
+        key.removeprefix("value_").removesuffix(_ALTERNATIVE): list(found)
+        if isinstance(found, tuple)
+        else found
         for key, found in given.items()
         if key.startswith("value_") and found is not None and found != ()
     }

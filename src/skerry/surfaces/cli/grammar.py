@@ -24,15 +24,15 @@ class Entry(NamedTuple):
     empty: str = ""
 
 
-_OWN = "skerry.surfaces.cli"
-
 WORDS = {
-    "up": Entry("Run the node on this machine", runs=f"{_OWN}.up:up"),
-    "init": Entry("Write a new app from a template", runs=f"{_OWN}.init:init"),
-    "dev": Entry("Serve this folder on a branch, again at every save", runs=f"{_OWN}.dev:dev"),
-    "deploy": Entry("Serve this folder as a new version", runs=f"{_OWN}.deploy:deploy"),
+    "up": Entry("Run the node on this machine", runs="skerry.surfaces.cli.up:up"),
+    "init": Entry("Write a new app from a template", runs="skerry.surfaces.cli.init:init"),
+    "dev": Entry(
+        "Serve this folder on a branch, again at every save", runs="skerry.surfaces.cli.dev:dev"
+    ),
+    "deploy": Entry("Serve this folder as a new version", runs="skerry.surfaces.cli.deploy:deploy"),
     "rollback": Entry("Serve an earlier version again", "app.rollback", positional=("version",)),
-    "open": Entry("Open the console in a browser", runs=f"{_OWN}.console:open_console"),
+    "open": Entry("Open the console in a browser", runs="skerry.surfaces.cli.console:open_console"),
     "status": Entry("Show what is awake, since when, and its cost", "node.status"),
     "logs": Entry(
         "Show what functions and engines said",
@@ -53,7 +53,7 @@ WORDS = {
         empty="There is no branch. Run `skerry deploy`.",
     ),
     "branch checkout": Entry(
-        "Choose the branch that commands here mean", runs=f"{_OWN}.checkout:checkout"
+        "Choose the branch that commands here mean", runs="skerry.surfaces.cli.checkout:checkout"
     ),
     "branch reset": Entry(
         "Copy the parent again, over a branch",
@@ -87,22 +87,28 @@ WORDS = {
         empty="No resources yet. Declare some in skerry.toml.",
     ),
     "connect": Entry("Print lines for official clients", "resource.connect"),
-    "export": Entry("Save state in standard formats", runs=f"{_OWN}.transfer:export"),
-    "import": Entry("Load what was exported", runs=f"{_OWN}.transfer:import_"),
-    "secret set": Entry("Set a secret of an app", runs=f"{_OWN}.secrets:set_secret"),
+    "export": Entry("Save state in standard formats", runs="skerry.surfaces.cli.transfer:export"),
+    "import": Entry("Load what was exported", runs="skerry.surfaces.cli.transfer:import_"),
+    "secret set": Entry("Set a secret of an app", runs="skerry.surfaces.cli.secrets:set_secret"),
     "secret list": Entry(
         "List the names of an app's secrets",
         "secret.list",
         empty="No secrets yet. Run `skerry secret set NAME`.",
     ),
     "secret delete": Entry("Delete a secret", "secret.delete"),
-    "volume create": Entry("Make a volume that can clone", runs=f"{_OWN}.local:volume_create"),
-    "volume attach": Entry("Mount a volume", runs=f"{_OWN}.local:volume_attach"),
-    "volume detach": Entry("Unmount a volume", runs=f"{_OWN}.local:volume_detach"),
-    "kind new": Entry("Start a kind from the template", runs=f"{_OWN}.local:kind_new"),
-    "describe": Entry("Describe every command and kind", runs=f"{_OWN}.describe:describe"),
-    "docs": Entry("Read the documentation", runs=f"{_OWN}.docs:docs"),
-    "completion": Entry("Print a script for your shell", runs=f"{_OWN}.completion:completion"),
+    "volume create": Entry(
+        "Make a volume that can clone", runs="skerry.surfaces.cli.local:volume_create"
+    ),
+    "volume attach": Entry("Mount a volume", runs="skerry.surfaces.cli.local:volume_attach"),
+    "volume detach": Entry("Unmount a volume", runs="skerry.surfaces.cli.local:volume_detach"),
+    "kind new": Entry("Start a kind from the template", runs="skerry.surfaces.cli.local:kind_new"),
+    "describe": Entry(
+        "Describe every command and kind", runs="skerry.surfaces.cli.describe:describe"
+    ),
+    "docs": Entry("Read the documentation", runs="skerry.surfaces.cli.docs:docs"),
+    "completion": Entry(
+        "Print a script for your shell", runs="skerry.surfaces.cli.completion:completion"
+    ),
 }
 
 GROUPS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import click
 
-from skerry.kernel.errors import ALREADY_EXISTS, INVALID, NOT_FOUND
+from skerry.kernel.errors import ALREADY_EXISTS, CONFLICT, INVALID, NOT_FOUND
 from skerry.kernel.names import check_name
 from skerry.surfaces.cli.base import SkerryCommand
 from skerry.surfaces.cli.call import Call
@@ -43,6 +44,18 @@ def _tell(call: Call, message: str, **shape: Any) -> None:
         call.out.result(f"{call.out.styled('✓', 'green')} {message}")
 
 
+def _refuse_while_running(call: Call) -> None:
+    """Raise CONFLICT if a node uses the home."""
+    file = call.home / "node.pid"
+    if not file.exists():
+        return
+    with file.open() as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CONFLICT("A node uses this volume.", hint="skerry stop") from error
+
+
 def _image(call: Call, image: str | None) -> Path:
     return Path(image) if image else call.home / "volume.img"
 
@@ -57,12 +70,16 @@ def volume_create(call: Call, image: str | None, size_bytes: int, filesystem: st
 
     It takes space only as it fills. Needs root. Without IMAGE, volume.img in the node's home.
     """
-    from skerry.node.volume import attach, create_image  # noqa: PLC0415 (not for help)
+    from skerry.node.volume import create_image, move_in  # noqa: PLC0415 (not for help)
 
-    path = _image(call, image)
-    create_image(path, size_bytes, filesystem)
-    attach(path, call.home / "volume")
-    message = f"{path} holds up to {size(size_bytes)} and is mounted at {call.home / 'volume'}."
+    path, place = _image(call, image), call.home / "volume"
+    _refuse_while_running(call)
+    if not path.exists():
+        create_image(path, size_bytes, filesystem)
+    moved = move_in(path, place)
+    message = f"{path} holds up to {size(size_bytes)} and is mounted at {place}."
+    if moved:
+        message += f" {moved} branches were copied into it; {place}.before still has them."
     _tell(call, message, image=str(path), bytes=size_bytes, mountpoint=str(call.home / "volume"))
 
 

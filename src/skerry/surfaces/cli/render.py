@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from skerry.kernel import commands
 from skerry.kernel.clock import Clock
 from skerry.surfaces.cli.output import Output
-from skerry.surfaces.units import age, duration, heading, in_tree_order, moment, number, safe, size
+from skerry.surfaces.units import (
+    age,
+    as_grid,
+    duration,
+    heading,
+    in_tree_order,
+    moment,
+    number,
+    safe,
+    size,
+)
 
 _NONE = "-"
 
@@ -29,41 +39,61 @@ def show(output: Output, result: Any, empty: str = "") -> None:
     elif _is_table(result):
         view = _ROWS.get(type(result[0]))
         output.result(view(output, result) if view else table(output, result))
+    elif (answer := as_grid(result)) is not None:
+        _show_answer(output, result, *answer)
     elif isinstance(result, msgspec.Struct):
         output.result(fields(output, result))
     else:
         output.result(value("", result, output.clock))
 
 
-def table(output: Output, rows: Sequence[msgspec.Struct], leave_out: Sequence[str] = ()) -> str:
-    """Return aligned columns, one a field; a column that is empty everywhere is left out."""
-    names = [name for name in rows[0].__struct_fields__ if name not in leave_out]
-    columns = {
-        name: [value(name, getattr(row, name), output.clock) for row in rows] for name in names
-    }
-    columns = {name: cells for name, cells in columns.items() if any(c != _NONE for c in cells)}
-    right = {name for name in columns if all(_is_number(getattr(row, name)) for row in rows)}
-    return grid(output, columns, right)
+class Column(NamedTuple):
+    """A column of a table."""
+
+    head: str
+    cells: list[str]
+    to_right: bool = False
 
 
-def grid(output: Output, columns: dict[str, list[str]], right: set[str] | None = None) -> str:
-    """Return columns of text side by side under their names."""
-    lines: list[str] = []
-    heads = {name: heading(name) for name in columns}
-    widths = {
-        name: max(width(text) for text in [heads[name], *cells]) for name, cells in columns.items()
-    }
-    rows = [
-        heads,
-        *(dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)),
+def _show_answer(output: Output, result: Any, names: list[str], rows: list[list[Any]]) -> None:
+    """Write columns and rows as a table, and what else a result says as a remark."""
+    columns = []
+    for place, name in enumerate(names):
+        found = [row[place] for row in rows]
+        cells = ["NULL" if each is None else value("", each, output.clock) for each in found]
+        columns.append(Column(safe(name), cells, all(map(_is_number, found))))
+    if rows and columns:
+        output.result(grid(output, columns))
+    rest = {name: getattr(result, name) for name in result.__struct_fields__}
+    said = [
+        f"{heading(name)} {value(name, found, output.clock)}"
+        for name, found in rest.items()
+        if name not in {"columns", "rows"} and found not in (None, "", False)
     ]
-    for place, row in enumerate(rows):
-        cells = [
-            pad(row[name], widths[name], to_right=name in (right or set())) for name in columns
-        ]
-        text = "  ".join(cells).rstrip()
-        lines.append(output.styled(text, "dim") if place == 0 else text)
-    return "\n".join(lines)
+    count = f"{len(rows)} row{'' if len(rows) == 1 else 's'}"
+    output.remark(", ".join([count, *said]))
+
+
+def table(output: Output, rows: Sequence[msgspec.Struct]) -> str:
+    """Return aligned columns, one a field; a column that is empty everywhere is left out."""
+    columns = []
+    for name in rows[0].__struct_fields__:
+        found = [getattr(row, name) for row in rows]
+        cells = [value(name, each, output.clock) for each in found]
+        if any(cell != _NONE for cell in cells):
+            columns.append(Column(heading(name), cells, all(map(_is_number, found))))
+    return grid(output, columns)
+
+
+def grid(output: Output, columns: Sequence[Column]) -> str:
+    """Return columns of text side by side under their heads."""
+    padded = []
+    for column in columns:
+        texts = [column.head, *column.cells]
+        wide = max(map(width, texts))
+        padded.append([pad(text, wide, to_right=column.to_right) for text in texts])
+    head, *rows = ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
+    return "\n".join([output.styled(head, "dim"), *rows])
 
 
 def fields(output: Output, struct: msgspec.Struct, leave_out: Sequence[str] = ()) -> str:
@@ -193,19 +223,20 @@ def _checks(output: Output, found: Sequence[commands.Check]) -> str:
 
 def _branches(output: Output, found: Sequence[commands.BranchInfo]) -> str:
     ordered = in_tree_order(found)
-    columns = {
-        "branch": [
-            f"{'  ' * (depth - 1)}{'└ ' if depth else ''}{each.name}" for depth, each in ordered
-        ],
-        "state": ["awake" if each.awake else "asleep" for _, each in ordered],
-        "version": [str(each.version) for _, each in ordered],
-        "created": [age(each.created, output.clock.now()) + " ago" for _, each in ordered],
-        "size": [_NONE if each.bytes is None else size(each.bytes) for _, each in ordered],
-        "url": [each.url for _, each in ordered],
-    }
-    if all(text == _NONE for text in columns["size"]):
-        del columns["size"]
-    return grid(output, columns, {"version"})
+    names = [f"{'  ' * (depth - 1)}{'└ ' if depth else ''}{each.name}" for depth, each in ordered]
+    branches = [each for _, each in ordered]
+    now = output.clock.now()
+    columns = [
+        Column("branch", names),
+        Column("state", ["awake" if each.awake else "asleep" for each in branches]),
+        Column("version", [str(each.version) for each in branches], to_right=True),
+        Column("created", [f"{age(each.created, now)} ago" for each in branches]),
+        Column("url", [each.url for each in branches]),
+    ]
+    if any(each.bytes is not None for each in branches):
+        sizes = [_NONE if each.bytes is None else size(each.bytes) for each in branches]
+        columns.insert(-1, Column("size", sizes, to_right=True))
+    return grid(output, columns)
 
 
 _VIEWS: dict[type, Callable[[Output, Any], str]] = {

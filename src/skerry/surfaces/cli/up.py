@@ -7,9 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from skerry.kernel.errors import ENGINE_FAILED, INVALID, NOT_FOUND, TIMED_OUT, S
 from skerry.kernel.names import did_you_mean
 from skerry.surfaces.cli.base import SkerryCommand
 from skerry.surfaces.cli.call import Call
+
+if TYPE_CHECKING:
+    from skerry.surfaces.cli.output import Output
 
 _NODE = "skerry.app:up"
 _PACKAGE = Path(__file__).parents[2]
@@ -112,17 +115,22 @@ def _greet(call: Call, example: Path | None) -> None:
 def announce(call: Call, example: Path | None, check: Callable[[], None]) -> None:
     """Wait until the node answers, deploy the example, and say where everything is."""
     status = _wait(call, check)
-    deployed = _deploy(call, example) if example else None
-    if call.out.json:
-        call.out.data({"node": status, "example": deployed}, line=True)
-        return
     out = call.out
-    lines = [f"{out.styled('✓', 'green')} {status['node']} is up", f"  http      {status['http']}"]
-    lines += [f"  {wire:<9} port {number}" for wire, number in status["ports"].items()]
-    lines += [f"  home      {status['home']}  ({status['volume']})", "  console   skerry open"]
-    out.result("\n".join(lines))
-    if deployed is not None:
+    if not out.json:
+        out.result("\n".join(_status_lines(out, status)))
+    deployed = _deploy(call, example) if example else None
+    if out.json:
+        out.data({"node": status, "example": deployed}, line=True)
+    elif deployed is not None:
         _show_example(call, deployed)
+
+
+def _status_lines(out: Output, status: dict[str, Any]) -> Iterator[str]:
+    yield f"{out.styled('✓', 'green')} {status['node']} is up"
+    yield f"  http      {status['http']}"
+    yield from (f"  {wire:<9} port {number}" for wire, number in status["ports"].items())
+    yield f"  home      {status['home']}  ({status['volume']})"
+    yield "  console   skerry open"
 
 
 def _wait(call: Call, check: Callable[[], None]) -> Any:

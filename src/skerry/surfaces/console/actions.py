@@ -16,7 +16,7 @@ from skerry.surfaces.console import security
 from skerry.surfaces.console.fields import from_form
 from skerry.surfaces.console.templates import Templates
 from skerry.surfaces.console.visit import Visit
-from skerry.surfaces.units import duration
+from skerry.surfaces.units import as_grid, duration
 
 _PREFIX = "param-"
 _PLACE = ("name", "app", "branch")
@@ -68,14 +68,14 @@ class Actions:
         return RedirectResponse(back, status_code=303)
 
     def _answer(self, visit: Visit, command: Command, found: Any, back: str) -> Response:
-        rows = _rows(found)
+        columns, rows = _table(found)
         body = self._templates.render(
             "answer.html",
             visit,
             title=f"{command.kind} {command.word}",
             command=command,
             rows=rows,
-            columns=rows[0].__struct_fields__ if rows else (),
+            columns=columns,
             text=msgspec.json.format(msgspec.json.encode(found), indent=2).decode(),
             back=back,
         )
@@ -97,13 +97,16 @@ def _inner(form: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _rows(found: Any) -> Sequence[msgspec.Struct]:
-    """Return the rows of a table, where a result is one or has one."""
-    if isinstance(found, msgspec.Struct):
-        return [found]
-    if isinstance(found, list | tuple) and all(isinstance(each, msgspec.Struct) for each in found):
-        return found
-    return []
+def _table(found: Any) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns and rows of a result, none where it is no table."""
+    answer = as_grid(found)
+    if answer is not None:
+        return answer
+    rows = found if isinstance(found, list | tuple) else [found]
+    if not rows or not all(isinstance(each, msgspec.Struct) for each in rows):
+        return [], []
+    columns = list(rows[0].__struct_fields__)
+    return columns, [[getattr(row, name) for name in columns] for row in rows]
 
 
 def _said(found: Any) -> str:

@@ -92,7 +92,7 @@ class _Console:
         return answer
 
     def act(self, handler: _Page) -> Callable[[Request], Awaitable[Response]]:
-        """Carry out what a form of this session asks for."""
+        """Carry out what a form asks for, if it came with one of our pages."""
 
         async def checked(visit: Visit) -> Response:
             visit.form = await read_form(visit.request)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from skerry.kernel.errors import DENIED
+from skerry.node.router.head import CONSOLE_COOKIE
 from skerry.surfaces.sessions import SESSION_SECONDS, Session, same
 
 _HEADERS = {
@@ -32,7 +33,7 @@ def protect(response: Response) -> Response:
 
 def cookie_name(request: Request) -> str:
     """Return the cookie's name: browsers do not keep the cookies of two ports apart."""
-    return f"skerry-session-{request.url.port or 80}"
+    return f"{CONSOLE_COOKIE}-{request.url.port or 80}"
 
 
 def cookie_of(request: Request) -> str:
@@ -59,7 +60,7 @@ def check_mutation(request: Request, session: Session, token: str) -> None:
     foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     if site not in {"same-origin", "none"} or foreign or not same(token, session.csrf):
         raise DENIED(
-            "The form is not one of this session.",
+            "The form does not belong to the login.",
             why="Its CSRF token is missing or wrong, or another site sent it.",
             hint="Go back, load the page again, and repeat.",
         )

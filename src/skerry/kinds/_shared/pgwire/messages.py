@@ -183,6 +183,11 @@ def split(buffer: bytearray, limit: int) -> Iterator[tuple[bytes, bytes]]:
         yield kind, body
 
 
+def literal(text: str) -> str:
+    """Return a text as SQL, whatever the session's `standard_conforming_strings`."""
+    return " E'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def row(body: bytes) -> list[str | None]:
     """Return the texts of a DataRow."""
     values: list[str | None] = []

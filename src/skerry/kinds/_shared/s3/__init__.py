@@ -1,1 +1,1 @@
-"""What every server of the S3 protocol needs: signatures, chunked bodies, checksums, XML, errors."""
+"""What every S3 server needs: signatures, chunked bodies, checksums, XML, errors."""

@@ -1,4 +1,4 @@
-"""Verifying AWS Signature Version 2, for clients that still speak it; off unless configured.
+"""Verifying AWS Signature Version 2, which boto3 still uses to presign by default.
 
 Source: Amazon S3 User Guide, "Authenticating requests (AWS signature version 2)".
 """
@@ -81,7 +81,7 @@ def verify(
             amazon[name] = f"{amazon[name]},{value}" if name in amazon else value
     date = expires if expires is not None else ""
     if expires is None:
-        _check_date(amazon.get("x-amz-date") or request.header("date"), now_ns)
+        _check_date(amazon.get("x-amz-date", request.header("date")), now_ns)
         date = "" if "x-amz-date" in amazon else request.header("date") or ""
     elif not expires.isdigit() or int(expires) * times.NANOSECONDS < now_ns:
         raise S3Error("AccessDenied", "Request has expired.")

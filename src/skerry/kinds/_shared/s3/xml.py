@@ -12,7 +12,7 @@ _ELEMENTS_MAX = 60_000
 _CONTROL = {chr(code): f"&#x{code:x};" for code in range(32) if code not in (9, 10)}
 
 
-class MalformedXML(ValueError):
+class MalformedXMLError(ValueError):
     """The bytes are not an XML document of the allowed form."""
 
 
@@ -86,7 +86,7 @@ def _write(element: Element, parts: list[str]) -> None:
 
 
 def parse(data: bytes) -> Element:
-    """Parse a document of bounded depth and count; raise MalformedXML.
+    """Parse a document of bounded depth and count; raise MalformedXMLError.
 
     Document types are refused, hence entities cannot grow.
     """
@@ -94,9 +94,9 @@ def parse(data: bytes) -> Element:
     try:
         reader.parser.Parse(data, True)
     except (expat.ExpatError, UnicodeError) as error:
-        raise MalformedXML(str(error)) from error
+        raise MalformedXMLError(str(error)) from error
     if reader.root is None:
-        raise MalformedXML("no element")
+        raise MalformedXMLError("no element")
     return reader.root
 
 
@@ -115,7 +115,7 @@ class _Reader:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._count += 1
         if self._count > _ELEMENTS_MAX or len(self._stack) >= _DEPTH_MAX:
-            raise MalformedXML("too many elements")
+            raise MalformedXMLError("too many elements")
         element = Element(name.rpartition(" ")[2])
         element.attributes = {key.rpartition(" ")[2]: value for key, value in attributes.items()}
         if self._stack:
@@ -131,4 +131,4 @@ class _Reader:
         self._stack[-1].text += text
 
     def _doctype(self, *_: object) -> None:
-        raise MalformedXML("a document type is not allowed")
+        raise MalformedXMLError("a document type is not allowed")

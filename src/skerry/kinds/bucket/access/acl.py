@@ -110,11 +110,11 @@ def _grant(element: Element, resolve: Resolve) -> Grant:
 
 
 def to_xml(owner: tuple[str, str], grants: list[Grant], name_of: Callable[[str], str]) -> Element:
-    """Return the AccessControlPolicy; `owner` is id and display name."""
+    """Return the AccessControlPolicy, groups first; `owner` is id and display name."""
     root = Element("AccessControlPolicy")
     add_owner(root, "Owner", owner)
     listed = root.add("AccessControlList")
-    for grant in grants:
+    for grant in sorted(grants, key=lambda grant: not grant.uri):
         each = listed.add("Grant")
         grantee = each.add("Grantee")
         grantee.attributes["xmlns:xsi"] = _XSI

@@ -1,7 +1,7 @@
 """The one decision: may this user do this to that bucket or object?
 
-In this order: a denial of the bucket's policy; what the bucket's public access block takes away; the
-owner's right; a permission of the policy; the access control lists. Nothing else is allowed.
+In this order: a denial of the bucket's policy; the owner's right; a permission of the policy,
+unless the public access block takes it away; access control lists. Nothing else is allowed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _OBJECT_ACL = {
 }
 _ON_BUCKET = ("s3:ListBucket", "s3:PutBucket", "s3:GetBucket", "s3:DeleteBucket")
 _SELF_POLICY = ("s3:PutBucketPolicy", "s3:GetBucketPolicy", "s3:DeleteBucketPolicy")
-_ENFORCED = "BucketOwnerEnforced"
+OWNER_ENFORCED = "BucketOwnerEnforced"
+"""Access control lists do not count, and the bucket's owner owns what is in it."""
 
 
 class PublicAccessBlock(msgspec.Struct, frozen=True):
@@ -83,7 +84,7 @@ def allow(
     key: str,
     version: Version | None = None,
 ) -> None:
-    """Raise AccessDenied unless the action is allowed; `version` is what it is about, if it exists."""
+    """Raise AccessDenied unless the action, on `version` if that exists, is allowed."""
     if not allowed(subject, bucket, action, key, version):
         raise denied()
 
@@ -105,7 +106,7 @@ def allowed(
     block = public_access_block(bucket)
     if said == policy.Decision.ALLOW and not (block.restrict_buckets and is_public(bucket)):
         return True
-    if ownership(bucket) == _ENFORCED:
+    if ownership(bucket) == OWNER_ENFORCED:
         return False
     if action in _OBJECT_ACL:
         listed, permission = version.record.grants if version else [], _OBJECT_ACL[action]
@@ -122,7 +123,7 @@ def _foreign(bucket: Bucket, version: Version | None) -> bool:
         version is not None
         and not version.marker
         and version.record.owner != bucket.owner
-        and ownership(bucket) != _ENFORCED
+        and ownership(bucket) != OWNER_ENFORCED
     )
 
 
@@ -167,7 +168,7 @@ def is_public(bucket: Bucket) -> bool:
 
 def check_acl_change(bucket: Bucket, grants: list[Grant]) -> None:
     """Raise S3Error if the bucket takes no such access control list."""
-    if ownership(bucket) == _ENFORCED and any(each.user != bucket.owner for each in grants):
+    if ownership(bucket) == OWNER_ENFORCED:
         raise S3Error("AccessControlListNotSupported", "The bucket does not allow ACLs")
     if public_access_block(bucket).block_acls and acl.is_public(grants):
         raise denied()
@@ -177,6 +178,6 @@ def object_owner(bucket: Bucket, user: str, grants: list[Grant]) -> str:
     """Return who owns an object that `user` puts into a bucket with these grants."""
     rule = ownership(bucket)
     gives = any(each.permission == "FULL_CONTROL" and each.user == bucket.owner for each in grants)
-    if rule == _ENFORCED or (rule == "BucketOwnerPreferred" and gives):
+    if rule == OWNER_ENFORCED or (rule == "BucketOwnerPreferred" and gives):
         return bucket.owner
     return user

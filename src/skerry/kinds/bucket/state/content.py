@@ -12,7 +12,7 @@ INLINE_BYTES_MAX = 8192
 """Contents up to this size lie in the database: one fsync instead of three."""
 
 
-class MissingContent(Exception):
+class MissingContentError(Exception):
     """A content file was collected before its new holder was counted; place it again."""
 
 
@@ -31,7 +31,8 @@ def read_inlined(db: Db, row: int) -> bytes | None:
 def hold(db: Db, blobs: Blobs, pieces: Iterable[Piece], *, fresh: bool) -> int:
     """Count one more holder of each content file; return the bytes that are stored anew.
 
-    `fresh` contents were placed outside of this transaction; raise MissingContent if one is gone.
+    `fresh` contents were placed outside of this transaction; if one is gone again, raise
+    MissingContentError.
     """
     stored = 0
     for piece in pieces:
@@ -39,7 +40,7 @@ def hold(db: Db, blobs: Blobs, pieces: Iterable[Piece], *, fresh: bool) -> int:
             stored += piece.size
             continue
         if fresh and not blobs.present(piece.digest):
-            raise MissingContent
+            raise MissingContentError
         db.execute(
             "INSERT INTO blobs (digest, size, holders) VALUES (?, ?, 1) "
             "ON CONFLICT (digest) DO UPDATE SET holders = holders + 1",

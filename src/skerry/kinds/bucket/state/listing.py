@@ -55,7 +55,7 @@ def objects(db: Db, bucket: int, query: Query) -> Page[Version]:
     def rows(start: str, inclusive: bool) -> Iterator[tuple[str, Version]]:
         sign = ">=" if inclusive else ">"
         for row in db.execute(
-            f"SELECT {_VERSION} FROM versions WHERE bucket = ? AND latest = 1 AND marker = 0"
+            f"SELECT {_VERSION} FROM versions WHERE bucket = ? AND latest = 1 AND marker = 0"  # noqa: S608 - constants
             f" AND key {sign} ? ORDER BY key",
             (bucket, start),
         ):
@@ -69,11 +69,11 @@ def versions(db: Db, bucket: int, query: Query, version: str = "") -> Page[Versi
 
     def rows(start: str, inclusive: bool) -> Iterator[tuple[str, Version]]:
         sign = ">=" if inclusive else ">"
-        text = f"SELECT {_VERSION} FROM versions WHERE bucket = ? AND key "
+        text = f"SELECT {_VERSION} FROM versions WHERE bucket = ? AND key "  # noqa: S608 - constants
         order = " ORDER BY key, sequence DESC"
         if version and start == query.after and not inclusive:
             for row in db.execute(
-                f"{text} = ? AND sequence < (SELECT sequence FROM versions"
+                f"{text} = ? AND sequence < (SELECT sequence FROM versions"  # noqa: S608 - constants
                 f" WHERE bucket = ? AND key = ? AND version = ?){order}",
                 (bucket, start, bucket, start, version),
             ):
@@ -91,7 +91,7 @@ def uploads(db: Db, bucket: int, query: Query, upload: str = "") -> Page[Upload]
         sign = ">=" if inclusive else ">"
         same = upload if start == query.after and not inclusive else _LAST
         for row in db.execute(
-            "SELECT id, bucket, key, started, record FROM uploads WHERE bucket = ?"
+            "SELECT id, bucket, key, started, record FROM uploads WHERE bucket = ?"  # noqa: S608 - constants
             f" AND (key {sign} ? OR (key = ? AND id > ?)) ORDER BY key, id",
             (bucket, start, start, same),
         ):

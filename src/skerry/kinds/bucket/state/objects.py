@@ -91,7 +91,8 @@ class Put:
 def put(db: Db, blobs: Blobs, new: Put) -> tuple[Version, int]:
     """Store an object as the current version; return it and the bytes that are stored anew.
 
-    Raise S3Error if its condition does not hold, MissingContent if a file must be placed again.
+    Raise S3Error if its condition does not hold, MissingContentError if a file must be placed
+    again.
     """
     new.condition.check(current(db, new.bucket, new.key))
     pieces = new.pieces
@@ -152,7 +153,7 @@ def row_to_version(row: Any) -> Version:
 def current(db: Db, bucket: int, key: str) -> Version | None:
     """Return the latest version of a key, which may be a delete marker."""
     row = db.execute(
-        f"SELECT {_COLUMNS} FROM versions WHERE bucket = ? AND key = ? AND latest = 1",
+        f"SELECT {_COLUMNS} FROM versions WHERE bucket = ? AND key = ? AND latest = 1",  # noqa: S608 - constants
         (bucket, key),
     ).fetchone()
     return row_to_version(row) if row else None
@@ -163,7 +164,7 @@ def find(db: Db, bucket: int, key: str, version: str | None) -> Version | None:
     if version is None:
         return current(db, bucket, key)
     row = db.execute(
-        f"SELECT {_COLUMNS} FROM versions WHERE bucket = ? AND key = ? AND version = ?"
+        f"SELECT {_COLUMNS} FROM versions WHERE bucket = ? AND key = ? AND version = ?"  # noqa: S608 - constants
         " ORDER BY sequence DESC",
         (bucket, key, version),
     ).fetchone()
@@ -172,7 +173,7 @@ def find(db: Db, bucket: int, key: str, version: str | None) -> Version | None:
 
 def by_sequence(db: Db, sequence: int) -> Version | None:
     """Return a version that may have been deleted meanwhile."""
-    row = db.execute(f"SELECT {_COLUMNS} FROM versions WHERE sequence = ?", (sequence,)).fetchone()
+    row = db.execute(f"SELECT {_COLUMNS} FROM versions WHERE sequence = ?", (sequence,)).fetchone()  # noqa: S608 - constants
     return row_to_version(row) if row else None
 
 

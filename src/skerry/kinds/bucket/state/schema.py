@@ -1,9 +1,9 @@
 """The tables of a resource.
 
 A key's versions are ordered by `sequence`; at most one is `latest`. `record` holds what is read
-only together with a version (headers, metadata, tags, access control, lock) and `pieces` the content,
-both in MessagePack. `blobs` counts who refers to a content file; what is deleted first goes to
-`trash`, and its files go when nobody reads them any more.
+only together with a version (headers, metadata, tags, access control, lock) and `pieces` the
+content, both in MessagePack. `blobs` counts who refers to a content file; what is deleted first
+goes to `trash`, and its files go when nobody reads them any more.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ async def _asked(call: Call, owner: str, bucket_owner: str) -> list[Grant]:
         raise S3Error("MissingSecurityHeader", "Your request was missing a required header.")
     try:
         root = xml.parse(data)
-    except xml.MalformedXML as error:
+    except xml.MalformedXMLError as error:
         raise malformed_xml() from error
     return acl.from_xml(root, owner, call.account.resolve)
 

@@ -95,7 +95,7 @@ async def _location(call: Call) -> str:
         return ""
     try:
         root = xml.parse(data)
-    except xml.MalformedXML as error:
+    except xml.MalformedXMLError as error:
         raise malformed_xml() from error
     if root.name != "CreateBucketConfiguration":
         raise malformed_xml()

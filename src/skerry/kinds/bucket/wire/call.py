@@ -152,7 +152,7 @@ class Call:
                 yield data
 
     async def drained(self) -> bool:
-        """Read a short rest of a refused body, so that the connection can go on; tell whether it can.
+        """Read a short rest of a refused body; tell whether the connection can go on.
 
         A client that waits for `100 Continue` sends no body after a refusal.
         """
@@ -191,11 +191,11 @@ class Call:
         return data
 
     async def xml(self, name: str) -> xml.Element:
-        """Return the body's XML, whose root must be `name`; raise MalformedXML."""
+        """Return the body's XML, whose root must be `name`; raise MalformedXMLError."""
         data = await self.small_body()
         try:
             root = xml.parse(data)
-        except xml.MalformedXML as error:
+        except xml.MalformedXMLError as error:
             raise malformed_xml() from error
         if root.name != name:
             raise malformed_xml()

@@ -1,6 +1,7 @@
 """Cross-origin rules of a bucket, and what they add to answers.
 
-Source: the Fetch standard, "CORS protocol"; Amazon S3 User Guide, "Elements of a CORS configuration".
+Source: the Fetch standard, "CORS protocol"; Amazon S3 User Guide, "Elements of a CORS
+configuration".
 """
 
 from __future__ import annotations

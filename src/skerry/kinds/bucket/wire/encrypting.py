@@ -124,7 +124,7 @@ def _customer_key(headers: Mapping[str, str], prefix: str) -> bytes | None:
 
 
 def default_from_xml(root: xml.Element) -> Default:
-    """Read a ServerSideEncryptionConfiguration; raise MalformedXML."""
+    """Read a ServerSideEncryptionConfiguration; raise MalformedXMLError."""
     rule = root.find("Rule")
     apply = rule.find("ApplyServerSideEncryptionByDefault") if rule else None
     mode = apply.get("SSEAlgorithm") if apply else ""

@@ -60,7 +60,7 @@ def _tags(fields: dict[str, str]) -> dict[str, str]:
         return {}
     try:
         return tagging.from_xml(xml.parse(fields["tagging"].encode()))
-    except xml.MalformedXML as error:
+    except xml.MalformedXMLError as error:
         raise malformed_xml() from error
 
 

@@ -29,12 +29,13 @@ async def get_object(call: Call) -> Reply:
     """GetObject and HeadObject."""
     bucket, version = await locate(call, "s3:GetObject")
     encrypting.refuse_on_read(call.headers, version)
+    part = _part_number(call, version)
     key = encrypting.key_for(call.account, version.record.encryption, call.headers)
     headers = _headers(call, bucket, version)
     unchanged = check_conditions(call, version, headers)
     if unchanged:
         return Reply(304, headers)
-    status, start, length = _extent(call, version, headers)
+    status, start, length = _extent(call, version, part, headers)
     if call.method == "HEAD":
         return Reply(status, [*headers, ("content-length", str(length))])
     source = Source(call.store, version, key)
@@ -84,7 +85,12 @@ def missing(call: Call, bucket: Bucket, action: str, name: str | None) -> None:
             "The specified version does not exist.",
             fields={"Key": call.key, "VersionId": name},
         )
-    raise S3Error("NoSuchKey", "The specified key does not exist.", fields={"Key": call.key})
+    raise S3Error(
+        "NoSuchKey",
+        "The specified key does not exist.",
+        fields={"Key": call.key},
+        headers=(("x-amz-delete-marker", "false"),),
+    )
 
 
 def _versioned(action: str) -> str:
@@ -203,10 +209,12 @@ def _since(call: Call, name: str, version: Version) -> bool | None:
     return version.modified // times.NANOSECONDS > limit // times.NANOSECONDS
 
 
-def _extent(call: Call, version: Version, headers: list[tuple[str, str]]) -> tuple[int, int, int]:
-    """Return status, start and length of what is asked for; raise InvalidRange or InvalidPart."""
-    if "partNumber" in call.query:
-        return _part(call, version, headers)
+def _extent(
+    call: Call, version: Version, part: int, headers: list[tuple[str, str]]
+) -> tuple[int, int, int]:
+    """Return status, start and length of what is asked for; raise InvalidRange."""
+    if part:
+        return _part(call, version, part, headers)
     match = _RANGE.fullmatch(call.headers.get("range", "").strip())
     if match is None or match[1] == match[2] == "":
         return 200, 0, version.size
@@ -232,11 +240,20 @@ def parse_range(first: str, last: str, size: int) -> tuple[int, int]:
     return start, end
 
 
-def _part(call: Call, version: Version, headers: list[tuple[str, str]]) -> tuple[int, int, int]:
+def _part_number(call: Call, version: Version) -> int:
+    """Return the part that is asked for, or 0; raise InvalidPart if there is none of its number."""
+    if "partNumber" not in call.query:
+        return 0
     number = call.number("partNumber", 1, 1, 10_000)
-    parts = version.record.parts
-    if number > max(len(parts), 1):
+    if number > max(len(version.record.parts), 1):
         raise S3Error("InvalidPart", "The requested partnumber is not satisfiable")
+    return number
+
+
+def _part(
+    call: Call, version: Version, number: int, headers: list[tuple[str, str]]
+) -> tuple[int, int, int]:
+    parts = version.record.parts
     if not parts:
         return 200 if not version.size else 206, 0, version.size
     headers.append(("x-amz-mp-parts-count", str(len(parts))))

@@ -44,7 +44,7 @@ def from_header(text: str) -> dict[str, str]:
 
 
 def from_xml(root: xml.Element, limit: int = _OBJECT_TAGS_MAX) -> dict[str, str]:
-    """Read a Tagging document; raise MalformedXML or InvalidTag."""
+    """Read a Tagging document; raise MalformedXMLError or InvalidTag."""
     listed = root.find("TagSet")
     if root.name != "Tagging" or listed is None:
         raise malformed_xml()

@@ -105,12 +105,11 @@ def checksum_headers(record: Record) -> list[tuple[str, str]]:
 
 def new_record(call: Call, bucket: Bucket, headers: Mapping[str, str]) -> Record:
     """Return the record of a new object that these headers describe; raise S3Error."""
-    if decide.ownership(bucket) == "BucketOwnerEnforced":
-        owner = bucket.owner
-    else:
-        owner = call.identity.id
+    enforced = decide.ownership(bucket) == decide.OWNER_ENFORCED
+    owner = bucket.owner if enforced else call.identity.id
     grants = acl.from_headers(headers, owner, bucket.owner, call.account.resolve)
-    if acl.has_headers(headers):
+    harmless = enforced and headers.get("x-amz-acl") == "bucket-owner-full-control"
+    if acl.has_headers(headers) and not harmless:
         decide.check_acl_change(bucket, grants)
     owner = decide.object_owner(bucket, owner, grants)
     storage_class = headers.get("x-amz-storage-class", "STANDARD")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import shutil
 import ssl
 import tempfile
 from collections.abc import Callable
@@ -116,6 +117,10 @@ class Node:
         return context
 
     async def sleep(self, engine: EngineProcess) -> None:
+        for session in self.sessions:
+            if not session.closed:
+                for callback in session.callbacks:
+                    callback()
         await engine.call("stop")
         self.awake[engine.id] = False
 
@@ -133,6 +138,7 @@ class Node:
         await asyncio.sleep(0)
         for engine in self.engines.values():
             await engine.close()
+        shutil.rmtree(self.folder)
 
     def dsn(self, engine: EngineProcess, label: str = "newsroom", **more: Any) -> str:
         secret = engine.keys.secret("password")

@@ -264,6 +264,22 @@ async def test_an_idle_session_outlives_the_servers_sleep(
     await connection.close()
 
 
+async def test_a_statement_sent_while_the_server_goes_to_sleep_is_not_lost(
+    node: Node, sleeping: EngineProcess
+) -> None:
+    connection = await asyncpg.connect(node.dsn(sleeping))
+    await connection.execute("CREATE TABLE t (n int)")
+    await doze(node)
+    async with node.lock:
+        going = asyncio.create_task(node.sleep(sleeping))
+        await asyncio.sleep(0)
+        writing = asyncio.create_task(connection.execute("INSERT INTO t VALUES (1)"))
+        await going
+    await writing
+    assert await connection.fetchval("SELECT count(*) FROM t") == 1
+    await connection.close()
+
+
 async def test_an_idle_session_outlives_a_crash_of_the_engine(
     node: Node, sleeping: EngineProcess
 ) -> None:

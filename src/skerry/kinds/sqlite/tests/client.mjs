@@ -19,6 +19,6 @@ const change = await db.transaction("write");
 await change.execute("delete from t");
 await change.rollback();
 assert.equal((await db.execute("select count(*) as n from t")).rows[0].n, 2);
-await assert.rejects(db.execute("insert into t values (1, 2)"), { code: "SQLITE_CONSTRAINT_PRIMARYKEY" });
+await assert.rejects(db.execute("insert into t values (1, 2)"), { code: "SQLITE_CONSTRAINT" });
 db.close();
 console.log("done");

@@ -1,0 +1,194 @@
+"""The folds over the log: catalogue and ledger, whatever order events come in."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skerry.kernel import catalogue as events
+from skerry.kernel import ledger
+from skerry.kernel.app import AppSpec, ResourceSpec
+from skerry.kernel.catalogue import Catalogue, Event, ResourceRecord
+from skerry.kernel.errors import CORRUPT, NOT_FOUND, SkerryError
+from skerry.kernel.ledger import Ledger, Posted, Reading, SourcesClosed
+from skerry.kernel.log import GENESIS, Entry, check_chain
+
+APPS = st.sampled_from(["news", "shop"])
+BRANCHES = st.sampled_from(["main", "one", "two"])
+VERSIONS = st.integers(1, 4)
+DIRECTORIES = st.sampled_from(["d1", "d2", "d3"])
+TIMES = st.integers(0, 2**60)
+IDS = st.integers(0, 2**64 - 1).map(lambda number: f"{number:016x}")
+RECORDS = st.lists(
+    st.builds(
+        ResourceRecord,
+        id=IDS,
+        lineage=IDS,
+        kind=st.just("hello"),
+        name=st.sampled_from(["a", "b", "c"]),
+    ),
+    max_size=3,
+    unique_by=lambda record: record.name,
+).map(tuple)
+SPECS = st.builds(
+    AppSpec,
+    name=APPS,
+    resources=st.just((ResourceSpec("hello", "a", {}),)),
+    entry=st.none(),
+)
+EVENTS: st.SearchStrategy[Event] = st.one_of(
+    st.builds(events.AppCreated, app=APPS, index=st.integers(0, 9)),
+    st.builds(events.AppDeleted, app=APPS),
+    st.builds(
+        events.VersionAdded, app=APPS, version=VERSIONS, spec=SPECS, digest=st.text(max_size=4)
+    ),
+    st.builds(
+        events.BranchCreated,
+        app=APPS,
+        branch=BRANCHES,
+        directory=DIRECTORIES,
+        parent=st.none() | BRANCHES,
+        version=VERSIONS,
+        resources=RECORDS,
+        time=TIMES,
+    ),
+    st.builds(
+        events.BranchReplaced,
+        app=APPS,
+        branch=BRANCHES,
+        directory=DIRECTORIES,
+        source=BRANCHES,
+        version=VERSIONS,
+    ),
+    st.builds(events.ResourcesAdded, app=APPS, branch=BRANCHES, resources=RECORDS),
+    st.builds(events.BranchDeployed, app=APPS, branch=BRANCHES, version=VERSIONS, time=TIMES),
+    st.builds(events.BranchDeleted, app=APPS, branch=BRANCHES),
+    st.builds(events.SecretSet, app=APPS, name=st.just("KEY"), sealed=st.binary(max_size=8)),
+    st.builds(events.SecretDeleted, app=APPS, name=st.just("KEY")),
+)
+
+
+def folded(bodies: list[bytes]) -> Catalogue:
+    catalogue = Catalogue()
+    for body in bodies:
+        catalogue.apply(body)
+    return catalogue
+
+
+@given(st.lists(EVENTS, max_size=40))
+def test_any_events_replay_to_the_same_state(history: list[Event]) -> None:
+    """No event breaks the fold, not even one that lost a race with a deletion."""
+    bodies = [events.encode(event) for event in history]
+    one, other = folded(bodies), folded(bodies)
+    assert msgspec.json.encode(one.apps) == msgspec.json.encode(other.apps)
+    assert one.next_index == other.next_index
+    for branch in one.branches():
+        for name, record in branch.resources.items():
+            assert name == record.name
+            assert one.find(record.id) is not None
+    living = {record.id for branch in one.branches() for record in branch.resources.values()}
+    assert set(one._by_id) <= living
+
+
+@given(st.lists(EVENTS, max_size=40))
+def test_an_app_never_gets_the_number_of_another(history: list[Event]) -> None:
+    catalogue = Catalogue()
+    given_out: set[int] = set()
+    for event in history:
+        if isinstance(event, events.AppCreated):
+            if event.app in catalogue.apps:
+                continue
+            event = events.AppCreated(event.app, catalogue.next_index)  # noqa: PLW2901
+            assert event.index not in given_out
+            given_out.add(event.index)
+        catalogue.apply(events.encode(event))
+
+
+def test_what_is_unknown_is_told_with_the_nearest_name() -> None:
+    catalogue = Catalogue()
+    record = ResourceRecord("0" * 16, "0" * 16, "hello", "guests")
+    spec = AppSpec("news", (), None)
+    for event in (
+        events.AppCreated("news", 0),
+        events.VersionAdded("news", 1, spec, ""),
+        events.BranchCreated("news", "main", "d", None, 1, (record,), 0),
+    ):
+        catalogue.apply(events.encode(event))
+    assert catalogue.record("news", "main", "guests") == record
+    assert catalogue.find("0" * 16) == ("news", "main", "guests")
+    assert catalogue.spec(catalogue.branch("news", "main")) == spec
+    for place, guess in {
+        ("nws", "main", "guests"): "news",
+        ("news", "mian", "guests"): "main",
+        ("news", "main", "guest"): "guests",
+    }.items():
+        with pytest.raises(SkerryError) as told:
+            catalogue.record(*place)
+        assert told.value.problem is NOT_FOUND
+        assert told.value.why == f"Did you mean {guess}?"
+
+
+READINGS = st.builds(
+    Reading,
+    source=st.sampled_from(["s1", "s2", "s3"]),
+    account=st.sampled_from(["a", "a/main", "a/main/db", "ab"]),
+    unit=st.sampled_from(["rows", "cpu_ms"]),
+    total=st.integers(0, 10**12),
+)
+POSTINGS = st.one_of(
+    st.builds(Posted, readings=st.lists(READINGS, max_size=5).map(tuple), time=TIMES),
+    st.builds(SourcesClosed, st.lists(st.sampled_from(["s1", "s2"]), max_size=2).map(tuple)),
+)
+
+
+@given(st.lists(POSTINGS, max_size=30))
+def test_debits_equal_credits_and_growth_is_posted_once(
+    history: list[Posted | SourcesClosed],
+) -> None:
+    books = Ledger()
+    expected: defaultdict[tuple[str, str], int] = defaultdict(int)
+    reached: dict[tuple[str, str, str], int] = {}
+    for event in history:
+        books.apply(ledger.encode(event))
+        if isinstance(event, SourcesClosed):
+            reached = {key: at for key, at in reached.items() if key[0] not in event.sources}
+            continue
+        books.apply(ledger.encode(event))
+        for reading in event.readings:
+            key = (reading.source, reading.account, reading.unit)
+            growth = max(reading.total - reached.get(key, 0), 0)
+            expected[reading.account, reading.unit] += growth
+            reached[key] = max(reading.total, reached.get(key, 0))
+        assert books.balanced()
+        assert books.news(iter(event.readings)) == ()
+    used = {(account, unit): n for account, unit, n in books.used("a")}
+    assert used == {key: n for key, n in expected.items() if n and key[0] != "ab"}
+    supplied = sum(balance.credits for balance in books.balances.values())
+    assert supplied == sum(expected.values())
+
+
+def chain(count: int) -> list[Entry]:
+    entries: list[Entry] = []
+    for number in range(count):
+        previous = entries[-1].digest() if entries else GENESIS
+        entries.append(Entry(number, 0, b"%d" % number, previous))
+    return entries
+
+
+def test_a_chain_that_was_cut_moved_or_edited_is_found() -> None:
+    entries = chain(5)
+    assert list(check_chain(iter(entries), GENESIS, 0)) == entries
+    edited = msgspec.structs.replace(entries[2], body=b"other")
+    for broken in (
+        entries[1:],
+        [*entries[:2], *entries[3:]],
+        [entries[0], entries[2], entries[1]],
+        [*entries[:2], edited, *entries[3:]],
+    ):
+        with pytest.raises(SkerryError) as found:
+            list(check_chain(iter(broken), GENESIS, 0))
+        assert found.value.problem is CORRUPT
