@@ -171,7 +171,8 @@ def compare(steps: list[Step], output: str, errors: str) -> None:
             raise PageError(f"$ {step.command}\n{code}\n{printed}\n{errors[-2000:]}")
         if step.expected and not matches(step.expected, found[1]):
             wanted = "\n".join(step.expected)
-            raise PageError(f"$ {step.command}\nthe page says:\n{wanted}\nit printed:\n{found[1]}")
+            said = f"{found[1]}\n{errors[-2000:]}"
+            raise PageError(f"$ {step.command}\nthe page says:\n{wanted}\nit printed:\n{said}")
 
 
 def matches(expected: tuple[str, ...], printed: str) -> bool:

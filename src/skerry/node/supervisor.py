@@ -25,6 +25,7 @@ from skerry.node.workshop import Workshop
 LISTEN_SECONDS = 30.0
 STOP_SECONDS = 40.0
 QUICK_DEATH_SECONDS = 2.0
+READY_TRIES = 5
 PATIENCE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
@@ -254,8 +255,14 @@ class Supervisor:
 
     async def ready(self, app: str, branch: str, resource: str) -> tuple[Running, str]:
         """Wake a resource's engine; return its process and where the engine listens."""
-        running = await self.wake(app, branch, resource)
-        return running, str(await running.channel.call("ready", resource, seconds=60.0))
+        for _ in range(READY_TRIES):
+            running = await self.wake(app, branch, resource)
+            try:
+                return running, str(await running.channel.call("ready", resource, seconds=60.0))
+            except SkerryError:
+                if running.usable:
+                    raise
+        raise BUSY(f"{resource} of {app}/{branch} is being stopped again and again.")
 
     async def _ready_for(self, cell: Cell, running: Running, resource: str) -> str:
         """Start an engine for a process to which it is bound; return where it listens."""

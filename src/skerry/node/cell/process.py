@@ -241,6 +241,6 @@ class Process:
             await asyncio.sleep(0.01)
         for slot in self._slots.values():
             try:
-                await slot.stop()
+                await slot.close()
             except Exception:
                 _log.exception("%s did not stop cleanly", slot.context.ref)
