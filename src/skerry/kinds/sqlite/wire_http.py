@@ -137,10 +137,14 @@ async def cursor(engine: SqliteEngine, exchange: Exchange) -> None:
     try:
         await exchange.begin(200, b"application/x-ndjson")
         await exchange.part(_encoder.encode({"baton": baton, "base_url": None}) + b"\n")
+        held = b""
         async with aclosing(streams.chunks(stream, _lines(stream, body.batch))) as chunks:
             async for chunk in chunks:
-                await exchange.part(chunk)
-        await exchange.part(b"", last=True)
+                if held:
+                    await exchange.part(held)
+                held = chunk
+        # Only now is the stream free; clients go on with it as soon as they see the last entry.
+        await exchange.part(held, last=True)
     except BaseException:
         await streams.close(stream)
         raise
