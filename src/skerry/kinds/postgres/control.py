@@ -8,27 +8,49 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from skerry.kernel.errors import CONFIG_INVALID
 from skerry.kernel.keys import Keys
+from skerry.kinds._shared.pgwire import messages
+from skerry.kinds._shared.pgwire.messages import WireError
+from skerry.kinds._shared.pgwire.scram import Credential, ScramError, Verifier
 from skerry.kinds.postgres.roles import (
     APPLICATION,
     SUPERUSER,
     application_verifier,
+    superuser_credential,
     superuser_password,
 )
+from skerry.kinds.postgres.superuser import StatementError, Superuser, as_json
+from skerry.kinds.postgres.upstream import RefusalError
 
-CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+CONNECTION_ERRORS = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    TimeoutError,
+    RefusalError,
+    ScramError,
+    StatementError,
+    WireError,
+)
 """What asking a server that is ill may raise."""
 
 _SECONDS = 60.0
-_GRANTS = (
-    "pg_monitor",
-    "pg_signal_backend",
-    "pg_checkpoint",
-    "pg_maintain",
-    "pg_create_subscription",
-)
+_GRANTS = """'{pg_monitor,pg_signal_backend,pg_checkpoint,pg_maintain,pg_create_subscription}'"""
+
+_MAKE_ROLE = """
+DO $do$ DECLARE granted name;
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') THEN
+    CREATE ROLE app;
+  END IF;
+  ALTER ROLE app LOGIN CREATEDB CREATEROLE PASSWORD '{verifier}';
+  FOR granted IN SELECT rolname FROM pg_roles WHERE rolname = ANY ({grants}) LOOP
+    EXECUTE format('GRANT %I TO app', granted);
+  END LOOP;
+END $do$"""
 
 _BUSY = """
 SELECT CASE
@@ -61,8 +83,8 @@ SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::bigint AS bytes,
        pg_current_wal_lsn()::text AS wal_position"""
 
 _VERIFIERS = """
-SELECT rolname::text, rolpassword FROM pg_authid
-WHERE rolcanlogin AND rolpassword LIKE 'SCRAM-SHA-256$%' AND rolname <> $1"""
+SELECT rolname AS name, rolpassword AS verifier FROM pg_authid
+WHERE rolcanlogin AND rolpassword LIKE 'SCRAM-SHA-256$%' AND rolname <> 'skerry'"""
 
 _ROLES = """
 SELECT rolname::text AS name, rolcanlogin AS login, rolsuper AS superuser,
@@ -83,7 +105,7 @@ FROM pg_settings WHERE source NOT IN ('default', 'client', 'override', 'session'
 
 
 async def connect(run: Path, keys: Keys, database: str = "postgres") -> Any:
-    """Open a connection as superuser over the unix socket."""
+    """Open a connection of asyncpg as superuser over the unix socket."""
     return await asyncpg.connect(
         host=str(run),
         user=SUPERUSER,
@@ -97,93 +119,128 @@ async def connect(run: Path, keys: Keys, database: str = "postgres") -> Any:
 
 
 class Control:
-    """One superuser connection, opened when it is first used; one statement at a time."""
+    """One superuser session, opened when it is first used; one statement at a time."""
 
     def __init__(self, run: Path, keys: Keys) -> None:
         self._run = run
         self._keys = keys
-        self._connection: Any = None
+        self._credential: Credential | None = None
+        self._verifier: Verifier | None = None
+        self._session: Superuser | None = None
         self._lock = asyncio.Lock()
 
     async def close(self) -> None:
-        """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.terminate()
+        """Close the session."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
-    async def fetch(self, sql: str, *values: Any, seconds: float = _SECONDS) -> list[Any]:
-        """Run one statement and return its rows."""
+    async def learn(self) -> None:
+        """Derive what a set-up needs, which takes some milliseconds, while the server starts."""
+        await asyncio.gather(self._superuser(), self._application())
+
+    async def fetch(self, select: str) -> list[dict[str, Any]]:
+        """Run one SELECT and return its rows."""
         async with self._lock:
-            if self._connection is None or self._connection.is_closed():
-                self._connection = await connect(self._run, self._keys)
-            rows: list[Any] = await self._connection.fetch(sql, *values, timeout=seconds)
-            return rows
+            return await (await self._open()).rows(select, _SECONDS)
+
+    async def run(self, sql: str, seconds: float = _SECONDS) -> list[str | None]:
+        """Run statements in one transaction and return the first column of all their rows."""
+        async with self._lock:
+            return await (await self._open()).run(sql, seconds)
 
     async def checkpoint(self) -> None:
         """Write all changes to the data files, so that a copy has next to nothing to redo."""
-        await self.fetch("CHECKPOINT", seconds=600.0)
+        await self.run("CHECKPOINT", seconds=600.0)
 
     async def busy(self) -> str:
         """Return why the server must stay awake, or ''."""
-        rows = await self.fetch(_BUSY)
-        return str(rows[0][0]) if rows else ""
+        rows = await self.run(_BUSY)
+        return str(rows[0]) if rows else ""
 
     async def usage(self) -> dict[str, int]:
         """Return the totals since the server's statistics began."""
-        return dict((await self.fetch(_USAGE))[0])
+        return (await self.fetch(_USAGE))[0]
 
     async def status(self) -> dict[str, Any]:
         """Return size, sessions and WAL position."""
-        return dict((await self.fetch(_STATUS))[0])
+        return (await self.fetch(_STATUS))[0]
 
     async def verifiers(self) -> dict[str, str]:
         """Return the verifier of each role that can log in, but for the superuser."""
-        return dict(await self.fetch(_VERIFIERS, SUPERUSER))
+        return {row["name"]: row["verifier"] for row in await self.fetch(_VERIFIERS)}
 
-    async def own_application_role(self) -> None:
-        """Make the application role and its database, or give the role this branch's password."""
-        verifier = str(await asyncio.to_thread(application_verifier, self._keys))
-        exists = await self.fetch("SELECT FROM pg_roles WHERE rolname = $1", APPLICATION)
-        verb = "ALTER" if exists else "CREATE"
-        await self.fetch(
-            f"{verb} ROLE {APPLICATION} LOGIN CREATEDB CREATEROLE PASSWORD '{verifier}'"
-        )
-        for role in _GRANTS:
-            if await self.fetch("SELECT FROM pg_roles WHERE rolname = $1", role):
-                await self.fetch(f"GRANT {role} TO {APPLICATION}")
-        if not await self.fetch("SELECT FROM pg_database WHERE datname = $1", APPLICATION):
-            await self.fetch(f"CREATE DATABASE {APPLICATION} OWNER {APPLICATION}")
+    async def make_application(self) -> None:
+        """Make the application's role and database."""
+        verifier = await self._application()
+        await self.run(_MAKE_ROLE.format(verifier=verifier, grants=_GRANTS))
+        if not await self.run("SELECT 1 FROM pg_database WHERE datname = 'app'"):
+            await self.run(f"CREATE DATABASE {APPLICATION} OWNER {APPLICATION}")
+
+    async def take_over(self) -> dict[str, int]:
+        """Give the application's role in a copy this branch's password; return the totals.
+
+        It is on disk once a later transaction is, such as `flush`.
+        """
+        verifier = await self._application()
+        alter = f"ALTER ROLE {APPLICATION} PASSWORD '{verifier}'"
+        rows = await self.run(f"SET LOCAL synchronous_commit = off; {alter}; {as_json(_USAGE)}")
+        totals: dict[str, int] = msgspec.json.decode(rows[0] or "")
+        return totals
 
     async def create_extensions(self, names: Sequence[str]) -> None:
-        """Create extensions for the application; raise CONFIG_INVALID for an unknown one."""
-        connection = await connect(self._run, self._keys, APPLICATION)
+        """Create extensions for the application; raise CONFIG_INVALID if one cannot be."""
+        session = await self._log_in(APPLICATION)
         try:
             for name in names:
-                known = await connection.fetchval(
-                    "SELECT format('%I', name) FROM pg_available_extensions WHERE name = $1", name
-                )
-                if known is None:
-                    raise CONFIG_INVALID(
-                        f"This PostgreSQL has no extension {name!r}.",
-                        hint="skerry postgres extensions <resource>",
-                    )
-                await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {known} CASCADE")
-            await connection.fetch(_FLUSH)
+                sql = f"CREATE EXTENSION IF NOT EXISTS {messages.identifier(name)} CASCADE"
+                await session.run(sql, _SECONDS)
+            await session.run(_FLUSH, _SECONDS)
+        except StatementError as error:
+            raise CONFIG_INVALID(
+                f"The extension {name!r} cannot be created.",
+                why=f"{error}.",
+                hint="skerry postgres extensions <resource>",
+            ) from error
         finally:
-            await connection.close()
+            session.close()
+
+    async def flush(self) -> None:
+        """Return when everything that was committed before is on disk."""
+        await self.run("SELECT pg_logical_emit_message(true, 'skerry', '')")
 
     async def roles(self) -> list[dict[str, Any]]:
         """Return the roles, without PostgreSQL's own."""
-        return [dict(row) for row in await self.fetch(_ROLES)]
+        return await self.fetch(_ROLES)
 
     async def settings(self) -> list[dict[str, Any]]:
         """Return the settings that differ from PostgreSQL's defaults."""
-        return [dict(row) for row in await self.fetch(_SETTINGS)]
+        return await self.fetch(_SETTINGS)
 
     async def extensions(self) -> list[dict[str, Any]]:
         """Return the extensions there are, and which of them the application's database has."""
-        connection = await connect(self._run, self._keys, APPLICATION)
+        session = await self._log_in(APPLICATION)
         try:
-            return [dict(row) for row in await connection.fetch(_EXTENSIONS)]
+            return await session.rows(_EXTENSIONS, _SECONDS)
         finally:
-            await connection.close()
+            session.close()
+
+    async def _open(self) -> Superuser:
+        if self._session is None or self._session.closed:
+            self._session = await self._log_in("postgres")
+        return self._session
+
+    async def _log_in(self, database: str) -> Superuser:
+        credential = await self._superuser()
+        async with asyncio.timeout(_SECONDS):
+            return await Superuser.open(self._run, credential, database)
+
+    async def _superuser(self) -> Credential:
+        if self._credential is None:
+            self._credential = await asyncio.to_thread(superuser_credential, self._keys)
+        return self._credential
+
+    async def _application(self) -> Verifier:
+        if self._verifier is None:
+            self._verifier = await asyncio.to_thread(application_verifier, self._keys)
+        return self._verifier

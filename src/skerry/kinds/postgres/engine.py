@@ -16,7 +16,7 @@ import msgspec
 from skerry.kernel.app import parse_duration
 from skerry.kernel.errors import UNSUPPORTED, SkerryError
 from skerry.kernel.kind import Context, Engine, Recover
-from skerry.kinds.postgres import cluster, install, roles, statement
+from skerry.kinds.postgres import cluster, install, records, roles, statement
 from skerry.kinds.postgres.config import PostgresConfig
 from skerry.kinds.postgres.control import CONNECTION_ERRORS, Control
 from skerry.kinds.postgres.manifest import (
@@ -29,6 +29,7 @@ from skerry.kinds.postgres.manifest import (
     SqlParams,
     SqlResult,
 )
+from skerry.kinds.postgres.records import Counted, Identity
 from skerry.kinds.postgres.recovery import History
 from skerry.kinds.postgres.server import SOCKET, Server, end_leftovers
 from skerry.kinds.postgres.transfer import Transfer
@@ -38,20 +39,6 @@ _HEADS = ("LOG:  ", "LOG:  replication ")
 _HISTORY_SECONDS = 60.0
 _TARGET_BEHIND = "recovery ended before configured recovery target was reached"
 """What the server says if nothing was committed after the moment asked for."""
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """Whose directory it is and what has been set up in it; if it differs, set-up is done again."""
-
-    id: str
-    extensions: tuple[str, ...]
-
-
-class Counted(msgspec.Struct, frozen=True):
-    """The server's totals that have been metered already."""
-
-    active_ms: int = 0
-    rows_written: int = 0
 
 
 class PostgresEngine(Engine):
@@ -67,6 +54,7 @@ class PostgresEngine(Engine):
         self.control = Control(context.run, context.keys)
         self._tasks: list[asyncio.Task[None]] = []
         self._backing_up = False
+        self._unsettled: Identity | None = None
         self._known: dict[str, str] = {}
         self._counted = Counted()
 
@@ -75,11 +63,10 @@ class PostgresEngine(Engine):
         if self.config.external:
             return
         installation = self.installation()
-        identity = Identity(self.context.id, self.config.extensions)
-        before = _read(self._identity_file, Identity)
+        before = records.read(self._identity_file, Identity)
         if not self.data.exists():
-            verifier = await asyncio.to_thread(roles.superuser_verifier, self.context.keys)
-            await cluster.create(installation, self.data, str(verifier))
+            credential = await asyncio.to_thread(roles.superuser_credential, self.context.keys)
+            await cluster.create(installation, self.data, str(credential.verifier))
         cloned = before is not None and before.id != self.context.id
         if not cloned:
             await end_leftovers(self.data, self.context.clock)
@@ -90,11 +77,14 @@ class PostgresEngine(Engine):
             await asyncio.to_thread(self.history.rewind, self.data, pending)
         await asyncio.to_thread(cluster.take_over, self.data, cloned)
         self._load_counted()
+        before = before if pending is None else None
+        learning = asyncio.create_task(self._learn(before))
         try:
             await self._serve(installation, pending)
-            if before != identity or pending is not None:
-                await self._set_up(identity)
+            await learning
+            await self._set_up(before)
         except BaseException:
+            learning.cancel()
             await self.stop()
             raise
         self._tasks = [asyncio.create_task(self._watch())]
@@ -110,6 +100,7 @@ class PostgresEngine(Engine):
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.server.thaw()
         if tasks and self.server.running:
+            await self._settle()
             await self._collect()
             await self._save_roles()
         await self.control.close()
@@ -216,14 +207,38 @@ class PostgresEngine(Engine):
             await self.server.start(program)
         await asyncio.to_thread(self.history.done, self.data, pending)
 
-    async def _set_up(self, identity: Identity) -> None:
-        """Make the directory this branch's own: its password, its extensions."""
-        await self.control.own_application_role()
-        await self.control.create_extensions(identity.extensions)
-        self._counted = Counted(**await self.control.usage())
-        await asyncio.to_thread(_write, self._usage_file, self._counted)
+    async def _learn(self, before: Identity | None) -> None:
+        """Derive secrets while the server starts, if its role has to be set up."""
+        if before is None or before.id != self.context.id:
+            await self.control.learn()
+
+    async def _set_up(self, before: Identity | None) -> None:
+        """Make the directory this branch's own: its password, its extensions.
+
+        It is written down later (`_settle`): until then it would only be done again.
+        """
+        identity = Identity(self.context.id, self.config.extensions)
+        self._unsettled = None if before == identity else identity
+        if before is None:
+            await self.control.make_application()
+        elif before.id != identity.id:
+            self._counted = Counted(**await self.control.take_over())
+        known = before.extensions if before else ()
+        missing = [each for each in identity.extensions if each not in known]
+        if missing:
+            await self.control.create_extensions(missing)
+        if before is None or missing:
+            self._counted = Counted(**await self.control.usage())
+
+    async def _settle(self) -> None:
+        """Write down that the set-up has been done, once the server serves."""
+        if self._unsettled is None:
+            return
+        await self.control.flush()
+        await asyncio.to_thread(records.write, self._usage_file, self._counted)
         await self._save_roles()
-        await asyncio.to_thread(_write, self._identity_file, identity)
+        await asyncio.to_thread(records.write, self._identity_file, self._unsettled)
+        self._unsettled = None
 
     def _archives(self, installation: install.Installation) -> bool:
         return self._retention_seconds > 0 and installation.has_module("basic_archive")
@@ -252,6 +267,7 @@ class PostgresEngine(Engine):
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             try:
+                await self._settle()
                 if not self.server.running:
                     self.context.log.error("PostgreSQL has died: %s", self.server.last_words)
                     await self.control.close()
@@ -275,6 +291,10 @@ class PostgresEngine(Engine):
             await asyncio.sleep(_HISTORY_SECONDS)
 
     async def _save_roles(self) -> None:
+        if not self._known:
+            written = await asyncio.to_thread(roles.read, self.context.directory)
+            if written is not None and written.id == self.context.id:
+                self._known = written.verifiers
         verifiers = await self.control.verifiers()
         if verifiers != self._known:
             content = roles.Roles(self.context.id, verifiers)
@@ -291,12 +311,12 @@ class PostgresEngine(Engine):
         counted = Counted(**total)
         if counted != self._counted:
             self._counted = counted
-            await asyncio.to_thread(_write, self._usage_file, counted)
+            await asyncio.to_thread(records.write, self._usage_file, counted)
 
     def _load_counted(self) -> None:
         """The server forgets its totals in a crash, and then counts from nought."""
         kept = (self.data / "pg_stat" / "pgstat.stat").exists()
-        self._counted = (_read(self._usage_file, Counted) if kept else None) or Counted()
+        self._counted = (records.read(self._usage_file, Counted) if kept else None) or Counted()
 
     @property
     def _identity_file(self) -> Path:
@@ -305,16 +325,3 @@ class PostgresEngine(Engine):
     @property
     def _usage_file(self) -> Path:
         return self.context.directory / "usage.json"
-
-
-def _read(path: Path, shape: type[Any]) -> Any:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=shape)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-
-
-def _write(path: Path, content: msgspec.Struct) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(msgspec.json.encode(content))
-    temporary.replace(path)

@@ -18,7 +18,6 @@ from skerry.kinds._shared.pgwire.messages import Startup, WireError
 from skerry.kinds.postgres.address import find_target
 from skerry.kinds.postgres.stream import Stream
 from skerry.kinds.postgres.tls import ALPN, server_name
-from skerry.kinds.postgres.upstream import Credential
 
 if TYPE_CHECKING:
     from skerry.kinds.postgres.front import PostgresFront
@@ -37,7 +36,7 @@ class Welcome:
 
     resource: Resource
     parameters: dict[str, str]
-    credential: Credential
+    credential: scram.Credential
     signature: bytes
     unsupported: bytes
     process: int
@@ -140,7 +139,7 @@ class Handshake:
         return Welcome(
             resource=resource,
             parameters=parameters,
-            credential=Credential(exchange.client_key, verifier),
+            credential=scram.Credential(exchange.client_key, verifier),
             signature=signature,
             unsupported=messages.negotiate(unsupported) if negotiate else b"",
             process=process,

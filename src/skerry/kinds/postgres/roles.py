@@ -15,7 +15,13 @@ from pathlib import Path
 import msgspec
 
 from skerry.kernel.keys import Keys
-from skerry.kinds._shared.pgwire.scram import Verifier, make_verifier, parse_verifier
+from skerry.kinds._shared.pgwire.scram import (
+    Credential,
+    Verifier,
+    make_credential,
+    make_verifier,
+    parse_verifier,
+)
 
 SUPERUSER = "skerry"
 """Skerry's own role; it cannot log in through the node's port."""
@@ -52,9 +58,9 @@ def application_verifier(keys: Keys) -> Verifier:
     return make_verifier(password(keys), _salt(keys.secret("salt")))
 
 
-def superuser_verifier(keys: Keys) -> Verifier:
-    """Return the superuser's verifier."""
-    return make_verifier(superuser_password(keys), _salt(keys.shared("salt")))
+def superuser_credential(keys: Keys) -> Credential:
+    """Return what logs the superuser in; costs some milliseconds of CPU."""
+    return make_credential(superuser_password(keys), _salt(keys.shared("salt")))
 
 
 def write(directory: Path, roles: Roles) -> None:

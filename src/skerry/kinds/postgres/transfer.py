@@ -18,6 +18,7 @@ import msgspec
 
 from skerry.kernel.errors import INVALID, SkerryError
 from skerry.kernel.keys import Keys
+from skerry.kinds._shared.pgwire.messages import identifier
 from skerry.kinds.postgres.control import Control, connect
 from skerry.kinds.postgres.install import Installation
 from skerry.kinds.postgres.programs import environment, pipe, run
@@ -90,8 +91,10 @@ class Transfer:
         settings = await self._control.fetch(_SETTINGS)
         databases = [
             Database(
-                **dict(row),
-                settings=[(s["role"], s["setting"]) for s in settings if s["database"] == row[0]],
+                **row,
+                settings=[
+                    (s["role"], s["setting"]) for s in settings if s["database"] == row["name"]
+                ],
             )
             for row in await self._control.fetch(_DATABASES)
         ]
@@ -158,9 +161,9 @@ class Transfer:
             await pipe([*dump, "-d", arguments], env, load, self._env)
 
     async def _watch(self, total: int, progress: Callable[[int, int, str], None]) -> None:
-        size = "SELECT pg_database_size($1)"
+        size = f"SELECT pg_database_size('{_NEW}{APPLICATION}')"
         while True:
-            done = (await self._control.fetch(size, _NEW + APPLICATION))[0][0]
+            done = int((await self._control.run(size))[0] or 0)
             progress(min(done, total), total, "copying")
             await asyncio.sleep(_PROGRESS_SECONDS)
 
@@ -183,7 +186,7 @@ class Transfer:
     async def _roles(self, script: Path) -> None:
         """Create roles that are not there; those that are get the export's attributes."""
         text = await asyncio.to_thread(script.read_text)
-        known = {row[0] for row in await self._control.fetch("SELECT rolname::text FROM pg_roles")}
+        known = set(await self._control.run("SELECT rolname FROM pg_roles"))
         connection = await connect(self._run, self._keys)
         try:
             async with connection.transaction():
@@ -205,15 +208,15 @@ class Transfer:
         await run([*self._psql(name), "-1", "-f", str(script)], env=self._env)
         for role, setting in database.settings:
             key, _, value = setting.partition("=")
-            of = f"ROLE {_identifier(role)} IN DATABASE" if role else "DATABASE"
-            await self._control.fetch(
-                f"ALTER {of} {_identifier(name)} SET {_identifier(key)} TO {_setting(key, value)}"
+            of = f"ROLE {identifier(role)} IN DATABASE" if role else "DATABASE"
+            await self._control.run(
+                f"ALTER {of} {identifier(name)} SET {identifier(key)} TO {_setting(key, value)}"
             )
 
     async def _create(self, database: Database) -> None:
-        await self._control.fetch(
-            f"CREATE DATABASE {_identifier(_NEW + database.name)} TEMPLATE template0 "
-            f"OWNER {_identifier(database.owner)} CONNECTION LIMIT {int(database.connections)}"
+        await self._control.run(
+            f"CREATE DATABASE {identifier(_NEW + database.name)} TEMPLATE template0 "
+            f"OWNER {identifier(database.owner)} CONNECTION LIMIT {int(database.connections)}"
         )
 
     async def _swap(self, names: list[str], replace_all: bool) -> None:
@@ -222,7 +225,7 @@ class Transfer:
         old = [each for each in present if each in names or replace_all]
         old = [each for each in old if not each.startswith((_NEW, _OLD))]
         for each in old:
-            await self._control.fetch(f"ALTER DATABASE {_identifier(each)} ALLOW_CONNECTIONS false")
+            await self._control.run(f"ALTER DATABASE {identifier(each)} ALLOW_CONNECTIONS false")
         connection = await connect(self._run, self._keys)
         try:
             await connection.fetch(
@@ -238,19 +241,19 @@ class Transfer:
         except BaseException:
             for each in old:
                 await connection.execute(
-                    f"ALTER DATABASE {_identifier(each)} ALLOW_CONNECTIONS true"
+                    f"ALTER DATABASE {identifier(each)} ALLOW_CONNECTIONS true"
                 )
             raise
         finally:
             await connection.close()
         for each in old:
-            await self._control.fetch(f"DROP DATABASE {_identifier(_OLD + each)}")
+            await self._control.run(f"DROP DATABASE {identifier(_OLD + each)}")
 
     async def _drop_incoming(self) -> None:
         """Remove what an earlier try left."""
-        for row in await self._control.fetch("SELECT datname::text FROM pg_database"):
-            if row[0].startswith((_NEW, _OLD)):
-                await self._control.fetch(f"DROP DATABASE {_identifier(row[0])} WITH (FORCE)")
+        for name in await self._control.run("SELECT datname FROM pg_database"):
+            if name and name.startswith((_NEW, _OLD)):
+                await self._control.run(f"DROP DATABASE {identifier(name)} WITH (FORCE)")
 
     async def _program(self, name: str, *arguments: str, to: Path) -> None:
         await run([self._installation.program(name), *arguments], env=self._env, stdout=to)
@@ -284,7 +287,7 @@ def _dump(folder: Path, number: int) -> Path:
 
 
 def _rename(old: str, new: str) -> str:
-    return f"ALTER DATABASE {_identifier(old)} RENAME TO {_identifier(new)}"
+    return f"ALTER DATABASE {identifier(old)} RENAME TO {identifier(new)}"
 
 
 def _setting(key: str, value: str) -> str:
@@ -300,10 +303,6 @@ def _setting(key: str, value: str) -> str:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _connection_string(database: str) -> str:

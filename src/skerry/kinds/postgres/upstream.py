@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from skerry.kernel.clock import SystemEntropy
 from skerry.kinds._shared.pgwire import messages
 from skerry.kinds._shared.pgwire.messages import WireError
-from skerry.kinds._shared.pgwire.scram import PLAIN, ClientExchange, ScramError, Verifier
+from skerry.kinds._shared.pgwire.scram import PLAIN, ClientExchange, Credential, ScramError
 from skerry.kinds.postgres.stream import Stream
 
 _MAX_MESSAGE_BYTES = 60_000
@@ -29,14 +28,6 @@ class Downstream(Protocol):
 
     def pause_server(self, paused: bool) -> None:
         """Learn that the server cannot take more bytes for now, or can again."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Credential:
-    """What logs a role in: the key that the client's proof revealed, and the verifier it fits."""
-
-    client_key: bytes
-    verifier: Verifier
 
 
 class Upstream(Stream):
@@ -82,8 +73,10 @@ class Upstream(Stream):
         if not self.transport.is_reading():
             self.transport.resume_reading()
 
-    async def ask(self, request: bytes) -> list[tuple[bytes, bytes]]:
-        """Send a request of the front's own and return the answer, up to ReadyForQuery.
+    async def ask(
+        self, request: bytes, limit_bytes: int = MAX_ANSWER_BYTES
+    ) -> list[tuple[bytes, bytes]]:
+        """Send a request of our own and return the answer, up to ReadyForQuery.
 
         The session must be idle. Raises ConnectionResetError, WireError.
         """
@@ -95,7 +88,7 @@ class Upstream(Stream):
             while not answer or answer[-1][0] != b"Z":
                 kind, body = await self.message(_MAX_MESSAGE_BYTES)
                 size += len(body)
-                if size > MAX_ANSWER_BYTES:
+                if size > limit_bytes:
                     raise WireError("54000", "the answer is too long")
                 if kind in _ASYNCHRONOUS and self._downstream is not None:
                     self._downstream.from_server(messages.message(kind, body))

@@ -188,6 +188,11 @@ def literal(text: str) -> str:
     return " E'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def identifier(name: str) -> str:
+    """Return a name as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def row(body: bytes) -> list[str | None]:
     """Return the texts of a DataRow."""
     values: list[str | None] = []

@@ -45,13 +45,25 @@ class Verifier:
         return f"{PLAIN}${self.iterations}:{salt}${stored}:{server}"
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Credential:
+    """What logs a role in without its password: the client key, and the verifier that it fits."""
+
+    client_key: bytes
+    verifier: Verifier
+
+
+def make_credential(password: str, salt: bytes, iterations: int = ITERATIONS) -> Credential:
+    """Derive what logs a role in from its ASCII password; costs some milliseconds of CPU."""
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, iterations)
+    key = _hmac(salted, b"Client Key")
+    stored = hashlib.sha256(key).digest()
+    return Credential(key, Verifier(iterations, salt, stored, _hmac(salted, b"Server Key")))
+
+
 def make_verifier(password: str, salt: bytes, iterations: int = ITERATIONS) -> Verifier:
     """Derive the verifier of an ASCII password."""
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, iterations)
-    client_key = _hmac(salted, b"Client Key")
-    return Verifier(
-        iterations, salt, hashlib.sha256(client_key).digest(), _hmac(salted, b"Server Key")
-    )
+    return make_credential(password, salt, iterations).verifier
 
 
 def parse_verifier(text: str) -> Verifier:
@@ -173,14 +185,6 @@ class ClientExchange:
         expected = b"v=" + base64.b64encode(_hmac(self._verifier.server_key, self._transcript))
         if not hmac.compare_digest(server_final, expected):
             raise ProofError("the server does not know the role")
-
-
-def client_key(password: str, verifier: Verifier) -> bytes:
-    """Return the client key of an ASCII password."""
-    salted = hashlib.pbkdf2_hmac(
-        "sha256", password.encode("ascii"), verifier.salt, verifier.iterations
-    )
-    return _hmac(salted, b"Client Key")
 
 
 def _fields(message: bytes, *names: bytes) -> dict[bytes, bytes]:

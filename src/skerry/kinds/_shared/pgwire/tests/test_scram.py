@@ -14,18 +14,19 @@ from skerry.kinds._shared.pgwire.scram import (
     ProofError,
     ScramError,
     ServerExchange,
+    make_credential,
     make_verifier,
     parse_verifier,
 )
 
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 VERIFIER = make_verifier("pencil", SALT)
-KEY = scram.client_key("pencil", VERIFIER)
+KEY = make_credential("pencil", SALT).client_key
 
 
 def log_in(password: str, binding: bytes | None = None) -> ServerExchange:
     server = ServerExchange(VERIFIER, b"server", binding)
-    client = ClientExchange(scram.client_key(password, VERIFIER), VERIFIER, b"client")
+    client = ClientExchange(make_credential(password, SALT).client_key, VERIFIER, b"client")
     challenge = server.first(scram.PLAIN, client.first())
     client.verify(server.final(client.final(challenge)))
     return server
