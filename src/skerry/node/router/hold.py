@@ -11,6 +11,8 @@ from skerry.node.router.head import RequestHead
 from skerry.node.router.targets import Target
 from skerry.node.router.upstream import Pool
 
+GONE_SECONDS = 1.0
+
 
 @dataclass(slots=True, eq=False)
 class Hold:
@@ -18,6 +20,16 @@ class Hold:
 
     path: str
     running: Running | None
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the process is told to go, so that no connection to it is worth keeping."""
+        return self.running is not None and not self.running.usable
+
+    async def gone(self) -> None:
+        """Wait a moment for the end of a process that does not answer any more."""
+        if self.running is not None:
+            await asyncio.wait({self.running.channel.closed}, timeout=GONE_SECONDS)
 
     def close(self) -> None:
         """Let go; calling it twice is harmless."""

@@ -67,6 +67,10 @@ class Router:
         """Forget a client."""
         self._clients.discard(client)
 
+    def connections(self) -> int:
+        """Return how many clients are connected."""
+        return len(self._clients)
+
     def hold(self, target: Target) -> Hold | None:
         """Hold a target that is awake; None if it must be woken first."""
         if target.app == NODE:
@@ -104,3 +108,6 @@ class Router:
         deadline = self._clock.monotonic() + seconds
         while self._clients and self._clock.monotonic() < deadline:
             await asyncio.sleep(0.02)
+        for client in list(self._clients):
+            if isinstance(client, Client):
+                client.abort()

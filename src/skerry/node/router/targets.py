@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from skerry.kernel.catalogue import Catalogue
+from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.errors import NOT_FOUND
 from skerry.kernel.kind import Claim
 from skerry.kernel.manifest import Manifest
@@ -44,6 +44,11 @@ class Targets:
     ) -> None:
         self._catalogue = catalogue
         self._suffix = f".{domain}".encode()
+        self._speak_http = {
+            name
+            for name, manifest in manifests.items()
+            if any(wire.application for wire in manifest.wires)
+        }
         self._claims: Sequence[Claim] = [
             _late(manifest, wire.claim)
             for manifest in manifests.values()
@@ -59,7 +64,8 @@ class Targets:
             place = parse_host_label(label)
             if place is not None:
                 app, branch, resource = place
-                return Target(app, branch, resource or self._entry(app, branch), head.target)
+                resource = self._resource(app, branch, resource)
+                return Target(app, branch, resource, head.target)
         if head.target.startswith(b"/@"):
             return self._by_path(head.target)
         claim = head.as_claim()
@@ -76,22 +82,38 @@ class Targets:
         app = names[0]
         branch = names[1] if len(names) > 1 and names[1] else MAIN
         resource = names[2] if len(names) > 2 and names[2] else ""
-        if resource and resource in self._catalogue.branch(app, branch).resources:
+        found = self._branch(app, branch)
+        if resource and resource in found.resources:
             prefix = b"/@" + b"/".join(parts[:3])
         else:
-            resource = self._entry(app, branch)
+            resource = ""
             prefix = b"/@" + b"/".join(parts[:2])
+        resource = self._resource(app, branch, resource)
         return Target(app, branch, resource, (path[len(prefix) :] or b"/") + mark + query, prefix)
 
-    def _entry(self, app: str, branch: str) -> str:
-        entry = self._catalogue.spec(self._catalogue.branch(app, branch)).entry
-        if entry is None:
+    def _branch(self, app: str, branch: str) -> Branch:
+        """Return a branch; strangers are not told what else there is."""
+        found = self._catalogue.apps.get(app)
+        if found is None or branch not in found.branches:
+            raise NOT_FOUND("Nothing is served here.")
+        return found.branches[branch]
+
+    def _resource(self, app: str, branch: str, resource: str | None) -> str:
+        """Return the resource that answers over HTTP: the one that is named, or the entry."""
+        found = self._branch(app, branch)
+        spec = self._catalogue.spec(found)
+        if not resource:
+            resource = spec.entry
+        if resource is None:
             raise NOT_FOUND(
                 f"{app} has no function that answers its URL.",
                 why="It declares none, or several of which none is named web.",
                 hint='Set entry = "<function>" under [app] in skerry.toml.',
             )
-        return entry
+        record = found.resources.get(resource)
+        if record is None or record.kind not in self._speak_http or not spec.resource(resource):
+            raise NOT_FOUND("Nothing is served here.")
+        return resource
 
 
 def _late(manifest: Manifest, dotted: str) -> Claim:
