@@ -179,6 +179,8 @@ class Client(asyncio.Protocol):
         head.version = self._parser.get_http_version().encode()
         head.keep_alive = self._parser.should_keep_alive()
         head.upgrade = head.upgrade and self._parser.should_upgrade()
+        if self._parser.should_upgrade() and head.has_body:
+            raise INVALID("A request to upgrade has no body.")
         head.check()
         self._loose_bytes = 0
         self._stop_timer()
@@ -331,9 +333,12 @@ class Client(asyncio.Protocol):
         path, left = self._path, self._hold is not None and self._hold.leaving
         self._release()
         if upstream is not None:
-            self._router.pool.give(path, upstream, reusable and request.complete and not left)
+            whole = request.complete and not request.head.upgrade
+            self._router.pool.give(path, upstream, reusable and whole and not left)
         in_step = reusable and request.complete and request.head.keep_alive
-        if not in_step or request.head.upgrade or (self._ended and not self._requests):
+        if not request.complete and not self._tunnel:
+            self._close_gently()
+        elif not in_step or request.head.upgrade:
             self._transport.close()
         elif self._requests:
             self._start(self._requests[0])
@@ -394,10 +399,17 @@ class Client(asyncio.Protocol):
         self._answered = True
         self._let_go()
         self._transport.write(error_response(error))
-        self._transport.write_eof()
-        if self._ended:
-            self._transport.close()
+        self._close_gently()
+
+    def _close_gently(self) -> None:
+        """Close for writing, and let a client that is still sending finish for a moment.
+
+        Closing outright would reset the connection, and the client might never read its answer.
+        """
+        self._deaf = True
+        if self._transport.is_closing():
             return
+        self._transport.write_eof()
         self._transport.resume_reading()
         self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.close)
 
@@ -438,9 +450,8 @@ class Client(asyncio.Protocol):
             self._upstream.transport.resume_reading()
 
     def eof_received(self) -> bool:
-        """Let whole requests be answered; a tunnel or half a request ends here."""
-        self._ended = True
-        return bool(self._requests) and not self._tunnel and self._arriving is None
+        """Take it for going away, as other servers do: nobody can tell it from half a close."""
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client went away: so does its exchange."""

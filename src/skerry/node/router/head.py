@@ -41,6 +41,7 @@ class RequestHead:
     host: bytes = b""
     upgrade: bool = False
     chunked: bool = False
+    has_body: bool = False
     keep_alive: bool = True
     size: int = 0
     hosts: int = 0
@@ -62,7 +63,9 @@ class RequestHead:
         elif lower == b"transfer-encoding":
             if self.chunked or value.lower() != b"chunked":
                 raise UNSUPPORTED("The only transfer coding is chunked, once.")
-            self.chunked = True
+            self.chunked = self.has_body = True
+        elif lower == b"content-length":
+            self.has_body = value.strip() != b"0"
         self.headers.append((name, value))
 
     def header(self, name: bytes) -> bytes | None:
@@ -74,6 +77,8 @@ class RequestHead:
 
         An absolute target is brought into origin form; its authority is the host that counts.
         """
+        if self.version not in (b"1.0", b"1.1"):
+            raise INVALID("The router speaks HTTP/1.1.")
         if self.method == b"CONNECT":
             raise UNSUPPORTED("The router is no proxy: it does not CONNECT.")
         if self.hosts > 1 or (self.hosts == 0 and self.version == b"1.1"):
