@@ -12,13 +12,16 @@ do not count. Only standard output is compared: progress and remarks go to stand
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import secrets
 import shlex
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +29,8 @@ from pathlib import Path
 PORTS = ("7878", "7432")
 """The ports that pages show; a run has others."""
 
-PAGE_SECONDS = 150
+PAGE_SECONDS = 110
+STOP_SECONDS = 40
 _FENCE = re.compile(r"^```(\w+) +([^\n]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _DURATION = re.compile(r"\b\d+(\.\d+)? (ms|s)\b")
 _MARK = "@@step"
@@ -146,15 +150,22 @@ def script_of(steps: list[Step]) -> str:
 
 
 def stop(environment: dict[str, str]) -> None:
-    """Stop the node of a run, if the page has not done so."""
+    """Stop the node of a run, if the page has not done so, and wait until it is gone."""
+    program = str(Path(sys.executable).with_name("skerry"))
     subprocess.run(
-        ["skerry", "stop"],
-        check=False,
-        env=environment,
-        executable=str(Path(sys.executable).with_name("skerry")),
-        capture_output=True,
-        timeout=60,
+        [program, "stop"], check=False, env=environment, capture_output=True, timeout=STOP_SECONDS
     )
+    mark = Path(environment["SKERRY_HOME"], "node.pid")
+    if not mark.exists():
+        return
+    with mark.open() as file:
+        for _ in range(STOP_SECONDS * 10):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(0.1)
+        os.kill(int(file.read()), signal.SIGKILL)
+    raise PageError(f"The node did not stop within {STOP_SECONDS} s.")
 
 
 def compare(steps: list[Step], output: str, errors: str) -> None:
