@@ -29,8 +29,8 @@ from harness import (
     tree,
     wait_until,
 )
-from node import Node, node
 
+from node import Node, node
 from skerry.kernel.clock import SystemClock
 from skerry.kinds._shared.s3 import sigv4
 
@@ -72,10 +72,10 @@ def measure(options: Options) -> Report:
     large = options.pick(8, 64) << 20
     small = options.pick(100, 1000)
     report = Report(
-        f"Presigned requests by `http.client`, {THREADS} connections with keep-alive. Large objects "
-        f"have {large >> 20} MiB, small ones {SMALL_BYTES} bytes. Skerry brings every object to the "
-        "disk before it answers; moto keeps them in memory and forgets them when it ends, so it is "
-        "a floor for the protocol and no peer in durability. CPU seconds are those of the servers."
+        f"Presigned requests by `http.client`, {THREADS} connections with keep-alive. Large "
+        f"objects have {large >> 20} MiB, small ones {SMALL_BYTES} bytes. Skerry brings each to "
+        "the disk before it answers, and verifies every signature; moto keeps objects in memory and "
+        "looks at no signature. CPU seconds are those of the servers."
     )
     with scratch("bucket"), node() as made, contextlib.ExitStack() as stack:
         stores = [skerry(made)]
@@ -98,7 +98,9 @@ def skerry(made: Node) -> Store:
     made.deploy({"skerry.toml": TOML})
     fields = made.connect("files", "bench")
     netloc = urlsplit(fields["url"]).netloc
-    store = Store("Skerry", netloc, fields["bucket"], (fields["access_key"], fields["secret_key"]), ())
+    store = Store(
+        "Skerry", netloc, fields["bucket"], (fields["access_key"], fields["secret_key"]), ()
+    )
     send(store, "PUT", [("first", b"first")])
     pids = (made.pid, made.processes("bench")["engines"])
     return Store(store.name, netloc, store.bucket, store.credential, pids)
@@ -115,7 +117,9 @@ def moto() -> Iterator[Store]:
         store = Store("moto", f"127.0.0.1:{port}", "files", ("a" * 20, "b" * 40), ())
         wait_until(lambda: process.poll() is not None or ready(store), 60, "moto answers")
         assert process.poll() is None, "moto ended"
-        yield Store(store.name, store.netloc, store.bucket, store.credential, tuple(tree(process.pid)))
+        yield Store(
+            store.name, store.netloc, store.bucket, store.credential, tuple(tree(process.pid))
+        )
 
 
 def ready(store: Store) -> bool:
@@ -136,7 +140,9 @@ def add(
     """Measure one size of object and add its table."""
     body = hashlib.sha256(b"content").digest() * (size // 32)
     heads = ("MB/s", "MB/CPU s") if title == "large" else ("objects/s", "objects/CPU s")
-    table = Table(("request", *heads, "beside moto", "in CPU"), title=f"{title.capitalize()} objects")
+    table = Table(
+        ("request", *heads, "beside moto", "in CPU"), title=f"{title.capitalize()} objects"
+    )
     for method in ("PUT", "GET"):
         ways: dict[str, Callable[[], Moved]] = {
             each.name: lambda each=each, method=method: move(each, method, body, count)  # type: ignore[misc]
@@ -147,12 +153,8 @@ def add(
         base = rates.get("moto")
         for name, each in rates.items():
             wall, cpu = median(one[0] for one in each), median(one[1] for one in each)
-            beside = (
-                (times(wall, median(one[0] for one in base)), times(cpu, median(one[1] for one in base)))
-                if base
-                else ("n/a", "n/a")
-            )
-            table.add(f"{method}, {name}", wall, cpu, *beside)
+            theirs = [median(one[part] for one in base) if base else 0.0 for part in (0, 1)]
+            table.add(f"{method}, {name}", wall, cpu, times(wall, theirs[0]), times(cpu, theirs[1]))
         report.data[f"{title} {method}"] = {
             name: [vars(one) for one in each] for name, each in found.items()
         }

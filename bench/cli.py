@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import Options, Report, Table, interleave, median, peers, say, times
+
 from node import node
 
 BUDGETS_MS = {"skerry --version": 60, "skerry --help": 80, "skerry status": 150}
@@ -43,7 +44,7 @@ def measure(options: Options) -> Report:
     floor = median(found["python -c pass"])
     for name, values in found.items():
         middle = median(values)
-        table.add(f"`{name}`", middle, times(middle, floor), BUDGETS_MS.get(name, "–"))
+        table.add(f"`{name}`", middle, times(middle, floor), BUDGETS_MS.get(name, "n/a"))
     report.tables.append(table)
     report.data = {"cpu_ms": found}
     return report

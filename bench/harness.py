@@ -101,7 +101,7 @@ def show(cell: object) -> str:
 
 def times(ours: float, theirs: float) -> str:
     """Return a ratio as text."""
-    return f"{ours / theirs:.2f}×" if theirs else "n/a"
+    return f"{ours / theirs:.2f}\N{MULTIPLICATION SIGN}" if theirs else "n/a"
 
 
 def median(values: Iterable[float]) -> float:
@@ -170,7 +170,7 @@ def tree(pid: int) -> list[int]:
 def running(argv: Sequence[str | Path], **how: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program beside us; end it, and all that it started, at the end."""
     how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} | how
-    process = subprocess.Popen([str(each) for each in argv], **how)
+    process: subprocess.Popen[bytes] = subprocess.Popen([str(each) for each in argv], **how)
     try:
         yield process
     finally:
@@ -211,7 +211,7 @@ def peers(name: str, *packages: str) -> Path:
         shutil.rmtree(place, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
         pip = [sys.executable, "-m", "pip", "--python", place / "bin" / "python"]
-        install = [*pip, "install", "--quiet", *packages]
+        install = [*map(str, pip), "install", "--quiet", *packages]
         subprocess.run(install, check=True, timeout=600, capture_output=True)
         (place / "ready").touch()
     return place / "bin"

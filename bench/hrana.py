@@ -29,8 +29,8 @@ from harness import (
     wait_until,
 )
 from load import Loaded, Request, own
-from node import Node, node
 
+from node import Node, node
 from skerry.kinds._shared.http.request import request as fetch
 
 TOML = '[app]\nname = "bench"\n[sqlite.data]\nidle = "1h"\n'
@@ -39,7 +39,7 @@ READ = "select name, price from things where id = ?"
 WRITE = "update things set price = price + 1 where id = ?"
 ROWS = 1000
 CONNECTIONS = 8
-SERVICE = '''\
+SERVICE = """\
 import json
 import sqlite3
 
@@ -58,7 +58,7 @@ async def app(scope, receive, send):
     head = [(b"content-type", b"application/json"), (b"content-length", length)]
     await send({{"type": "http.response.start", "status": 200, "headers": head}})
     await send({{"type": "http.response.body", "body": body}})
-'''
+"""
 
 
 def measure(options: Options) -> Report:
@@ -87,8 +87,8 @@ def fill(fields: dict[str, str]) -> None:
     statements = [
         {"sql": CREATE},
         {
-            "sql": "with recursive n(value) as (select 1 union all select value + 1 from n "
-            f"where value < {ROWS}) insert into things select value, 'thing ' || value, value from n"
+            "sql": "with recursive n(i) as (select 1 union all select i + 1 from n "
+            f"where i < {ROWS}) insert into things select i, 'thing ' || i, i from n"
         },
     ]
     body = {"requests": [{"type": "execute", "stmt": each} for each in statements]}
@@ -190,7 +190,7 @@ def table(
             median(one.p99_ms for one in each),
             times(rate, base),
         )  # fmt: skip
-    cells = (1 / floor[0], 1e6 * floor[0], 1 / floor[1], "–", "–", times(1 / floor[0], base))
+    cells = (1 / floor[0], 1e6 * floor[0], 1 / floor[1], "n/a", "n/a", times(1 / floor[0], base))
     result.add("sqlite3 in process", *cells)
     report.tables.append(result)
     through = found["Hrana through the router"]

@@ -83,7 +83,8 @@ def wrk(
         raise RuntimeError(f"wrk: {bad[0]}")
     count = _DONE.search(done.stdout)
     assert count is not None, done.stdout
-    late = {part: float(n) * _SECONDS[unit] * 1e3 for part, n, unit in _LATENCY.findall(done.stdout)}
+    found = _LATENCY.findall(done.stdout)
+    late = {part: 1e3 * float(number) * _SECONDS[unit] for part, number, unit in found}
     cpu = {name: after[name] - before[name] for name in processes}
     return Loaded(int(count[1]), took, late["50"], late["99"], cpu)
 
@@ -167,5 +168,7 @@ class _Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.over.done():
             early = clock() < self._deadline
-            failure = ConnectionResetError("the server closed the connection") if early else None
-            self.over.set_exception(exc or failure) if exc or failure else self.over.set_result(None)
+            if exc is not None or early:
+                self.over.set_exception(exc or ConnectionResetError("the server hung up"))
+            else:
+                self.over.set_result(None)

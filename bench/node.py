@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -120,4 +119,4 @@ def _answers(made: Node, process: subprocess.Popen[bytes]) -> bool:
 
 def user_of(pid: int) -> int:
     """Return the user that a process runs as."""
-    return os.stat(f"/proc/{pid}").st_uid
+    return Path(f"/proc/{pid}").stat().st_uid

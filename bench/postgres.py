@@ -29,8 +29,8 @@ from harness import (
     tree,
     wait_until,
 )
-from node import Node, node, user_of
 
+from node import Node, node, user_of
 from skerry.kinds.postgres import install
 
 TOML = '[app]\nname = "bench"\n[postgres.db]\nidle = "1h"\n'
@@ -65,7 +65,7 @@ def measure(options: Options) -> Report:
     """Measure transactions a second on every way, and how long waking takes."""
     report = Report(
         "pgbench of the PostgreSQL wheel against one server: directly on its unix socket, through "
-        "the node's Postgres port, and through PgBouncer on the same machine (one process, no TLS). "
+        "the node's Postgres port, and through PgBouncer on the same machine (both without TLS). "
         "Ratios are medians over rounds in which the ways take turns."
     )
     with node() as made:
@@ -178,7 +178,12 @@ class Bench:
         argv = [str(self.program), "-h", way.host, "-p", str(way.port), "-U", self.user, *words]
         environment = {**os.environ, "PGPASSWORD": self.password, "PGSSLMODE": "disable"}
         done = subprocess.run(
-            [*argv, way.database], capture_output=True, text=True, env=environment, timeout=seconds
+            [*argv, way.database],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=seconds,
         )
         if done.returncode != 0:
             raise RuntimeError(f"pgbench through {way.name}: {done.stderr[-800:]}")

@@ -30,9 +30,10 @@ from harness import (
     wait_until,
 )
 from load import Loaded, Request, best
+
 from node import Node, node
 
-APP = '''\
+APP = """\
 HEAD = {
     "type": "http.response.start",
     "status": 200,
@@ -45,7 +46,7 @@ async def app(scope, receive, send):
     if scope["type"] == "http":
         await send(HEAD)
         await send(BODY)
-'''
+"""
 TOML = '[app]\nname = "bench"\n[functions.web]\nentry = "web:app"\nidle = "10m"\n'
 CONNECTIONS = 16
 
@@ -53,9 +54,9 @@ CONNECTIONS = 16
 def measure(options: Options) -> Report:
     """Measure throughput per CPU second, cold starts, and what sleeping branches cost."""
     report = Report(
-        "The same ASGI app (six bytes) as a function behind the router, and served alone by uvicorn "
-        f"(uvloop, httptools) and granian, each with one worker. {CONNECTIONS} connections with "
-        "keep-alive; the CPU seconds are those of the servers, from /proc, not of the client."
+        "The same ASGI app (six bytes) as a function behind the router, and served alone by "
+        f"uvicorn (uvloop, httptools) and granian, each with one worker. {CONNECTIONS} connections "
+        "with keep-alive; the CPU seconds are those of the servers, from /proc, not of the client."
     )
     with scratch("app") as folder, node() as made:
         (folder / "web.py").write_text(APP)
@@ -77,8 +78,8 @@ def throughput(report: Report, options: Options, made: Node, folder: Path) -> No
         say(f"throughput: {rounds} rounds of {seconds} s for {', '.join(ways)}")
         found = interleave(ways, rounds)
     table = Table(
-        ("server", "requests/CPU s", "CPU µs/request", "requests/s", "p50 ms", "p99 ms", "Skerry is")
-    )
+        ("server", "requests/CPU s", "CPU µs/request", "requests/s", "p50 ms", "p99 ms", "ours is")
+    )  # fmt: skip
     ours = median(each.per_cpu_second() for each in found["Skerry"])
     for name, each in found.items():
         rate = median(one.per_cpu_second() for one in each)
@@ -217,7 +218,7 @@ def asleep(report: Report, options: Options) -> None:
             again = made.started_seconds
             anew = rest(made, idle_seconds)
     for count, each in zip(steps, found, strict=True):
-        table.add(count, each["rss"], each["pss"], each["cpu"], "–")
+        table.add(count, each["rss"], each["pss"], each["cpu"], "n/a")
     table.add(f"{steps[-1]}, node started anew", anew["rss"], anew["pss"], anew["cpu"], again)
     report.tables.append(table)
     report.data["asleep"] = [*found, anew]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import cast
@@ -38,6 +39,7 @@ CONNECTS_MAX = 3
 BUFFER_BYTES_MAX = 256 * 1024
 REPLAYABLE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _LAST_CHUNK = b"0\r\n\r\n"
+_NEVER = math.inf
 
 _log = logging.getLogger(__name__)
 
@@ -77,9 +79,11 @@ class Client(asyncio.Protocol):
         self._path = ""
         self._hold: Hold | None = None
         self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._failure: SkerryError | None = None
         self._deaf = False
+        self._deadline = self._due = _NEVER
         self._closing = False
         self._answered = False
         self._ended = False
@@ -100,15 +104,32 @@ class Client(asyncio.Protocol):
         self._await_head(HEAD_SECONDS)
 
     def _await_head(self, seconds: float) -> None:
-        self._stop_timer()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._too_slow)
+        """Close the connection unless a head has come by then.
+
+        One timer serves all requests of a connection: it is moved when it would be late, and looks
+        again when it was early, as setting one for each request costs more than parsing a head.
+        """
+        self._deadline = self._loop.time() + seconds
+        if self._timer is not None and self._due > self._deadline:
+            self._stop_timer()
+        if self._timer is None:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        self._due = self._deadline
+        self._timer = self._loop.call_at(self._due, self._look_at_clock)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _too_slow(self) -> None:
+    def _look_at_clock(self) -> None:
+        self._timer = None
+        if self._deadline > self._due:
+            if self._deadline < _NEVER:
+                self._set_timer()
+            return
         if self._arriving is not None:
             self._refuse(TIMED_OUT("The request's head did not arrive in time."))
         else:
@@ -183,7 +204,7 @@ class Client(asyncio.Protocol):
             raise INVALID("A request to upgrade has no body.")
         head.check()
         self._loose_bytes = 0
-        self._stop_timer()
+        self._deadline = _NEVER
         self._requests.append(request)
         if len(self._requests) == 1:
             self._start(request)

@@ -39,7 +39,7 @@ class Router:
         self.draining = False
         self.domain = domain
         self._supervisor = supervisor
-        self._run = run
+        self._run = str(run)
         self._node_socket = str(node_socket)
         self._clock = clock
         self._clients: set[asyncio.BaseProtocol] = set()
@@ -92,12 +92,12 @@ class Router:
     def _hold(self, running: Running, target: Target) -> Hold:
         running.holds += 1
         resource_id = running.resources[target.resource]
-        return Hold(http_socket(str(self._run / resource_id), running.instance), running)
+        return Hold(http_socket(f"{self._run}/{resource_id}", running.instance), running)
 
     def leaving(self, running: Running) -> None:
         """Close idle connections to a process that is told to go."""
         for resource_id in running.resources.values():
-            self.pool.drop(http_socket(str(self._run / resource_id), running.instance))
+            self.pool.drop(http_socket(f"{self._run}/{resource_id}", running.instance))
 
     async def stop(self, seconds: float = 10.0) -> None:
         """Accept nothing more; let what is in flight finish for a while."""
