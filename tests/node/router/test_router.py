@@ -71,6 +71,7 @@ class Scene:
             supervisor=cast(Any, SimpleNamespace(running=self._find, wake=self._wake)),
             run=folder,
             node_socket=folder / "api.sock",
+            domain="localhost",
             clock=SystemClock(),
         )
 
@@ -211,7 +212,7 @@ class TestTargets:
             ("127.0.0.1", "/@news", "/", "/@news"),
             ("127.0.0.1", "/@news/", "/", "/@news/"),
             ("127.0.0.1", "/@news/main/x/y?z", "/x/y?z", "/@news/main"),
-            ("127.0.0.1", "/@news/main/web/x?/@a", "/x?/@a", "/@news/main/web"),
+            ("127.0.0.1", "/@news/main/@web/x?/@a", "/x?/@a", "/@news/main/@web"),
         ],
     )
     async def test_what_selects(
@@ -237,13 +238,13 @@ class TestTargets:
             ("127.0.0.1", "/@news/none"),
             ("127.0.0.1", "/@"),
             ("127.0.0.1", "/@%00%ff/../x"),
-            ("127.0.0.1", "/@news/main/db"),
+            ("127.0.0.1", "/@news/main/@db"),
         ],
     )
     async def test_what_is_not_there_is_a_problem_that_names_nothing_else(
         self, scene: Scene, host: str, path: str
     ) -> None:
-        if path == "/@news/main/db":
+        if path == "/@news/main/@db":
             answer = await scene.ask(get(path, host, CLOSE))
         else:
             answer = await scene.ask(get(path, host))
