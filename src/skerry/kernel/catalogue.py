@@ -117,8 +117,11 @@ AnyEvent = (
 )
 
 
+HISTORY_MAX = 50
+
+
 class Branch(msgspec.Struct):
-    """A branch as it stands."""
+    """A branch as it stands; `history` holds the versions that it served, the last one now."""
 
     app: str
     name: str
@@ -128,6 +131,14 @@ class Branch(msgspec.Struct):
     created: int
     deployed: int
     resources: dict[str, ResourceRecord]
+    history: list[int] = []
+
+    def remember_version(self) -> None:
+        """Note the version now served; going back to one forgets what came after it."""
+        if self.version in self.history:
+            del self.history[self.history.index(self.version) + 1 :]
+        else:
+            self.history = [*self.history[-HISTORY_MAX + 1 :], self.version]
 
     def ref(self, name: str) -> ResourceRef:
         """Return the reference of one of its resources."""
@@ -192,6 +203,7 @@ class Catalogue:
             created=event.time,
             deployed=event.time,
             resources={},
+            history=[event.version],
         )
         app.branches[event.branch] = branch
         app.served.add(event.version)
@@ -205,10 +217,12 @@ class Catalogue:
         if isinstance(event, BranchReplaced):
             branch.directory = event.directory
             branch.version = event.version
+            branch.remember_version()
         elif isinstance(event, ResourcesAdded):
             self._remember(branch, event.resources)
         elif isinstance(event, BranchDeployed):
             branch.version, branch.deployed = event.version, event.time
+            branch.remember_version()
             self.apps[branch.app].served.add(event.version)
         else:
             del self.apps[branch.app].branches[branch.name]

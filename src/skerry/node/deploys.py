@@ -84,13 +84,12 @@ class Deploys:
     ) -> Branch:
         """Serve an earlier version on a branch."""
         async with self._lock:
-            now = self._catalogue.branch(app, branch).version
             versions = sorted(self._catalogue.app(app).versions)
             if version is None:
-                earlier = [each for each in versions if each < now]
-                if not earlier:
-                    raise CONFLICT(f"{app} has no version before {now}.")
-                version = earlier[-1]
+                history = self._catalogue.branch(app, branch).history
+                if len(history) < 2:
+                    raise CONFLICT(f"Branch {branch} of {app} has served no version before.")
+                version = history[-2]
             if version not in versions or not self._workshop.code(app, version).exists():
                 raise NOT_FOUND(
                     f"{app} has no version {version}.",

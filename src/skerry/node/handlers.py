@@ -72,6 +72,8 @@ class Handlers:
     async def do_node_meter(self, params: c.MeterOf, progress: Progress) -> list[c.Usage]:
         """See `node.meter`."""
         node = self._node
+        if params.branch and not params.app:
+            raise INVALID("Say whose branch it is.", hint="skerry meter --app <app> --branch …")
         await node.accountant.post()
         prefix = "/".join(part for part in (params.app, params.branch) if part)
         accounts = [prefix] if prefix else sorted(node.catalogue.apps)

@@ -15,7 +15,7 @@ from typing import Any
 
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
-from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT
+from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, SkerryError
 from skerry.kernel.kind import ASGIApplication, Front
 from skerry.kernel.ledger import Ledger
 from skerry.kernel.manifest import Manifest
@@ -37,7 +37,7 @@ from skerry.node.logbook import Logbook
 from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
-from skerry.node.sandbox.cgroup import detect
+from skerry.node.sandbox.cgroup import Group, detect
 from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.supervisor import Supervisor
@@ -202,8 +202,10 @@ class Node:
 
     async def _process_ended(self, cell: Cell, running: Running) -> None:
         await self.accountant.on_end(cell, running)
-        with contextlib.suppress(TimeoutError, OSError):
-            await asyncio.to_thread(running.group.remove)
+        try:
+            await asyncio.to_thread(_clear_group, running.group)
+        except (SkerryError, OSError):
+            _log.exception("what %s left running could not be ended", running.instance)
 
     def _process_leaving(self, running: Running) -> None:
         self.router.leaving(running)
@@ -327,6 +329,12 @@ class Node:
             names = found.secrets if found else ()
             self._secret_values[app] = tuple(self.vault.open(app, name) for name in names)
         return self._secret_values[app]
+
+
+def _clear_group(group: Group) -> None:
+    """End whatever a process left behind in its cgroup, and remove it."""
+    group.kill()
+    group.remove()
 
 
 def _port_taken(what: str, host: str, port: int, flag: str, error: OSError) -> Exception:
