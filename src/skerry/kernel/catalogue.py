@@ -261,9 +261,19 @@ class Catalogue:
         """Return the declaration that a branch serves."""
         return self.apps[branch.app].versions[branch.version].spec
 
+    def declared(self, branch: Branch) -> list[ResourceRecord]:
+        """Return the resources that the served version declares; others keep their state only."""
+        names = {each.name for each in self.spec(branch).resources}
+        return [record for record in branch.resources.values() if record.name in names]
+
     def find(self, resource_id: str) -> tuple[str, str, str] | None:
         """Return (app, branch, resource) of an id."""
         return self._by_id.get(resource_id)
+
+    def record_of(self, resource_id: str) -> ResourceRecord | None:
+        """Return the record of an id, if it is still there."""
+        place = self._by_id.get(resource_id)
+        return self.record(*place) if place else None
 
     def branches(self) -> Iterator[Branch]:
         """Yield every branch of every app."""
