@@ -119,7 +119,7 @@ class Books:
         return cell, running
 
     def used(self) -> dict[tuple[str, str], int]:
-        found = {}
+        found: dict[tuple[str, str], int] = {}
         for app in ("news", "shop"):
             found |= {(account, unit): n for account, unit, n in self.ledger.used(app)}
         return found

@@ -155,7 +155,7 @@ async def test_a_full_disk_is_told(spool: Archives, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     upload = await spool.receive(pieces(tar(member("a", b"x"))))
-    monkeypatch.setattr(archives.shutil, "copyfileobj", full)
+    monkeypatch.setattr("shutil.copyfileobj", full)
     with pytest.raises(SkerryError) as refused:
         await spool.unpack(upload, spool.new_directory())
     assert refused.value.problem is DISK_FULL

@@ -146,14 +146,13 @@ class Branch(msgspec.Struct):
 
 
 class App(msgspec.Struct):
-    """An app as it stands; `served` are the versions that a branch of it serves or served."""
+    """An app as it stands."""
 
     name: str
     index: int
     branches: dict[str, Branch] = {}
     versions: dict[int, VersionAdded] = {}
     secrets: dict[str, bytes] = {}
-    served: set[int] = set()
 
 
 class Catalogue:
@@ -206,7 +205,6 @@ class Catalogue:
             history=[event.version],
         )
         app.branches[event.branch] = branch
-        app.served.add(event.version)
         self._remember(branch, event.resources)
 
     def _apply_to_branch(
@@ -223,7 +221,6 @@ class Catalogue:
         elif isinstance(event, BranchDeployed):
             branch.version, branch.deployed = event.version, event.time
             branch.remember_version()
-            self.apps[branch.app].served.add(event.version)
         else:
             del self.apps[branch.app].branches[branch.name]
             self._forget(branch)
@@ -275,9 +272,19 @@ class Catalogue:
         """Return the declaration that a branch serves."""
         return self.apps[branch.app].versions[branch.version].spec
 
+    def declared(self, branch: Branch) -> list[ResourceRecord]:
+        """Return the resources that the served version declares; others keep their state only."""
+        names = {each.name for each in self.spec(branch).resources}
+        return [record for record in branch.resources.values() if record.name in names]
+
     def find(self, resource_id: str) -> tuple[str, str, str] | None:
         """Return (app, branch, resource) of an id."""
         return self._by_id.get(resource_id)
+
+    def record_of(self, resource_id: str) -> ResourceRecord | None:
+        """Return the record of an id, if it is still there."""
+        place = self._by_id.get(resource_id)
+        return self.record(*place) if place else None
 
     def branches(self) -> Iterator[Branch]:
         """Yield every branch of every app."""

@@ -252,13 +252,17 @@ class Deploys:
                 return
 
     def _switch(self, cell: Cell, fresh: list[Running]) -> None:
-        """From now on requests reach the new processes; the old ones finish what they have."""
-        for running in fresh:
-            old = cell.processes.get(running.key)
-            if old is not None:
+        """From now on requests reach the new processes; the old ones finish what they have.
+
+        So does a process that the new version does not declare.
+        """
+        for old in list(cell.processes.values()):
+            if old.key != SHARED:
                 self._supervisor.leave(cell, old)
                 self._drain(cell, old)
+        for running in fresh:
             cell.processes[running.key] = running
+            cell.failures.pop(running.key, None)
 
     def _drain(self, cell: Cell, running: Running) -> None:
         task = asyncio.ensure_future(self._supervisor.stop(cell, running))

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.kernel.catalogue import Branch
+from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.commands import Download
 from skerry.kernel.errors import INVALID, NOT_FOUND, UNSUPPORTED
 from skerry.kernel.manifest import Manifest, Verb
@@ -47,11 +47,13 @@ class Exports:
 
     def __init__(
         self,
+        catalogue: Catalogue,
         manifests: Mapping[str, Manifest],
         supervisor: Supervisor,
         workshop: Workshop,
         archives: Archives,
     ) -> None:
+        self._catalogue = catalogue
         self._manifests = manifests
         self._supervisor = supervisor
         self._workshop = workshop
@@ -130,7 +132,7 @@ class Exports:
     def _able(self, branch: Branch, verb: Verb) -> list[str]:
         return [
             record.name
-            for record in branch.resources.values()
+            for record in self._catalogue.declared(branch)
             if self._manifests[record.kind].able(verb)
         ]
 

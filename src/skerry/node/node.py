@@ -89,6 +89,7 @@ class Node:
         self._stop_asked = asyncio.Event()
         self._stack = contextlib.AsyncExitStack()
         self._secret_values: dict[str, tuple[str, ...]] = {}
+        self._old_secrets: dict[str, set[str]] = {}
 
     @property
     def url(self) -> str:
@@ -202,6 +203,7 @@ class Node:
 
     async def _process_ended(self, cell: Cell, running: Running) -> None:
         await self.accountant.on_end(cell, running)
+        await asyncio.to_thread(self.workshop.remove_sockets, running)
         try:
             await asyncio.to_thread(_clear_group, running.group)
         except (SkerryError, OSError):
@@ -240,7 +242,9 @@ class Node:
             archives=self.archives,
             clock=self.clock,
         )
-        self.exports = Exports(self.manifests, self.supervisor, self.workshop, self.archives)
+        self.exports = Exports(
+            self.catalogue, self.manifests, self.supervisor, self.workshop, self.archives
+        )
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
         """Open every port, and the node's own socket."""
@@ -319,7 +323,11 @@ class Node:
         shutil.rmtree(self.home.apps / app, ignore_errors=True)
 
     def forget_secrets(self, app: str) -> None:
-        """Read an app's secrets again when they are masked next."""
+        """Read an app's secrets again when they are masked next.
+
+        The old values stay masked until the node stops: processes that run still know them.
+        """
+        self._old_secrets[app] = self._old_secrets.get(app, set()) | set(self._secrets_of(app))
         self._secret_values.pop(app, None)
 
     def _secrets_of(self, app: str) -> tuple[str, ...]:
@@ -327,7 +335,9 @@ class Node:
         if app not in self._secret_values:
             found = self.catalogue.apps.get(app)
             names = found.secrets if found else ()
-            self._secret_values[app] = tuple(self.vault.open(app, name) for name in names)
+            values = {self.vault.open(app, name) for name in names}
+            lines = {line for value in values for line in value.splitlines()}
+            self._secret_values[app] = tuple(lines | self._old_secrets.get(app, set()))
         return self._secret_values[app]
 
 

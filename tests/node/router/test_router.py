@@ -173,7 +173,9 @@ async def scene() -> AsyncIterator[Scene]:
         await made.start()
         yield made
         await made.stop()
-        assert made.running.holds == 0
+        async with asyncio.timeout(5):
+            while made.running.holds:
+                await asyncio.sleep(0.02)
 
 
 def get(
@@ -655,7 +657,9 @@ class TestPressure:
         assert await reader.read() == OK
         writer.close()
 
-    async def test_a_body_that_waits_for_its_target_is_bounded(self, scene: Scene) -> None:
+    async def test_a_body_that_waits_for_its_target_is_bounded(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         scene.awake = False
         woken = asyncio.Event()
         wake = scene._wake
@@ -664,7 +668,7 @@ class TestPressure:
             await woken.wait()
             return await wake(*place)
 
-        scene.router._supervisor.wake = slow_wake  # type: ignore[method-assign]
+        monkeypatch.setattr(scene.router._supervisor, "wake", slow_wake)
 
         async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await scene.head(reader)
@@ -769,6 +773,24 @@ class TestFailures:
         assert len(scene.heads) == tries
         assert status(answer) == (200 if tries == 2 else 502)
 
+    @pytest.mark.parametrize(("method", "tries"), [("GET", 2), ("DELETE", 2), ("POST", 1)])
+    async def test_a_kept_connection_that_turns_out_dead(
+        self, scene: Scene, method: str, tries: int
+    ) -> None:
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await scene.head(reader)
+            writer.write(OK)
+            await reader.read(1)
+
+        scene.script = script
+        reader, writer = await scene.connect()
+        writer.write(get())
+        await reader.readexactly(len(OK))
+        writer.write(get(more="Content-Length: 0\r\n", method=method))
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert status(answer) == (200 if tries == 2 else 502)
+        assert scene.connections == tries
+
     async def test_a_target_that_dies_again_and_again_is_given_up(self, scene: Scene) -> None:
         async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await scene.head(reader)
@@ -777,7 +799,7 @@ class TestFailures:
         answer = await scene.ask(get())
         assert status(answer) == 502
         assert problem(answer)["code"] == "ENGINE_FAILED"
-        assert len(scene.heads) == 2
+        assert len(scene.heads) == 3
 
     async def test_an_answer_that_breaks_off_is_not_taken_for_whole(self, scene: Scene) -> None:
         async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -814,12 +836,14 @@ class TestFailures:
         assert scene.wakes >= 1
         assert dead.holds == 0
 
-    async def test_a_wake_that_fails_is_told(self, scene: Scene) -> None:
+    async def test_a_wake_that_fails_is_told(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         async def refuse(*_: str) -> Any:
             raise BUSY("It rests.", why="It crashed.")
 
         scene.awake = False
-        scene.router._supervisor.wake = refuse  # type: ignore[method-assign]
+        monkeypatch.setattr(scene.router._supervisor, "wake", refuse)
         told = problem(await scene.ask(get()))
         assert (told["code"], told["why"]) == ("BUSY", "It crashed.")
 

@@ -35,7 +35,9 @@ from skerry.node.router.upstream import Upstream
 HEAD_SECONDS = 20.0
 IDLE_SECONDS = 90.0
 LINGER_SECONDS = 2.0
-CONNECTS_MAX = 3
+GONE_SECONDS = 1.0
+RETRY_SECONDS = 0.2
+TRIES_MAX = 3
 BUFFER_BYTES_MAX = 256 * 1024
 REPLAYABLE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -46,13 +48,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A request on its way: its head, and what of its body has come but could not be sent yet."""
+    """A request on its way: its head, and its body as far as it is kept to be sent (again).
+
+    Once it is `streamed`, some of its body was passed on and is not kept.
+    """
 
     head: RequestHead = field(default_factory=RequestHead)
     body: list[bytes] = field(default_factory=list)
     body_bytes: int = 0
     complete: bool = False
     sent: bool = False
+    streamed: bool = False
     attempts: int = 0
     sandboxed: bool = False
 
@@ -236,7 +242,8 @@ class Client(asyncio.Protocol):
 
     def _send_body(self, request: Request, data: bytes) -> None:
         if request.sent and self._upstream is not None:
-            request.body_bytes = BUFFER_BYTES_MAX + 1
+            request.streamed = True
+            request.body.clear()
             self._upstream.transport.write(data)
             return
         request.body.append(data)
@@ -300,27 +307,33 @@ class Client(asyncio.Protocol):
     async def _wake(self, request: Request, line: bytes, target: Target, hold: Hold | None) -> None:
         try:
             hold, upstream = await self._connect(target, hold)
-            if self._closing:
+            if request not in self._requests:
                 hold.close()
                 upstream.transport.close()
                 return
             self._exchange(request, line, hold, upstream)
         except SkerryError as error:
-            self._refuse(error)
+            self._refuse_one(request, error)
         except Exception:
             _log.exception("a request could not be routed")
-            self._refuse(INTERNAL("The request could not be routed.", hint="skerry logs"))
+            defect = INTERNAL("The request could not be routed.", hint="skerry logs")
+            self._refuse_one(request, defect)
+
+    def _refuse_one(self, request: Request, error: SkerryError) -> None:
+        """Refuse a request, unless nobody waits for it any more."""
+        if request in self._requests:
+            self._refuse(error)
 
     async def _connect(self, target: Target, hold: Hold | None) -> tuple[Hold, Upstream]:
         """Connect to a target; wake it again if it turns out to have just died."""
-        for _ in range(CONNECTS_MAX):
+        for _ in range(TRIES_MAX):
             if hold is None:
                 hold = await self._router.wake(target)
             try:
                 return hold, await self._router.pool.connect(hold.path)
             except OSError as error:
                 reason = str(error)
-                await hold.gone()
+                await hold.gone(GONE_SECONDS)
                 hold.close()
                 hold = None
         raise ENGINE_FAILED("The target went away.", why=reason)
@@ -334,9 +347,9 @@ class Client(asyncio.Protocol):
             upstream.transport.pause_reading()
         upstream.transport.write(b"".join((line, *request.body)))
         request.sent = True
-        if request.body_bytes <= BUFFER_BYTES_MAX and request.complete:
-            request.attempts += 1
-        else:
+        request.attempts += 1
+        if request.body_bytes > BUFFER_BYTES_MAX:
+            request.streamed = True
             request.body.clear()
         self._regulate()
 
@@ -375,15 +388,19 @@ class Client(asyncio.Protocol):
             self._regulate()
 
     def response_lost(self, started: bool) -> None:
-        """See `Downstream`: try once more if nothing can have happened twice."""
+        """See `Downstream`: try again if nothing can have happened twice."""
         self._upstream, self._upstream_full = None, False
-        self._release()
+        hold, self._hold = self._hold, None
         request = self._requests[0]
-        replayable = request.complete and request.head.method in REPLAYABLE
-        if not started and replayable and request.attempts == 1 and not request.head.upgrade:
+        whole = request.complete and not request.streamed and not request.head.upgrade
+        replayable = whole and request.head.method in REPLAYABLE
+        if not started and replayable and request.attempts < TRIES_MAX:
             request.sent = False
-            self._start(request)
-        elif started:
+            self._task = asyncio.ensure_future(self._retry(request, hold))
+            return
+        if hold is not None:
+            hold.close()
+        if started:
             self._transport.close()
         else:
             self._refuse(
@@ -391,6 +408,14 @@ class Client(asyncio.Protocol):
                     "The function or engine ended before it answered.", hint="skerry logs"
                 )
             )
+
+    async def _retry(self, request: Request, hold: Hold | None) -> None:
+        """Send a request again: to the process's successor if it has ended."""
+        if hold is not None:
+            await hold.gone(RETRY_SECONDS * request.attempts)
+            hold.close()
+        if request in self._requests:
+            self._start(request)
 
     def _fail(self, error: SkerryError) -> None:
         """Take nothing more, and refuse once the whole requests before are answered."""

@@ -11,8 +11,6 @@ from skerry.node.router.head import RequestHead
 from skerry.node.router.targets import Target
 from skerry.node.router.upstream import Pool
 
-GONE_SECONDS = 1.0
-
 
 @dataclass(slots=True, eq=False)
 class Hold:
@@ -26,10 +24,10 @@ class Hold:
         """Whether the process is told to go, so that no connection to it is worth keeping."""
         return self.running is not None and not self.running.usable
 
-    async def gone(self) -> None:
+    async def gone(self, seconds: float) -> None:
         """Wait a moment for the end of a process that does not answer any more."""
         if self.running is not None:
-            await asyncio.wait({self.running.channel.closed}, timeout=GONE_SECONDS)
+            await asyncio.wait({self.running.channel.closed}, timeout=seconds)
 
     def close(self) -> None:
         """Let go; calling it twice is harmless."""
