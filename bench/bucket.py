@@ -74,8 +74,8 @@ def measure(options: Options) -> Report:
     report = Report(
         f"Presigned requests by `http.client`, {THREADS} connections with keep-alive. Large "
         f"objects have {large >> 20} MiB, small ones {SMALL_BYTES} bytes. Skerry brings each to "
-        "the disk before it answers, and verifies every signature; moto keeps objects in memory and "
-        "looks at no signature. CPU seconds are those of the servers."
+        "the disk before it answers, and verifies every signature; moto keeps objects in "
+        "memory and looks at no signature. CPU seconds are those of the servers."
     )
     with scratch("bucket"), node() as made, contextlib.ExitStack() as stack:
         stores = [skerry(made)]
@@ -112,7 +112,7 @@ def moto() -> Iterator[Store]:
     program = peers("moto", "moto[s3,server]") / "moto_server"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    argv = [program, "-H", "127.0.0.1", "-p", str(port)]
+    argv = [str(program), "-H", "127.0.0.1", "-p", str(port)]
     with running(argv, stderr=subprocess.DEVNULL) as process:
         store = Store("moto", f"127.0.0.1:{port}", "files", ("a" * 20, "b" * 40), ())
         wait_until(lambda: process.poll() is not None or ready(store), 60, "moto answers")

@@ -170,7 +170,7 @@ def tree(pid: int) -> list[int]:
 def running(argv: Sequence[str | Path], **how: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program beside us; end it, and all that it started, at the end."""
     how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} | how
-    process: subprocess.Popen[bytes] = subprocess.Popen([str(each) for each in argv], **how)
+    process = subprocess.Popen[bytes]([str(each) for each in argv], **how)
     try:
         yield process
     finally:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -70,7 +70,7 @@ def has_wrk() -> bool:
 
 
 def wrk(
-    request: Request, processes: dict[str, Iterable[int]], connections: int, seconds: int
+    request: Request, processes: Mapping[str, Iterable[int]], connections: int, seconds: int
 ) -> Loaded:
     """Load a port by wrk; raise RuntimeError if an answer was not a good one."""
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
@@ -89,13 +89,13 @@ def wrk(
     return Loaded(int(count[1]), took, late["50"], late["99"], cpu)
 
 
-def spent(processes: dict[str, Iterable[int]]) -> dict[str, float]:
+def spent(processes: Mapping[str, Iterable[int]]) -> dict[str, float]:
     """Return the CPU seconds of groups of processes."""
     return {name: cpu_seconds(pids) for name, pids in processes.items()}
 
 
 def own(
-    request: Request, processes: dict[str, Iterable[int]], connections: int, seconds: float
+    request: Request, processes: Mapping[str, Iterable[int]], connections: int, seconds: float
 ) -> Loaded:
     """Load a port or a unix socket by connections that each wait for their answers."""
     before = spent(processes)

@@ -79,7 +79,7 @@ class Node:
 def node(home: Path | None = None, volume: str | None = None) -> Iterator[Node]:
     """Yield a node on ports of the system's choice; without a home it gets a new one."""
     if home is None:
-        with scratch("bench") as made, node(made / "h", volume) as found:
+        with scratch("bench") as place, node(place / "h", volume) as found:
             yield found
         return
     argv = [sys.executable, "-m", "skerry", "up", "--home", str(home)]

@@ -192,7 +192,7 @@ class Bench:
 
 def throughput(report: Report, bench: Bench, ways: list[Way], options: Options) -> None:
     """Run every load on every way in turns; compare each with PgBouncer and with no relay."""
-    seconds, rounds = options.pick(1, 5), options.pick(2, 5)
+    seconds, rounds = options.pick(1, 2), options.pick(2, 7)
     table = Table(
         ("load", "direct TPS", "node TPS", "node / direct",
          *(f"node / PgBouncer ({pool})" for pool in POOLS),

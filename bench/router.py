@@ -69,7 +69,7 @@ def measure(options: Options) -> Report:
 
 def throughput(report: Report, options: Options, made: Node, folder: Path) -> None:
     """Load all servers in turns."""
-    seconds, rounds = options.pick(2, 5), options.pick(2, 7)
+    seconds, rounds = options.pick(2, 4), options.pick(2, 7)
     with contextlib.ExitStack() as stack:
         ways = {"Skerry": skerry(made, seconds)}
         for name, argv in servers(report).items():
