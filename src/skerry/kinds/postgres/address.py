@@ -18,7 +18,7 @@ from skerry.kinds._shared.pgwire.messages import WireError
 from skerry.kinds.postgres.roles import APPLICATION, password
 
 _ENDPOINT = re.compile(r"(?:^|\s)(?:-c\s*|--)?(?:endpoint|project)(?:=|%3D)(\S+)", re.IGNORECASE)
-_POOLER = "-pooler"
+POOLER = "-pooler"
 _HINT = "Append @<app> or @<branch>--<app> to the database's name, or set options=endpoint=<label>."
 
 
@@ -33,10 +33,10 @@ class Target:
     label: str
 
     def pooled(self) -> Target | None:
-        """Return the target that a `-pooler` label asks to pool, or None if it is none."""
-        if not self.app.endswith(_POOLER):
+        """Return the target that a `-pooler` label asks to pool, or None if it asks for none."""
+        if not self.app.endswith(POOLER):
             return None
-        app = self.app.removesuffix(_POOLER)
+        app = self.app.removesuffix(POOLER)
         return Target(app, self.branch, self.name, self.parameters, self.label)
 
 

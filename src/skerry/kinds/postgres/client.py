@@ -1,8 +1,8 @@
 """One client of the front: its handshake, then a raw relay, through sleeps of the server.
 
-Nothing but the start-up is parsed, and the lengths of the client's messages, to know whether it
-waits for an answer. While it does not, the session is asked what it holds (see `snapshot`). If the
-server then sleeps, the client keeps its connection and gets a new server session on its next byte.
+While bytes are relayed, see `relay`. When the session has been idle for a while, the relay is
+halted and the session is asked what it holds (see `snapshot`). If the server then sleeps, the
+client keeps its connection and gets a new server session on its next byte.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import Resource, Session
-from skerry.kinds._shared.pgwire.messages import READY, WireError
+from skerry.kinds._shared.pgwire.messages import WireError
 from skerry.kinds._shared.pgwire.scram import ScramError
 from skerry.kinds.postgres import snapshot
 from skerry.kinds.postgres.handshake import Handshake, Welcome
+from skerry.kinds.postgres.pooled import PooledClient
+from skerry.kinds.postgres.pooler import Pool, identity_of
+from skerry.kinds.postgres.relay import Back, Forth
 from skerry.kinds.postgres.snapshot import Snapshot
 from skerry.kinds.postgres.stream import Stream
 from skerry.kinds.postgres.upstream import RefusalError, Upstream, connect
@@ -25,8 +28,6 @@ from skerry.kinds.postgres.upstream import RefusalError, Upstream, connect
 if TYPE_CHECKING:
     from skerry.kinds.postgres.front import PostgresFront
 
-_IDLE_STATUS = ord("I")
-_QUESTIONS = b"QSF"
 _LOG = logging.getLogger("skerry.postgres.front")
 _SLEPT = WireError("57P01", "the database went to sleep with the session", "It may be retried.")
 
@@ -40,13 +41,11 @@ class Client(Stream):
         self.welcome: Welcome | None = None
         self.upstream: Upstream | None = None
         self.session: Session | None = None
+        self.pooled: PooledClient | None = None
         self._task: asyncio.Task[None] | None = None
         self._relaying = False
-        self._waiting = 0
-        self._partial = 0
-        self._head = b""
-        self._ready = False
-        self._idle_rounds = 0
+        self._forth: Forth | None = None
+        self._back: Back | None = None
         self._dozing = False
         self._snapshot: Snapshot | None = None
         self._held = bytearray()
@@ -70,26 +69,12 @@ class Client(Stream):
         if not self._relaying:
             super().data_received(data)
             return
-        if self._dozing or self._task is not None:
-            self._wake_up(data)
-            return
-        self._idle_rounds = 0
-        self._count(data)
-        assert self.upstream is not None
-        self.upstream.transport.write(data)
+        self._wake_up(data)
 
     def from_server(self, data: bytes) -> None:
-        """See `Downstream`."""
-        if self._dozing and data[:1] == b"E":
-            return
-        self.transport.write(data)
-        self._idle_rounds = 0
-        done = data.count(READY)
-        if done:
-            self._waiting = max(0, self._waiting - done)
-            self._ready = data[-6:-1] == READY and data[-1] == _IDLE_STATUS
-        else:
-            self._ready = False
+        """See `Downstream`; the relay being halted, this is what the server says by itself."""
+        if not (self._dozing and data[:1] == b"E"):
+            self.transport.write(data)
 
     def server_lost(self) -> None:
         """See `Downstream`."""
@@ -129,13 +114,16 @@ class Client(Stream):
 
     def look(self) -> None:
         """Once in a while: if the session has been idle since the last look, ask what it holds."""
-        if not (self._relaying and self._ready) or self._dozing or self._task is not None:
+        forth, back = self._forth, self._back
+        if forth is None or back is None or self._paused:
             return
-        if self._waiting or self._partial or self._head or self._paused:
+        if not (back.ready and forth.between_messages) or forth.waiting:
             return
-        self._idle_rounds += 1
-        if self._idle_rounds > 1:
-            self._start(self._doze())
+        if not forth.quiet:
+            forth.quiet = True
+            return
+        self._halt()
+        self._start(self._doze())
 
     def cancel_target(self, key: bytes) -> tuple[str, int, bytes] | None:
         """Return (socket, process, key) of the server session that a cancel key stands for."""
@@ -162,17 +150,24 @@ class Client(Stream):
                 return
             self.welcome = welcome
             self.front.welcome(self, welcome.process)
+            pool = self.front.pool(welcome.resource) if welcome.pooled else None
             async with asyncio.timeout(self.front.limits.wake_seconds):
-                said = await self._attach(welcome.resource)
+                said = await self._greeting(welcome, pool)
         except Exception as error:
-            self._refuse(error)
+            self.refuse(error)
         else:
-            self._relay(welcome.accept(said))
+            self._relay(welcome.accept(said), pool)
         finally:
             if not self._relaying:
                 self._leave()
 
-    def _refuse(self, error: Exception) -> None:
+    async def _greeting(self, welcome: Welcome, pool: Pool | None) -> bytes:
+        """Return what the server says at the beginning of such a session."""
+        if pool is None:
+            return await self._attach(welcome.resource)
+        return await pool.greeting(identity_of(welcome.parameters), welcome.credential)
+
+    def refuse(self, error: Exception) -> None:
         """Say in PostgreSQL's terms why there is no session, and close."""
         if isinstance(error, RefusalError):
             if not self.lost:
@@ -183,25 +178,42 @@ class Client(Stream):
             _LOG.error("a log-in failed", exc_info=error)
         self.end(_in_wire_terms(error))
 
-    def _relay(self, said: bytes) -> None:
-        if self.lost or self.upstream is None:
+    def _relay(self, said: bytes, pool: Pool | None) -> None:
+        if self.lost or (pool is None and self.upstream is None):
             self._leave()
             return
         self.transport.write(said)
-        self._relaying = self._ready = True
-        self.front.lively.add(self)
-        self._resume(self.upstream)
+        self._relaying = True
+        self._task = None
+        if pool is not None:
+            self.pooled = PooledClient(self, pool)
+            self.pooled.begin()
+        elif self.upstream is not None:
+            self._resume(self.upstream)
 
     def _resume(self, upstream: Upstream) -> None:
         """Relay from now on, beginning with what the client has sent meanwhile."""
         upstream.relay(self)
+        self._dozing = False
+        self._task = None
+        self._forth = Forth(self, upstream)
+        self._back = Back(upstream, self, self._forth)
+        self.transport.set_protocol(self._forth)
+        upstream.transport.set_protocol(self._back)
+        self.front.lively.add(self)
         data, self.buffer = bytes(self.buffer + self._held), bytearray()
         self._held.clear()
-        self._task = None
         if not self.transport.is_reading():
             self.transport.resume_reading()
         if data:
-            self.data_received(data)
+            self._forth.data_received(data)
+
+    def _halt(self) -> None:
+        """Take the relay back, so that the session can be spoken to."""
+        assert self.upstream is not None
+        self._forth = self._back = None
+        self.transport.set_protocol(self)
+        self.upstream.transport.set_protocol(self.upstream)
 
     async def _attach(self, resource: Resource) -> bytes:
         """Wake the resource and log in; return what the server said."""
@@ -241,7 +253,7 @@ class Client(Stream):
         if self._held:
             data = bytes(self._held)
             self._held.clear()
-            self.data_received(data)
+            self._wake_up(data)
 
     def _wake_up(self, data: bytes) -> None:
         """The client speaks while the session dozes or is being asked or moved."""
@@ -250,10 +262,9 @@ class Client(Stream):
             if len(self._held) > self.front.limits.held_bytes:
                 self.transport.pause_reading()
         elif self.upstream is not None and self.session is not None:
-            self._dozing = False
             self.session.active(True)
-            self.front.lively.add(self)
-            self.data_received(data)
+            self._held += data
+            self._resume(self.upstream)
         elif data[:1] == b"X":
             self.transport.close()
         else:
@@ -269,30 +280,10 @@ class Client(Stream):
                 assert self.upstream is not None
                 await snapshot.put(self.upstream, self._snapshot)
         except Exception as error:
-            self._refuse(error)
+            self.refuse(error)
         else:
             assert self.upstream is not None
-            self._dozing = False
-            self.front.lively.add(self)
             self._resume(self.upstream)
-
-    def _count(self, data: bytes) -> None:
-        """Follow the client's messages: how many answers it awaits, whether one is half sent."""
-        position = self._partial
-        size = len(data)
-        if self._head:
-            data = self._head + data
-            size = len(data)
-            position = 0
-            self._head = b""
-        while position + 5 <= size:
-            if data[position] in _QUESTIONS:
-                self._waiting += 1
-            position += 1 + int.from_bytes(data[position + 1 : position + 5], "big")
-        if position < size:
-            self._head = data[position:]
-            position = size
-        self._partial = position - size
 
     def _start(self, work: asyncio._CoroutineLike[None]) -> None:
         self._task = asyncio.get_running_loop().create_task(work)

@@ -36,6 +36,10 @@ class PostgresConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pool_size: Annotated[
         int, Meta(ge=1, le=1000, description="Connections that a function's pool may open.")
     ] = 10
+    pooler_size: Annotated[
+        int,
+        Meta(ge=1, le=1000, description="Server sessions that all `-pooler` clients share."),
+    ] = 20
     external: Annotated[
         bool, Meta(description="The database stays where `dsn_secret` says; Skerry stores nothing.")
     ] = False

@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+import msgspec
 
 from skerry.kernel.clock import SystemEntropy
 from skerry.kernel.errors import BUSY
@@ -16,9 +19,11 @@ from skerry.kernel.kind import Front, Gateway, Resource
 from skerry.kernel.names import parse_host_label
 from skerry.kinds._shared.pgwire.messages import WireError
 from skerry.kinds.postgres import upstream
-from skerry.kinds.postgres.address import Target
+from skerry.kinds.postgres.address import POOLER, Target
 from skerry.kinds.postgres.client import Client
+from skerry.kinds.postgres.config import PostgresConfig
 from skerry.kinds.postgres.lookup import Lookup
+from skerry.kinds.postgres.pooler import Pool
 from skerry.kinds.postgres.tls import ServerTLS
 
 _KIND = "postgres"
@@ -36,6 +41,7 @@ class Limits:
     handshake_seconds: float = 15.0
     wake_seconds: float = 60.0
     held_bytes: int = 1 << 20
+    pooler_seconds: float = 60.0
 
 
 class PostgresFront(Front):
@@ -48,6 +54,7 @@ class PostgresFront(Front):
         self.lively: set[Client] = set()
         self._by_process: dict[int, Client] = {}
         self.lookup = Lookup(SystemEntropy().bytes(32))
+        self._pools: WeakValueDictionary[str, Pool] = WeakValueDictionary()
         self._tls: ServerTLS | None = None
         self._rates: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._looking: asyncio.TimerHandle | None = None
@@ -70,21 +77,22 @@ class PostgresFront(Front):
 
     def knows(self, label: str) -> bool:
         """Tell whether a host label selects a resource of ours."""
-        parsed = parse_host_label(label)
+        parsed = parse_host_label(label.removesuffix(POOLER))
         return parsed is not None and self._find(*parsed) is not None
 
-    def resource(self, target: Target) -> Resource:
-        """Return the resource that a client asks for; raise WireError if there is none."""
+    def resource(self, target: Target) -> tuple[Resource, bool]:
+        """Return the resource that a client asks for, and whether by its pooler.
+
+        Raises WireError if there is none.
+        """
         found = self._find(target.app, target.branch, target.name)
         if found is not None:
-            return found
+            return found, False
         pooled = target.pooled()
-        if pooled is not None and self._find(pooled.app, pooled.branch, pooled.name) is not None:
-            raise WireError(
-                "0A000",
-                "transaction pooling is not available",
-                f'Connect to "{target.label.removesuffix("-pooler")}" instead.',
-            )
+        if pooled is not None:
+            found = self._find(pooled.app, pooled.branch, pooled.name)
+            if found is not None:
+                return found, True
         raise WireError("3D000", f'endpoint "{target.label[:120]}" does not exist')
 
     def admit(self, resource: Resource) -> None:
@@ -100,6 +108,14 @@ class PostgresFront(Front):
         if left < 1.0:
             raise BUSY("Too many connections a second to this database.")
 
+    def pool(self, resource: Resource) -> Pool:
+        """Return the pool of a resource."""
+        pool = self._pools.get(resource.id)
+        if pool is None:
+            size = msgspec.convert(resource.config, PostgresConfig).pooler_size
+            pool = self._pools[resource.id] = Pool(self, resource, size)
+        return pool
+
     def new_process_number(self) -> int:
         """Return a number for a client's cancel key that no other client has."""
         while True:
@@ -114,6 +130,9 @@ class PostgresFront(Front):
     async def cancel(self, process: int, key: bytes) -> None:
         """Pass a cancel request on; one with a wrong key is ignored, as PostgreSQL does."""
         client = self._by_process.get(process)
+        if client is not None and client.pooled is not None:
+            await client.pooled.cancel(key)
+            return
         target = client.cancel_target(key) if client is not None else None
         if target is not None:
             await upstream.cancel(*target)

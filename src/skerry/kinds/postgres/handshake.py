@@ -35,6 +35,7 @@ class Welcome:
     """A client that has proved who it is."""
 
     resource: Resource
+    pooled: bool
     parameters: dict[str, str]
     credential: scram.Credential
     signature: bytes
@@ -116,7 +117,7 @@ class Handshake:
     async def _log_in(self, startup: Startup) -> Welcome:
         name = server_name(self._client.transport) if self._encrypted else None
         target = find_target(startup.parameters, name, self._front.knows)
-        resource = self._front.resource(target)
+        resource, pooled = self._front.resource(target)
         self._front.admit(resource)
         parameters = {
             key: value for key, value in target.parameters.items() if not key.startswith("_pq_.")
@@ -138,6 +139,7 @@ class Handshake:
         process = self._front.new_process_number()
         return Welcome(
             resource=resource,
+            pooled=pooled,
             parameters=parameters,
             credential=scram.Credential(exchange.client_key, verifier),
             signature=signature,

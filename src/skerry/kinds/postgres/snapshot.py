@@ -55,6 +55,11 @@ class Snapshot(msgspec.Struct, frozen=True):
         """Whether the server must stay awake for it."""
         return self.listening or self.locking
 
+    def empty(self, user: str) -> bool:
+        """Tell whether it is as it was when it began, but for statements made by messages."""
+        made = self.settings or any(each.from_sql for each in self.statements or ())
+        return self.movable(user) and not made and self.role == "none"
+
     def movable(self, user: str) -> bool:
         """Tell whether another connection can take the session's place."""
         return not (self.needs_server or self.bound) and self.authorization == user

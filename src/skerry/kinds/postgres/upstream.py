@@ -70,6 +70,9 @@ class Upstream(Stream):
     def relay(self, downstream: Downstream) -> None:
         """Hand everything from now on to `downstream`, raw."""
         self._downstream = downstream
+        left, self.buffer = bytes(self.buffer), bytearray()
+        if left:
+            downstream.from_server(left)
         if not self.transport.is_reading():
             self.transport.resume_reading()
 

@@ -110,7 +110,6 @@ async def test_a_label_selects_the_database(node: Node, sleeping: EngineProcess)
         ({"dbname": "app@newsroom", "options": "endpoint=main--newsroom"}, "08004"),
         ({"options": "endpoint=A_B"}, "08004"),
         ({"dbname": "app@nowhere"}, "3D000"),
-        ({"dbname": "app@newsroom-pooler"}, "0A000"),
         ({"password": "wrong", "dbname": "app@newsroom"}, "28P01"),
         ({"user": "nobody", "dbname": "app@newsroom"}, "28P01"),
         ({"user": "skerry", "dbname": "app@newsroom"}, "28P01"),

@@ -1,0 +1,134 @@
+"""What a server still owes a pooled client, and which of its answers the client gets to see."""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections import deque
+from typing import NamedTuple
+
+from skerry.kinds.postgres.prepared import Statement
+
+_head = struct.Struct("!BI").unpack_from
+_PARSED = b"1\x00\x00\x00\x04"
+_COMPLETE, _ERROR, _READY, _PARSE_DONE, _CLOSE_DONE = b"CEZ13"
+_COPYING = frozenset(b"GW")
+_READ = frozenset(b"CEZ13")
+_IDLE = ord("I")
+_TELLING = (
+    b"SET",
+    b"LISTEN",
+    b"UNLISTEN",
+    b"PREPARE",
+    b"DECLARE CURSOR",
+    b"CLOSE CURSOR",
+    b"LOAD",
+    b"RESET",
+    b"DISCARD",
+    b"DEALLOCATE",
+    b"DROP TABLE",
+)
+_FORGETTING = (b"DISCARD ALL\x00", b"DEALLOCATE ALL\x00")
+
+
+class Fate(enum.Enum):
+    """What becomes of an awaited answer."""
+
+    QUERY = enum.auto()
+    SYNC = enum.auto()
+    FLUSH = enum.auto()
+    PASS = enum.auto()
+    DROP = enum.auto()
+    AS_PARSED = enum.auto()
+
+
+_ENDS = (Fate.QUERY, Fate.SYNC, Fate.FLUSH)
+
+
+class Expected(NamedTuple):
+    """An awaited answer; a statement that it prepares, and the client's name for it."""
+
+    fate: Fate
+    statement: Statement | None = None
+    name: bytes | None = None
+
+
+class Answers:
+    """The answers awaited in one session, in their order.
+
+    `open` tells whether a transaction is open, `idle` that none is and no answer is outstanding,
+    `telling` that a command may have left something in the session. After `read`, `failed` holds
+    what the server ignored after an error, and `forgotten` tells that it dropped all statements.
+    """
+
+    def __init__(self) -> None:
+        self._awaited: deque[Expected] = deque()
+        self._rest = b""
+        self._missing = 0
+        self.idle = self.open = False
+        self.telling = False
+        self.forgotten = False
+        self.failed: list[Expected] = []
+
+    def expect(self, answer: Expected) -> None:
+        """Await one more answer."""
+        self._awaited.append(answer)
+        self.idle = False
+
+    def read(self, data: bytes) -> bytes:
+        """Read what the server says; return what the client gets of it."""
+        self.failed, self.forgotten = [], False
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        kept: list[bytes] = []
+        start, position, size = 0, self._missing, len(data)
+        while position + 5 <= size:
+            kind, length = _head(data, position)
+            end = position + 1 + length
+            if kind in _READ:
+                if end > size:
+                    break
+                instead = self._heard(kind, data, position, end)
+                if instead is not None:
+                    kept += [data[start:position], instead]
+                    start = end
+            elif kind in _COPYING:
+                self._copying()
+            position = end
+        if position < size:
+            self._rest = data[position:]
+            data = data[:position]
+            position = len(data)
+        self._missing = position - len(data)
+        if not kept:
+            return data
+        return b"".join([*kept, data[start:]])
+
+    def _heard(self, kind: int, data: bytes, position: int, end: int) -> bytes | None:
+        """Take note of a message; return what the client gets instead, or None if it as it is."""
+        if kind == _COMPLETE:
+            tag = data[position + 5 : end]
+            self.telling = self.telling or tag.startswith(_TELLING)
+            self.forgotten = self.forgotten or tag in _FORGETTING
+        elif kind == _READY:
+            fate = self._awaited.popleft().fate if self._awaited else Fate.SYNC
+            self.open = data[position + 5] != _IDLE
+            self.idle = not (self._awaited or self.open)
+            return b"" if fate is Fate.FLUSH else None
+        elif kind == _ERROR:
+            self._skip()
+        elif self._awaited and self._awaited[0].fate not in _ENDS:
+            fate = self._awaited.popleft().fate
+            return None if fate is Fate.PASS else _PARSED if fate is Fate.AS_PARSED else b""
+        return None
+
+    def _skip(self) -> None:
+        """After an error the server ignores everything up to the next Sync."""
+        while self._awaited and self._awaited[0].fate not in _ENDS:
+            skipped = self._awaited.popleft()
+            self.failed.append(skipped)
+
+    def _copying(self) -> None:
+        """A server that takes a COPY ignores the Syncs that were sent before the data."""
+        while self._awaited and self._awaited[0].fate is Fate.SYNC:
+            self._awaited.popleft()
