@@ -19,7 +19,7 @@ from skerry.kernel.kind import Resource
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.policy import Policy, Request, enforce
 from skerry.node.archives import app_spool
-from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket
+from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket, scratch_directory
 from skerry.node.cells import SHARED, Running
 from skerry.node.home import Home
 from skerry.node.sandbox import Confinement, Limits, abilities, identities
@@ -227,9 +227,11 @@ class Workshop:
             hide=() if uid is not None else self._hidden,
         )
 
-    def remove_sockets(self, running: Running) -> None:
-        """Remove what a process that ended listened on."""
+    def remove_leavings(self, running: Running) -> None:
+        """Remove the temporary files of a process that ended, and what it listened on."""
         for resource_id in running.resources.values():
+            scratch = scratch_directory(self._home.run / resource_id, running.instance)
+            shutil.rmtree(scratch, ignore_errors=True)
             path = http_socket(str(self._home.run / resource_id), running.instance)
             Path(path).unlink(missing_ok=True)
 
