@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import uvloop
+from tests.node.router.scene import scene  # noqa: F401 (a fixture)
 
 
 def pytest_asyncio_loop_factories(

@@ -20,8 +20,8 @@ STEPS_BETWEEN_LOOKS = 5000
 
 # One step of these may take long, and SQLite's progress handler is not asked within a step.
 _HEAVY = re.compile(
-    r"\b(match|pragma|explain|vacuum|\w*blob|replace|printf|format|group_concat|string_agg|glob|like"
-    r"|regexp|json\w*|generate_series|hex|unhex|quote)\b",
+    r"\b(match|pragma|explain|vacuum|\w*blob|replace|printf|format|group_concat|string_agg|glob"
+    r"|like|regexp|json\w*|generate_series|hex|unhex|quote)\b",
     re.IGNORECASE,
 )
 
