@@ -113,7 +113,7 @@ def moto() -> Iterator[Store]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     argv = [str(program), "-H", "127.0.0.1", "-p", str(port)]
-    with running(argv, stderr=subprocess.DEVNULL) as process:
+    with running(argv) as process:
         store = Store("moto", f"127.0.0.1:{port}", "files", ("a" * 20, "b" * 40), ())
         wait_until(lambda: process.poll() is not None or ready(store), 60, "moto answers")
         assert process.poll() is None, "moto ended"

@@ -167,10 +167,15 @@ def tree(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def running(argv: Sequence[str | Path], **how: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program beside us; end it, and all that it started, at the end."""
-    how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} | how
-    process = subprocess.Popen[bytes]([str(each) for each in argv], **how)
+def running(
+    argv: Sequence[str | Path], cwd: Path | None = None, user: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program beside us, as another user if one is named; end it at the end."""
+    silent = subprocess.DEVNULL
+    words = [str(each) for each in argv]
+    process = subprocess.Popen(
+        words, cwd=cwd, user=user, group=user, stdin=silent, stdout=silent, stderr=silent
+    )
     try:
         yield process
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -107,7 +106,7 @@ def service(folder: Path) -> Iterator[tuple[int, int]]:
         port = free.getsockname()[1]
     argv = [sys.executable, "-m", "uvicorn", "service:app", "--port", str(port), "--no-access-log"]
     argv += ["--loop", "uvloop", "--http", "httptools"]
-    with running(argv, cwd=folder, stderr=subprocess.DEVNULL) as process:
+    with running(argv, cwd=folder) as process:
         wait_until(lambda: process.poll() is not None or listens(port), 30, "uvicorn listens")
         assert process.poll() is None, "uvicorn ended"
         yield port, process.pid

@@ -131,8 +131,8 @@ def pgbouncer(
         user = user_of(made.processes("bench")["engines"])
         for each in (place, users, settings):
             os.chown(each, user, user) if os.geteuid() == 0 else None
-        how = {"user": user, "group": user} if os.geteuid() == 0 else {}
-        with running([program, settings], stderr=subprocess.DEVNULL, **how) as process:
+        as_user = user if os.geteuid() == 0 else None
+        with running([program, settings], user=as_user) as process:
             wait_until(lambda: process.poll() is not None or listens(port), 10, "PgBouncer listens")
             assert process.poll() is None, "PgBouncer ended"
             version = subprocess.run([program, "-V"], capture_output=True, text=True, check=True)

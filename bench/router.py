@@ -137,7 +137,7 @@ def serving(argv: list[str], folder: Path) -> Iterator[tuple[int, int]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = [each.format(port=port) for each in argv]
-    with running(words, cwd=folder, stderr=subprocess.DEVNULL) as process:
+    with running(words, cwd=folder) as process:
         wait_until(lambda: process.poll() is not None or answers(port), 30, argv[0])
         assert process.poll() is None, f"{argv[0]} ended"
         yield port, process.pid
