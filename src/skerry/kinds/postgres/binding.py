@@ -17,9 +17,9 @@ from urllib.parse import quote
 import asyncpg
 import msgspec
 
-from skerry.kernel.errors import CONFIG_INVALID
 from skerry.kernel.kind import Context
 from skerry.kinds.postgres.config import PostgresConfig
+from skerry.kinds.postgres.external import external_dsn
 from skerry.kinds.postgres.roles import APPLICATION, password
 
 _IDLE_SECONDS = 60.0
@@ -125,11 +125,8 @@ class Database:
 
 
 async def bind(context: Context) -> Database:
-    """Make the binding of a Postgres resource; raise CONFIG_INVALID if its DSN is not there."""
+    """Make the binding of a Postgres resource; raise what `external_dsn` raises."""
     config = msgspec.convert(context.config, PostgresConfig)
-    if config.external and not context.secrets.get(config.dsn_secret):
-        raise CONFIG_INVALID(
-            f"{context.ref.name} is external, and its secret {config.dsn_secret!r} is not set.",
-            hint=f"skerry secret set {config.dsn_secret or '<dsn_secret>'}",
-        )
+    if config.external:
+        external_dsn(context, config)
     return Database(context, config)

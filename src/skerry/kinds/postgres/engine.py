@@ -19,6 +19,7 @@ from skerry.kernel.kind import Context, Engine, Recover
 from skerry.kinds.postgres import cluster, install, records, roles, statement
 from skerry.kinds.postgres.config import PostgresConfig
 from skerry.kinds.postgres.control import CONNECTION_ERRORS, Control
+from skerry.kinds.postgres.external import External, external_dsn
 from skerry.kinds.postgres.manifest import (
     ExtensionInfo,
     ImportParams,
@@ -33,6 +34,7 @@ from skerry.kinds.postgres.records import Counted, Identity, Owner
 from skerry.kinds.postgres.recovery import History
 from skerry.kinds.postgres.server import SOCKET, Server, end_leftovers
 from skerry.kinds.postgres.transfer import Transfer
+from skerry.kinds.postgres.tunnel import Source
 
 _WATCH_SECONDS = 0.5
 _HEADS = ("LOG:  ", "LOG:  replication ")
@@ -54,6 +56,7 @@ class PostgresEngine(Engine):
         self.control = Control(context.run, context.keys)
         self._tasks: list[asyncio.Task[None]] = []
         self._backing_up = False
+        self._external: External | None = None
         self._unsettled: Identity | None = None
         self._known: dict[str, str] = {}
         self._counted = Counted()
@@ -61,6 +64,7 @@ class PostgresEngine(Engine):
     async def start(self) -> None:
         """See `Engine.start`; raises ENGINE_FAILED with the server's last words."""
         if self.config.external:
+            await self._reach_out()
             return
         installation = self.installation()
         before = records.read(self._identity_file, Identity)
@@ -110,19 +114,17 @@ class PostgresEngine(Engine):
             await self._save_roles()
         await self.control.close()
         await self.server.stop()
+        if self._external is not None:
+            await self._external.stop()
 
     async def endpoint(self) -> str:
         """See `Engine.endpoint`."""
-        if self.config.external:
-            raise UNSUPPORTED(
-                f"{self.context.ref.name} is an external database.",
-                why="It is not served by this node.",
-                hint=f"Connect to the DSN in the secret {self.config.dsn_secret}.",
-            )
         return str(self.context.run / SOCKET)
 
     async def busy(self) -> str:
         """See `Engine.busy`; idle sessions do not count, as pools keep them for hours."""
+        if self._external is not None:
+            return self._external.busy()
         if not self.server.running:
             return ""
         await self._collect()
@@ -185,6 +187,13 @@ class PostgresEngine(Engine):
         """Return the PostgreSQL that can open this directory."""
         major = cluster.major_version(self.data) or self.config.version
         return install.find(self.config.bin, major)
+
+    async def _reach_out(self) -> None:
+        """Relay to the server that the DSN names; raise CONFIG_INVALID, UNSUPPORTED."""
+        context = self.context
+        dsn = external_dsn(context, self.config)
+        self._external = External(Source.parse(dsn), context.run, context.keys)
+        await self._external.start()
 
     def _transfer(self) -> Transfer:
         if self.config.external:

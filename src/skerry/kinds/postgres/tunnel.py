@@ -108,7 +108,7 @@ async def _carry(
     source: Source, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     try:
-        far_reader, far_writer = await _connect(source)
+        far_reader, far_writer = await connect(source)
         try:
             await asyncio.gather(_pump(reader, far_writer), _answer(far_reader, writer))
         finally:
@@ -120,7 +120,8 @@ async def _carry(
         writer.close()
 
 
-async def _connect(source: Source) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(source: Source) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to the source, by TLS as its `sslmode` says; raises OSError."""
     if source.host.startswith("/"):
         path = f"{source.host}/.s.PGSQL.{source.port}"
         return await asyncio.open_unix_connection(path, limit=_CHUNK_BYTES)
@@ -142,6 +143,23 @@ def _context(ssl_mode: str) -> ssl.SSLContext:
     if not ssl_mode.startswith("verify"):
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+async def relay(
+    near: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    far: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+) -> None:
+    """Carry bytes both ways until either side ends."""
+    ways = [
+        asyncio.create_task(_pump(near[0], far[1])),
+        asyncio.create_task(_pump(far[0], near[1])),
+    ]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

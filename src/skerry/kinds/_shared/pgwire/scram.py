@@ -187,6 +187,14 @@ class ClientExchange:
             raise ProofError("the server does not know the role")
 
 
+def challenge(server_first: bytes) -> tuple[bytes, int]:
+    """Return the salt and the iterations that a server asks for; raise ScramError."""
+    fields = _fields(server_first, b"r", b"s", b"i")
+    if not fields[b"i"].isdigit() or not 0 < len(fields[b"i"]) < 10:
+        raise ScramError("malformed SCRAM message")
+    return _decode_bytes(fields[b"s"]), max(1, int(fields[b"i"]))
+
+
 def _fields(message: bytes, *names: bytes) -> dict[bytes, bytes]:
     fields = dict(part.split(b"=", 1) for part in message.split(b",") if part[1:2] == b"=")
     if any(name not in fields for name in names) or b"m" in fields:
