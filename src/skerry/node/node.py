@@ -203,7 +203,7 @@ class Node:
 
     async def _process_ended(self, cell: Cell, running: Running) -> None:
         await self.accountant.on_end(cell, running)
-        await asyncio.to_thread(self.workshop.remove_leavings, running)
+        await asyncio.to_thread(self.workshop.clear_after, running)
         try:
             await asyncio.to_thread(_clear_group, running.group)
         except (SkerryError, OSError):

@@ -19,7 +19,7 @@ from skerry.kernel.kind import Resource
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.policy import Policy, Request, enforce
 from skerry.node.archives import app_spool
-from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket, scratch_directory
+from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket, scratch
 from skerry.node.cells import SHARED, Running
 from skerry.node.home import Home
 from skerry.node.sandbox import Confinement, Limits, abilities, identities
@@ -227,13 +227,12 @@ class Workshop:
             hide=() if uid is not None else self._hidden,
         )
 
-    def remove_leavings(self, running: Running) -> None:
-        """Remove the temporary files of a process that ended, and what it listened on."""
+    def clear_after(self, running: Running) -> None:
+        """Remove what a process that ended listened on, and its temporary files."""
         for resource_id in running.resources.values():
-            scratch = scratch_directory(self._home.run / resource_id, running.instance)
-            shutil.rmtree(scratch, ignore_errors=True)
-            path = http_socket(str(self._home.run / resource_id), running.instance)
-            Path(path).unlink(missing_ok=True)
+            run = str(self._home.run / resource_id)
+            Path(http_socket(run, running.instance)).unlink(missing_ok=True)
+            shutil.rmtree(scratch(run, running.instance), ignore_errors=True)
 
     def clear_run(self, record_id: str) -> None:
         """Remove the sockets of a resource that sleeps."""

@@ -1,18 +1,16 @@
-"""A router over targets that tests write themselves."""
+"""A router whose targets are played by scripts, and what its tests say to it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
-import pytest
 
 from skerry.app import kinds
 from skerry.kernel import catalogue as events
@@ -25,9 +23,6 @@ from skerry.node.router.targets import Targets
 
 WEB, DB, HELLO = "1" * 16, "2" * 16, "3" * 16
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-CLOSE = "Connection: close\r\n"
-WEBSOCKET = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
 
 
 class Scene:
@@ -157,25 +152,6 @@ async def answer_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-@pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    with tempfile.TemporaryDirectory(prefix="skr-") as folder:
-        made = Scene(Path(folder))
-
-        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while True:
-                await made.head(reader)
-                writer.write(OK)
-
-        made.script = script
-        await made.start()
-        yield made
-        await made.stop()
-        async with asyncio.timeout(5):
-            while made.running.holds:
-                await asyncio.sleep(0.02)
 
 
 def get(

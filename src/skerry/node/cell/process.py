@@ -28,13 +28,7 @@ from skerry.kernel.manifest import Manifest
 from skerry.node.cell.host import SlotHost, current_call
 from skerry.node.cell.server import Server
 from skerry.node.cell.slot import Slot
-from skerry.node.cell.spec import (
-    ProcessSpec,
-    SlotSpec,
-    http_socket,
-    packages_beside,
-    scratch_directory,
-)
+from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket, packages_beside, scratch
 from skerry.node.channel import Call, Channel
 from skerry.node.counters import FileMeter, file_name
 from skerry.node.log_lines import LineFormatter
@@ -55,7 +49,7 @@ def main(connection: socket.socket, manifests: Mapping[str, Manifest]) -> None:
     _log_to_standard_error()
     sys.path.insert(0, spec.code)
     sys.path.insert(1, str(packages_beside(Path(spec.code))))
-    _make_scratch(scratch_directory(Path(spec.served[0].run), spec.instance))
+    _make_scratch(Path(scratch(spec.served[0].run, spec.instance)))
     os.chdir("/")
     gc.unfreeze()
     process = Process(spec, manifests)

@@ -48,11 +48,11 @@ def packages_beside(code: Path) -> Path:
     return code.parent / "packages"
 
 
-def scratch_directory(run: Path, instance: str) -> Path:
-    """Return where a process has its temporary files; `run` is that of its first resource."""
-    return run / f"tmp-{instance}"
-
-
 def http_socket(run: str, instance: str) -> str:
     """Return the path of the unix socket on which a process serves a resource's HTTP wire."""
     return f"{run}/{instance}.sock"
+
+
+def scratch(run: str, instance: str) -> str:
+    """Return the folder for the temporary files of a process; it goes when the process ends."""
+    return f"{run}/scratch-{instance}"
