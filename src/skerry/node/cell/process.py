@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,11 @@ def _read_exactly(connection: socket.socket, count: int) -> bytes:
 
 
 def _make_scratch(directory: Path) -> None:
-    """Give the process a place for temporary files; it has no other."""
+    """Give the process a place for temporary files; its sandbox lets it write to no other."""
     directory.mkdir(mode=0o700, exist_ok=True)
-    os.environ["TMPDIR"] = os.environ["SQLITE_TMPDIR"] = str(directory)
+    for name in ("TMPDIR", "SQLITE_TMPDIR", "HOME", "XDG_CACHE_HOME"):
+        os.environ[name] = str(directory)
+    tempfile.tempdir = None
 
 
 def _log_to_standard_error() -> None:
