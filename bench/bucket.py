@@ -1,203 +1,196 @@
-"""PUT and GET through the S3 wire, beside moto's server, as ratios of one run.
-
-    python bench/bucket.py [--moto PYTHON] [--seconds 4]
-
-PYTHON is an interpreter that has `moto[server]`; without one, only our figures are printed. Both
-servers get the same presigned requests from the same client over loopback, one after the other.
-moto keeps objects in memory and checks no signature; ours verifies each and is durable.
-"""
+"""Objects over S3: bytes a second of large ones, small ones a second, beside moto's server."""
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import hashlib
 import http.client
-import json
-import os
+import shutil
 import socket
-import statistics
 import subprocess
-import sys
-import tempfile
-import threading
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from harness import (
+    Options,
+    Report,
+    Table,
+    clock,
+    cpu_seconds,
+    interleave,
+    median,
+    peers,
+    running,
+    say,
+    scratch,
+    times,
+    tree,
+    wait_until,
+)
+
+from node import Node, node
+from skerry.kernel.clock import SystemClock
 from skerry.kinds._shared.s3 import sigv4
 
-KEYS = ("SKRY0123456789ABCDEF", "secret")
-SERVE = """
-import asyncio, sys, uvicorn, uvloop
-from pathlib import Path
-from skerry.kernel.clock import SystemClock
-from skerry.kernel.keys import Keys
-from skerry.kernel.kind import Context
-from skerry.kernel.names import ResourceRef
-from skerry.kernel.usage import NoMeter
-from skerry.kinds.bucket.engine import BucketEngine
-from skerry.kinds.bucket.wire.application import make
-root = Path(sys.argv[1])
-(root / "state").mkdir(); (root / "run").mkdir()
-engine = BucketEngine(Context(
-    ref=ResourceRef("bench", "main", "bucket", "media"), id="0123456789abcdef",
-    directory=root / "state", run=root / "run", code=root, config=None,
-    keys=Keys(b"a", b"b"), meter=NoMeter(), clock=SystemClock(), host=None))
-async def main():
-    await engine.start()
-    print(engine.account.owner.access_key, engine.account.owner.secret, flush=True)
-    config = uvicorn.Config(make(engine), port=int(sys.argv[2]), log_level="error",
-                            lifespan="off", http="httptools")
-    await uvicorn.Server(config).serve()
-uvloop.run(main())
-"""
+TOML = '[app]\nname = "bench"\n[bucket.files]\nidle = "1h"\n'
+SMALL_BYTES = 4096
+THREADS = 4
+SECONDS = 3600
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+@dataclass(frozen=True)
+class Store:
+    """An S3 endpoint: where it is, how to log in, which processes serve it."""
+
+    name: str
+    netloc: str
+    bucket: str
+    credential: tuple[str, str]
+    processes: tuple[int, ...]
+
+    def target(self, method: str, key: str) -> str:
+        """Return a presigned request target."""
+        path = f"/{self.bucket}/{key}"
+        now = SystemClock().now()
+        return sigv4.presign(method, self.netloc, path, self.credential, now, SECONDS, ())
 
 
-class Target:
-    """A server that is measured."""
+@dataclass(frozen=True)
+class Moved:
+    """What a stretch of requests did."""
 
-    def __init__(self, name: str, process: subprocess.Popen[str], port: int) -> None:
-        self.name = name
-        self.process = process
-        self.port = port
-        self.keys = KEYS
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError(f"{name} did not start")
+    requests: int
+    bytes: int
+    seconds: float
+    cpu_seconds: float
 
-    def path(self, method: str, key: str) -> str:
-        """Return a presigned path."""
-        return sigv4.presign(
-            method, f"127.0.0.1:{self.port}", f"/media{key}", self.keys, time.time_ns(), 3600
+
+def measure(options: Options) -> Report:
+    """Write and read large objects, then small ones, at every store in turns."""
+    large = options.pick(8, 64) << 20
+    small = options.pick(100, 1000)
+    report = Report(
+        f"Presigned requests by `http.client`, {THREADS} connections with keep-alive. Large "
+        f"objects have {large >> 20} MiB, small ones {SMALL_BYTES} bytes. Skerry brings each to "
+        "the disk before it answers, and verifies every signature; moto keeps objects in "
+        "memory and looks at no signature. CPU seconds are those of the servers."
+    )
+    with scratch("bucket"), node() as made, contextlib.ExitStack() as stack:
+        stores = [skerry(made)]
+        try:
+            stores.append(stack.enter_context(moto()))
+        except (OSError, subprocess.SubprocessError) as error:
+            report.skip("moto", f"it could not be installed: {error}")
+        rounds = options.pick(2, 5)
+        say(f"{rounds} rounds at {', '.join(each.name for each in stores)}")
+        for title, size, count in (("large", large, THREADS), ("small", SMALL_BYTES, small)):
+            add(report, stores, title, size, count, rounds)
+    for program in ("minio", "garage", "weed"):
+        if shutil.which(program) is None:
+            report.notes.append(f"{program} is not installed here and was not measured.")
+    return report
+
+
+def skerry(made: Node) -> Store:
+    """Return the bucket of an app on a node."""
+    made.deploy({"skerry.toml": TOML})
+    fields = made.connect("files", "bench")
+    netloc = urlsplit(fields["url"]).netloc
+    store = Store(
+        "Skerry", netloc, fields["bucket"], (fields["access_key"], fields["secret_key"]), ()
+    )
+    send(store, "PUT", [("first", b"first")])
+    pids = (made.pid, made.processes("bench")["engines"])
+    return Store(store.name, netloc, store.bucket, store.credential, pids)
+
+
+@contextlib.contextmanager
+def moto() -> Iterator[Store]:
+    """Run moto's server with a bucket."""
+    program = peers("moto", "moto[s3,server]") / "moto_server"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    argv = [str(program), "-H", "127.0.0.1", "-p", str(port)]
+    with running(argv) as process:
+        store = Store("moto", f"127.0.0.1:{port}", "files", ("a" * 20, "b" * 40), ())
+        wait_until(lambda: process.poll() is not None or ready(store), 60, "moto answers")
+        assert process.poll() is None, "moto ended"
+        yield Store(
+            store.name, store.netloc, store.bucket, store.credential, tuple(tree(process.pid))
         )
 
 
-def request(connection: http.client.HTTPConnection, method: str, path: str, body: bytes) -> bytes:
-    """Send one request and return the answer's body."""
-    connection.request(method, path, body=body if method == "PUT" else None)
-    answer = connection.getresponse()
-    data = answer.read()
-    if answer.status >= 300:
-        raise RuntimeError(f"{answer.status}: {data[:300]!r}")
-    return data
-
-
-def throughput(target: Target, method: str, size: int, seconds: float, threads: int) -> float:
-    """Return requests per second of some threads, each with a connection and keys of its own."""
-    counts = [0] * threads
-    body = os.urandom(size)
-    deadline = time.monotonic() + seconds
-
-    def work(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", target.port)
-        paths = [target.path(method, f"/{size}/{number}/{each}") for each in range(16)]
-        while time.monotonic() < deadline:
-            data = request(connection, method, paths[counts[number] % 16], body)
-            assert method == "PUT" or len(data) == size
-            counts[number] += 1
+def ready(store: Store) -> bool:
+    """Make the bucket; tell whether that went well."""
+    connection = http.client.HTTPConnection(store.netloc, timeout=30)
+    try:
+        connection.request("PUT", f"/{store.bucket}")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
         connection.close()
 
-    started = time.monotonic()
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
-    for each in workers:
-        each.start()
-    for each in workers:
-        each.join()
-    return sum(counts) / (time.monotonic() - started)
 
-
-def measure(target: Target, seconds: float) -> dict[str, float]:
-    """Return the figures of one server."""
-    found: dict[str, float] = {}
-    for size, threads, name in ((1024, 8, "1 KiB"), (65536, 8, "64 KiB"), (32 << 20, 1, "32 MiB")):
-        for method in ("PUT", "GET"):
-            if method == "GET":
-                fill(target, size, threads)
-            rate = statistics.median(
-                throughput(target, method, size, seconds / 2, threads) for _ in range(2)
-            )
-            big = size > 1 << 20
-            found[f"{method} {name} {'MB/s' if big else 'per s'}"] = (
-                rate * size / 1e6 if big else rate
-            )
-    return found
-
-
-def fill(target: Target, size: int, threads: int) -> None:
-    """Make sure that every key that is got exists."""
-    connection = http.client.HTTPConnection("127.0.0.1", target.port)
-    for number in range(threads):
-        for each in range(16):
-            path = target.path("PUT", f"/{size}/{number}/{each}")
-            request(connection, "PUT", path, os.urandom(size))
-    connection.close()
-
-
-def start_ours(folder: Path) -> Target:
-    """Start our server with its state in a folder."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(folder), str(port)], stdout=subprocess.PIPE, text=True
+def add(
+    report: Report, stores: list[Store], title: str, size: int, count: int, rounds: int
+) -> None:
+    """Measure one size of object and add its table."""
+    body = hashlib.sha256(b"content").digest() * (size // 32)
+    heads = ("MB/s", "MB/CPU s") if title == "large" else ("objects/s", "objects/CPU s")
+    table = Table(
+        ("request", *heads, "beside moto", "in CPU"), title=f"{title.capitalize()} objects"
     )
-    assert process.stdout is not None
-    access_key, secret = process.stdout.readline().split()
-    target = Target("skerry", process, port)
-    target.keys = (access_key, secret)
-    return target
+    for method in ("PUT", "GET"):
+        ways: dict[str, Callable[[], Moved]] = {
+            each.name: lambda each=each, method=method: move(each, method, body, count)  # type: ignore[misc]
+            for each in stores
+        }
+        found = interleave(ways, rounds)
+        rates = {name: [rate(one, title) for one in each] for name, each in found.items()}
+        base = rates.get("moto")
+        for name, each in rates.items():
+            wall, cpu = median(one[0] for one in each), median(one[1] for one in each)
+            theirs = [median(one[part] for one in base) if base else 0.0 for part in (0, 1)]
+            table.add(f"{method}, {name}", wall, cpu, times(wall, theirs[0]), times(cpu, theirs[1]))
+        report.data[f"{title} {method}"] = {
+            name: [vars(one) for one in each] for name, each in found.items()
+        }
+    report.tables.append(table)
 
 
-def start_moto(python: str) -> Target:
-    """Start moto's server."""
-    port = free_port()
-    process = subprocess.Popen(
-        [python, "-m", "moto.server", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    target = Target("moto", process, port)
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    request(connection, "PUT", target.path("PUT", ""), b"")
-    connection.close()
-    return target
+def rate(moved: Moved, title: str) -> tuple[float, float]:
+    """Return MB or objects per second and per CPU second."""
+    amount = moved.bytes / 1e6 if title == "large" else moved.requests
+    return amount / moved.seconds, amount / max(0.01, moved.cpu_seconds)
 
 
-def main() -> None:
-    """Measure and print JSON."""
-    parser = argparse.ArgumentParser(description="PUT and GET beside moto's server.")
-    parser.add_argument("--moto", default="")
-    parser.add_argument("--seconds", type=float, default=4.0)
-    arguments = parser.parse_args()
-    starts: list[Callable[[Path], Target]] = [start_ours]
-    if arguments.moto:
-        starts.append(lambda _: start_moto(arguments.moto))
-    results: dict[str, dict[str, float]] = {}
-    for start in starts:
-        with tempfile.TemporaryDirectory(prefix="skerry-bench-") as folder:
-            target = start(Path(folder))
-            try:
-                results[target.name] = measure(target, arguments.seconds)
-            finally:
-                target.process.terminate()
-                target.process.wait(10)
-    for name, ours in results["skerry"].items():
-        line: dict[str, object] = {"what": name, "skerry": round(ours, 1)}
-        if "moto" in results:
-            line |= {"moto": round(results["moto"][name], 1)}
-            line |= {"ratio": round(ours / results["moto"][name], 2)}
-        print(json.dumps(line))
+def move(store: Store, method: str, body: bytes, count: int) -> Moved:
+    """Write or read objects on a few connections."""
+    parts = [
+        [(f"{len(body)}/{number}", body if method == "PUT" else b"") for number in numbers]
+        for numbers in (range(first, count, THREADS) for first in range(THREADS))
+    ]
+    before, start = cpu_seconds(store.processes), clock()
+    with ThreadPoolExecutor(THREADS) as pool:
+        got = sum(pool.map(lambda items: send(store, method, items), parts))
+    seconds, cpu = clock() - start, cpu_seconds(store.processes) - before
+    moved = count * len(body)
+    assert method == "PUT" or got == moved, (store.name, got, moved)
+    return Moved(count, moved, seconds, cpu)
 
 
-if __name__ == "__main__":
-    main()
+def send(store: Store, method: str, items: list[tuple[str, bytes]]) -> int:
+    """Send requests one after the other; return how many bytes came back."""
+    got = 0
+    connection = http.client.HTTPConnection(store.netloc, timeout=120)
+    with contextlib.closing(connection):
+        for key, body in items:
+            connection.request(method, store.target(method, key), body or None)
+            answer = connection.getresponse()
+            while block := answer.read(1 << 20):
+                got += len(block)
+            assert answer.status == 200, (store.name, answer.status)
+    return got

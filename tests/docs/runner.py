@@ -11,12 +11,17 @@ do not count. Only standard output is compared: progress and remarks go to stand
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
+import secrets
 import shlex
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +29,8 @@ from pathlib import Path
 PORTS = ("7878", "7432")
 """The ports that pages show; a run has others."""
 
-PAGE_SECONDS = 150
+PAGE_SECONDS = 110
+STOP_SECONDS = 40
 _FENCE = re.compile(r"^```(\w+) +([^\n]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _DURATION = re.compile(r"\b\d+(\.\d+)? (ms|s)\b")
 _MARK = "@@step"
@@ -71,8 +77,8 @@ def _console(block: str) -> Iterator[Step]:
 
 def programs_of(steps: list[Step]) -> set[str]:
     """Return the first words of commands, so that a run can tell which programs are missing."""
-    words = re.findall(r"(?:^|[|;&(] *)([a-z][\w-]*)\b", "\n".join(s.command for s in steps), re.M)
-    return set(words)
+    commands = "\n".join(step.command for step in steps)
+    return set(re.findall(r"(?:^|[|;&(] *)([a-z][\w-]*)\b", commands, re.MULTILINE))
 
 
 def run_page(page: str, folder: Path) -> int:
@@ -100,12 +106,13 @@ def run_page(page: str, folder: Path) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Return ports that nothing listens on now, outside of those that the kernel gives away."""
+    found: list[int] = []
+    while len(found) < count:
+        port = 20_000 + 2 * secrets.randbelow(6_000) + len(found) % 2
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found
 
 
 def replace_ports(step: Step, numbers: dict[str, str]) -> Step:
@@ -134,7 +141,7 @@ def prepare(folder: Path, numbers: dict[str, str]) -> dict[str, str]:
 
 
 def script_of(steps: list[Step]) -> str:
-    """Return a script that runs the steps up to the first that fails, and marks what each prints."""
+    """Return a script that runs the steps up to the first that fails, and marks their outputs."""
     lines = []
     for number, step in enumerate(steps):
         lines += [f"printf '\\n{_MARK} {number}\\n'", "{", step.command, "} </dev/null"]
@@ -143,22 +150,31 @@ def script_of(steps: list[Step]) -> str:
 
 
 def stop(environment: dict[str, str]) -> None:
-    """Stop the node of a run, if the page has not done so."""
+    """Stop the node of a run, if the page has not done so, and wait until it is gone."""
+    program = str(Path(sys.executable).with_name("skerry"))
     subprocess.run(
-        ["skerry", "stop"],
-        check=False,
-        env=environment,
-        executable=str(Path(sys.executable).with_name("skerry")),
-        capture_output=True,
-        timeout=60,
+        [program, "stop"], check=False, env=environment, capture_output=True, timeout=STOP_SECONDS
     )
+    mark = Path(environment["SKERRY_HOME"], "node.pid")
+    if not mark.exists():
+        return
+    with mark.open() as file:
+        for _ in range(STOP_SECONDS * 10):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(0.1)
+        os.kill(int(file.read()), signal.SIGKILL)
+    raise PageError(f"The node did not stop within {STOP_SECONDS} s.")
 
 
 def compare(steps: list[Step], output: str, errors: str) -> None:
     """Raise PageError at the first step that failed or printed something else."""
     for number, step in enumerate(steps):
         found = re.search(
-            rf"^{_MARK} {number}\n(.*?)\n?^{_MARK} {number} (\d+)$", output, re.M | re.S
+            rf"^{_MARK} {number}\n(.*?)\n?^{_MARK} {number} (\d+)$",
+            output,
+            re.MULTILINE | re.DOTALL,
         )
         if found is None or found[2] != "0":
             code = "did not end" if found is None else f"ended with {found[2]}"
@@ -166,7 +182,8 @@ def compare(steps: list[Step], output: str, errors: str) -> None:
             raise PageError(f"$ {step.command}\n{code}\n{printed}\n{errors[-2000:]}")
         if step.expected and not matches(step.expected, found[1]):
             wanted = "\n".join(step.expected)
-            raise PageError(f"$ {step.command}\nthe page says:\n{wanted}\nit printed:\n{found[1]}")
+            said = f"{found[1]}\n{errors[-2000:]}"
+            raise PageError(f"$ {step.command}\nthe page says:\n{wanted}\nit printed:\n{said}")
 
 
 def matches(expected: tuple[str, ...], printed: str) -> bool:
@@ -176,7 +193,7 @@ def matches(expected: tuple[str, ...], printed: str) -> bool:
         if line == "…":
             pattern += r"(?:[^\n]*\n)*?"
         elif line:
-            pattern += r"[^\n]*?".join(re.escape(part) for part in line.split("…")) + "\n"
+            pattern += r"[^\n]*?".join(re.escape(part) for part in re.split(" ?… ?", line)) + "\n"
     lines = [line for line in map(plain, printed.splitlines()) if line]
     return re.fullmatch(pattern, "".join(f"{line}\n" for line in lines)) is not None
 

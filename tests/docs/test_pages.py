@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-
 from tests.docs.runner import PageError, Step, compare, matches, programs_of, run_page, steps_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -417,12 +417,13 @@ async def test_a_folder_of_markdown_becomes_a_section(editor: Browser, reader: B
     assert "/article/boats" in await reader.page("/find?q=sails")
 
 
-async def test_a_program_imports_the_docs_twice_and_nothing_is_doubled(reader: Browser) -> None:
+async def test_a_program_imports_the_docs_again_and_nothing_is_doubled(reader: Browser) -> None:
     docs = EXAMPLE.parents[1] / "docs"
     environment = {"EDITOR_PASSWORD": PASSWORD, "PATH": "/usr/bin:/bin"}
     command = ["import_folder.py", str(docs), "--section", "Handbook", "--to"]
     command.append(f"http://127.0.0.1:{reader.port}/@newsroom/main/")
     pages = len(list(docs.rglob("*.md")))
+    assert (await reader.page("/section/handbook")).count("/article/") == pages
     for _ in range(2):
         process = await asyncio.create_subprocess_exec(
             "python3", *command, cwd=EXAMPLE, env=environment, stdout=asyncio.subprocess.PIPE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from skerry.app import kinds
+from skerry.kernel.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXCLUDED = {"node_modules", "vendor", "dist"}
@@ -216,3 +220,85 @@ def test_commands_are_found(tmp_path: Path) -> None:
     shown = [words for _, words in commands_of(tmp_path, "skerry")]
     assert shown == [["up"], ["branch", "create", "pr-1"]]
     assert [words for _, words in hints_of(tmp_path)] == [["branch", "list", "VARIABLE"]]
+
+
+# ---- clients ----------------------------------------------------------------------------------
+
+COMPATIBILITY = ROOT / "docs" / "reference" / "compatibility.md"
+NOT_TRIED = "not yet"
+
+
+def table(page: str, heading: str) -> list[list[str]]:
+    """Return the rows of the table whose first row is `heading`."""
+    _, _, below = page.partition(f"{heading}\n")
+    lines = itertools.takewhile(lambda line: line.startswith("|"), below.splitlines()[1:])
+    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
+
+
+def clients_of(page: str) -> dict[tuple[str, str, str], str]:
+    """Return what tries each (kind, client, language), as the page of compatibility says."""
+    rows = table(page, "| kind | client | language | tried by |")
+    return {(kind, client, language): tried for kind, client, language, tried in rows}
+
+
+def unproven(page: Path) -> list[str]:
+    """Find clients that are said to be tried by a file that does not name them."""
+    found = []
+    for (_, client, _), tried in clients_of(page.read_text()).items():
+        if tried == NOT_TRIED:
+            continue
+        link = LINK.search(tried)
+        path = page.parent / link[1] if link else None
+        word = client.partition(" ")[0].lower()
+        if path is None or not path.is_file() or word not in path.read_text().lower():
+            found.append(f"{client}: {tried}")
+    return found
+
+
+def installed() -> list[Manifest]:
+    """Return the kinds that a user meets; the template stands in for nothing."""
+    return [each for each in kinds().values() if not each.stands_in_for.startswith("nothing")]
+
+
+def test_compatibility_names_the_clients_of_the_manifests() -> None:
+    declared = {
+        (manifest.name, client.name, client.language)
+        for manifest in installed()
+        for wire in manifest.wires
+        for client in wire.clients
+    }
+    assert set(clients_of(COMPATIBILITY.read_text())) == declared
+
+
+def test_clients_are_tried_where_compatibility_says() -> None:
+    assert not unproven(COMPATIBILITY)
+
+
+def test_readme_shows_the_kinds_as_they_are() -> None:
+    tried: dict[str, list[str]] = {}
+    for (kind, client, _), by in clients_of(COMPATIBILITY.read_text()).items():
+        name = client.partition(" (")[0]
+        if by != NOT_TRIED and name not in tried.setdefault(kind, []):
+            tried[kind].append(name)
+    rows = table(
+        (ROOT / "README.md").read_text(), "| kind | stands in for | official clients tried |"
+    )
+    shown = {kind: (peers, clients) for kind, peers, clients in rows}
+    assert shown == {
+        each.name: (each.stands_in_for, ", ".join(tried.get(each.name, []))) for each in installed()
+    }
+
+
+def test_the_readme_starts_at_once() -> None:
+    above, _, _ = (ROOT / "README.md").read_text().partition("$ python3 dev.py up")
+    assert above.count("\n") < 20
+
+
+def test_unproven_clients_are_caught(tmp_path: Path) -> None:
+    (tmp_path / "test_a.py").write_text("import boto3\n")
+    page = tmp_path / "page.md"
+    rows = ["a | boto3 | Python | [x](test_a.py)", "a | psql | shell | [x](test_a.py)"]
+    rows += ["b | boto3 | Python | [x](none.py)", "b | curl | shell | not yet"]
+    heading = ["| kind | client | language | tried by |", "| --- | --- | --- | --- |"]
+    page.write_text("\n".join([*heading, *(f"| {row} |" for row in rows), "", "| x |"]))
+    assert unproven(page) == ["psql: [x](test_a.py)", "boto3: [x](none.py)"]

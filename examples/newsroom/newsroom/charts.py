@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 640, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 14, 28
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 12, 14, 28
 SPAN_MIN = timedelta(minutes=8)
 _GAP_STEPS = 4
 """A line breaks where more than this many steps have no sample: the machine was off."""

@@ -7,6 +7,7 @@ All of it is optional. Files that were imported before are replaced, so an impor
 
 from __future__ import annotations
 
+import asyncio
 import io
 import posixpath
 import re
@@ -19,6 +20,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import skerry
 from newsroom import articles, markdown, pictures, search
 from newsroom.articles import Draft, slugify
 from skerry import env
@@ -56,13 +58,24 @@ class Page:
     dated: bool
 
 
-async def seed(folder: Path) -> Report | None:
-    """Import a folder of the app itself if there is no article yet."""
+async def seed(folders: Mapping[str, Path]) -> list[Report]:
+    """Import folders by the names of their sections if there is no article yet."""
     async with env.db.transaction() as connection:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         if await articles.count():
-            return None
-        return await import_files(read_folder(folder), "News")
+            return []
+        found = {
+            section: await asyncio.to_thread(read_folder, folder)
+            for section, folder in folders.items()
+        }
+        return [await import_files(files, section) for section, files in found.items() if files]
+
+
+def documentation() -> Path:
+    """Return where Skerry's own documentation lies: in the package, or beside it in a clone."""
+    package = Path(skerry.__file__).parent
+    inside = package / "_docs"
+    return inside if inside.is_dir() else package.parents[1] / "docs"
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:

@@ -79,8 +79,8 @@ async def lifespan(_app: Starlette) -> AsyncIterator[None]:
     await migrations.migrate()
     await sessions.prepare()
     await search.prepare()
-    report = await importing.seed(CONTENT)
-    if report is not None:
+    folders = {"News": CONTENT, "Handbook": importing.documentation()}
+    for report in await importing.seed(folders):
         _log.info("Imported %d articles and %d pictures.", report.articles, report.pictures)
     if await telemetry.newest() is None:
         await telemetry.sample()

@@ -117,8 +117,11 @@ AnyEvent = (
 )
 
 
+HISTORY_MAX = 50
+
+
 class Branch(msgspec.Struct):
-    """A branch as it stands."""
+    """A branch as it stands; `history` holds the versions that it served, the last one now."""
 
     app: str
     name: str
@@ -128,6 +131,14 @@ class Branch(msgspec.Struct):
     created: int
     deployed: int
     resources: dict[str, ResourceRecord]
+    history: list[int] = []
+
+    def remember_version(self) -> None:
+        """Note the version now served; going back to one forgets what came after it."""
+        if self.version in self.history:
+            del self.history[self.history.index(self.version) + 1 :]
+        else:
+            self.history = [*self.history[-HISTORY_MAX + 1 :], self.version]
 
     def ref(self, name: str) -> ResourceRef:
         """Return the reference of one of its resources."""
@@ -135,14 +146,13 @@ class Branch(msgspec.Struct):
 
 
 class App(msgspec.Struct):
-    """An app as it stands; `served` are the versions that a branch of it serves or served."""
+    """An app as it stands."""
 
     name: str
     index: int
     branches: dict[str, Branch] = {}
     versions: dict[int, VersionAdded] = {}
     secrets: dict[str, bytes] = {}
-    served: set[int] = set()
 
 
 class Catalogue:
@@ -192,9 +202,9 @@ class Catalogue:
             created=event.time,
             deployed=event.time,
             resources={},
+            history=[event.version],
         )
         app.branches[event.branch] = branch
-        app.served.add(event.version)
         self._remember(branch, event.resources)
 
     def _apply_to_branch(
@@ -205,11 +215,12 @@ class Catalogue:
         if isinstance(event, BranchReplaced):
             branch.directory = event.directory
             branch.version = event.version
+            branch.remember_version()
         elif isinstance(event, ResourcesAdded):
             self._remember(branch, event.resources)
         elif isinstance(event, BranchDeployed):
             branch.version, branch.deployed = event.version, event.time
-            self.apps[branch.app].served.add(event.version)
+            branch.remember_version()
         else:
             del self.apps[branch.app].branches[branch.name]
             self._forget(branch)
@@ -261,9 +272,19 @@ class Catalogue:
         """Return the declaration that a branch serves."""
         return self.apps[branch.app].versions[branch.version].spec
 
+    def declared(self, branch: Branch) -> list[ResourceRecord]:
+        """Return the resources that the served version declares; others keep their state only."""
+        names = {each.name for each in self.spec(branch).resources}
+        return [record for record in branch.resources.values() if record.name in names]
+
     def find(self, resource_id: str) -> tuple[str, str, str] | None:
         """Return (app, branch, resource) of an id."""
         return self._by_id.get(resource_id)
+
+    def record_of(self, resource_id: str) -> ResourceRecord | None:
+        """Return the record of an id, if it is still there."""
+        place = self._by_id.get(resource_id)
+        return self.record(*place) if place else None
 
     def branches(self) -> Iterator[Branch]:
         """Yield every branch of every app."""

@@ -71,7 +71,7 @@ class Context:
 
     `directory` is the state and is what is branched; `run` holds sockets and is emptied at each
     wake; `code` is the deployed version of the app, read-only. `bindings` are the names of the
-    resources of the same branch that this one may use.
+    resources of the same branch that this one may use; `url` is the node's own.
     """
 
     ref: ResourceRef
@@ -86,6 +86,7 @@ class Context:
     host: Host
     bindings: tuple[str, ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    url: str = ""
 
     @property
     def log(self) -> logging.Logger:

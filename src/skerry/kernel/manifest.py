@@ -155,6 +155,7 @@ class Manifest:
 
     `own_process`: its resources run code of users, each in a process and sandbox of its own; all
     other resources of a branch share the cell's engine process.
+    `keeps_state`: there is something to freeze, copy, export; code of users keeps none of its own.
     `public`: an app's own URL may lead to a resource of this kind.
     `immutable`: folders of a resource's state whose files never change once written, so that a copy
     may share them by hard link.
@@ -176,6 +177,7 @@ class Manifest:
     words: tuple[Word, ...] = ()
     actions: tuple[str, ...] = ()
     own_process: bool = False
+    keeps_state: bool = True
     public: bool = False
     immutable: tuple[str, ...] = ()
     schedules: str = ""

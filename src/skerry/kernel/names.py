@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
@@ -79,6 +80,7 @@ def host_label(app: str, branch: str, resource: str | None = None) -> str:
     return app if branch == MAIN else f"{branch}--{app}"
 
 
+@lru_cache(maxsize=4096)
 def parse_host_label(label: str) -> tuple[str, str, str | None] | None:
     """Return (app, branch, resource) for a host label, or None if it is none of ours."""
     parts = label.split("--")

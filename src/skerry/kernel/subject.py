@@ -27,13 +27,12 @@ class Place:
 class Subject(ABC):
     """A client of one resource.
 
-    `settings` are lines for its table in `skerry.toml`, `files` more files of the app. A kind
-    without state sets `keeps_state` to false; then `put` is never called.
+    `settings` are lines for its table in `skerry.toml`, `files` more files of the app. For a kind
+    that keeps no state, `put` is never called.
     """
 
     settings: ClassVar[str] = ""
     files: ClassVar[Mapping[str, str]] = {}
-    keeps_state: ClassVar[bool] = True
 
     def __init__(self, place: Place) -> None:
         self.place = place

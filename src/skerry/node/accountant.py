@@ -47,11 +47,16 @@ class Accountant:
 
     async def settle_leftovers(self) -> None:
         """Post what processes counted that a killed node left behind, and close their counters."""
-        files = [each for each in self._run.glob(f"*/{PREFIX}*") if parse_file_name(each.name)]
-        await self._post(reading for each in files for reading in self._read(each))
-        await self._close({each.name.removeprefix(PREFIX).partition("-")[0] for each in files})
-        for each in files:
-            each.unlink()
+        files = {
+            path: parsed
+            for path in self._run.glob(f"*/{PREFIX}*")
+            if (parsed := parse_file_name(path.name))
+        }
+        async with self._posting:
+            await self._post(reading for path in files for reading in self._read(path))
+            await self._close({instance for instance, _ in files.values()})
+        for path in files:
+            _remove(path)
 
     async def run_for_ever(self) -> None:
         """Post every few seconds."""
@@ -66,8 +71,8 @@ class Accountant:
         """Post the growth of every counter of what is awake."""
         cells = self._awake()
         await asyncio.to_thread(self.sample, [r for cell in cells for r in cell.running()])
-        readings = [reading for cell in cells for reading in self._cell_readings(cell)]
-        await self._post(iter(readings))
+        async with self._posting:
+            await self._post(each for cell in self._awake() for each in self._cell_readings(cell))
 
     def sample(self, processes: Iterable[Running]) -> None:
         """Read CPU and memory of processes: from their cgroups, else from /proc."""
@@ -87,21 +92,25 @@ class Accountant:
 
     async def on_end(self, cell: Cell, running: Running) -> None:
         """Post the last of a process that ended, and close its counters."""
-        await self._post(self._process_readings(cell, running))
-        await self._close({running.instance})
+        async with self._posting:
+            await self._post(self._process_readings(cell, running))
+            running.posted = True
+            await self._close({running.instance})
         for path in self._run.glob(f"*/{PREFIX}{running.instance}-*"):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
     def _cell_readings(self, cell: Cell) -> Iterator[Reading]:
         for running in cell.running():
             yield from self._process_readings(cell, running)
 
     def _process_readings(self, cell: Cell, running: Running) -> Iterator[Reading]:
+        if running.posted:
+            return
         account = f"{cell.app}/{cell.branch}"
         if running.key:
             account = f"{account}/{running.key}"
         yield Reading(running.instance, account, "cpu_ms", running.cpu_ms)
-        yield Reading(running.instance, account, "memory_mib_s", running.memory_mib_s)
+        yield Reading(running.instance, account, "memory_mib_s", int(running.memory_mib_s))
         home = next(iter(running.resources.values()), None)
         for resource_id in running.resources.values():
             yield from self._read(self._counter(resource_id, running.instance, resource_id))
@@ -113,22 +122,33 @@ class Accountant:
         return self._run / home / f"{PREFIX}{instance}-{resource_id}"
 
     def _read(self, path: Path) -> Iterator[Reading]:
-        """Read one counter file. Whose it is follows from the catalogue, not from the file."""
+        """Read one counter file. Whose it is follows from the catalogue, not from the file.
+
+        Its name is as untrusted as its content: it counts for a resource of its own branch only.
+        """
         parsed = parse_file_name(path.name)
-        place = self._catalogue.find(parsed[1]) if parsed else None
-        if parsed is None or place is None or not path.exists():
+        home, place = self._catalogue.find(path.parent.name), None
+        if parsed is not None:
+            place = self._catalogue.find(parsed[1])
+        if parsed is None or place is None or home is None or place[:2] != home[:2]:
             return
         record = self._catalogue.record(*place)
         units = [unit.name for unit in self._manifests[record.kind].units]
-        for unit, total in read_counters(path, units).items():
+        try:
+            counters = read_counters(path, units)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            _log.warning("%s: what it counts is left out: %s", "/".join(place), error)
+            return
+        for unit, total in counters.items():
             yield Reading(f"{parsed[0]}.{record.id}", "/".join(place), unit, total)
 
     async def _post(self, readings: Iterator[Reading]) -> None:
-        async with self._posting:
-            news = self._ledger.news(readings)
-            if news:
-                await self._log.append(encode(Posted(news, self._clock.now())))
-                assert self._ledger.balanced(), "debits equal credits in every unit"
+        news = self._ledger.news(readings)
+        if news:
+            await self._log.append(encode(Posted(news, self._clock.now())))
+            assert self._ledger.balanced(), "debits equal credits in every unit"
 
     async def _close(self, instances: set[str]) -> None:
         sources = {source for source, _, _ in self._ledger.counters}
@@ -141,5 +161,13 @@ def _note(running: Running, cpu_ms: int, memory_bytes: int, now: float) -> None:
     """Add a sample: CPU is a running total, memory is integrated over the time since the last."""
     running.cpu_ms = max(running.cpu_ms, cpu_ms)
     seconds = max(now - running.sampled, 0.0)
-    running.memory_mib_s += int(memory_bytes / _MIB * seconds)
+    running.memory_mib_s += memory_bytes / _MIB * seconds
     running.memory_bytes, running.sampled = memory_bytes, now
+
+
+def _remove(path: Path) -> None:
+    """Remove a counter file; the process may have put a folder there, which goes with its own."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("%s stays for now: %s", path.name, error)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import lzma
 import os
 import shutil
 import tarfile
+import zlib
 from collections.abc import AsyncIterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from skerry.kernel.clock import Entropy
-from skerry.kernel.errors import INVALID, NOT_FOUND, TOO_LARGE
+from skerry.kernel.errors import DISK_FULL, INVALID, NOT_FOUND, TOO_LARGE
 
 UPLOAD_BYTES_MAX = 64 * 1024**3
+UNPACKED_BYTES_MAX = 256 * 1024**3
+MEMBERS_MAX = 20_000_000
 CHUNK_BYTES = 256 * 1024
 
 
@@ -63,11 +68,16 @@ class Archives:
         return upload
 
     async def unpack(self, upload: str, target: Path) -> None:
-        """Unpack an upload into a directory, and forget it. Raises NOT_FOUND, INVALID."""
+        """Unpack an upload into an empty directory, and forget it.
+
+        Raises NOT_FOUND, INVALID, TOO_LARGE, DISK_FULL.
+        """
         path = self._path(upload)
         try:
             await asyncio.to_thread(_unpack, path, target)
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DISK_FULL("The upload cannot be unpacked.", why=str(error)) from error
             raise INVALID("The upload is not a tar archive of plain files.", why=str(error)) from (
                 error
             )
@@ -115,18 +125,71 @@ def give(path: Path, owner: int | None, *, deep: bool = True) -> None:
     """Let the processes of an app own a file or a folder, and what is in it if `deep`."""
     if owner is None:
         return
-    os.chown(path, owner, owner)
+    os.chown(path, owner, owner, follow_symlinks=False)
     if not deep:
         return
     for folder, names, files in os.walk(path):
-        os.chown(folder, owner, owner)
         for name in (*names, *files):
             os.chown(Path(folder, name), owner, owner, follow_symlinks=False)
 
 
 def _unpack(path: Path, target: Path) -> None:
+    """Unpack plain files, folders and links that stay inside; nothing is written outside.
+
+    `tarfile`'s own filters came only with Python 3.11.4.
+    """
+    total = 0
+    links: list[tuple[Path, str]] = []
     with tarfile.open(path) as archive:
-        archive.extractall(target, filter="data")
+        for count, member in enumerate(archive, start=1):
+            total += member.size
+            if count > MEMBERS_MAX or total > UNPACKED_BYTES_MAX:
+                raise TOO_LARGE(
+                    "The upload holds too much.",
+                    why=f"At most {MEMBERS_MAX} files of {UNPACKED_BYTES_MAX} bytes together.",
+                )
+            place = _place(target, member.name)
+            if member.isdir():
+                place.mkdir(mode=0o755, parents=True, exist_ok=True)
+            elif member.issym():
+                links.append((place, member.linkname))
+            elif member.isreg() and not member.issparse():
+                _write(archive, member, place)
+            else:
+                raise tarfile.ExtractError(f"{member.name!r} is no plain file")
+    for place, goal in links:
+        _link(target, place, goal)
+
+
+def _place(target: Path, name: str) -> Path:
+    """Return where a member goes; raise ExtractError if that is not inside."""
+    parts = PurePosixPath(name).parts
+    if not parts and name in (".", "./"):
+        return target
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+        raise tarfile.ExtractError(f"{name!r} leads out of the folder")
+    return target.joinpath(*parts)
+
+
+def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
+    place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    source = archive.extractfile(member)
+    assert source is not None, "a regular file has content"
+    mode = 0o755 if member.mode & 0o100 else 0o644
+    # Links are made last, so that no name on the way here can be one.
+    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    with source, os.fdopen(descriptor, "wb") as file:
+        shutil.copyfileobj(source, file, CHUNK_BYTES)
+
+
+def _link(target: Path, place: Path, goal: str) -> None:
+    """Make a symbolic link whose end is inside, whatever other links stand on the way."""
+    place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    top, parent = target.resolve(), place.parent.resolve()
+    inside = parent.is_relative_to(top) and (parent / goal).resolve().is_relative_to(top)
+    if goal.startswith("/") or not inside:
+        raise tarfile.ExtractError(f"the link {place.name!r} leads out of the folder")
+    place.symlink_to(goal)
 
 
 def _pack(source: Path, path: Path) -> None:

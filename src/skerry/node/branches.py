@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,7 +20,7 @@ from skerry.kernel.log import Log
 from skerry.kernel.manifest import Manifest, Verb
 from skerry.kernel.names import MAIN, check_name
 from skerry.node.archives import give
-from skerry.node.cells import Cell
+from skerry.node.cells import Cell, Running
 from skerry.node.supervisor import Supervisor
 from skerry.node.together import together
 from skerry.node.volume import Volume
@@ -56,6 +56,22 @@ class Branches:
         self._volume = volume
         self._clock = clock
         self._entropy = entropy
+        self._changing: set[tuple[str, str]] = set()
+
+    @contextmanager
+    def _change(self, app: str, *names: str) -> Iterator[None]:
+        """Let nobody else make, replace or delete these branches meanwhile. Raises CONFLICT."""
+        places = {(app, name) for name in names}
+        if places & self._changing:
+            raise CONFLICT(
+                f"{' or '.join(sorted(names))} of {app} is being changed already.",
+                hint=f"skerry branch list --app {app}",
+            )
+        self._changing |= places
+        try:
+            yield
+        finally:
+            self._changing -= places
 
     async def sweep(self) -> int:
         """Delete the directories that no branch has: a crash left them. Returns how many."""
@@ -85,6 +101,12 @@ class Branches:
     ) -> Branch:
         """Copy a branch, as it is or as it was, with all its resources."""
         check_name(name, "a branch")
+        with self._change(app, name):
+            return await self._create(app, name, source, moment, progress)
+
+    async def _create(
+        self, app: str, name: str, source: str, moment: int | None, progress: Progress
+    ) -> Branch:
         parent = self._catalogue.branch(app, source)
         if name in self._catalogue.app(app).branches:
             raise ALREADY_EXISTS(
@@ -111,22 +133,23 @@ class Branches:
                 time=self._clock.now(),
             )
             await self._log.append(events.encode(event))
+            branch = self._catalogue.branch(app, name)
         except BaseException:
             await asyncio.to_thread(self._volume.delete, directory)
             raise
         if moment is not None:
             await self._recover(app, name)
-        return self._catalogue.branch(app, name)
+        return branch
 
     async def _recover(self, app: str, name: str) -> None:
         """Start what goes back in time, so that a moment out of reach leaves no branch behind."""
         branch = self._catalogue.branch(app, name)
         try:
-            for record in branch.resources.values():
+            for record in self._catalogue.declared(branch):
                 if self._manifests[record.kind].able(Verb.BRANCH_AT):
                     await self._supervisor.ready(app, name, record.name)
         except BaseException:
-            await self.delete(app, name)
+            await self._delete(branch)
             raise
 
     def _check_moment(self, parent: Branch) -> None:
@@ -134,7 +157,7 @@ class Branches:
             f"{each.name} ({each.kind})"
             for each in parent.resources.values()
             if not self._manifests[each.kind].able(Verb.BRANCH_AT)
-            and not self._manifests[each.kind].own_process
+            and self._manifests[each.kind].keeps_state
         ]
         if unable:
             raise UNSUPPORTED(
@@ -156,6 +179,14 @@ class Branches:
     async def _clone(self, source: Branch, progress: Progress) -> str:
         """Copy the directory of a branch at one instant; return the copy's name."""
         target = self.new_id()
+        try:
+            await self._copy(source, target, progress)
+        except BaseException:
+            await asyncio.to_thread(self._volume.delete, target)
+            raise
+        return target
+
+    async def _copy(self, source: Branch, target: str, progress: Progress) -> None:
         cell = self._supervisor.cell(source.app, source.name)
         loop = asyncio.get_running_loop()
 
@@ -165,13 +196,13 @@ class Branches:
         async with cell.lock, self._frozen(cell) as thaw:
             await asyncio.to_thread(
                 self._volume.clone,
-                source.directory,
+                self._catalogue.branch(source.app, source.name).directory,
                 target,
                 immutable=self._immutable(source),
                 progress=report,
                 copied=lambda: asyncio.run_coroutine_threadsafe(thaw(), loop).result(),
             )
-        return target
+        self._supervisor.forget_if_empty(cell)
 
     def _immutable(self, branch: Branch) -> Callable[[PurePosixPath], bool]:
         """Tell the volume which folders hold files that never change."""
@@ -184,8 +215,15 @@ class Branches:
 
     @asynccontextmanager
     async def _frozen(self, cell: Cell) -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]:
-        """Hold all writers of a cell whose lock is held; yield what lets them go early."""
-        processes = list(cell.processes.values())
+        """Hold all writers of a cell whose lock is held; yield what lets them go early.
+
+        Functions write to embedded state themselves, and are held by the engine's lock on it: so
+        the engines of what is bound to a running function run too. Processes without state are left
+        alone: one that is just starting holds its own slot, and waits for engines that would wait
+        for it.
+        """
+        bound = await self._supervisor.wake_bound_held(cell)
+        processes = [each for each in cell.processes.values() if self._keeps_state(each)]
         thawed = False
 
         async def thaw() -> None:
@@ -196,7 +234,7 @@ class Branches:
 
         try:
             await together(
-                each.channel.call("prepare", seconds=FREEZE_SECONDS) for each in processes
+                each.channel.call("prepare", bound, seconds=FREEZE_SECONDS) for each in processes
             )
             atomic = self._volume.atomic
             await together(
@@ -206,6 +244,12 @@ class Branches:
         finally:
             await thaw()
 
+    def _keeps_state(self, running: Running) -> bool:
+        """Tell whether a process serves anything that there is to hold."""
+        records = (self._catalogue.record_of(each) for each in running.resources.values())
+        kinds = (self._manifests[record.kind] for record in records if record is not None)
+        return any(kind.keeps_state for kind in kinds)
+
     async def delete(self, app: str, name: str) -> None:
         """Delete a branch for good."""
         branch = self._catalogue.branch(app, name)
@@ -213,12 +257,20 @@ class Branches:
             raise CONFLICT(
                 "main is production and is not deleted alone.", hint=f"skerry app delete {app}"
             )
-        await self._supervisor.sleep(app, name)
-        await self._log.append(events.encode(events.BranchDeleted(app, name)))
+        with self._change(app, name):
+            await self._delete(branch)
+
+    async def _delete(self, branch: Branch) -> None:
+        await self._supervisor.sleep(branch.app, branch.name)
+        await self._log.append(events.encode(events.BranchDeleted(branch.app, branch.name)))
         await self.discard(branch)
 
     async def discard(self, branch: Branch) -> None:
-        """Remove what a branch that is gone from the catalogue has left on the disk."""
+        """Remove what a branch that is gone from the catalogue has left: processes and files.
+
+        A request may have woken it between its sleep and its end in the catalogue.
+        """
+        await self._supervisor.sleep(branch.app, branch.name)
         for record in branch.resources.values():
             self._workshop.clear_run(record.id)
         await asyncio.to_thread(self._volume.delete, branch.directory)
@@ -234,7 +286,8 @@ class Branches:
                 hint=f"skerry branch create {name}-again",
             )
         parent = self._catalogue.branch(app, branch.parent)
-        old = await self._replace(branch, parent, progress)
+        with self._change(app, name):
+            old = await self._replace(branch, parent, progress)
         await asyncio.to_thread(self._volume.delete, old)
         return self._catalogue.branch(app, name)
 
@@ -245,6 +298,10 @@ class Branches:
         """
         if name == MAIN:
             raise CONFLICT("main is main already.")
+        with self._change(app, MAIN, name):
+            return await self._promote(app, name, progress)
+
+    async def _promote(self, app: str, name: str, progress: Progress) -> Branch:
         main = self._catalogue.branch(app, MAIN)
         branch = self._catalogue.branch(app, name)
         records = tuple(

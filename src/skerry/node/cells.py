@@ -24,7 +24,7 @@ SHARED = ""
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """A process of a cell, seen from the node."""
+    """A process of a cell, seen from the node; `posted`: its use is posted for good."""
 
     key: str
     instance: str
@@ -39,7 +39,8 @@ class Running:
     leaving: bool = False
     cpu_ms: int = 0
     memory_bytes: int = 0
-    memory_mib_s: int = 0
+    memory_mib_s: float = 0.0
+    posted: bool = False
     sampled: float = 0.0
     sessions: dict[str, set[PortSession]] = field(default_factory=dict)
     settled: asyncio.Event = field(default_factory=asyncio.Event)

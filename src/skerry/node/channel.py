@@ -18,6 +18,8 @@ import msgspec
 from skerry.kernel.errors import ENGINE_FAILED, INTERNAL, TIMED_OUT, SkerryError, from_dict
 
 FRAME_BYTES_MAX = 32 * 1024 * 1024
+CALLS_MAX = 1000
+UNREAD_BYTES_MAX = 2 * FRAME_BYTES_MAX
 CALL, RESULT, ERROR, PROGRESS, NOTE = range(5)
 
 Handler = Callable[["Call"], Awaitable[Any]]
@@ -85,7 +87,7 @@ class Channel(asyncio.Protocol):
         try:
             kind, *rest = _decode(frame)
             self._dispatch(kind, rest)
-        except (ValueError, TypeError, msgspec.DecodeError):
+        except Exception:
             _log.exception("a malformed frame arrived; closing")
             self.close()
 
@@ -103,7 +105,7 @@ class Channel(asyncio.Protocol):
                 if on_progress:
                     on_progress(value)
                 return
-            future, _ = self._calls.pop(call_id, (None, None))
+            future, _ = self._calls.get(call_id, (None, None))
             if future is None or future.done():
                 return
             if kind == ERROR:
@@ -112,6 +114,11 @@ class Channel(asyncio.Protocol):
                 future.set_result(value)
 
     def _start(self, work: Any) -> None:
+        if len(self._tasks) >= CALLS_MAX:
+            work.close()
+            _log.error("more than %d calls at once; closing", CALLS_MAX)
+            self.close()
+            return
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -139,6 +146,9 @@ class Channel(asyncio.Protocol):
             return
         data = _encode(message)
         self._transport.write(len(data).to_bytes(4) + data)
+        if self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+            _log.error("the other end does not read; closing")
+            self._transport.abort()
 
     async def call(
         self,

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import mmap
 import os
+import stat
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 _WORD = struct.Struct("=Q")
 PREFIX = "meter-"
+COUNT_MAX = 1 << 50
+"""More than any process counts; sums of such counters stay well within 64 bits."""
 
 
 class FileMeter:
@@ -48,7 +51,21 @@ def parse_file_name(name: str) -> tuple[str, str] | None:
 
 
 def read_counters(path: Path, units: Sequence[str]) -> dict[str, int]:
-    """Return the counters of a file; a shorter file reads as zeros."""
-    data = path.read_bytes()[: len(units) * _WORD.size]
-    data += bytes(len(units) * _WORD.size - len(data))
-    return dict(zip(units, (word for (word,) in _WORD.iter_unpack(data)), strict=True))
+    """Return the counters of a file; a shorter file reads as zeros.
+
+    The process that counts can put anything in the place of its file: what is no plain file, or
+    counts more than any process can, raises OSError, and nothing here waits or reads on for ever.
+    """
+    size = len(units) * _WORD.size
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path.name} is no plain file")
+        data = os.read(descriptor, size)
+    finally:
+        os.close(descriptor)
+    data += bytes(size - len(data))
+    counters = dict(zip(units, (word for (word,) in _WORD.iter_unpack(data)), strict=True))
+    if any(count > COUNT_MAX for count in counters.values()):
+        raise OSError(f"{path.name} counts more than is possible")
+    return counters

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.kernel import catalogue as events
-from skerry.kernel.app import FILE_NAME, AppSpec, parse
+from skerry.kernel.app import FILE_NAME, LENGTH_MAX, AppSpec, parse
 from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CONFIG_INVALID, CONFLICT, NOT_FOUND
@@ -84,13 +84,12 @@ class Deploys:
     ) -> Branch:
         """Serve an earlier version on a branch."""
         async with self._lock:
-            now = self._catalogue.branch(app, branch).version
             versions = sorted(self._catalogue.app(app).versions)
             if version is None:
-                earlier = [each for each in versions if each < now]
-                if not earlier:
-                    raise CONFLICT(f"{app} has no version before {now}.")
-                version = earlier[-1]
+                history = self._catalogue.branch(app, branch).history
+                if len(history) < 2:
+                    raise CONFLICT(f"Branch {branch} of {app} has served no version before.")
+                version = history[-2]
             if version not in versions or not self._workshop.code(app, version).exists():
                 raise NOT_FOUND(
                     f"{app} has no version {version}.",
@@ -109,7 +108,7 @@ class Deploys:
             file = unpacked / FILE_NAME
             if not file.exists():
                 raise CONFIG_INVALID(f"The folder has no {FILE_NAME}.", hint="skerry init")
-            spec = parse(file.read_text(), self._manifests)
+            spec = parse(_text(file), self._manifests)
             if spec.name not in self._catalogue.apps:
                 event = events.AppCreated(spec.name, self._catalogue.next_index)
                 await self._log.append(events.encode(event))
@@ -253,13 +252,17 @@ class Deploys:
                 return
 
     def _switch(self, cell: Cell, fresh: list[Running]) -> None:
-        """From now on requests reach the new processes; the old ones finish what they have."""
-        for running in fresh:
-            old = cell.processes.get(running.key)
-            if old is not None:
+        """From now on requests reach the new processes; the old ones finish what they have.
+
+        So does a process that the new version does not declare.
+        """
+        for old in list(cell.processes.values()):
+            if old.key != SHARED:
                 self._supervisor.leave(cell, old)
                 self._drain(cell, old)
+        for running in fresh:
             cell.processes[running.key] = running
+            cell.failures.pop(running.key, None)
 
     def _drain(self, cell: Cell, running: Running) -> None:
         task = asyncio.ensure_future(self._supervisor.stop(cell, running))
@@ -273,6 +276,16 @@ class Deploys:
             place = self._workshop.code(app, version).parent
             if version not in served and place.exists():
                 await asyncio.to_thread(shutil.rmtree, place)
+
+
+def _text(file: Path) -> str:
+    """Read a skerry.toml; raise CONFIG_INVALID if it is too long or no text."""
+    with file.open("rb") as source:
+        data = source.read(4 * LENGTH_MAX)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise CONFIG_INVALID(f"{FILE_NAME} is not UTF-8.", why=str(error)) from error
 
 
 def _install(unpacked: Path, place: Path) -> str:

@@ -107,7 +107,11 @@ class Dispatcher:
 
     def principal_of(self, token: str) -> str | None:
         """Return who holds a token."""
-        return OPERATOR if hmac.compare_digest(token, self._node.home.token()) else None
+        return (
+            OPERATOR
+            if hmac.compare_digest(token.encode(), self._node.home.token().encode())
+            else None
+        )
 
 
 def _silent(_done: int, _total: int, _text: str) -> None:

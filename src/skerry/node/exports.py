@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.kernel.catalogue import Branch
+from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.commands import Download
 from skerry.kernel.errors import INVALID, NOT_FOUND, UNSUPPORTED
 from skerry.kernel.manifest import Manifest, Verb
@@ -47,11 +47,13 @@ class Exports:
 
     def __init__(
         self,
+        catalogue: Catalogue,
         manifests: Mapping[str, Manifest],
         supervisor: Supervisor,
         workshop: Workshop,
         archives: Archives,
     ) -> None:
+        self._catalogue = catalogue
         self._manifests = manifests
         self._supervisor = supervisor
         self._workshop = workshop
@@ -108,9 +110,10 @@ class Exports:
         owner = self._workshop.uid(branch.app)
         folder = self._archives.new_directory_for(branch.app, owner)
         folder.rmdir()
-        (top / part.name).rename(folder)
         try:
-            await asyncio.to_thread(give, folder, owner)
+            # It changes hands while only the node can reach it: no link can be slipped in.
+            await asyncio.to_thread(give, top / part.name, owner)
+            (top / part.name).rename(folder)
             await self._call("restore", branch, part.name, folder, progress)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -129,7 +132,7 @@ class Exports:
     def _able(self, branch: Branch, verb: Verb) -> list[str]:
         return [
             record.name
-            for record in branch.resources.values()
+            for record in self._catalogue.declared(branch)
             if self._manifests[record.kind].able(verb)
         ]
 
@@ -158,6 +161,8 @@ def _read_index(top: Path) -> tuple[Part, ...]:
             f"The export has format {index.format}; this node knows up to {FORMAT}.",
             hint="Update Skerry.",
         )
+    if len({part.name for part in index.parts}) < len(index.parts):
+        raise INVALID("The export names a resource twice.")
     for part in index.parts:
         if not (top / part.name).is_dir():
             raise INVALID(f"The export's folder {part.name} is missing.")

@@ -63,7 +63,7 @@ class NodeGateway:
         place = found.branches.get(branch) if found else None
         if place is None:
             return None
-        names = [each.name for each in place.resources.values() if each.kind == kind]
+        names = [each.name for each in self._catalogue.declared(place) if each.kind == kind]
         if name is None and len(names) == 1:
             name = names[0]
         return self._workshop.resource(place, name) if name in names else None
@@ -74,7 +74,7 @@ class NodeGateway:
         if place is None:
             return None
         app, branch, name = place
-        return self._workshop.resource(self._catalogue.branch(app, branch), name)
+        return self.find(self._catalogue.record(*place).kind, app, branch, name)
 
     async def open(self, resource: Resource) -> HeldSession:
         """See `Gateway.open`."""

@@ -51,7 +51,7 @@ class Handlers:
         )
 
     def _process_info(self, cell: Cell, running: Running) -> c.ProcessInfo:
-        used = [("cpu_ms", running.cpu_ms), ("memory_mib_s", running.memory_mib_s)]
+        used = [("cpu_ms", running.cpu_ms), ("memory_mib_s", int(running.memory_mib_s))]
         cost = sum(self._node.cost(unit, amount) for unit, amount in used)
         return c.ProcessInfo(
             app=cell.app,
@@ -72,6 +72,8 @@ class Handlers:
     async def do_node_meter(self, params: c.MeterOf, progress: Progress) -> list[c.Usage]:
         """See `node.meter`."""
         node = self._node
+        if params.branch and not params.app:
+            raise INVALID("Say whose branch it is.", hint="skerry meter --app <app> --branch …")
         await node.accountant.post()
         prefix = "/".join(part for part in (params.app, params.branch) if part)
         accounts = [prefix] if prefix else sorted(node.catalogue.apps)
@@ -128,10 +130,10 @@ class Handlers:
         """See `app.delete`."""
         node = self._node
         app = node.catalogue.app(params.app)
-        branches = list(app.branches.values())
-        for branch in branches:
+        for branch in list(app.branches.values()):
             await node.supervisor.sleep(app.name, branch.name)
         await node.catalogue_log.append(events.encode(events.AppDeleted(app.name)))
+        branches = list(app.branches.values())
         for branch in branches:
             await node.branches.discard(branch)
         await asyncio.to_thread(node.remove_code, app.name)
@@ -175,10 +177,10 @@ class Handlers:
     def _main_lines(self, branch: Branch) -> dict[str, str]:
         """Return the first connection line of each resource that has one."""
         found = {}
-        for name in branch.resources:
-            lines = self._connections(branch, name).lines
+        for record in self._node.catalogue.declared(branch):
+            lines = self._connections(branch, record.name).lines
             if lines:
-                found[name] = lines[0].line
+                found[record.name] = lines[0].line
         return found
 
     async def do_branch_list(self, params: c.OfApp, progress: Progress) -> list[c.BranchInfo]:
@@ -225,8 +227,8 @@ class Handlers:
     async def do_branch_wake(self, params: c.OfBranch, progress: Progress) -> c.Done:
         """See `branch.wake`."""
         branch = self._node.catalogue.branch(params.app, params.branch)
-        for name in branch.resources:
-            await self._node.supervisor.ready(params.app, params.branch, name)
+        for record in self._node.catalogue.declared(branch):
+            await self._node.supervisor.ready(params.app, params.branch, record.name)
         return c.Done(f"{params.app}/{params.branch} is awake.")
 
     async def do_resource_list(
@@ -304,6 +306,7 @@ class Handlers:
             await node.catalogue_log.append(events.encode(created))
         sealed = node.vault.seal(params.app, params.name, params.value)
         event = events.SecretSet(params.app, params.name, sealed)
+        node.forget_secrets(params.app)
         await node.catalogue_log.append(events.encode(event))
         node.forget_secrets(params.app)
         return c.Done(
@@ -331,6 +334,7 @@ class Handlers:
         if params.name not in node.catalogue.app(params.app).secrets:
             raise NOT_FOUND(f"{params.app} has no secret {params.name}.", hint="skerry secret list")
         event = events.SecretDeleted(params.app, params.name)
+        node.forget_secrets(params.app)
         await node.catalogue_log.append(events.encode(event))
         node.forget_secrets(params.app)
         return c.Done(f"{params.name} is deleted.")

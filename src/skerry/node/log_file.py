@@ -221,7 +221,7 @@ def _check_start(path: Path, sequence: int) -> None:
         raise CORRUPT(
             f"The log lacks the entries from {sequence} on.",
             why=f"The next file is {path.name}; the one before it is gone or was cut.",
-            hint="skerry restore",
+            hint="skerry doctor",
         )
 
 

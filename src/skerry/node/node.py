@@ -15,7 +15,7 @@ from typing import Any
 
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
-from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT
+from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, SkerryError
 from skerry.kernel.kind import ASGIApplication, Front
 from skerry.kernel.ledger import Ledger
 from skerry.kernel.manifest import Manifest
@@ -37,7 +37,7 @@ from skerry.node.logbook import Logbook
 from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
-from skerry.node.sandbox.cgroup import detect
+from skerry.node.sandbox.cgroup import Group, detect
 from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.supervisor import Supervisor
@@ -89,6 +89,7 @@ class Node:
         self._stop_asked = asyncio.Event()
         self._stack = contextlib.AsyncExitStack()
         self._secret_values: dict[str, tuple[str, ...]] = {}
+        self._old_secrets: dict[str, set[str]] = {}
 
     @property
     def url(self) -> str:
@@ -202,8 +203,11 @@ class Node:
 
     async def _process_ended(self, cell: Cell, running: Running) -> None:
         await self.accountant.on_end(cell, running)
-        with contextlib.suppress(TimeoutError, OSError):
-            await asyncio.to_thread(running.group.remove)
+        await asyncio.to_thread(self.workshop.clear_after, running)
+        try:
+            await asyncio.to_thread(_clear_group, running.group)
+        except (SkerryError, OSError):
+            _log.exception("what %s left running could not be ended", running.instance)
 
     def _process_leaving(self, running: Running) -> None:
         self.router.leaving(running)
@@ -238,7 +242,9 @@ class Node:
             archives=self.archives,
             clock=self.clock,
         )
-        self.exports = Exports(self.manifests, self.supervisor, self.workshop, self.archives)
+        self.exports = Exports(
+            self.catalogue, self.manifests, self.supervisor, self.workshop, self.archives
+        )
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
         """Open every port, and the node's own socket."""
@@ -248,6 +254,7 @@ class Node:
             supervisor=self.supervisor,
             run=self.home.run,
             node_socket=self.home.socket,
+            domain=self.config.domain,
             clock=self.clock,
         )
         await self._open_fronts(stack)
@@ -256,6 +263,7 @@ class Node:
             self.http_port = await self.router.start(self.host, port)
         except OSError as error:
             raise _port_taken("HTTP", self.host, port, "--http-port 0", error) from error
+        self.workshop.url = self.url
         stack.push_async_callback(self.router.stop)
         api = Server(self._make_api(self), str(self.home.socket))
         await api.start()
@@ -315,7 +323,11 @@ class Node:
         shutil.rmtree(self.home.apps / app, ignore_errors=True)
 
     def forget_secrets(self, app: str) -> None:
-        """Read an app's secrets again when they are masked next."""
+        """Read an app's secrets again when they are masked next.
+
+        The old values stay masked until the node stops: processes that run still know them.
+        """
+        self._old_secrets[app] = self._old_secrets.get(app, set()) | set(self._secrets_of(app))
         self._secret_values.pop(app, None)
 
     def _secrets_of(self, app: str) -> tuple[str, ...]:
@@ -323,8 +335,16 @@ class Node:
         if app not in self._secret_values:
             found = self.catalogue.apps.get(app)
             names = found.secrets if found else ()
-            self._secret_values[app] = tuple(self.vault.open(app, name) for name in names)
+            values = {self.vault.open(app, name) for name in names}
+            lines = {line for value in values for line in value.splitlines()}
+            self._secret_values[app] = tuple(lines | self._old_secrets.get(app, set()))
         return self._secret_values[app]
+
+
+def _clear_group(group: Group) -> None:
+    """End whatever a process left behind in its cgroup, and remove it."""
+    group.kill()
+    group.remove()
 
 
 def _port_taken(what: str, host: str, port: int, flag: str, error: OSError) -> Exception:

@@ -62,8 +62,11 @@ class Scheduler:
         if self._last - timedelta(hours=1) < minute <= self._last:
             return
         self._last = minute
-        for branch, name, schedule in self.due(minute):
-            self._start(branch, name, schedule, minute)
+        try:
+            for branch, name, schedule in self.due(minute):
+                self._start(branch, name, schedule, minute)
+        except Exception:
+            _log.exception("what is due at %s could not be found out", minute)
 
     def due(self, minute: datetime) -> Iterator[tuple[Branch, str, Schedule]]:
         """Yield what is due in a minute: the branch, the resource and the schedule."""
@@ -71,7 +74,7 @@ class Scheduler:
             branch = app.branches.get(MAIN)
             if branch is None:
                 continue
-            for record in branch.resources.values():
+            for record in self._catalogue.declared(branch):
                 manifest = self._manifests[record.kind]
                 if not manifest.schedules:
                     continue

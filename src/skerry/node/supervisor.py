@@ -23,8 +23,11 @@ from skerry.node.sandbox.cgroup import Group
 from skerry.node.workshop import Workshop
 
 LISTEN_SECONDS = 30.0
+DRAIN_SECONDS = 30.0
+"""How long requests may go on in a process that is told to stop: it hears of it only after them."""
 STOP_SECONDS = 40.0
 QUICK_DEATH_SECONDS = 2.0
+READY_TRIES = 5
 PATIENCE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
@@ -102,6 +105,8 @@ class Supervisor:
         """Return the process that serves a resource, started if need be, once for all callers."""
         record = self._catalogue.record(app, branch, resource)
         key = self.key_of(record.kind, resource)
+        served = self._catalogue.branch(app, branch)
+        self._workshop.declaration(self.deploying.get((app, branch), served), resource)
         cell = self.cell(app, branch)
         running = cell.processes.get(key)
         if running is not None and running.usable:
@@ -146,14 +151,17 @@ class Supervisor:
     async def start(self, cell: Cell, branch: Branch, key: str) -> Running:
         """Start a process for a branch; the caller says when it becomes the current one."""
         spec, group = await self._workshop.process(branch, key, self._entropy.bytes(4).hex())
-        child = await self._processes.fork()
+        try:
+            child = await self._processes.fork()
+        except BaseException:
+            await asyncio.to_thread(group.remove)
+            raise
         running, listening = await self._adopt(cell, branch, key, Parts(spec, child, group))
         try:
             await self._wait_listening(running, listening)
         except BaseException:
             self._workshop.kill(running)
             raise
-        cell.failures.pop(key, None)
         return running
 
     async def _adopt(
@@ -237,6 +245,10 @@ class Supervisor:
             if not listening.done() or (lived < QUICK_DEATH_SECONDS and not killed):
                 failures = cell.failures.setdefault(running.key, Failures())
                 failures.note(self._clock.monotonic())
+            else:
+                cell.failures.pop(running.key, None)
+        elif ended.status == 0:
+            cell.failures.pop(running.key, None)
         for name in list(running.sessions):
             self._tell_sessions(running, name)
         try:
@@ -246,16 +258,40 @@ class Supervisor:
                 del cell.processes[running.key]
             cell.leaving.discard(running)
             running.settled.set()
-            self._forget_if_empty(cell)
+            self.forget_if_empty(cell)
 
-    def _forget_if_empty(self, cell: Cell) -> None:
+    def forget_if_empty(self, cell: Cell) -> None:
+        """Drop a cell in which nothing runs: a sleeping branch costs nothing here."""
         if cell.empty and self._cells.get((cell.app, cell.branch)) is cell:
             del self._cells[cell.app, cell.branch]
 
+    async def wake_bound_held(self, cell: Cell) -> list[str]:
+        """Start the process of what running functions are bound to; return what they are bound to.
+
+        The cell's lock is held. A function may write state without the engine, which alone can hold
+        it off for a copy.
+        """
+        await self._wait_gone(cell, SHARED)
+        bound = {name for each in cell.running() if each.key != SHARED for name in each.bound}
+        branch = self._catalogue.branch(cell.app, cell.branch)
+        names = sorted(
+            name for name in bound if self.key_of(branch.resources[name].kind, name) == SHARED
+        )
+        engines = cell.processes.get(SHARED)
+        if names and (engines is None or not engines.usable):
+            await self._start_held(cell, SHARED)
+        return names
+
     async def ready(self, app: str, branch: str, resource: str) -> tuple[Running, str]:
         """Wake a resource's engine; return its process and where the engine listens."""
-        running = await self.wake(app, branch, resource)
-        return running, str(await running.channel.call("ready", resource, seconds=60.0))
+        for _ in range(READY_TRIES):
+            running = await self.wake(app, branch, resource)
+            try:
+                return running, str(await running.channel.call("ready", resource, seconds=60.0))
+            except SkerryError:
+                if running.usable:
+                    raise
+        raise BUSY(f"{resource} of {app}/{branch} is being stopped again and again.")
 
     async def _ready_for(self, cell: Cell, running: Running, resource: str) -> str:
         """Start an engine for a process to which it is bound; return where it listens."""
@@ -283,8 +319,11 @@ class Supervisor:
         return session
 
     async def _let_sleep(self, cell: Cell, running: Running) -> None:
-        """End a process that says it is idle, unless somebody just came."""
-        if running.holds == 0 and running.usable:
+        """End a process that says it is idle, unless somebody just came.
+
+        While somebody starts something in the cell or copies its state, it can wait.
+        """
+        if running.holds == 0 and running.usable and not cell.lock.locked():
             self.leave(cell, running)
             await self.stop(cell, running)
 
@@ -299,6 +338,9 @@ class Supervisor:
     async def stop(self, cell: Cell, running: Running) -> None:
         """Stop a process that is leaving, gently first."""
         assert running.leaving, "call leave first"
+        deadline = self._clock.monotonic() + DRAIN_SECONDS
+        while running.holds and self._clock.monotonic() < deadline:
+            await asyncio.sleep(0.01)
         try:
             await running.channel.call("stop")
         except SkerryError:
@@ -314,7 +356,7 @@ class Supervisor:
         cell = self.cell(app, branch)
         async with cell.lock:
             await self.sleep_held(cell)
-        self._forget_if_empty(cell)
+        self.forget_if_empty(cell)
 
     async def sleep_held(self, cell: Cell) -> None:
         """Put a branch to sleep whose lock is held."""

@@ -13,12 +13,13 @@ import msgspec
 
 from skerry.kernel.app import AppSpec, ResourceSpec
 from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
+from skerry.kernel.errors import NOT_FOUND
 from skerry.kernel.keys import Keys, derive
 from skerry.kernel.kind import Resource
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.policy import Policy, Request, enforce
 from skerry.node.archives import app_spool
-from skerry.node.cell.spec import ProcessSpec, SlotSpec
+from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket, scratch
 from skerry.node.cells import SHARED, Running
 from skerry.node.home import Home
 from skerry.node.sandbox import Confinement, Limits, abilities, identities
@@ -37,7 +38,10 @@ ENGINE_LIMITS = Limits(memory_bytes=ENGINE_MEMORY_BYTES, processes=512, open_fil
 
 
 class Workshop:
-    """Makes the specifications of processes from the catalogue."""
+    """Makes the specifications of processes from the catalogue.
+
+    `url` is the node's, once it listens; `policy` is asked for every resource.
+    """
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class Workshop:
         self._vault = vault
         self.policy = policy
         self._cgroups = cgroups
+        self.url = ""
         self._node_key = home.node_key()
         self._identities = identities()
         self._hidden = _hidden(home)
@@ -83,22 +88,36 @@ class Workshop:
         return self._home.apps / app / str(version) / "code"
 
     def resource(self, branch: Branch, name: str) -> Resource:
-        """Return a resource as fronts and connection lines see it."""
+        """Return a resource as fronts and connection lines see it.
+
+        Raises NOT_FOUND if the served version does not declare it.
+        """
         record = branch.resources[name]
-        spec = self._catalogue.spec(branch).resource(name)
+        spec = self.declaration(branch, name)
         manifest = self._manifests[record.kind]
         return Resource(
             ref=branch.ref(name),
             id=record.id,
             directory=self.state(branch, record),
-            config=_config(manifest, spec),
+            config=msgspec.convert(spec.config, manifest.config),
             keys=Keys(*self.keys(record)),
         )
+
+    def declaration(self, branch: Branch, name: str) -> ResourceSpec:
+        """Return what the served version declares of a resource; raise NOT_FOUND if nothing."""
+        spec = self._catalogue.spec(branch).resource(name)
+        if spec is None:
+            raise NOT_FOUND(
+                f"Version {branch.version} of {branch.app} does not declare {name}.",
+                why="Its state is kept.",
+                hint="Declare it in skerry.toml again, or skerry rollback.",
+            )
+        return spec
 
     async def process(self, branch: Branch, key: str, instance: str) -> tuple[ProcessSpec, Group]:
         """Prepare a process of a branch: decide, make its directories, and say what it is."""
         spec = self._catalogue.spec(branch)
-        served = [each for each in branch.resources.values() if self._serves(key, each)]
+        served = [each for each in self._catalogue.declared(branch) if self._serves(key, each)]
         names = {bound for each in served for bound in _bindings(spec, each.name)}
         bound = [branch.resources[name] for name in sorted(names)]
         if key == SHARED:
@@ -114,6 +133,7 @@ class Workshop:
         process = ProcessSpec(
             instance=instance,
             code=str(self.code(branch.app, branch.version)),
+            url=self.url,
             served=tuple(self.slot(branch, each) for each in served),
             bound=tuple(self.slot(branch, each) for each in bound),
             confinement=confinement,
@@ -207,6 +227,13 @@ class Workshop:
             hide=() if uid is not None else self._hidden,
         )
 
+    def clear_after(self, running: Running) -> None:
+        """Remove what a process that ended listened on, and its temporary files."""
+        for resource_id in running.resources.values():
+            run = str(self._home.run / resource_id)
+            Path(http_socket(run, running.instance)).unlink(missing_ok=True)
+            shutil.rmtree(scratch(run, running.instance), ignore_errors=True)
+
     def clear_run(self, record_id: str) -> None:
         """Remove the sockets of a resource that sleeps."""
         shutil.rmtree(self._home.run / record_id, ignore_errors=True)
@@ -233,7 +260,3 @@ def _hidden(home: Home) -> tuple[str, ...]:
 def _bindings(spec: AppSpec, name: str) -> tuple[str, ...]:
     resource = spec.resource(name)
     return resource.bindings if resource else ()
-
-
-def _config(manifest: Manifest, spec: ResourceSpec | None) -> object:
-    return msgspec.convert(spec.config if spec else {}, manifest.config)

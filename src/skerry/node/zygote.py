@@ -162,9 +162,15 @@ class _Zygote:
 
 
 def expose_paths() -> tuple[str, ...]:
-    """Return what processes of cells must be able to read: Python, its packages, this source."""
-    package = Path(__file__).resolve().parents[2]
-    paths = {sys.prefix, sys.base_prefix, str(package), str(Path(sys.executable).resolve())}
+    """Return what processes of cells must be able to read: Python, its packages, this source.
+
+    The documentation is part of the package; in a clone it lies beside the source.
+    """
+    source = Path(__file__).resolve().parents[2]
+    paths = {sys.prefix, sys.base_prefix, str(source), str(Path(sys.executable).resolve())}
+    documentation = source.parent / "docs"
+    if source.name == "src" and documentation.is_dir():
+        paths.add(str(documentation))
     return tuple(sorted(paths))
 
 

@@ -39,7 +39,7 @@ def need(lab: Lab, *verbs: Verb, state: bool = True) -> None:
         capability = lab.manifest.can[verb]
         if not lab.manifest.able(verb):
             pytest.skip(f"{lab.manifest.name} {verb}: {capability.answer}: {capability.reason}")
-    if state and not lab.subject_type.keeps_state:
+    if state and not lab.manifest.keeps_state:
         pytest.skip(f"{lab.manifest.name} keeps no state")
 
 

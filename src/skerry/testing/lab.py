@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from skerry.testing.nodes import deploy, perform
 RESOURCE = "thing"
 SLEEP_SECONDS_MAX = 20.0
 _numbers = itertools.count(1)
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -95,4 +97,12 @@ async def lab(node: Node, manifest: Manifest) -> AsyncIterator[Lab]:
     finally:
         await made.close()
         for app in set(node.catalogue.apps) - before:
+            await _tell(node, app)
             await perform(node, "app.delete", app=app)
+
+
+async def _tell(node: Node, app: str) -> None:
+    """Log what an app's processes said, so that a test that failed shows it."""
+    for branch in node.catalogue.app(app).branches:
+        for line in await node.logbook.tail(app, branch, None, 200):
+            _log.info("%s/%s %s %s: %s", app, branch, line.source, line.level, line.text)

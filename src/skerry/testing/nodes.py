@@ -30,7 +30,7 @@ async def running_node(
     Without a home it lives in a new directory that every user may pass through, because the
     processes of a node that runs as root have users of their own.
     """
-    with _open_directory() as made:
+    with open_directory() as made:
         ports = {wire.name: 0 for each in manifests.values() for wire in each.wires if wire.front}
         options = Options(
             home=home or made / "h",
@@ -48,7 +48,11 @@ async def running_node(
 
 
 @contextlib.contextmanager
-def _open_directory() -> Iterator[Path]:
+def open_directory() -> Iterator[Path]:
+    """Yield a new directory that the users of cells can pass through; remove it at the end.
+
+    pytest's own temporary directories are closed to others, and closed again by every run of it.
+    """
     with tempfile.TemporaryDirectory(prefix="skerry-") as made:
         path = Path(made)
         path.chmod(0o711)

@@ -13,14 +13,17 @@ secrets are not exported: access keys are derived anew where it is imported.
 from __future__ import annotations
 
 import base64
+import binascii
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+import apsw
 import msgspec
 
 from skerry.kernel.errors import BUSY, CORRUPT, INVALID
+from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds.bucket.account import Account
 from skerry.kinds.bucket.state import buckets, content, crypt, objects
 from skerry.kinds.bucket.state.blobs import Blobs
@@ -219,6 +222,8 @@ async def restore(account: Account, source: Path) -> None:
             await account.store.write(_replace, account, users, listed, identities, staged)
         except content.MissingContentError as error:
             raise BUSY("Contents were collected during the import.", hint="Try again.") from error
+        except (binascii.Error, apsw.ConstraintError, S3Error) as error:
+            raise INVALID("The export contradicts itself.", why=str(error)) from error
     finally:
         staged.unlink(missing_ok=True)
     await account.load_users()

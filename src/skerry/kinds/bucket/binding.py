@@ -246,7 +246,7 @@ class Bucket:
     ) -> str:
         """Return a URL with which anybody can GET or PUT the object until it expires.
 
-        `endpoint` is the URL under which clients reach the bucket; it can be configured.
+        `endpoint` is the URL under which clients reach the bucket, if it is not the node's.
         """
         return presign(
             self._account,

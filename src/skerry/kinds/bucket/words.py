@@ -105,8 +105,8 @@ class Words:
 def presign(
     account: Account, bucket: str, key: str, method: str, expires_seconds: int, endpoint: str
 ) -> str:
-    """Return a presigned URL at `endpoint`, or at the configured one; raise INVALID."""
-    base = urlsplit(endpoint or account.config.endpoint)
+    """Return a presigned URL at `endpoint`, the configured one, or the node's; raise INVALID."""
+    base = urlsplit(endpoint or account.config.endpoint or account.context.url)
     if base.scheme not in ("http", "https") or not base.netloc:
         raise INVALID(
             "A presigned URL needs the URL under which clients reach the bucket.",

@@ -9,7 +9,7 @@ def connection(resource: Resource, address: Address) -> dict[str, str]:
     """Return `url`, which needs no name of its own, and `host_url`, which has one."""
     ref = resource.ref
     return {
-        "url": f"{address.http.rstrip('/')}/@{ref.app}/{ref.branch}/{ref.name}/",
+        "url": f"{address.http.rstrip('/')}/@{ref.app}/{ref.branch}/@{ref.name}/",
         "host_url": f"http://{address.hostname}:{address.http_port}/",
         "name": ref.name,
         "id": resource.id,

@@ -19,7 +19,6 @@ from skerry.kinds.functions.handlers import ScheduledEvent
 from skerry.kinds.functions.lifespan import Lifespan
 from skerry.kinds.functions.manifest import Triggered, TriggerParams
 from skerry.kinds.functions.pool import Pool
-from skerry.kinds.functions.scratch import Scratch
 from skerry.kinds.functions.watchdog import Watchdog
 
 _NO_STATE = "A function keeps no state: its code is a version of the app."
@@ -36,7 +35,6 @@ class FunctionsEngine(Engine):
         self._lifespan: Lifespan | None = None
         self._pool: Pool | None = None
         self._watchdog: Watchdog | None = None
-        self._scratch: Scratch | None = None
         self._running: set[str] = set()
 
     @property
@@ -62,8 +60,6 @@ class FunctionsEngine(Engine):
         self._pool = Pool(config.threads, context.clock)
         self._watchdog = Watchdog(config.timeout_seconds, context.log, self._pool.all_overdue)
         self._watchdog.start()
-        self._scratch = Scratch(context.run / "tmp")
-        self._scratch.open()
         self._environment = await self._bind()
         env.install(self._environment)
         try:
@@ -109,9 +105,7 @@ class FunctionsEngine(Engine):
             self._pool.close()
         if self._environment is not None:
             env.remove(self._environment)
-        if self._scratch is not None:
-            await asyncio.to_thread(self._scratch.close)
-        self._function = self._lifespan = self._scratch = None
+        self._function = self._lifespan = None
         sys.stdout.flush()
 
     async def endpoint(self) -> str:

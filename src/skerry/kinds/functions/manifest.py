@@ -91,6 +91,7 @@ MANIFEST = Manifest(
     ),
     actions=("trigger",),
     own_process=True,
+    keeps_state=False,
     public=True,
     schedules="schedules:schedules",
     package=__package__ or "",

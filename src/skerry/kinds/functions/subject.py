@@ -17,7 +17,6 @@ class FunctionSubject(Subject):
     files: ClassVar[Mapping[str, str]] = {
         "answer.py": 'async def fetch(request, env):\n    return "here"\n'
     }
-    keeps_state = False
 
     async def put(self, key: str, value: str) -> None:
         """See `Subject.put`."""

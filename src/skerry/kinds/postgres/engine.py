@@ -30,7 +30,7 @@ from skerry.kinds.postgres.manifest import (
     SqlParams,
     SqlResult,
 )
-from skerry.kinds.postgres.records import Counted, Identity
+from skerry.kinds.postgres.records import Counted, Identity, Owner
 from skerry.kinds.postgres.recovery import History
 from skerry.kinds.postgres.server import SOCKET, Server, end_leftovers
 from skerry.kinds.postgres.transfer import Transfer
@@ -71,15 +71,20 @@ class PostgresEngine(Engine):
         if not self.data.exists():
             credential = await asyncio.to_thread(roles.superuser_credential, self.context.keys)
             await cluster.create(installation, self.data, str(credential.verifier))
-        cloned = before is not None and before.id != self.context.id
-        if not cloned:
+        owner = Owner(self.context.id)
+        last = records.read(self._owner_file, Owner)
+        if last == owner:
             await end_leftovers(self.data, self.context.clock)
+        cloned = last is not None and last != owner
+        cloned = cloned or (before is not None and before.id != self.context.id)
         pending = self.history.pending()
         if pending is None:
             await asyncio.to_thread(self.history.tidy, self.data)
         else:
             await asyncio.to_thread(self.history.rewind, self.data, pending)
         await asyncio.to_thread(cluster.take_over, self.data, cloned)
+        if last != owner:
+            await asyncio.to_thread(records.write, self._owner_file, owner)
         self._load_counted()
         before = before if pending is None else None
         learning = asyncio.create_task(self._learn(before))
@@ -326,6 +331,10 @@ class PostgresEngine(Engine):
         """The server forgets its totals in a crash, and then counts from nought."""
         kept = (self.data / "pg_stat" / "pgstat.stat").exists()
         self._counted = (records.read(self._usage_file, Counted) if kept else None) or Counted()
+
+    @property
+    def _owner_file(self) -> Path:
+        return self.context.directory / "owner.json"
 
     @property
     def _identity_file(self) -> Path:

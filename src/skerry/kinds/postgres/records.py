@@ -17,6 +17,15 @@ class Identity(msgspec.Struct, frozen=True):
     extensions: tuple[str, ...]
 
 
+class Owner(msgspec.Struct, frozen=True):
+    """The resource whose server last ran in the directory; a copy still names its parent.
+
+    It is written before a server starts, while `Identity` waits until all is set up.
+    """
+
+    id: str
+
+
 class Counted(msgspec.Struct, frozen=True):
     """The server's totals that have been metered already."""
 

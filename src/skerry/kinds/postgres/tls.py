@@ -30,6 +30,8 @@ class ServerTLS:
 
         Raises OSError (of which ssl.SSLError is one) if it fails.
         """
+        # Until TLS has begun, the protocol would read what a quick client says next, and keep it.
+        transport.pause_reading()
         loop = asyncio.get_running_loop()
         task = loop.create_task(
             loop.start_tls(

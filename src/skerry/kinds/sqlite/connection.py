@@ -13,7 +13,7 @@ def connection(resource: Resource, address: Address) -> dict[str, str]:
     matters: clients resolve their endpoints relative to it.
     """
     ref = resource.ref
-    path = f"/@{ref.app}/{ref.branch}/{ref.name}/"
+    path = f"/@{ref.app}/{ref.branch}/@{ref.name}/"
     base = address.http.rstrip("/")
     return {
         "url": base,

@@ -53,15 +53,15 @@ class Execution:
         "_count",
         "_cursor",
         "_limits",
-        "_sql",
         "columns",
         "found",
         "readonly",
+        "sql",
     )
 
     def __init__(self, connection: apsw.Connection, sql: str, limits: Limits) -> None:
         self._connection = connection
-        self._sql = sql
+        self.sql = sql
         self._limits = limits
         self._count = 0
         self.columns: Sequence[tuple[str, str | None]] = ()
@@ -84,7 +84,7 @@ class Execution:
             self._cursor.exec_trace = self._compiled
             idle = connection.txn_state("main") == apsw.SQLITE_TXN_NONE
             try:
-                self._cursor.execute(self._sql, arguments)
+                self._cursor.execute(self.sql, arguments)
             except apsw.BusyError:
                 if not idle or not may_wait():
                     raise
@@ -127,8 +127,8 @@ class Execution:
     def _compiled(self, cursor: apsw.Cursor, text: str, _bindings: Any) -> bool:
         if not cursor.has_vdbe:
             return True
-        if len(text) < len(self._sql):
-            rest = self._sql[len(text) :]
+        if len(text) < len(self.sql):
+            rest = self.sql[len(text) :]
             if self.found or _NOTHING.fullmatch(rest) is None:
                 raise HranaError(
                     "The text holds more than one SQL statement.", "SQL_MANY_STATEMENTS"

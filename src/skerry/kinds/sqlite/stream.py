@@ -6,6 +6,7 @@ it must wait for another writer, and returns its answer.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -25,9 +26,11 @@ from skerry.kinds.sqlite.hrana import (
     holds,
     value,
 )
+from skerry.kinds.sqlite.pace import STEPS_BETWEEN_LOOKS, Pace
 from skerry.kinds.sqlite.statement import Execution, Limits, arguments_of
 
 STORED_SQL_MAX = 256
+SEQUENCE_MAX = 10_000
 Steps = Generator[Any, None, Any]
 
 
@@ -35,7 +38,8 @@ class Stream:
     """One connection as a client uses it; used by one thread at a time.
 
     `deadline` is when the running statement must end (monotonic seconds), or None; `outcome` is the
-    answer of the last work; `expired` tells that its transaction was undone for want of a request.
+    answer of the last work; `expired` tells that its transaction was undone for want of a request;
+    `overran`, that its statement was too slow for the event loop and will start over.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Stream:
         connection: apsw.Connection,
         guard: Guard,
         *,
+        pace: Pace,
         meter: Meter,
         limits: Limits,
         statement_seconds: float,
@@ -54,10 +59,13 @@ class Stream:
         self.deadline: float | None = None
         self.timed_out = False
         self.expired = False
+        self.overran = False
         self.outcome: Any = None
         self.stored: dict[int, str] = {}
         self.used_at = monotonic()
         self._meter = meter
+        self._cpu = 0.0
+        self._pace = pace
         self._limits = limits
         self._statement_seconds = statement_seconds
         self._lock_seconds = lock_seconds
@@ -108,8 +116,8 @@ class Stream:
         """Run one statement; return Hrana's `StmtResult`."""
         rows: list[list[Answer]] = []
         begun = self._monotonic()
-        run = yield from self._begin(statement)
         try:
+            run = yield from self._begin(statement)
             if statement.want_rows is False:
                 for _ in run:
                     pass
@@ -119,7 +127,7 @@ class Stream:
         except apsw.InterruptError as error:
             raise self._interrupted() from error
         finally:
-            self.deadline = None
+            self._ended()
 
     def batch(self, batch: Batch) -> Steps:
         """Run a batch; return Hrana's `BatchResult`."""
@@ -182,18 +190,29 @@ class Stream:
                 shape = from_any(error).answer()
                 entries.append({"type": "step_error", "step": number, "error": shape})
             finally:
-                self.deadline = None
+                self._ended()
         yield entries
         return None
 
     def sequence(self, sql: str) -> Steps:
         """Run statements one after the other, ignoring rows, up to the first error."""
         rest = sql
-        while rest:
-            info = apsw.ext.query_info(self.connection, rest)
-            text, rest = info.first_query, info.query_remaining or ""
-            if info.has_vdbe:
+        for _ in range(SEQUENCE_MAX):
+            if not rest:
+                return
+            text, rest = self.first(rest)
+            if text:
                 yield from self.execute(Statement(sql=text, want_rows=False))
+        if rest:
+            raise HranaError(f"A sequence has at most {SEQUENCE_MAX} statements.", "TOO_LARGE")
+
+    def first(self, sql: str) -> tuple[str, str]:
+        """Split off the first statement, '' if only comments are left; return it and the rest.
+
+        What comes before it must have been run, since its tables may be made there.
+        """
+        info = apsw.ext.query_info(self.connection, sql)
+        return info.first_query if info.has_vdbe else "", info.query_remaining or ""
 
     def describe(self, sql: str) -> Answer:
         """Compile a statement without running it; return Hrana's `DescribeResult`."""
@@ -218,7 +237,6 @@ class Stream:
     def _begin(self, statement: Statement) -> Steps:
         sql = self.text(statement.sql, statement.sql_id)
         arguments = arguments_of(self.connection, sql, statement)
-        self._meter.add("queries")
         run = Execution(self.connection, sql, self._limits)
         give_up = self._monotonic() + self._lock_seconds
         self.guard.scanned = 0
@@ -233,8 +251,25 @@ class Stream:
         return run
 
     def _arm(self) -> None:
+        self._cpu = time.thread_time()
         self.timed_out = False
         self.deadline = self._monotonic() + self._statement_seconds
+
+    def bound(self, seconds: float) -> None:
+        """End what runs next after a bound, of which `overran` then tells."""
+        end = self._monotonic() + seconds
+
+        def look() -> bool:
+            self.overran = self.overran or self._monotonic() > end
+            return self.overran
+
+        self.connection.set_progress_handler(look, STEPS_BETWEEN_LOOKS)
+
+    def _ended(self) -> None:
+        """Count a statement, failed or not, unless it was only broken off to start over."""
+        self.deadline = None
+        if not self.overran:
+            self._meter.add("queries")
 
     def _interrupted(self) -> HranaError:
         self.deadline = None
@@ -245,6 +280,8 @@ class Stream:
         counts = run.counts(self.guard.scanned)
         self._meter.add("rows_read", counts.rows_read)
         self._meter.add("rows_written", counts.rows_written)
+        seconds = self._monotonic() - begun
+        self._pace.note(run.sql, time.thread_time() - self._cpu, seconds, readonly=run.readonly)
         last = counts.last_row_id
         return {
             "cols": columns(run),
@@ -254,7 +291,7 @@ class Stream:
             "replication_index": None,
             "rows_read": counts.rows_read,
             "rows_written": counts.rows_written,
-            "query_duration_ms": (self._monotonic() - begun) * 1000,
+            "query_duration_ms": seconds * 1000,
         }
 
 

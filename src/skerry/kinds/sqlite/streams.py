@@ -25,6 +25,7 @@ from skerry.kinds._shared.sqlite_state import BUSY_SECONDS, WriterHold
 from skerry.kinds.sqlite.guard import Guard, guarded
 from skerry.kinds.sqlite.hrana import HranaError
 from skerry.kinds.sqlite.manifest import SqliteConfig
+from skerry.kinds.sqlite.pace import BOUND_SECONDS, Pace
 from skerry.kinds.sqlite.statement import LOCKED, Limits
 from skerry.kinds.sqlite.stream import Steps, Stream
 
@@ -48,6 +49,7 @@ class Streams:
         self._clock = clock
         self._entropy = entropy
         self._limits = Limits(config.rows_max, config.result_bytes_max)
+        self.pace = Pace()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sqlite")
         self._pool: list[tuple[apsw.Connection, Guard]] = []
         self._streams: set[Stream] = set()
@@ -75,6 +77,7 @@ class Streams:
         stream = Stream(
             connection,
             guard,
+            pace=self.pace,
             meter=self._meter,
             limits=self._limits,
             statement_seconds=self._config.statement_seconds,
@@ -116,6 +119,26 @@ class Streams:
             raise HranaError("The stream is busy with another request.", "STREAM_BUSY")
         del self._batons[baton]
         return stream
+
+    async def run_quick(self, stream: Stream, make: Callable[[], Steps], sql: list[str]) -> Any:
+        """Carry out work whose statements `pace` calls quick, here, or else in a thread.
+
+        It is made anew if it overran its bound; nothing was changed, since it only reads.
+        """
+        if stream in self._active or stream.expired or self._stopped:
+            return await self.run(stream, make())
+        steps = make()
+        stream.bound(BOUND_SECONDS)
+        try:
+            done, part = _next(steps)
+        finally:
+            stream.connection.set_progress_handler(None)
+        if stream.overran:
+            self.pace.demote(sql)
+            steps.close()
+            stream.overran = False
+            return await self.run(stream, make())
+        return part if done else await self.run(stream, steps)
 
     async def run(self, stream: Stream, steps: Steps) -> Any:
         """Carry out work to its end and return its answer."""

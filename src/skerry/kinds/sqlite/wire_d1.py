@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import apsw
 import msgspec
 
 from skerry.kernel.errors import SkerryError
@@ -76,48 +75,33 @@ async def query(engine: SqliteEngine, exchange: Exchange, database: str, *, raw:
 
 def _transaction(stream: Stream, queries: list[Query], *, raw: bool) -> Steps:
     """Run every statement, in one transaction if there are several; return D1's results."""
-    steps = [step for each in queries for step in _split(each)]
-    if not steps:
-        raise HranaError("The text holds no SQL statement.", "SQL_NO_STATEMENT")
-    several = len(steps) > 1
-    results = []
+    results: list[Answer] = []
+    several = len(queries) > 1 or bool(stream.first(queries[0].sql)[1].strip())
     try:
         if several:
             yield from stream.execute(Statement(sql="BEGIN IMMEDIATE"))
-        for step in steps:
-            result = yield from stream.execute(step)
-            results.append(_result(result, raw=raw))
+        for each in queries:
+            args = [from_json(item) for item in each.params or []]
+            rest = each.sql
+            while rest:
+                text, rest = stream.first(rest)
+                if args and rest.strip():
+                    raise HranaError("Parameters need a single statement.", "SQL_MANY_STATEMENTS")
+                if len(results) >= BATCH_MAX:
+                    raise HranaError(f"A batch has at most {BATCH_MAX} statements.", "TOO_LARGE")
+                if text:
+                    result = yield from stream.execute(Statement(sql=text, args=args))
+                    results.append(_result(result, raw=raw))
         if several:
             yield from stream.execute(Statement(sql="COMMIT"))
     finally:
         stream.rollback()
+    if not results:
+        raise HranaError("The text holds no SQL statement.", "SQL_NO_STATEMENT")
     size = stream.connection.pragma("page_count") * stream.connection.pragma("page_size")
-    for each in results:
-        each["meta"]["size_after"] = size
+    for each_result in results:
+        each_result["meta"]["size_after"] = size
     return results
-
-
-def _split(query: Query) -> list[Statement]:
-    """Split a text into statements; parameters go to the only one that may have them."""
-    args = [from_json(each) for each in query.params or []]
-    texts: list[str] = []
-    rest: str | None = query.sql
-    while rest and rest.strip():
-        text, rest = _first(rest)
-        texts.append(text)
-    if len(texts) > 1 and args:
-        raise HranaError("Parameters need a single statement.", "SQL_MANY_STATEMENTS")
-    return [Statement(sql=text, args=args) for text in texts]
-
-
-def _first(sql: str) -> tuple[str, str]:
-    """Split off the first statement by its end alone, since its tables may not exist yet."""
-    end = 0
-    while (end := sql.find(";", end)) >= 0:
-        end += 1
-        if apsw.complete(sql[:end]):
-            return sql[:end], sql[end:]
-    return sql, ""
 
 
 def _result(result: Answer, *, raw: bool) -> Answer:

@@ -26,10 +26,12 @@ from skerry.kinds.sqlite.hrana import (
     from_any,
 )
 from skerry.kinds.sqlite.stream import Steps, Stream
+from skerry.kinds.sqlite.streams import Streams
 from skerry.kinds.sqlite.values import from_json
 
 REQUESTS_MAX = 10_000
 CHUNK_BYTES = 64 << 10
+QUICK_MAX = 4
 
 _encoder = msgspec.json.Encoder()
 _pipeline = msgspec.json.Decoder(Pipeline)
@@ -75,7 +77,13 @@ async def pipeline(engine: SqliteEngine, exchange: Exchange) -> None:
     stream = await (streams.open() if body.baton is None else streams.resume(body.baton))
     closing = False
     try:
-        results, closing = await streams.run(stream, _results(stream, body.requests))
+        quick = _quick(streams, body.requests)
+        if quick:
+            results, closing = await streams.run_quick(
+                stream, lambda: _results(stream, body.requests), quick
+            )
+        else:
+            results, closing = await streams.run(stream, _results(stream, body.requests))
         baton = None if closing else streams.park(stream)
     except BaseException:
         await streams.close(stream)
@@ -85,6 +93,19 @@ async def pipeline(engine: SqliteEngine, exchange: Exchange) -> None:
         await streams.close(stream)
     body_bytes = b'%b,"results":%b}' % (head[:-1], results)
     await exchange.raw(200, b"application/json", body_bytes)
+
+
+def _quick(streams: Streams, requests: list[Request]) -> list[str]:
+    """Return the texts of a pipeline that may run on the event loop, or nothing."""
+    texts: list[str] = []
+    for request in requests:
+        if request.type == "close":
+            continue
+        sql = request.stmt.sql if request.stmt is not None else None
+        if request.type != "execute" or sql is None or not streams.pace.quick(sql):
+            return []
+        texts.append(sql)
+    return texts if len(texts) <= QUICK_MAX else []
 
 
 def _results(stream: Stream, requests: list[Request]) -> Steps:
@@ -116,10 +137,14 @@ async def cursor(engine: SqliteEngine, exchange: Exchange) -> None:
     try:
         await exchange.begin(200, b"application/x-ndjson")
         await exchange.part(_encoder.encode({"baton": baton, "base_url": None}) + b"\n")
+        held = b""
         async with aclosing(streams.chunks(stream, _lines(stream, body.batch))) as chunks:
             async for chunk in chunks:
-                await exchange.part(chunk)
-        await exchange.part(b"", last=True)
+                if held:
+                    await exchange.part(held)
+                held = chunk
+        # Only now is the stream free; clients go on with it as soon as they see the last entry.
+        await exchange.part(held, last=True)
     except BaseException:
         await streams.close(stream)
         raise

@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from skerry.kernel.manifest import Manifest
 from skerry.node.cell.host import SlotHost, current_call
 from skerry.node.cell.server import Server
 from skerry.node.cell.slot import Slot
-from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket, packages_beside
+from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket, packages_beside, scratch
 from skerry.node.channel import Call, Channel
 from skerry.node.counters import FileMeter, file_name
 from skerry.node.log_lines import LineFormatter
@@ -49,6 +50,7 @@ def main(connection: socket.socket, manifests: Mapping[str, Manifest]) -> None:
     _log_to_standard_error()
     sys.path.insert(0, spec.code)
     sys.path.insert(1, str(packages_beside(Path(spec.code))))
+    _make_scratch(Path(scratch(spec.served[0].run, spec.instance)))
     os.chdir("/")
     gc.unfreeze()
     process = Process(spec, manifests)
@@ -70,6 +72,14 @@ def _read_exactly(connection: socket.socket, count: int) -> bytes:
             raise SystemExit("The node went away.")
         data += chunk
     return bytes(data)
+
+
+def _make_scratch(directory: Path) -> None:
+    """Give the process a place for temporary files; its sandbox lets it write to no other."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for name in ("TMPDIR", "SQLITE_TMPDIR", "HOME", "XDG_CACHE_HOME"):
+        os.environ[name] = str(directory)
+    tempfile.tempdir = None
 
 
 def _log_to_standard_error() -> None:
@@ -141,6 +151,7 @@ class Process:
             host=SlotHost(spec.ref.name, self._slots, bound, self._channel),
             bindings=spec.bindings,
             secrets=spec.secrets,
+            url=self._spec.url,
         )
 
     def _bound_context(self, spec: SlotSpec) -> Callable[[], tuple[Manifest, Context]]:
@@ -175,8 +186,8 @@ class Process:
         self._slot(call.params).touch()
 
     async def do_prepare(self, call: Call) -> None:
-        """Hold every slot as it is, and make the coming freeze short."""
-        await together(slot.prepare() for slot in self._slots.values())
+        """Hold every slot as it is, and make the coming freeze short; wake the ones named."""
+        await together(slot.prepare(wake=name in call.params) for name, slot in self._slots.items())
 
     async def do_freeze(self, call: Call) -> None:
         """Hold all writers."""
@@ -233,6 +244,6 @@ class Process:
             await asyncio.sleep(0.01)
         for slot in self._slots.values():
             try:
-                await slot.stop()
+                await slot.close()
             except Exception:
                 _log.exception("%s did not stop cleanly", slot.context.ref)

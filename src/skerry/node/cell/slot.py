@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.clock import Clock
-from skerry.kernel.errors import INVALID, UNSUPPORTED, SkerryError
+from skerry.kernel.errors import BUSY, INVALID, UNSUPPORTED, SkerryError
 from skerry.kernel.kind import ASGIApplication, Context, Engine
 from skerry.kernel.manifest import Manifest
 
@@ -32,6 +32,7 @@ class Slot:
         self._engine: Engine | None = None
         self._application: ASGIApplication | None = None
         self._frozen = False
+        self._closed = False
         self.in_flight = 0
         self.last_used = clock.monotonic()
 
@@ -53,6 +54,8 @@ class Slot:
     async def _start(self) -> None:
         if self._engine is not None:
             return
+        if self._closed:
+            raise BUSY(f"The process of {self.context.ref.name} is about to end.")
         engine: Engine = self.manifest.load(self.manifest.engine)(self.context)
         try:
             await engine.start()
@@ -85,9 +88,10 @@ class Slot:
         unused = self._clock.monotonic() - self.last_used
         return self.idle_seconds > 0 and self.in_flight == 0 and unused >= self.idle_seconds
 
-    async def stop(self) -> None:
-        """Stop the engine, whoever uses it."""
+    async def close(self) -> None:
+        """Stop the engine for good, whoever uses it: the process is about to end."""
         async with self._lock:
+            self._closed = True
             await self._stop()
 
     async def _stop(self) -> None:
@@ -95,15 +99,21 @@ class Slot:
         if engine is not None:
             await engine.stop()
 
-    async def prepare(self) -> None:
-        """Take the lock until `thaw`, and make the coming freeze short."""
+    async def prepare(self, *, wake: bool) -> None:
+        """Take the lock until `thaw`, and make the coming freeze short.
+
+        `wake`: functions that are awake may write to the state beside the engine, so it must run to
+        hold them.
+        """
         await self._lock.acquire()
-        if self._engine is not None:
-            try:
+        try:
+            if wake:
+                await self._start()
+            if self._engine is not None:
                 await self._engine.prepare()
-            except BaseException:
-                self._lock.release()
-                raise
+        except BaseException:
+            self._lock.release()
+            raise
 
     async def freeze(self, atomic: bool) -> None:
         """Hold all writers of the state; only after `prepare`."""

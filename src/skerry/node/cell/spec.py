@@ -37,6 +37,7 @@ class ProcessSpec(msgspec.Struct, frozen=True):
 
     instance: str
     code: str
+    url: str
     served: tuple[SlotSpec, ...]
     bound: tuple[SlotSpec, ...]
     confinement: Confinement
@@ -50,3 +51,8 @@ def packages_beside(code: Path) -> Path:
 def http_socket(run: str, instance: str) -> str:
     """Return the path of the unix socket on which a process serves a resource's HTTP wire."""
     return f"{run}/{instance}.sock"
+
+
+def scratch(run: str, instance: str) -> str:
+    """Return the folder for the temporary files of a process; it goes when the process ends."""
+    return f"{run}/scratch-{instance}"

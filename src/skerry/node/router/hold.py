@@ -19,6 +19,16 @@ class Hold:
     path: str
     running: Running | None
 
+    @property
+    def leaving(self) -> bool:
+        """Whether the process is told to go, so that no connection to it is worth keeping."""
+        return self.running is not None and not self.running.usable
+
+    async def gone(self, seconds: float) -> None:
+        """Wait a moment for the end of a process that does not answer any more."""
+        if self.running is not None:
+            await asyncio.wait({self.running.channel.closed}, timeout=seconds)
+
     def close(self) -> None:
         """Let go; calling it twice is harmless."""
         running, self.running = self.running, None
@@ -31,6 +41,7 @@ class Switchboard(Protocol):
 
     pool: Pool
     draining: bool
+    domain: str
 
     def admit(self, client: asyncio.BaseProtocol) -> bool:
         """Note a connection; false if there are too many."""

@@ -31,13 +31,15 @@ class Router:
         supervisor: Supervisor,
         run: Path,
         node_socket: Path,
+        domain: str,
         clock: Clock,
     ) -> None:
         self._targets = targets
         self.pool = Pool()
         self.draining = False
+        self.domain = domain
         self._supervisor = supervisor
-        self._run = run
+        self._run = str(run)
         self._node_socket = str(node_socket)
         self._clock = clock
         self._clients: set[asyncio.BaseProtocol] = set()
@@ -67,6 +69,10 @@ class Router:
         """Forget a client."""
         self._clients.discard(client)
 
+    def connections(self) -> int:
+        """Return how many clients are connected."""
+        return len(self._clients)
+
     def hold(self, target: Target) -> Hold | None:
         """Hold a target that is awake; None if it must be woken first."""
         if target.app == NODE:
@@ -86,12 +92,12 @@ class Router:
     def _hold(self, running: Running, target: Target) -> Hold:
         running.holds += 1
         resource_id = running.resources[target.resource]
-        return Hold(http_socket(str(self._run / resource_id), running.instance), running)
+        return Hold(http_socket(f"{self._run}/{resource_id}", running.instance), running)
 
     def leaving(self, running: Running) -> None:
         """Close idle connections to a process that is told to go."""
         for resource_id in running.resources.values():
-            self.pool.drop(http_socket(str(self._run / resource_id), running.instance))
+            self.pool.drop(http_socket(f"{self._run}/{resource_id}", running.instance))
 
     async def stop(self, seconds: float = 10.0) -> None:
         """Accept nothing more; let what is in flight finish for a while."""
@@ -104,3 +110,6 @@ class Router:
         deadline = self._clock.monotonic() + seconds
         while self._clients and self._clock.monotonic() < deadline:
             await asyncio.sleep(0.02)
+        for client in list(self._clients):
+            if isinstance(client, Client):
+                client.abort()

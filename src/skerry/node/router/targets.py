@@ -3,7 +3,8 @@
 host  web--pr-42--newsroom.localhost     a resource; further labels before it are its own
       pr-42--newsroom.localhost          a branch: the app's entry
       newsroom.localhost                 main
-path  /@newsroom/main/web/…              the same without any name service
+path  /@newsroom/main/@search/…          the same without any name service
+      /@newsroom/main/…                  the app's entry
 else  a wire's claim on the request (an access key, a bearer token, a path of its protocol)
 else  the node itself: API and console
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from skerry.kernel.catalogue import Catalogue
+from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.errors import NOT_FOUND
 from skerry.kernel.kind import Claim
 from skerry.kernel.manifest import Manifest
@@ -23,13 +24,17 @@ from skerry.node.router.head import RequestHead
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A resource, and the target line and path prefix that it is given; no app means the node."""
+    """A resource, and the target line and path prefix that it is given; no app means the node.
+
+    `shares_origin`: it was not selected by a host of its own.
+    """
 
     app: str
     branch: str
     resource: str
     path: bytes
     prefix: bytes = b""
+    shares_origin: bool = False
 
 
 NODE = ""
@@ -44,6 +49,11 @@ class Targets:
     ) -> None:
         self._catalogue = catalogue
         self._suffix = f".{domain}".encode()
+        self._speak_http = {
+            name
+            for name, manifest in manifests.items()
+            if any(wire.application for wire in manifest.wires)
+        }
         self._claims: Sequence[Claim] = [
             _late(manifest, wire.claim)
             for manifest in manifests.values()
@@ -59,14 +69,15 @@ class Targets:
             place = parse_host_label(label)
             if place is not None:
                 app, branch, resource = place
-                return Target(app, branch, resource or self._entry(app, branch), head.target)
+                resource = self._resource(app, branch, resource)
+                return Target(app, branch, resource, head.target)
         if head.target.startswith(b"/@"):
             return self._by_path(head.target)
         claim = head.as_claim()
         for each in self._claims:
             found = self._catalogue.find(each(claim) or "")
             if found is not None:
-                return Target(*found, head.target)
+                return Target(*found, head.target, shares_origin=True)
         return Target(NODE, "", "", head.target)
 
     def _by_path(self, target: bytes) -> Target:
@@ -75,23 +86,39 @@ class Targets:
         names = [part.decode("ascii", "replace") for part in parts[:3]]
         app = names[0]
         branch = names[1] if len(names) > 1 and names[1] else MAIN
-        resource = names[2] if len(names) > 2 and names[2] else ""
-        if resource and resource in self._catalogue.branch(app, branch).resources:
+        resource = names[2][1:] if len(names) > 2 and names[2].startswith("@") else ""
+        if resource in self._branch(app, branch).resources:
             prefix = b"/@" + b"/".join(parts[:3])
         else:
-            resource = self._entry(app, branch)
+            resource = ""
             prefix = b"/@" + b"/".join(parts[:2])
-        return Target(app, branch, resource, (path[len(prefix) :] or b"/") + mark + query, prefix)
+        resource = self._resource(app, branch, resource)
+        rest = (path[len(prefix) :] or b"/") + mark + query
+        return Target(app, branch, resource, rest, prefix, shares_origin=True)
 
-    def _entry(self, app: str, branch: str) -> str:
-        entry = self._catalogue.spec(self._catalogue.branch(app, branch)).entry
-        if entry is None:
+    def _branch(self, app: str, branch: str) -> Branch:
+        """Return a branch; strangers are not told what else there is."""
+        found = self._catalogue.apps.get(app)
+        if found is None or branch not in found.branches:
+            raise NOT_FOUND("Nothing is served here.")
+        return found.branches[branch]
+
+    def _resource(self, app: str, branch: str, resource: str | None) -> str:
+        """Return the resource that answers over HTTP: the one that is named, or the entry."""
+        found = self._branch(app, branch)
+        spec = self._catalogue.spec(found)
+        if not resource:
+            resource = spec.entry
+        if resource is None:
             raise NOT_FOUND(
                 f"{app} has no function that answers its URL.",
                 why="It declares none, or several of which none is named web.",
                 hint='Set entry = "<function>" under [app] in skerry.toml.',
             )
-        return entry
+        record = found.resources.get(resource)
+        if record is None or record.kind not in self._speak_http or not spec.resource(resource):
+            raise NOT_FOUND("Nothing is served here.")
+        return resource
 
 
 def _late(manifest: Manifest, dotted: str) -> Claim:

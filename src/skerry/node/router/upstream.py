@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import httptools
@@ -16,6 +17,10 @@ class Downstream(Protocol):
 
     def response_bytes(self, data: bytes) -> None:
         """Pass bytes on to the client."""
+        ...
+
+    def upgraded(self) -> None:
+        """The target agreed to an upgrade: raw bytes from now on."""
         ...
 
     def response_over(self, reusable: bool) -> None:
@@ -43,8 +48,9 @@ class Upstream(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser
         self._head_only = False
         self._started = False
-        self._raw = False
+        self.raw = False
         self._keep = True
+        self.on_lost: Callable[[], None] | None = None
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -56,12 +62,20 @@ class Upstream(asyncio.Protocol):
         """Whether another request can be sent."""
         return not self.transport.is_closing()
 
-    def begin(self, downstream: Downstream, *, head_only: bool, raw: bool) -> None:
-        """Start an exchange. `raw` (after an upgrade) passes bytes until one side closes."""
+    def begin(self, downstream: Downstream, *, head_only: bool) -> None:
+        """Start an exchange; after an upgrade, bytes pass raw until one side closes."""
         self._downstream = downstream
         self._parser = httptools.HttpResponseParser(self)
-        self._head_only, self._raw = head_only, raw
+        self._head_only, self.raw = head_only, False
         self._started, self._keep = False, True
+
+    def forget(self) -> None:
+        """Break off: nobody waits for the answer any more."""
+        self._downstream = None
+        if self.raw:
+            self.transport.close()
+        else:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Pass on what the target answers, and note when it is complete."""
@@ -71,12 +85,13 @@ class Upstream(asyncio.Protocol):
             return
         self._started = True
         downstream.response_bytes(data)
-        if self._raw:
+        if self.raw:
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._raw = True
+            self.raw = True
+            downstream.upgraded()
         except httptools.HttpParserError:
             self.transport.abort()
 
@@ -101,9 +116,11 @@ class Upstream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the client's side; a response without a length ends with the connection."""
         downstream, self._downstream = self._downstream, None
+        if self.on_lost is not None:
+            self.on_lost()
         if downstream is None:
             return
-        if self._raw:
+        if self.raw:
             downstream.response_over(False)
         else:
             downstream.response_lost(self._started)
@@ -120,7 +137,7 @@ class Upstream(asyncio.Protocol):
 
 
 class Pool:
-    """Idle connections by the path of the target's socket."""
+    """Idle connections by the path of the target's socket; what is closed is not in it."""
 
     def __init__(self) -> None:
         self._idle: defaultdict[str, list[Upstream]] = defaultdict(list)
@@ -128,11 +145,13 @@ class Pool:
     def take(self, path: str) -> Upstream | None:
         """Return an idle connection, if there is one."""
         idle = self._idle.get(path)
-        while idle:
-            upstream = idle.pop()
-            if upstream.open:
-                return upstream
-        return None
+        if not idle:
+            return None
+        upstream = idle.pop()
+        if not idle:
+            del self._idle[path]
+        upstream.on_lost = None
+        return upstream if upstream.open else self.take(path)
 
     async def connect(self, path: str) -> Upstream:
         """Make a connection. Raises OSError."""
@@ -140,15 +159,28 @@ class Pool:
         _, upstream = await loop.create_unix_connection(Upstream, path)
         return upstream
 
-    def give(self, path: str, upstream: Upstream) -> None:
-        """Keep a connection for the next request."""
-        idle = self._idle[path]
-        if len(idle) < IDLE_PER_TARGET_MAX:
-            idle.append(upstream)
-        else:
+    def give(self, path: str, upstream: Upstream, reusable: bool) -> None:
+        """Keep a connection for the next request, or close it."""
+        if not (reusable and upstream.open) or len(self._idle.get(path, ())) >= IDLE_PER_TARGET_MAX:
             upstream.transport.close()
+            return
+        # A slow client may have been its last one; the next must not wait for that.
+        upstream.transport.resume_reading()
+        upstream.on_lost = lambda: self._lost(path, upstream)
+        self._idle[path].append(upstream)
+
+    def _lost(self, path: str, upstream: Upstream) -> None:
+        idle = self._idle.get(path, [])
+        if upstream in idle:
+            idle.remove(upstream)
+        if not idle:
+            self._idle.pop(path, None)
 
     def drop(self, path: str) -> None:
         """Close what is idle towards a target that goes away."""
         for upstream in self._idle.pop(path, []):
+            upstream.on_lost = None
             upstream.transport.close()
+
+    def __len__(self) -> int:
+        return sum(len(idle) for idle in self._idle.values())

@@ -44,7 +44,7 @@ WORDS = {
         "Show what each resource used", "node.meter", empty="Nothing was used yet. Idle is 0."
     ),
     "doctor": Entry("Check this machine and this node", "node.doctor"),
-    "stop": Entry("Stop the node", "node.stop"),
+    "stop": Entry("Stop the node", runs="skerry.surfaces.cli.stop:stop"),
     "branch create": Entry("Copy a whole environment", "branch.create"),
     "branch list": Entry(
         "List the branches of an app",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
 from pathlib import Path
@@ -14,6 +13,7 @@ from skerry.kernel.errors import ALREADY_EXISTS, CONFLICT, INVALID, NOT_FOUND
 from skerry.kernel.names import check_name
 from skerry.surfaces.cli.base import SkerryCommand
 from skerry.surfaces.cli.call import Call
+from skerry.surfaces.cli.stop import in_use
 from skerry.surfaces.cli.tree import kinds_folder
 from skerry.surfaces.units import size
 
@@ -46,14 +46,8 @@ def _tell(call: Call, message: str, **shape: Any) -> None:
 
 def _refuse_while_running(call: Call) -> None:
     """Raise CONFLICT if a node uses the home."""
-    file = call.home / "node.pid"
-    if not file.exists():
-        return
-    with file.open() as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CONFLICT("A node uses this volume.", hint="skerry stop") from error
+    if in_use(call.home / "node.pid"):
+        raise CONFLICT("A node uses this volume.", hint="skerry stop")
 
 
 def _image(call: Call, image: str | None) -> Path:
@@ -101,6 +95,7 @@ def volume_detach(call: Call) -> None:
     """Unmount the volume of the node's home. Needs root, and no running node."""
     from skerry.node.volume import detach  # noqa: PLC0415 (not for help)
 
+    _refuse_while_running(call)
     place = call.home / "volume"
     detach(place)
     _tell(call, f"Nothing is mounted at {place}.", mountpoint=str(place))

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from skerry.kernel.errors import DENIED
+from skerry.node.router.head import CONSOLE_COOKIE
 from skerry.surfaces.sessions import SESSION_SECONDS, Session, same
 
 _HEADERS = {
@@ -32,7 +33,7 @@ def protect(response: Response) -> Response:
 
 def cookie_name(request: Request) -> str:
     """Return the cookie's name: browsers do not keep the cookies of two ports apart."""
-    return f"skerry-session-{request.url.port or 80}"
+    return f"{CONSOLE_COOKIE}-{request.url.port or 80}"
 
 
 def cookie_of(request: Request) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import apsw
@@ -54,8 +55,12 @@ def connect(
 
 
 def checkpoint(connection: apsw.Connection) -> None:
-    """Move the log into the database file, as far as that disturbs no reader or writer."""
-    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    """Move the log into the database file, as far as that disturbs no reader or writer.
+
+    Where another connection is doing just that, in any process, there is nothing left to do.
+    """
+    with contextlib.suppress(apsw.BusyError):
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
 
 def disk_bytes(path: Path) -> int:

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 from skerry.kernel.clock import SystemEntropy
-from skerry.kernel.errors import TOO_LARGE
+from skerry.kernel.errors import BUSY
 
 BLOBS = "blobs"
 INCOMING = "incoming"
@@ -29,7 +29,7 @@ class Incoming:
         self.size = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append bytes; raise TOO_LARGE if the disk is full."""
+        """Append bytes; raise BUSY if the disk is full."""
         self._hash.update(data)
         rest = memoryview(data)
         try:
@@ -37,7 +37,7 @@ class Incoming:
                 rest = rest[os.write(self._file, rest) :]
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise TOO_LARGE("The disk is full.", hint="Free space, then try again.") from error
+                raise BUSY("The disk is full.", hint="Free space, then try again.") from error
             raise
         self.size += len(data)
 

@@ -21,12 +21,12 @@ TRASH_STEP = 200
 _PIECES_STEP = 20_000
 
 
-def empty_trash(db: Db, blobs: Blobs) -> tuple[int, bool]:
-    """Remove some of the oldest deleted contents; return files removed and whether more is due.
+def empty_trash(db: Db, blobs: Blobs) -> tuple[bool, bool]:
+    """Remove some of the oldest deleted contents.
 
-    A content that is being read stays for a later call.
+    Return whether more is due at once, and whether some stayed because they are being read.
     """
-    removed, seen, kept = 0, 0, 0
+    seen, kept = 0, 0
     found = rows(db, "SELECT id, pieces FROM trash ORDER BY id LIMIT ?", (TRASH_STEP,))
     for row, packed in found:
         pieces = unpack_pieces(packed)
@@ -36,12 +36,11 @@ def empty_trash(db: Db, blobs: Blobs) -> tuple[int, bool]:
                 continue
             for digest in content.release(db, pieces):
                 blobs.remove(digest)
-                removed += 1
         db.execute("DELETE FROM trash WHERE id = ?", (row,))
         seen += len(pieces)
         if seen > _PIECES_STEP:
-            return removed, True
-    return removed, len(found) == TRASH_STEP and kept < len(found)
+            return True, kept > 0
+    return len(found) == TRASH_STEP and kept < len(found), kept > 0
 
 
 def sweep(db: Db, blobs: Blobs, folder: Path) -> int:

@@ -47,10 +47,11 @@ class Database:
         self._gate = threading.Event()
         self._gate.set()
         self._hold = WriterHold(path)
+        self._writing: Db
 
     async def open(self) -> None:
         """Open the file, making the tables if it is new; raise CORRUPT if it is not ours."""
-        await self._in_pool(self._prepare)
+        self._writing = await self._in_pool(self._prepare)
         self._writer.start()
 
     async def close(self) -> None:
@@ -99,7 +100,8 @@ class Database:
     async def _in_pool(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> Db:
+        """Make what is missing, and return the connection of the writer."""
         connection = connect(self._path, create=True)
         try:
             with _immediate(connection):
@@ -111,6 +113,7 @@ class Database:
                     raise CORRUPT(f"The bucket's state has format {version}, not {FORMAT}.")
         finally:
             connection.close()
+        return self._connect()
 
     def _connect(self) -> Db:
         connection = connect(self._path)
@@ -137,7 +140,7 @@ class Database:
             connection.execute("COMMIT")
 
     def _write_loop(self) -> None:
-        connection = self._connect()
+        connection = self._writing
         running = True
         while running:
             batch = [self._queue.get()]
@@ -178,6 +181,11 @@ def _carry_out(connection: Db, batch: list[_Write]) -> None:
         with _immediate(connection):
             for work in live:
                 _one(connection, work)
+    except apsw.FullError as error:
+        full = BUSY("The disk is full.", hint="Free space, then try again.")
+        full.__cause__ = error
+        for work in live:
+            work.error = full
     except Exception as error:
         for work in live:
             work.error = work.error or error

@@ -65,7 +65,7 @@ class Sink:
         self.size = 0
 
     def write(self, data: bytes) -> None:
-        """Take bytes in; raise TOO_LARGE if the disk is full."""
+        """Take bytes in; raise BUSY if the disk is full."""
         self.size += len(data)
         for each in self._sums.values():
             each.update(data)

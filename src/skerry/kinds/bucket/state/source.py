@@ -32,7 +32,7 @@ class Source:
             return
         try:
             self._pin = await self._store.disk(self._open_pin, filed[0], len(filed) > 1)
-        except (FileNotFoundError, BlockingIOError):
+        except FileNotFoundError:
             await self._check_exists()
             raise CORRUPT(
                 f"A file of {self._version.key!r} is missing.", hint="Restore it from a backup."
@@ -95,11 +95,7 @@ class Source:
     def _open_pin(self, piece: Piece, locked: bool) -> int:
         file = self._store.blobs.open(piece.digest)
         if locked:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(file)
-                raise
+            fcntl.flock(file, fcntl.LOCK_SH)
         return file
 
     async def _check_exists(self) -> None:

@@ -21,6 +21,9 @@ DATABASE = "bucket.sqlite"
 _DISK_THREADS = 8
 _COLLECT_DELAY_SECONDS = 1.0
 _COLLECT_RETRY_SECONDS = 30.0
+_COLLECT_PERIOD_SECONDS = 60.0
+"""Bindings delete in other processes, which cannot tell the janitor."""
+
 _PLACE_TRIES = 5
 
 
@@ -108,7 +111,8 @@ class Store:
         if after_crash:
             await self._guarded(self._sweep)
         while True:
-            await self._rubbish.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._rubbish.wait(), _COLLECT_PERIOD_SECONDS)
             self._rubbish.clear()
             await asyncio.sleep(_COLLECT_DELAY_SECONDS)
             async with self._collecting:
@@ -124,9 +128,11 @@ class Store:
             self._rubbish.set()
 
     async def _empty_trash(self) -> None:
-        more = True
+        more, kept = True, False
         while more:
-            _, more = await self.write(collect.empty_trash, self.blobs)
+            more, kept = await self.write(collect.empty_trash, self.blobs)
+        if kept:
+            asyncio.get_running_loop().call_later(_COLLECT_RETRY_SECONDS, self._rubbish.set)
 
     async def _sweep(self) -> None:
         removed = await self.disk(self.blobs.sweep_incoming)

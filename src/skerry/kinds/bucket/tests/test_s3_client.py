@@ -49,16 +49,16 @@ def test_the_default_bucket_is_there_and_holds_objects(s3: Any) -> None:
     assert code_of(caught) == "404"
 
 
-@pytest.mark.parametrize("size", [0, 1, 8192, 8193, 100_000])
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"])
-def test_checksums_are_computed_kept_and_told(s3: Any, size: int, algorithm: str) -> None:
-    body = b"x" * size
-    put = s3.put_object(Bucket="media", Key="k", Body=body, ChecksumAlgorithm=algorithm)
-    told = s3.head_object(Bucket="media", Key="k", ChecksumMode="ENABLED")
-    assert put[f"Checksum{algorithm}"] == told[f"Checksum{algorithm}"]
-    if algorithm == "CRC32":
-        right = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
-        assert told["ChecksumCRC32"] == right
+def test_checksums_are_computed_kept_and_told(s3: Any, algorithm: str) -> None:
+    for size in (0, 1, 8192, 8193, 100_000):
+        body = b"x" * size
+        put = s3.put_object(Bucket="media", Key="k", Body=body, ChecksumAlgorithm=algorithm)
+        told = s3.head_object(Bucket="media", Key="k", ChecksumMode="ENABLED")
+        assert put[f"Checksum{algorithm}"] == told[f"Checksum{algorithm}"]
+        if algorithm == "CRC32":
+            right = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+            assert told["ChecksumCRC32"] == right
 
 
 def test_a_wrong_checksum_is_refused_and_nothing_kept(s3: Any) -> None:

@@ -151,7 +151,7 @@ def _failure(account: Account, error: Exception, resource: str, request_id: str)
 async def _send(reply: Reply, method: str, request_id: str, send: Send, account: Account) -> None:
     """Send an answer; a stream is closed whatever happens to the client."""
     length = reply.length if reply.stream is not None else len(reply.body)
-    headers = [*reply.headers, ("x-amz-request-id", request_id), ("server", "Skerry")]
+    headers = [*reply.headers, ("x-amz-request-id", request_id)]
     names = {name for name, _ in headers}
     if reply.status not in (204, 304) and "content-length" not in names:
         headers.append(("content-length", str(length)))

@@ -75,7 +75,9 @@ def test_mistakes_are_told(line: str, message: str) -> None:
     with pytest.raises(SkerryError) as caught:
         parse(f'[app]\nname = "a"\n[functions.web]\n{line}\n', {"functions": MANIFEST})
     assert caught.value.code == "CONFIG_INVALID"
-    assert message in f"{caught.value.what} {caught.value.why}"
+    told = f"{caught.value.what} {caught.value.why}"
+    key, colon, why = message.partition(": ")
+    assert message in told or (f"functions.web.{key}: " in told and colon and why in told)
 
 
 @given(st.integers(0, 1 << 50), st.sampled_from([("", 1), ("KB", 1024), ("MiB", 1 << 20)]))
@@ -106,6 +108,6 @@ def test_connection_lines(tmp_path: object) -> None:
     fields = connection(resource, address)
     lines = [client.line.format(**fields) for client in MANIFEST.wires[0].clients]
     assert lines == [
-        "curl http://127.0.0.1:7878/@news/pr-1/web/",
+        "curl http://127.0.0.1:7878/@news/pr-1/@web/",
         "http://web--pr-1--news.localhost:7878/",
     ]

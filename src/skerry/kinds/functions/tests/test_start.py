@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,23 +133,6 @@ async def test_prints_reach_the_log_line_by_line(
     function = await start("async def fetch(request): print('seen'); return ''")
     await function.request()
     assert raw.getvalue() == b"seen\n"
-
-
-async def test_temporary_files_have_a_place(start: Start, tmp_path: Path) -> None:
-    before = tempfile.gettempdir()
-    function = await start("""
-        import os, tempfile
-
-        async def fetch(request):
-            with tempfile.NamedTemporaryFile() as file:
-                return [file.name, os.environ["TMPDIR"]]
-    """)
-    name, folder = (await function.request()).json()
-    assert folder == str(tmp_path / "run" / "tmp")
-    assert Path(name).parent == Path(folder)
-    await function.engine.stop()
-    assert tempfile.gettempdir() == before
-    assert not Path(folder).exists()
 
 
 async def test_it_starts_again_after_it_was_stopped(start: Start) -> None:

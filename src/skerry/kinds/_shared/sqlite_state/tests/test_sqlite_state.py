@@ -173,3 +173,26 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SkerryError) as caught:
         connect(tmp_path / "absent")
     assert caught.value.problem is NOT_FOUND
+
+
+def test_a_checkpoint_leaves_the_work_to_one_that_runs_already(path: Path) -> None:
+    reader, writer, first, second = (connect(path) for _ in range(4))
+    assert reader.execute("begin; select a from t").get == 1
+    writer.execute("insert into t values (2)")
+    outcomes: list[str] = []
+
+    def while_the_first_waits_for_the_reader(_calls: int) -> bool:
+        try:
+            second.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            outcomes.append("busy")
+        checkpoint(second)
+        outcomes.append("left alone")
+        return False
+
+    first.set_busy_handler(while_the_first_waits_for_the_reader)
+    with pytest.raises(apsw.BusyError):
+        first.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+    assert outcomes == ["busy", "left alone"]
+    for each in (reader, writer, first, second):
+        each.close()

@@ -1,0 +1,333 @@
+"""Deploys, branches and sleep on a real node: no request fails, and what breaks is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from skerry.app import kinds
+from skerry.kernel.errors import CONFIG_INVALID, CONFLICT, ENGINE_FAILED, NOT_FOUND, SkerryError
+from skerry.node.node import Node
+from skerry.testing.nodes import deploy, perform, running_node
+
+KINDS = ("functions", "hello", "kv")
+
+APP = """
+import os, sys, asyncio
+
+async def app(scope, receive, send):
+    path = scope["path"]
+    if path == "/slow":
+        await asyncio.sleep(0.3)
+    if path == "/exit":
+        os._exit(3)
+    if path == "/pid":
+        text = str(os.getpid())
+    else:
+        text = "VERSION"
+    if scope["method"] == "POST":
+        while (await receive()).get("more_body"):
+            pass
+    body = text.encode()
+    await send({"type": "http.response.start", "status": 200,
+                "headers": [(b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+def files(name: str, version: str = "one", more: str = "", code: str = APP) -> dict[str, str]:
+    toml = f'[app]\nname = "{name}"\n[functions.web]\nentry = "web:app"\n{more}'
+    return {"skerry.toml": toml, "web.py": code.replace("VERSION", version)}
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    found = kinds()
+    async with running_node({name: found[name] for name in KINDS}) as running:
+        yield running
+
+
+async def ask(
+    node: Node, app: str, path: str = "/", method: str = "GET", host: str = ""
+) -> tuple[int, str]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.http_port)
+    host = host or f"{app}.localhost"
+    body = "Content-Length: 3\r\n" if method == "POST" else ""
+    writer.write(
+        f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{body}Connection: close\r\n\r\n".encode()
+    )
+    if body:
+        writer.write(b"abc")
+    try:
+        answer = await reader.read()
+    finally:
+        writer.close()
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]) if head else 0, rest.decode()
+
+
+class Load:
+    """Clients that ask without a pause: new connections and kept ones, GET and POST."""
+
+    def __init__(self, node: Node, app: str) -> None:
+        self._node, self._app = node, app
+        self.failed: list[object] = []
+        self.seen: list[str] = []
+        self._over = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Load:
+        work = [self._fresh("GET"), self._fresh("POST"), self._kept(), self._kept(), self._slow()]
+        self._tasks = [asyncio.create_task(each) for each in work]
+        await asyncio.sleep(0.1)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(0.1)
+        self._over = True
+        await asyncio.gather(*self._tasks)
+
+    async def _fresh(self, method: str) -> None:
+        while not self._over:
+            self._note(*await ask(self._node, self._app, "/", method))
+
+    async def _slow(self) -> None:
+        while not self._over:
+            self._note(*await ask(self._node, self._app, "/slow", "POST"))
+
+    async def _kept(self) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._node.http_port)
+        while not self._over:
+            head = f"POST / HTTP/1.1\r\nHost: {self._app}.localhost\r\nContent-Length: 3\r\n\r\nabc"
+            writer.write(head.encode())
+            try:
+                answer = await reader.readuntil(b"\r\n\r\n")
+                body = await reader.readexactly(
+                    int(answer.lower().split(b"content-length: ")[1].split(b"\r")[0])
+                )
+            except (OSError, asyncio.IncompleteReadError) as error:
+                self.failed.append(error)
+                break
+            self._note(int(answer.split(b" ")[1]), body.decode())
+        writer.close()
+
+    def _note(self, status: int, text: str) -> None:
+        if status != 200:
+            self.failed.append((status, text))
+        elif not self.seen or self.seen[-1] != text:
+            self.seen.append(text)
+
+
+async def test_no_request_fails_while_versions_change(node: Node) -> None:
+    await deploy(node, files("news", "v1"))
+    async with Load(node, "news") as load:
+        for number in range(2, 6):
+            await deploy(node, files("news", f"v{number}"))
+        await perform(node, "app.rollback", app="news")
+    assert load.failed == []
+    assert {"v1", "v5", "v4"} <= set(load.seen)
+    assert await ask(node, "news") == (200, "v4")
+    await drained(node)
+
+
+async def drained(node: Node) -> None:
+    async with asyncio.timeout(10):
+        while any(cell.leaving for cell in node.supervisor.awake()):
+            await asyncio.sleep(0.02)
+    assert len([r for cell in node.supervisor.awake() for r in cell.running()]) == 1
+
+
+BROKEN = {
+    "import nowhere_to_be_found": "nowhere_to_be_found",
+    "def app(: pass": "SyntaxError",
+    "raise RuntimeError('the reason')": "the reason",
+    "other = 1": "app",
+    "import os; os._exit(5)": "",
+}
+
+
+@pytest.mark.parametrize("code", BROKEN)
+async def test_a_broken_version_changes_nothing_and_says_why(node: Node, code: str) -> None:
+    await deploy(node, files("news", "good"))
+    async with Load(node, "news") as load:
+        with pytest.raises(SkerryError) as told:
+            await deploy(node, files("news", code=code))
+    assert BROKEN[code] in f"{told.value.what} {told.value.why}"
+    assert load.failed == []
+    assert set(load.seen) == {"good"}
+    await drained(node)
+    await deploy(node, files("news", "next"))
+    assert await ask(node, "news") == (200, "next")
+    await perform(node, "app.rollback", app="news")
+    assert await ask(node, "news") == (200, "good"), "what was never served is passed over"
+    with pytest.raises(SkerryError) as told:
+        await perform(node, "app.rollback", app="news")
+    assert told.value.problem is CONFLICT
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [b"\xff\xfe", b"#" * (2 << 20), b"[app]\nname = 3", b"x = " + b"[" * 3000],
+)
+async def test_an_app_that_is_not_one_is_refused(node: Node, toml: bytes) -> None:
+    text = toml.decode("latin-1")
+    with pytest.raises(SkerryError) as told:
+        await deploy(node, {"skerry.toml": text})
+    assert told.value.problem is CONFIG_INVALID
+    assert not node.catalogue.apps
+
+
+async def test_resources_come_change_and_go(node: Node) -> None:
+    with_hello = '[hello.guests]\n[functions.other]\nentry = "web:app"\n'
+    deployed = await deploy(node, files("news", more=with_hello))
+    assert set(deployed.added) == {"web", "guests", "other"}
+    await perform(node, "hello.greet", name="guests", app="news", guest="ada")
+    record = node.catalogue.record("news", "main", "guests")
+    other = "other--main--news.localhost"
+    assert (await ask(node, "news", host=other))[0] == 200
+
+    await deploy(node, files("news", "two"))
+    assert (await ask(node, "news", host=other))[0] == 404
+    for name in ("guests", "other"):
+        with pytest.raises(SkerryError) as told:
+            await node.supervisor.wake("news", "main", name)
+        assert told.value.problem is NOT_FOUND
+    assert await ask(node, "news") == (200, "two")
+    list(node.scheduler.due(node.scheduler._last))
+    await perform(node, "branch.create", app="news", name="copy")
+    await drained_of(node, "other")
+
+    again = await deploy(node, files("news", "three", more=with_hello))
+    assert again.added == ()
+    assert node.catalogue.record("news", "main", "guests") == record
+    greeted = await perform(node, "hello.greet", name="guests", app="news", guest="ada")
+    assert greeted.times == 2
+    with pytest.raises(SkerryError) as told:
+        await deploy(node, files("news", "four", more="[kv.guests]\n"))
+    assert told.value.problem is CONFLICT
+    assert await ask(node, "news") == (200, "three")
+
+
+async def drained_of(node: Node, key: str) -> None:
+    async with asyncio.timeout(10):
+        while any(r.key == key for cell in node.supervisor.awake() for r in cell.running()):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_function_that_crashes_at_once_waits_before_it_tries_again(node: Node) -> None:
+    await deploy(node, files("news"))
+    statuses = [(await ask(node, "news", "/exit"))[0] for _ in range(8)]
+    assert set(statuses) <= {502, 503}
+    assert 503 in statuses
+    async with asyncio.timeout(20):
+        while (await ask(node, "news"))[0] != 200:
+            await asyncio.sleep(0.2)
+
+
+async def test_one_that_was_killed_is_woken_by_the_next_request(node: Node) -> None:
+    await deploy(node, files("news"))
+    for _ in range(5):
+        _, pid = await ask(node, "news", "/pid")
+        running = node.supervisor.running("news", "main", "web")
+        assert running is not None
+        os.kill(running.child.pid, signal.SIGKILL)
+        status, other = await ask(node, "news", "/pid")
+        assert (status, other != pid) == (200, True), other
+
+
+async def test_the_node_recovers_from_the_death_of_its_zygote(node: Node) -> None:
+    await deploy(node, files("news", more="[hello.guests]\n"))
+    await perform(node, "hello.greet", name="guests", app="news", guest="ada")
+    processes = node.supervisor._processes
+    assert processes._zygote is not None
+    pids = [r.child.pid for cell in node.supervisor.awake() for r in cell.running()]
+    processes._zygote.kill()
+    async with asyncio.timeout(15):
+        while (await ask(node, "news"))[0] != 200:
+            await asyncio.sleep(0.05)
+        while any(Path(f"/proc/{pid}/stat").exists() for pid in pids):
+            await asyncio.sleep(0.05)
+    greeted = await perform(node, "hello.greet", name="guests", app="news", guest="ada")
+    assert greeted.times == 2
+
+
+async def test_branches_are_made_while_the_source_wakes_and_sleeps(node: Node) -> None:
+    await deploy(node, files("news", more='bindings = ["guests"]\n[hello.guests]\n'))
+    await perform(node, "hello.greet", name="guests", app="news", guest="ada")
+
+    async def toggle() -> None:
+        for _ in range(10):
+            await perform(node, "branch.sleep", app="news", branch="main")
+            await ask(node, "news")
+
+    toggling = asyncio.create_task(toggle())
+    for number in range(5):
+        await perform(node, "branch.create", app="news", name=f"copy-{number}")
+    await toggling
+    for number in range(5):
+        greeted = await perform(
+            node, "hello.greet", name="guests", app="news", branch=f"copy-{number}", guest="ada"
+        )
+        assert greeted.times == 2
+
+
+async def test_a_name_is_given_once_however_many_ask(node: Node) -> None:
+    await deploy(node, files("news", more="[hello.guests]\n"))
+    results = await asyncio.gather(
+        *(perform(node, "branch.create", app="news", name="copy") for _ in range(5)),
+        return_exceptions=True,
+    )
+    assert len([each for each in results if not isinstance(each, Exception)]) == 1
+    assert len(node.volume.names()) == 2
+
+
+async def test_an_app_is_deleted_while_requests_run(node: Node) -> None:
+    await deploy(node, files("news"))
+    await perform(node, "branch.create", app="news", name="copy")
+    over = False
+    statuses: set[int] = set()
+
+    async def load(host: str) -> None:
+        while not over:
+            answer = await ask(node, "news", host=host)
+            statuses.add(answer[0])
+            assert answer[0] != 500, answer
+
+    loads = [asyncio.create_task(load(f"{b}--news.localhost")) for b in ("main", "copy") * 3]
+    await asyncio.sleep(0.2)
+    making = asyncio.create_task(perform(node, "branch.create", app="news", name="late"))
+    await perform(node, "app.delete", app="news")
+    await asyncio.gather(making, return_exceptions=True)
+    await asyncio.sleep(0.1)
+    over = True
+    await asyncio.gather(*loads)
+    assert statuses <= {200, 404, 502, 503}
+    assert {200, 404} <= statuses
+    assert node.supervisor.awake() == []
+    assert node.volume.names() == []
+    await deploy(node, files("news", "reborn"))
+    assert await ask(node, "news") == (200, "reborn")
+
+
+async def test_sleeping_branches_have_neither_process_nor_object(node: Node) -> None:
+    await deploy(node, files("news", more="[hello.guests]\n"))
+    await perform(node, "hello.greet", name="guests", app="news", guest="ada")
+    await perform(node, "branch.sleep", app="news", branch="main")
+    for number in range(60):
+        await perform(node, "branch.create", app="news", name=f"copy-{number}")
+    assert node.supervisor.awake() == []
+    assert node.supervisor._cells == {}
+    assert node.supervisor._tasks == set()
+    assert len(node.router.pool) == 0
+    assert not [each for each in node.home.run.iterdir() if each.is_dir() and list(each.iterdir())]
+
+
+async def test_an_error_that_is_no_defect_is_an_engine_failure(node: Node) -> None:
+    with pytest.raises(SkerryError) as told:
+        await deploy(node, files("news", code="import nowhere_to_be_found"))
+    assert told.value.problem is ENGINE_FAILED
