@@ -330,14 +330,8 @@ def measure(name: str, action: Callable[[], Outcome | None]) -> Outcome:
 
 
 def tests(name: str, *arguments: str) -> Outcome:
-    """Run pytest and count what it ran.
-
-    It has temporary folders of its own: another run on this machine would close shared ones to the
-    users that tests run cells as.
-    """
+    """Run pytest and count what it ran."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        os.environ["PYTEST_DEBUG_TEMPROOT"] = folder
         result = Path(folder, "result.xml")
         slowest = ["--durations=10", "--durations-min=1.0"]
         failure = None
