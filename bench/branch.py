@@ -97,7 +97,11 @@ def measure(options: Options) -> Report:
         home = place / "h"
         with node(home, "copy") as made:
             held = fill(made, sizes)
-        report.notes.insert(0, held)
+        report.notes.append(held)
+        report.notes.append(
+            "The directory also holds archived WAL and a base backup (point in time), which a "
+            "branch shares: by snapshot, or by hard links."
+        )
         source = next(iter(sorted((home / "volume").iterdir())))
         kept = place / "kept"
         source.rename(kept)
