@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -14,7 +15,7 @@ import msgspec
 from skerry.kernel import catalogue as events
 from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock, Entropy
-from skerry.kernel.errors import ALREADY_EXISTS, CONFLICT, NOT_FOUND, UNSUPPORTED
+from skerry.kernel.errors import ALREADY_EXISTS, CONFLICT, NOT_FOUND, UNSUPPORTED, SkerryError
 from skerry.kernel.kind import RECOVER_FILE, Recover
 from skerry.kernel.log import Log
 from skerry.kernel.manifest import Manifest, Verb
@@ -182,7 +183,9 @@ class Branches:
         try:
             await self._copy(source, target, progress)
         except BaseException:
-            await asyncio.to_thread(self._volume.delete, target)
+            with contextlib.suppress(SkerryError):
+                # A clone that failed has left nothing to delete.
+                await asyncio.to_thread(self._volume.delete, target)
             raise
         return target
 

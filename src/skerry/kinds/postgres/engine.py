@@ -55,7 +55,8 @@ class PostgresEngine(Engine):
         self.server = Server(self.data, context.run, context.clock, context.log, self._hear)
         self.control = Control(context.run, context.keys)
         self._tasks: list[asyncio.Task[None]] = []
-        self._backing_up = False
+        self._backing_up = asyncio.Lock()
+        self._held = False
         self._external: External | None = None
         self._unsettled: Identity | None = None
         self._known: dict[str, str] = {}
@@ -128,7 +129,7 @@ class PostgresEngine(Engine):
         if not self.server.running:
             return ""
         await self._collect()
-        if self._backing_up:
+        if self._backing_up.locked():
             return "a base backup is being taken"
         return await self.control.busy()
 
@@ -138,13 +139,29 @@ class PostgresEngine(Engine):
             await self.control.checkpoint()
 
     async def freeze(self, atomic: bool) -> None:
-        """See `Engine.freeze`; an instant copy needs no pause, as the WAL makes it consistent."""
-        if not atomic and self.server.running:
+        """See `Engine.freeze`; an instant copy needs no pause, as the WAL makes it consistent.
+
+        Else a base backup that is being taken is given up, as its files come and go.
+        """
+        if atomic or not self.server.running:
+            return
+        self.history.abandon()
+        await self._backing_up.acquire()
+        try:
             await self.server.freeze()
+        except BaseException:
+            self._backing_up.release()
+            raise
+        self._held = True
 
     async def thaw(self) -> None:
         """See `Engine.thaw`."""
-        await self.server.thaw()
+        try:
+            await self.server.thaw()
+        finally:
+            if self._held:
+                self._held = False
+                self._backing_up.release()
 
     async def export(self, target: Path) -> None:
         """See `Engine.export`."""
@@ -295,14 +312,17 @@ class PostgresEngine(Engine):
         """Take base backups when they are due; one that fails is tried again later."""
         while True:
             if await asyncio.to_thread(self.history.due):
-                self._backing_up = True
-                try:
-                    await self.history.back_up(self.data, self.context.run, self.context.keys)
-                except CONNECTION_ERRORS:
-                    self.context.log.exception("a base backup failed")
-                finally:
-                    self._backing_up = False
+                await self._back_up()
             await asyncio.sleep(_HISTORY_SECONDS)
+
+    async def _back_up(self) -> None:
+        async with self._backing_up:
+            try:
+                await self.history.back_up(self.data, self.context.run, self.context.keys)
+            except InterruptedError:
+                self.context.log.info("a base backup was given up for a copy; the next one is due")
+            except CONNECTION_ERRORS:
+                self.context.log.exception("a base backup failed")
 
     async def _save_roles(self) -> None:
         if not self._known:
