@@ -19,6 +19,9 @@ from skerry.testing.nodes import deploy, perform, running_node
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 MANIFESTS = kinds()
 BOUND = [name for name, each in MANIFESTS.items() if each.able(Verb.BIND) and not each.own_process]
+KEPT_OUT = {"PermissionError", "FileNotFoundError"}
+"""Landlock forbids it; a node without root hides it as well."""
+
 CODE = """
 import os
 
@@ -69,11 +72,8 @@ async def test_it_reaches_what_is_bound_and_nothing_else(node: Node, kind: str) 
     node.workshop.make_directories(branch, other)
     found = await call(node, app, str(node.workshop.state(branch, other)))
     assert found.pop("bound") not in ("", "NoneType")
-    assert found == {
-        "unbound": "AttributeError",
-        "look": "PermissionError",
-        "write": "PermissionError",
-    }
+    assert found.pop("unbound") == "AttributeError"
+    assert set(found.values()) <= KEPT_OUT
     await perform(node, "app.delete", app=app)
 
 
@@ -85,6 +85,6 @@ async def test_a_branchs_function_has_the_branchs_resource(node: Node, kind: str
     main = node.catalogue.branch(app, "main")
     state = str(node.workshop.state(main, main.resources["thing"]))
     node.workshop.make_directories(main, main.resources["thing"])
-    assert (await call(node, app, state, "copy"))["look"] == "PermissionError"
+    assert (await call(node, app, state, "copy"))["look"] in KEPT_OUT
     assert (await call(node, app, state, "main"))["look"] == "done"
     await perform(node, "app.delete", app=app)

@@ -74,7 +74,7 @@ class Archives:
         """
         path = self._path(upload)
         try:
-            await asyncio.to_thread(_unpack, path, target)
+            await asyncio.to_thread(unpack, path, target)
         except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DISK_FULL("The upload cannot be unpacked.", why=str(error)) from error
@@ -133,10 +133,10 @@ def give(path: Path, owner: int | None, *, deep: bool = True) -> None:
             os.chown(Path(folder, name), owner, owner, follow_symlinks=False)
 
 
-def _unpack(path: Path, target: Path) -> None:
+def unpack(path: Path, target: Path) -> None:
     """Unpack plain files, folders and links that stay inside; nothing is written outside.
 
-    `tarfile`'s own filters came only with Python 3.11.4.
+    `tarfile`'s own filters came only with Python 3.11.4. Raises TarError, TOO_LARGE.
     """
     total = 0
     links: list[tuple[Path, str]] = []
@@ -145,7 +145,7 @@ def _unpack(path: Path, target: Path) -> None:
             total += member.size
             if count > MEMBERS_MAX or total > UNPACKED_BYTES_MAX:
                 raise TOO_LARGE(
-                    "The upload holds too much.",
+                    "The archive holds too much.",
                     why=f"At most {MEMBERS_MAX} files of {UNPACKED_BYTES_MAX} bytes together.",
                 )
             place = _place(target, member.name)

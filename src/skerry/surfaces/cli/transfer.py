@@ -100,15 +100,16 @@ def _save(chunks: Iterator[bytes], target: Path) -> int:
 
 def _unpack(chunks: Iterator[bytes], target: Path) -> int:
     """Write the files of an archive to a new folder; return the archive's size."""
-    with tempfile.TemporaryFile() as file:
+    from skerry.node.archives import unpack  # noqa: PLC0415 (not for help)
+
+    with tempfile.NamedTemporaryFile() as file:
         for chunk in chunks:
             file.write(chunk)
         received = file.tell()
-        file.seek(0)
+        file.flush()
         target.mkdir(parents=True)
         try:
-            with tarfile.open(fileobj=file) as archive:
-                archive.extractall(target, filter="data")
+            unpack(Path(file.name), target)
         except tarfile.TarError as error:
             raise CORRUPT("The export is no tar archive.", why=f"{error}.") from error
     return received
