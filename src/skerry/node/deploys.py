@@ -27,6 +27,8 @@ from skerry.node.cell.spec import packages_beside
 from skerry.node.cells import SHARED, Cell, Running
 from skerry.node.home import Home
 from skerry.node.packages import Packages, compile_folder, preloaded
+from skerry.node.policy.engine import Engine
+from skerry.node.policy.files import with_cedar
 from skerry.node.requirements import read_requirements
 from skerry.node.supervisor import Supervisor
 from skerry.node.workshop import Workshop
@@ -52,6 +54,7 @@ class Deploys:
         workshop: Workshop,
         branches: Branches,
         archives: Archives,
+        placement: Engine,
         services: Mapping[str, Service],
         clock: Clock,
     ) -> None:
@@ -64,6 +67,7 @@ class Deploys:
         self._workshop = workshop
         self._branches = branches
         self._archives = archives
+        self._placement = placement
         self._environments = home.apps / ".environments"
         self._installer: Packages | None = None
         self._clock = clock
@@ -75,7 +79,7 @@ class Deploys:
     ) -> tuple[Branch, list[str]]:
         """Serve an uploaded folder on a branch; return the branch and the resources made anew."""
         async with self._lock:
-            spec, version = await self._add_version(upload, progress)
+            spec, version = await self._add_version(upload, branch, progress)
             if branch not in self._catalogue.app(spec.name).branches and branch != MAIN:
                 await self._branches.create(spec.name, branch, MAIN, None, progress)
             added = await self._serve(spec.name, branch, version, progress)
@@ -99,10 +103,14 @@ class Deploys:
                     why=f"The last {VERSIONS_KEPT} are kept.",
                     hint=f"skerry rollback --app {app}",
                 )
+            spec = self._catalogue.app(app).versions[version].spec
+            self._placement.admit(spec.policy, app, branch)
             await self._serve(app, branch, version, progress)
         return self._catalogue.branch(app, branch)
 
-    async def _add_version(self, upload: str, progress: Progress) -> tuple[AppSpec, int]:
+    async def _add_version(
+        self, upload: str, branch: str, progress: Progress
+    ) -> tuple[AppSpec, int]:
         """Unpack, check and keep a version; the app comes to be with its first one."""
         progress(0, 4, "unpacking")
         unpacked = self._archives.new_directory()
@@ -112,6 +120,8 @@ class Deploys:
             if not file.exists():
                 raise CONFIG_INVALID(f"The folder has no {FILE_NAME}.", hint="skerry init")
             spec = parse(_text(file), self._manifests, self._services)
+            spec = await asyncio.to_thread(with_cedar, spec, unpacked)
+            self._placement.admit(spec.policy, spec.name, branch)
             if spec.name not in self._catalogue.apps:
                 event = events.AppCreated(spec.name, self._catalogue.next_index)
                 await self._log.append(events.encode(event))

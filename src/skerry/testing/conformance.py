@@ -222,6 +222,9 @@ class _Refuse:
         self.asked.append(request)
         return Decision(False, "test", "nothing may go anywhere")
 
+    def record(self, request: Request, decision: Decision) -> None:
+        assert not decision.allowed
+
 
 class TestMeter:
     """Counted once, whatever happens; idle is zero."""
