@@ -39,6 +39,7 @@ class Target:
 
 NODE = ""
 """The app of a target that is the node itself."""
+_PATHS = (b"/@", b"/%40")
 
 
 class Targets:
@@ -71,7 +72,7 @@ class Targets:
                 app, branch, resource = place
                 resource = self._resource(app, branch, resource)
                 return Target(app, branch, resource, head.target)
-        if head.target.startswith(b"/@"):
+        if head.target.startswith(_PATHS):
             return self._by_path(head.target)
         claim = head.as_claim()
         for each in self._claims:
@@ -82,16 +83,16 @@ class Targets:
 
     def _by_path(self, target: bytes) -> Target:
         path, mark, query = target.partition(b"?")
-        parts = path[2:].split(b"/", 3)
-        names = [part.decode("ascii", "replace") for part in parts[:3]]
-        app = names[0]
+        parts = path.split(b"/", 4)
+        names = [_plain(part).decode("ascii", "replace") for part in parts[1:4]]
+        app = names[0][1:]
         branch = names[1] if len(names) > 1 and names[1] else MAIN
         resource = names[2][1:] if len(names) > 2 and names[2].startswith("@") else ""
         if resource in self._branch(app, branch).resources:
-            prefix = b"/@" + b"/".join(parts[:3])
+            prefix = b"/".join(parts[:4])
         else:
             resource = ""
-            prefix = b"/@" + b"/".join(parts[:2])
+            prefix = b"/".join(parts[:3])
         resource = self._resource(app, branch, resource)
         rest = (path[len(prefix) :] or b"/") + mark + query
         return Target(app, branch, resource, rest, prefix, shares_origin=True)
@@ -119,6 +120,11 @@ class Targets:
         if record is None or record.kind not in self._speak_http or not spec.resource(resource):
             raise NOT_FOUND("Nothing is served here.")
         return resource
+
+
+def _plain(part: bytes) -> bytes:
+    """Return a part of a path with its first sign as `@`, which some clients send as `%40`."""
+    return b"@" + part[3:] if part.startswith(b"%40") else part
 
 
 def _late(manifest: Manifest, dotted: str) -> Claim:
