@@ -295,6 +295,7 @@ def test_deploy_sends_the_folder_without_what_is_ignored(run: Run, served: Serve
     code, out, err = run("deploy")
     assert code == 0, err
     assert "serves version 1" in out
+    assert "! no value yet for KEY" in err
     assert sorted(served.node.deployed) == ["app.py", "link.py", "skerry.toml", "sub/secret.txt"]
 
 

@@ -69,15 +69,19 @@ class Deploys:
 
     async def deploy(
         self, upload: str, branch: str, progress: Progress
-    ) -> tuple[Branch, list[str]]:
-        """Serve an uploaded folder on a branch; return the branch and the resources made anew."""
+    ) -> tuple[Branch, list[str], list[str]]:
+        """Serve an uploaded folder on a branch.
+
+        Returns the branch, the resources made anew, and remarks: what does not compile, which
+        secrets have no value.
+        """
         async with self._lock:
-            spec, version = await self._add_version(upload, progress)
+            spec, version, remarks = await self._add_version(upload, progress)
             if branch not in self._catalogue.app(spec.name).branches and branch != MAIN:
                 await self._branches.create(spec.name, branch, MAIN, None, progress)
             added = await self._serve(spec.name, branch, version, progress)
             await self._forget_old_versions(spec.name)
-        return self._catalogue.branch(spec.name, branch), added
+        return self._catalogue.branch(spec.name, branch), added, remarks
 
     async def rollback(
         self, app: str, branch: str, version: int | None, progress: Progress
@@ -99,7 +103,7 @@ class Deploys:
             await self._serve(app, branch, version, progress)
         return self._catalogue.branch(app, branch)
 
-    async def _add_version(self, upload: str, progress: Progress) -> tuple[AppSpec, int]:
+    async def _add_version(self, upload: str, progress: Progress) -> tuple[AppSpec, int, list[str]]:
         """Unpack, check and keep a version; the app comes to be with its first one."""
         progress(0, 4, "unpacking")
         unpacked = self._archives.new_directory()
@@ -115,15 +119,15 @@ class Deploys:
             version = max(self._catalogue.app(spec.name).versions, default=0) + 1
             place = self._workshop.code(spec.name, version)
             digest = await asyncio.to_thread(_install, unpacked, place)
-            await self._prepare_code(spec, place, progress)
+            remarks = await self._prepare_code(spec, place, progress)
         finally:
             await asyncio.to_thread(shutil.rmtree, unpacked, ignore_errors=True)
         event_added = events.VersionAdded(spec.name, version, spec, digest)
         await self._log.append(events.encode(event_added))
-        return spec, version
+        return spec, version, remarks
 
-    async def _prepare_code(self, spec: AppSpec, place: Path, progress: Progress) -> None:
-        """Install what the app requires beside its code, and compile the code."""
+    async def _prepare_code(self, spec: AppSpec, place: Path, progress: Progress) -> list[str]:
+        """Install what the app requires beside its code, and compile the code; return remarks."""
 
         def report(line: str) -> None:
             progress(1, 4, line)
@@ -132,11 +136,13 @@ class Deploys:
             requirements = await asyncio.to_thread(read_requirements, place, spec.requirements)
             packages = await self._packages()
             await packages.install(requirements, packages_beside(place), report)
-        for problem in await compile_folder(place):
-            report(problem)
+        remarks = await compile_folder(place)
         known = self._catalogue.app(spec.name).secrets
-        for name in sorted({name for each in spec.resources for name in each.secrets} - set(known)):
-            report(f"no value yet for {name}: skerry secret set {name} --app {spec.name}")
+        return remarks + [
+            f"no value yet for {name}: skerry secret set {name} --app {spec.name}"
+            for name in sorted({name for each in spec.resources for name in each.secrets})
+            if name not in known
+        ]
 
     async def _packages(self) -> Packages:
         """Return what installs requirements; asked first when an app has some."""

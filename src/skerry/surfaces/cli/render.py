@@ -170,6 +170,8 @@ def _deployed(output: Output, found: commands.Deployed) -> str:
     where = f"{found.app} {found.branch}"
     text = f"{output.styled('✓', 'green')} {where} serves version {found.version}"
     added = f"\n  added: {', '.join(found.added)}" if found.added else ""
+    for each in found.remarks:
+        output.remark(f"! {safe(each)}", "yellow")
     return f"{text} ({duration(found.seconds)}){added}\n  {output.styled(found.url, 'cyan')}"
 
 

@@ -159,6 +159,8 @@ def _deploy(call: Call, folder: Path) -> Any:
 def _show_example(call: Call, deployed: dict[str, Any]) -> None:
     """Print the example's URL and a line for each of its resources."""
     out, place = call.out, {"app": deployed["app"], "branch": deployed["branch"]}
+    for each in deployed["remarks"]:
+        out.remark(f"! {each}", "yellow")
     out.result(
         f"{out.styled('✓', 'green')} {deployed['app']}  {out.styled(deployed['url'], 'cyan')}"
     )
