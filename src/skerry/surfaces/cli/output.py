@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from skerry.kernel.clock import Clock, SystemClock
 from skerry.kernel.errors import SkerryError
-from skerry.surfaces.cli.call import Options
+from skerry.surfaces.cli.options import Options
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
