@@ -12,7 +12,10 @@ from skerry.federation.identity import Identity, authority_key, id_of, verify
 from skerry.federation.invitation import Invitations, decode
 from skerry.federation.listener import Listener
 from skerry.federation.peers import Card, Peer, PeerJoined, PeerRevoked, Peers, encode
+from skerry.federation.placing import Placing
+from skerry.federation.receiving import Receiving
 from skerry.federation.tls import server_context
+from skerry.federation.tunnel import Tunnels
 from skerry.federation.wire import Wire
 from skerry.kernel.commands import Done, Nothing
 from skerry.kernel.errors import CONFLICT, INVALID, UNAUTHENTICATED, SkerryError
@@ -22,6 +25,7 @@ from skerry.node.node import Node
 from skerry.node.words import Progress
 
 PORT = 7880
+SETTLE_SECONDS = 5.0
 RENEW_SECONDS = 12 * 3600.0
 HELLO_SECONDS = 3.0
 _log = logging.getLogger("skerry.federation")
@@ -35,6 +39,7 @@ class Federation:
         self.peers = Peers()
         self.wire = Wire(self._answer_join, m.Joining)
         self.wire.add("/hello", self._answer_hello, m.Hello)
+        self._receiving = Receiving(node, self.wire)
         self._url = ""
 
     async def start(self) -> None:
@@ -50,14 +55,23 @@ class Federation:
             self.wire,
             self.peers,
             lambda: server_context(self.identity, [each.authority for each in self.peers]),
+            lambda: (node.host, node.http_port),
         )
+        self._tunnels = Tunnels(node.home.run, self.identity, self.peers.find)
+        node.router.lead_elsewhere(self._tunnels.path)
+        self._placing = Placing(node, self.calls, self._tunnels.open)
+        for name in set(node.catalogue.moved.values()):
+            await self._lead_to(name)
         self._renewing = asyncio.create_task(self._renew_for_ever())
+        self._settling = asyncio.create_task(self._settle_for_ever())
         if list(self.peers):
             await self._listen()
 
     async def stop(self) -> None:
         """Close everything."""
         self._renewing.cancel()
+        self._settling.cancel()
+        self._tunnels.close()
         self._listener.stop()
         self.calls.close()
         await self._log_file.close()
@@ -85,6 +99,24 @@ class Federation:
                 await self._listener.renew()
             except OSError:
                 _log.exception("the federation port could not be opened again")
+
+    async def _lead_to(self, name: str) -> None:
+        """Open the way to a node that apps went to; one that was unbound since gets nothing."""
+        try:
+            await self._tunnels.open(name)
+        except SkerryError as error:
+            _log.warning("requests for apps on %s cannot be passed on: %s", name, error)
+
+    async def _settle_for_ever(self) -> None:
+        """Ask whose an app is whose move was cut off, until that is known."""
+        while True:
+            for app in list(self.node.catalogue.apps.values()):
+                if app.leaving is not None:
+                    try:
+                        await self._placing.settle(app, self.peers.find(app.leaving.to))
+                    except SkerryError as error:
+                        _log.warning("whose %s is cannot be known yet: %s", app.name, error)
+            await asyncio.sleep(SETTLE_SECONDS)
 
     def card(self) -> Card:
         """Return what this node says of itself."""
@@ -141,6 +173,13 @@ class Federation:
         own = m.Greeting(self.card(), __version__, self._holds())
         first = _info(own.card, own, "this node", None, None)
         return [first, *await asyncio.gather(*(self._look_at(peer) for peer in self.peers))]
+
+    async def do_place(self, params: m.Place, progress: Progress) -> m.Placed:
+        """See `federation.place`."""
+        if params.to == self.node.name:
+            raise INVALID(f"{params.to} is this node.", hint="skerry nodes")
+        await self._listen()
+        return await self._placing.place(params.app, self.peers.find(params.to), progress)
 
     async def do_revoke(self, params: m.NodeNamed, progress: Progress) -> Done:
         """See `federation.revoke`."""

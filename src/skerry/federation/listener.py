@@ -13,6 +13,8 @@ from uvicorn.server import ServerState
 
 from skerry.federation.identity import check_certificate, signer_of
 from skerry.federation.peers import Peers
+from skerry.federation.tls import TUNNEL
+from skerry.federation.tunnel import Pipe, lead_in
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import ASGIApplication
 
@@ -27,8 +29,14 @@ class Listener:
     """Listens; `renew` lets in whoever is bound now, with a new certificate of our own."""
 
     def __init__(
-        self, application: ASGIApplication, peers: Peers, context: Callable[[], ssl.SSLContext]
+        self,
+        application: ASGIApplication,
+        peers: Peers,
+        context: Callable[[], ssl.SSLContext],
+        router: Callable[[], tuple[str, int]],
     ) -> None:
+        self._router = router
+        self._tunnels: set[asyncio.Task[None]] = set()
         self._application = application
         self._peers = peers
         self._context = context
@@ -86,7 +94,16 @@ class Listener:
             timeout_keep_alive=60,
         )
         config.load()
-        return _Protocol(caller, config, self._state)
+        return _Protocol(caller, config, self._state, self._lead_in)
+
+    def _lead_in(self, transport: asyncio.Transport) -> None:
+        """Relay a tunnel to this node's router from now on."""
+        far = Pipe()
+        transport.set_protocol(far)
+        far.connection_made(transport)
+        task = asyncio.ensure_future(lead_in(far, *self._router()))
+        self._tunnels.add(task)
+        task.add_done_callback(self._tunnels.discard)
 
 
 class _Caller:
@@ -98,9 +115,9 @@ class _Caller:
         self.certificate: bytes | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._application({**scope, PEER: self._peer()}, receive, send)
+        await self._application({**scope, PEER: self.peer()}, receive, send)
 
-    def _peer(self) -> str | None:
+    def peer(self) -> str | None:
         """Return who calls; looked up for each request, since a peer may be revoked meanwhile."""
         if self.certificate is None:
             return None
@@ -115,12 +132,25 @@ class _Caller:
 
 
 class _Protocol(HttpToolsProtocol):
-    def __init__(self, caller: _Caller, config: Config, state: ServerState) -> None:
+    def __init__(
+        self,
+        caller: _Caller,
+        config: Config,
+        state: ServerState,
+        lead_in: Callable[[asyncio.Transport], None],
+    ) -> None:
         super().__init__(config=config, server_state=state, app_state={})
         self._caller = caller
+        self._lead_in = lead_in
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the certificate of whoever connected; see `asyncio.Protocol`."""
         found = transport.get_extra_info("ssl_object")
         self._caller.certificate = found.getpeercert(binary_form=True) if found else None
+        if found and found.selected_alpn_protocol() == TUNNEL:
+            if self._caller.peer() is None:
+                transport.abort()
+            else:
+                self._lead_in(transport)
+            return
         super().connection_made(transport)

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from skerry.federation.peers import Card
+from skerry.kernel.app import AppSpec
 from skerry.kernel.commands import Params, about
 
 
@@ -70,6 +71,114 @@ class Join(Params, frozen=True):
     url: Annotated[
         str, about("where the other node reaches this one; by default its own host and port")
     ] = ""
+
+
+class Place(Params, frozen=True):
+    """Parameters of `federation.place`."""
+
+    app: Annotated[str, about("the app", positional=True)]
+    to: Annotated[str, about("the node that is to have it")]
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """An app that was moved.
+
+    `still_seconds` is how long its requests had to wait, `first_bytes` what was sent while it went
+    on answering, `last_bytes` what had changed since and was sent while it stood still.
+    """
+
+    app: str
+    node: str
+    branches: int
+    seconds: float
+    still_seconds: float
+    first_bytes: int
+    last_bytes: int
+    rule: str
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """What a node asks before it moves an app: may it come?"""
+
+    app: str
+    kinds: tuple[str, ...]
+    branches: tuple[str, ...]
+    bytes: int
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The app may come; `transfer` names the move."""
+
+    transfer: str
+
+
+class ParcelHead(msgspec.Struct, frozen=True):
+    """The first line of a parcel's stream: which directory it is, and what is gone from it.
+
+    `branch` names a branch's state; without it, it is the code of `version`.
+    """
+
+    transfer: str
+    branch: str = ""
+    version: int = 0
+    gone: tuple[str, ...] = ()
+
+
+class Received(msgspec.Struct, frozen=True):
+    """How many bytes of a parcel came."""
+
+    bytes: int
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A resource that moves, with the keys that its passwords are derived from."""
+
+    id: str
+    lineage: str
+    kind: str
+    name: str
+    own_key: bytes
+    lineage_key: bytes
+
+
+class MovedBranch(msgspec.Struct, frozen=True):
+    """A branch that moves."""
+
+    name: str
+    parent: str | None
+    version: int
+    created: int
+    records: tuple[Record, ...]
+
+
+class MovedVersion(msgspec.Struct, frozen=True):
+    """A version that moves; its code came before."""
+
+    version: int
+    spec: AppSpec
+    digest: str
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """The app is the receiving node's from now on: all that its catalogue needs."""
+
+    transfer: str
+    versions: tuple[MovedVersion, ...]
+    branches: tuple[MovedBranch, ...]
+    secrets: dict[str, str]
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    """A question after a move that was cut off: was it completed? If not, it never will be."""
+
+    transfer: str
+    app: str
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """Whether the app is the answering node's."""
+
+    committed: bool
 
 
 class NodeNamed(Params, frozen=True):

@@ -18,6 +18,7 @@ SERVICE = Service(
             Nothing,
             list[m.NodeInfo],
         ),
+        Command("federation.place", "Move an app to another node", m.Place, m.Placed, True),
         Command(
             "federation.revoke",
             "Unbind a node, and refuse its key for ever",
@@ -33,5 +34,6 @@ SERVICE = Service(
         "node join": "federation.join",
         "node revoke": "federation.revoke",
         "nodes": "federation.nodes",
+        "place": "federation.place",
     },
 )

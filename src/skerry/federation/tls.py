@@ -9,6 +9,11 @@ from pathlib import Path
 
 from skerry.federation.identity import Identity
 
+TUNNEL = "skerry-tunnel/1"
+"""The protocol of connections that are relayed to the node's router (ALPN, RFC 7301)."""
+
+_HTTP = "http/1.1"
+
 
 def server_context(identity: Identity, authorities: Iterable[str]) -> ssl.SSLContext:
     """Return the context of the federation port.
@@ -19,14 +24,16 @@ def server_context(identity: Identity, authorities: Iterable[str]) -> ssl.SSLCon
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _prepare(context, identity, authorities)
     context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols([TUNNEL, _HTTP])
     return context
 
 
-def client_context(identity: Identity, authority: str) -> ssl.SSLContext:
-    """Return the context in which one peer is called."""
+def client_context(identity: Identity, authority: str, *, tunnel: bool = False) -> ssl.SSLContext:
+    """Return the context in which one peer is called, or a tunnel to it is opened."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     _prepare(context, identity, [authority])
+    context.set_alpn_protocols([TUNNEL if tunnel else _HTTP])
     return context
 
 
