@@ -7,7 +7,8 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -86,6 +87,18 @@ class Deploys:
             await self._forget_old_versions(spec.name)
         return self._catalogue.branch(spec.name, branch), added, remarks
 
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Let nobody deploy meanwhile."""
+        async with self._lock:
+            yield
+
+    async def adopt(self, app: str, version: int, spec: AppSpec, unpacked: Path) -> None:
+        """Install the code of a version that came from another node; no branch serves it yet."""
+        place = self._workshop.code(app, version)
+        await asyncio.to_thread(_install, unpacked, place)
+        await self._prepare_code(spec, place, lambda *_: None)
+
     async def rollback(
         self, app: str, branch: str, version: int | None, progress: Progress
     ) -> Branch:
@@ -140,7 +153,8 @@ class Deploys:
             packages = await self._packages()
             await packages.install(requirements, packages_beside(place), report)
         remarks = await compile_folder(place)
-        known = self._catalogue.app(spec.name).secrets
+        app = self._catalogue.apps.get(spec.name)
+        known = app.secrets if app else {}
         return remarks + [
             f"no value yet for {name}: skerry secret set {name} --app {spec.name}"
             for name in sorted({name for each in spec.resources for name in each.secrets})
