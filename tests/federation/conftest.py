@@ -9,7 +9,6 @@ import pytest
 
 from skerry.federation.service import SERVICE
 from skerry.kernel.manifest import read_manifests
-from skerry.kernel.policy import Decision, Request
 from skerry.kernel.service import read_services
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
@@ -18,13 +17,6 @@ from skerry.surfaces.web import make_web
 from skerry.testing.nodes import open_directory
 
 assert SERVICE.name == "federation"
-
-
-class Anywhere:
-    """A policy that lets everything be on every node that is bound."""
-
-    def decide(self, request: Request) -> Decision:
-        return Decision(True, "anywhere", "The test says so.")
 
 
 @contextlib.asynccontextmanager
@@ -45,7 +37,6 @@ async def running(home: Path, name: str, country: str = "SE") -> AsyncIterator[N
     services = read_services(["skerry.federation"])
     node = Node(options, manifests, lambda made: make_web(Dispatcher(made)), services)
     await node.start()
-    node.policy = Anywhere()
     try:
         yield node
     finally:

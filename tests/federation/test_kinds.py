@@ -27,7 +27,7 @@ async def test_a_resource_is_whole_on_the_other_node(top: Path, kind: str) -> No
     async with running(top / "a", "rock") as one, running(top / "b", "skerry") as other:
         await bind(one, other)
         here, there = Lab(one, PLACED[kind]), Lab(other, PLACED[kind])
-        app = await here.app()
+        app = await here.app(policy='jurisdiction = ["EU"]')
         subject = await here.subject(app)
         for number in range(5):
             await subject.put(f"key-{number}", f"value {number}")

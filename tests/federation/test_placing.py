@@ -13,7 +13,7 @@ import pytest
 
 from skerry.federation import messages as m
 from skerry.kernel.errors import NODE_UNREACHABLE, SkerryError
-from skerry.kernel.policy import Decision, Request
+from skerry.kernel.policy import Fact
 from skerry.node.node import Node
 from skerry.testing.nodes import deploy, perform
 
@@ -24,6 +24,9 @@ APP = {
     "skerry.toml": """
 [app]
 name = "shop"
+
+[policy]
+jurisdiction = ["EU"]
 
 [functions.web]
 entry = "web:app"
@@ -144,27 +147,51 @@ async def test_writers_meanwhile_lose_nothing_and_see_no_error(top: Path) -> Non
 
 
 async def test_policy_decides_before_a_byte_moves(top: Path) -> None:
-    async with running(top / "a", "rock") as one, running(top / "b", "skerry") as other:
+    async with running(top / "a", "rock") as one, running(top / "b", "liberty", "US") as other:
         await bind(one, other)
         await serve(one)
-
-        class Nowhere:
-            def decide(self, request: Request) -> Decision:
-                allowed = not request.action.startswith("app:place")
-                return Decision(allowed, "stay", "It stays.")
-
-        sent: list[str] = []
         calls = one.services.handler("federation").calls
+        whole, sent = calls.ask, []
 
-        async def ask(peer: Any, path: str, *_: Any, **__: Any) -> Any:
+        async def ask(peer: Any, path: str, *rest: Any, **more: Any) -> Any:
             sent.append(path)
+            return await whole(peer, path, *rest, **more)
 
         calls.ask = ask
-        one.policy = Nowhere()
-        with pytest.raises(SkerryError, match="does not allow app:place"):
-            await perform(one, "federation.place", app="shop", to="skerry")
+        with pytest.raises(SkerryError) as caught:
+            await perform(one, "federation.place", app="shop", to="liberty")
+        assert caught.value.code == "DENIED"
+        assert "jurisdiction" in caught.value.why
+        assert "US" in caught.value.why
         assert sent == []
         assert (await fetch(one, "/"))[0] == 200
+
+
+async def test_the_other_node_decides_too(top: Path) -> None:
+    """A node that lies about its country to its peer is still held to its own configuration."""
+    async with running(top / "a", "rock") as one, running(top / "b", "liberty", "US") as other:
+        await bind(one, other)
+        await serve(one)
+        claimed = Fact("node/liberty", "country", "FR")
+        peer = one.services.handler("federation").peers.find("liberty")
+        one.placement.learn(f"peer/{peer.card.id}", [claimed])
+        with pytest.raises(SkerryError) as caught:
+            await perform(one, "federation.place", app="shop", to="liberty")
+        assert caught.value.code == "DENIED"
+        assert "shop" in one.catalogue.apps
+        assert "shop" not in other.catalogue.apps
+        assert await fetch(one, "/") == (200, '["first"]')
+
+
+async def test_an_app_without_a_policy_stays(top: Path) -> None:
+    async with running(top / "a", "rock") as one, running(top / "b", "skerry") as other:
+        await bind(one, other)
+        text = APP["skerry.toml"].replace('[policy]\njurisdiction = ["EU"]\n', "")
+        await perform(one, "secret.set", app="shop", name="COLOUR", value="teal")
+        await deploy(one, {**APP, "skerry.toml": text})
+        with pytest.raises(SkerryError) as caught:
+            await perform(one, "federation.place", app="shop", to="skerry")
+        assert caught.value.code == "DENIED"
 
 
 @pytest.mark.parametrize("reached", [True, False])

@@ -19,7 +19,7 @@ from skerry.federation.tunnel import Tunnels
 from skerry.federation.wire import Wire
 from skerry.kernel.commands import Done, Nothing
 from skerry.kernel.errors import CONFLICT, INVALID, UNAUTHENTICATED, SkerryError
-from skerry.kernel.policy import Request, enforce
+from skerry.kernel.policy import Fact, Request, enforce
 from skerry.node.log_file import LogFile
 from skerry.node.node import Node
 from skerry.node.words import Progress
@@ -64,6 +64,8 @@ class Federation:
             await self._lead_to(name)
         self._renewing = asyncio.create_task(self._renew_for_ever())
         self._settling = asyncio.create_task(self._settle_for_ever())
+        for peer in self.peers:
+            self._tell_policy(peer)
         if list(self.peers):
             await self._listen()
 
@@ -186,6 +188,7 @@ class Federation:
         peer = self.peers.find(params.name)
         event = PeerRevoked(peer.card.id, self.node.clock.now())
         await self._log_file.append(encode(event))
+        self.node.placement.forget(f"peer/{peer.card.id}")
         await self._listener.renew()
         return Done(f"{peer.card.name} is bound to this node no more.")
 
@@ -213,11 +216,24 @@ class Federation:
         if peer.card.id not in self.peers.by_id:
             raise UNAUTHENTICATED(f"{peer.card.name} is bound to this node no more.")
 
+    def _tell_policy(self, peer: Peer) -> None:
+        """Let the policy know what a peer says of itself; it counts as no more than that."""
+        card = peer.card
+        source, date = f"the node {card.name}", self.node.placement.today
+        said = {"owner": card.owner, "country": card.country}
+        facts = [
+            Fact(f"node/{card.name}", name, value, source=source, date=date)
+            for name, value in said.items()
+            if value
+        ]
+        self.node.placement.learn(f"peer/{card.id}", facts)
+
     async def _bind(self, card: Card, authority: str, key: bytes) -> None:
         self.peers.check_new(card, self.node.name)
         address_of(card.url)
         event = PeerJoined(card, key, authority, self.node.clock.now())
         await self._log_file.append(encode(event))
+        self._tell_policy(self.peers.by_id[card.id])
         await self._listener.renew()
 
     def _holds(self) -> tuple[m.Held, ...]:
@@ -252,6 +268,7 @@ class Federation:
             address_of(asked.card.url)
             event = PeerJoined(asked.card, known.public_key, known.authority, known.joined)
             await self._log_file.append(encode(event))
+            self._tell_policy(self.peers.by_id[peer])
         return m.Greeting(self.card(), __version__, self._holds())
 
 

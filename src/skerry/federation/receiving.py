@@ -111,6 +111,9 @@ class Receiving:
         async with arriving.lock, node.deploys.held():
             check_free(node, arriving.app)
             _check_whole(arriving, commit)
+            specs = {each.version: each.spec for each in commit.versions}
+            for branch in commit.branches:
+                node.placement.admit(specs[branch.version].policy, arriving.app, branch.name)
             for each in commit.versions:
                 await node.deploys.adopt(
                     arriving.app, each.version, each.spec, arriving.code.pop(each.version)

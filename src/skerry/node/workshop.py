@@ -17,9 +17,9 @@ from skerry.kernel.errors import NOT_FOUND
 from skerry.kernel.keys import Keys, derive
 from skerry.kernel.kind import Resource
 from skerry.kernel.manifest import Manifest
-from skerry.kernel.policy import Policy, Request, enforce
+from skerry.kernel.policy import Decision, Policy, Request, enforce
 from skerry.node.archives import app_spool
-from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket, scratch
+from skerry.node.cell.spec import PermitCall, ProcessSpec, SlotSpec, http_socket, scratch
 from skerry.node.cells import SHARED, Running
 from skerry.node.home import Home
 from skerry.node.sandbox import Confinement, Limits, abilities, identities
@@ -161,6 +161,25 @@ class Workshop:
             resource=record.name,
         )
         enforce(self.policy, request)
+
+    def permit(self, branch: Branch, asked: PermitCall) -> Decision:
+        """Decide whether something of a resource may go to a place outside the node.
+
+        Facts are not taken from a process: code of users may run in it.
+        """
+        record = branch.resources[asked.resource]
+        request = Request(
+            principal=f"app:{branch.app}",
+            action=asked.action,
+            where=str(asked.place),
+            app=branch.app,
+            branch=branch.name,
+            kind=record.kind,
+            resource=record.name,
+            place=msgspec.structs.replace(asked.place, facts=()),
+            encrypted=asked.encrypted,
+        )
+        return enforce(self.policy, request)
 
     def make_directories(self, branch: Branch, record: ResourceRecord) -> None:
         """Make what a resource needs before its process starts; state is never touched."""
