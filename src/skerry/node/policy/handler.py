@@ -75,7 +75,7 @@ class Handler:
         if spec.policy.cedar_file:
             raise INVALID(
                 "The policy's Cedar is in a file of its own, which is not here.",
-                hint="skerry deploy, which checks it",
+                hint="Run skerry deploy, which checks it.",
             )
         if not spec.policy.stated:
             finding = self._finding(spec.name, "main", (spec.policy,))
