@@ -104,11 +104,13 @@ class Recorder:
         catalogue_log: Source,
         ledger_log: Source,
         ledger: Ledger,
+        reading: frozenset[str] = frozenset(),
     ) -> None:
         self._clock = clock
         self._catalogue_log = catalogue_log
         self._ledger_log = ledger_log
         self._ledger = ledger
+        self._reading = reading
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
         self._pending: list[_Wanted] = []
         self._repeats: dict[Any, _Repeat] = {}
@@ -173,11 +175,16 @@ class Recorder:
     # ---- what is told --------------------------------------------------------------------------
 
     def decided(self, request: Request, decision: Decision) -> None:
-        """Note a decision that is acted on. Never blocks; too many are counted as lost."""
+        """Note a decision that is acted on. Never blocks; too many are counted as lost.
+
+        That somebody allowed looked at the node's own state is not kept: it places nothing.
+        """
+        if decision.rule == "administration" and request.action in self._reading:
+            return
         key = (
             request.principal,
             request.action,
-            request.where,
+            request.place or request.where,
             request.app,
             request.branch,
             request.resource,
