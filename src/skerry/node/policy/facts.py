@@ -90,7 +90,7 @@ def statement(fact: Fact) -> bytes:
 def is_attested(fact: Fact) -> bool:
     """Tell whether the signature is the attester's; `by` is `<name>+<32-byte key in base64>`."""
     try:
-        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(fact.by.rpartition("+")[2]))
+        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(fact.by.partition("+")[2]))
         key.verify(base64.b64decode(fact.signature), statement(fact))
     except (InvalidSignature, ValueError, binascii.Error):
         return False
