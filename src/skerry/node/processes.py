@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +32,15 @@ class Child:
     channel: socket.socket
     output: int
     ended: asyncio.Future[Ended]
+
+
+def how_it_ended(status: int) -> str:
+    """Return in words how a process ended, from its wait status."""
+    if not os.WIFSIGNALED(status):
+        return f"exit status {os.WEXITSTATUS(status)}"
+    number = os.WTERMSIG(status)
+    likely = ", most often because it used more memory than it may"
+    return signal.Signals(number).name + (likely if number == signal.SIGKILL else "")
 
 
 class Processes:
