@@ -20,6 +20,7 @@ from skerry.kernel.errors import ENGINE_FAILED
 from skerry.node.zygote import MESSAGE_BYTES_MAX, Ended, Forked, Setup, expose_paths
 
 START_SECONDS = 30.0
+STOP_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -157,15 +158,24 @@ class Processes:
             self._zygote = None
 
     async def stop(self) -> None:
-        """End the zygote; the kernel ends what it forked and still runs."""
+        """End the zygote, which ends all that runs still."""
         if self._connection is None or self._zygote is None:
             return
         asyncio.get_running_loop().remove_reader(self._connection.fileno())
         self._connection.close()
         self._connection = None
         zygote, self._zygote = self._zygote, None
+        await asyncio.to_thread(_end, zygote)
+
+
+def _end(zygote: subprocess.Popen[bytes]) -> None:
+    """Wait until the zygote has ended by itself, or make it."""
+    try:
+        zygote.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        _log.warning("the zygote does not end by itself")
         zygote.kill()
-        await asyncio.to_thread(zygote.wait)
+        zygote.wait()
 
 
 def _environment() -> dict[str, str]:
