@@ -65,6 +65,7 @@ class Keeper:
         self._sessions = 0
         self._child: Child | None = None
         self._first: int | None = None
+        self._open: list[int] = []
         self._network: Network | None = None
         self._relay = Relay(self._find_network)
         self._reading: list[asyncio.Task[None]] = []
@@ -115,6 +116,9 @@ class Keeper:
         while True:
             if (early := self._wanted_end()) is not None:
                 self._end(early)
+                if not told:
+                    late = CONFLICT("The workload did not start.", why=f"It is {early.reason}.")
+                    first.note("failed", late.as_dict())
                 return
             began = time.monotonic()
             await self._start()
@@ -171,9 +175,8 @@ class Keeper:
         for stream, (read_end, _) in outputs.items():
             self._reading.append(asyncio.ensure_future(self._read(stream, read_end)))
         self._gauge.first = self._child.pid
+        self._open = launch.close
         await self._find_first(launch, self._child)
-        for descriptor in launch.close:
-            os.close(descriptor)
 
     async def _find_first(self, launch: Launch, child: Child) -> None:
         """Find the first process inside; a program that ended at once has none any more."""
@@ -283,6 +286,9 @@ class Keeper:
             task.cancel()
         self._reading.clear()
         self._log.end()
+        for descriptor in self._open:
+            os.close(descriptor)
+        self._open = []
         self._class.end(self._order, self._stage.place)
         self._gauge.end()
         self._child = self._first = None

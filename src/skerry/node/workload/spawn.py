@@ -164,12 +164,16 @@ def join(
         os.umask(0o022)
         if os.geteuid() == 0:
             os.setgroups([])
+        outside = Path("/").stat()
         enter(namespaces)
+        if os.path.samestat(outside, Path("/").stat()):
+            raise PermissionError("the sandbox is not complete")
         child = os.fork()
         if child:
             _stand_in(child)
         close_descriptors(())
         _become_inside()
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         limit_process(Confinement(uid=INSIDE_ID, limits=limits, cgroup=place.membership))
         os.chdir(program.directory)
         landlock.enforce_scopes()
