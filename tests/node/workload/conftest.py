@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.node.workload.scene import open_workloads
 
 from skerry.node.workload import Workloads
 from skerry.testing.nodes import open_directory
-from tests.node.workload.scene import open_workloads
 
 
 @pytest.fixture

@@ -9,10 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-from skerry.kernel.errors import SkerryError
-from skerry.node.workload import Restart, State, WorkloadInfo, Workloads
-from skerry.node.workload.spec import Exit, Mount, Port
 from tests.node.workload.scene import (
     ended,
     need,
@@ -23,6 +19,10 @@ from tests.node.workload.scene import (
     shell,
     until,
 )
+
+from skerry.kernel.errors import SkerryError
+from skerry.node.workload import Restart, State, WorkloadInfo, Workloads
+from skerry.node.workload.spec import Exit, Mount, Port
 
 
 @pytest.fixture(autouse=True)

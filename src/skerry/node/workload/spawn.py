@@ -23,7 +23,7 @@ from skerry.node.sandbox.confinement import (
     limit_process,
 )
 from skerry.node.workload.classes import Launch, Place
-from skerry.node.workload.classes.base import INSIDE_ID
+from skerry.node.workload.classes.base import INSIDE_ID, Program
 
 CANNOT_START = 126
 _NAMESPACES = {
@@ -52,16 +52,6 @@ class Child:
         if not self.ended.done():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A program to run inside: `terminal` says that its standard input is one."""
-
-    argv: list[str]
-    env: dict[str, str]
-    directory: str
-    terminal: bool = False
 
 
 def fork(
@@ -233,6 +223,7 @@ def _take_session(terminal: bool) -> None:
 
 def _become_inside() -> None:
     """Become the sandbox's user without any capability, for good."""
+    linux.drop_bounding_set()
     os.setresgid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
     os.setresuid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
     linux.drop_capabilities()

@@ -18,6 +18,7 @@ from skerry.node.workload.classes.base import (
     INSIDE_ID,
     Launch,
     Place,
+    Program,
     find_program,
     missing,
     needs_filesystem,
@@ -94,7 +95,11 @@ class Bubblewrap:
             limits=order.limits,
         )
 
-    def session_argv(self, order: Order, place: Place, argv: list[str]) -> list[str] | None:
+    def owner(self, order: Order) -> int | None:
+        """See `IsolationClass.owner`."""
+        return order.uid
+
+    def session_argv(self, order: Order, place: Place, program: Program) -> list[str] | None:
         """See `IsolationClass.session_argv`."""
         return None
 
