@@ -56,8 +56,8 @@ class Home:
         self.digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
         self.keys = self.root / "keys"
         self.logs = self.root / "logs"
-        self.catalogue = self.root / "log" / "catalogue"
-        self.ledger = self.root / "log" / "ledger"
+        self.catalogue = self.root / "log/catalogue"
+        self.ledger = self.root / "log/ledger"
         self.volume = self.root / "volume"
         self.image = self.root / "volume.img"
         self.facts = self.root / "facts.toml"
