@@ -339,7 +339,9 @@ class Command:
     `streams`: results come one by one, until the client goes away. `confirm` is what the command
     line asks before something is lost; `empty` says what an empty list means. `local` names a
     function of a service, from the parameters to the result, that the command line calls itself:
-    such a command needs no node, and the API has none of it.
+    such a command needs no node, and the API has none of it. `offline` names a function of a
+    service, from the parameters, the home and the progress, that the command line asks first: where
+    it answers anything but None no node is needed, else the command goes to the node as usual.
     """
 
     name: str
@@ -354,6 +356,7 @@ class Command:
     confirm: str = ""
     empty: str = ""
     local: str = ""
+    offline: str = ""
 
     @property
     def action(self) -> str:

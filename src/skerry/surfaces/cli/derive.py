@@ -256,6 +256,14 @@ def _run(command: Command, entry: Entry, service: Service | None, /, **given: An
         found = service.load(command.local)(made)
         answer(call, found, msgspec.to_builtins(found), entry.empty)
         return
+    if command.offline:
+        assert service is not None
+        with call.out.steps() as steps:
+            made = msgspec.convert(params, command.params)
+            found = service.load(command.offline)(made, call.home, steps)
+        if found is not None:
+            answer(call, found, msgspec.to_builtins(found), entry.empty)
+            return
     perform(call, command, params, entry.empty)
 
 
