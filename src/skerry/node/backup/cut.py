@@ -200,6 +200,7 @@ class _Cutter:
                     continue
                 state = top / record.name
                 if not state.is_dir():
+                    found.append(Held(record))
                     continue
                 _mark_recent(state, began - _JUST_NOW)
                 tree = digests.of_tree(state, memory, f"{branch.directory}/{record.name}")
@@ -223,8 +224,7 @@ class _Cutter:
         for version in index.versions:
             yield f"apps/{version.app}/{version.version}"
         for branch in index.branches:
-            for held in branch.resources:
-                yield f"volume/{branch.clone}/{held.record.name}"
+            yield from branch.paths
 
 
 def _fresh(place: Path) -> None:

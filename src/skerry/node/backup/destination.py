@@ -24,7 +24,7 @@ PACK_MIB = 64
 
 CONNECTIONS = 4
 _SCHEMES = "Write s3://bucket/path, sftp://user@host/path, rest:https://host/, or a local path."
-_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_PORTS = {"http": 80, "https": 443, "sftp": 22}
 
 
 class Destination(msgspec.Struct, frozen=True):
@@ -80,9 +80,13 @@ class Destination(msgspec.Struct, frozen=True):
         return urlsplit(address.get(self.kind, self.url)).hostname or self.url
 
     @property
-    def is_loopback(self) -> bool:
-        """Whether its host is this machine; the store behind it may have another owner."""
-        return self.where in _LOCAL_HOSTS
+    def address(self) -> tuple[str, int] | None:
+        """The host and port that must answer; None for a local path."""
+        url = {"s3": self.endpoint, "rest": self.url.removeprefix("rest:")}.get(self.kind, self.url)
+        parts = urlsplit(url)
+        if self.kind == "local" or not parts.hostname:
+            return None
+        return parts.hostname, parts.port or _PORTS.get(parts.scheme, 443)
 
     def environment(self) -> dict[str, str]:
         """Return the variables with which the engine reaches it; the password is not among them."""

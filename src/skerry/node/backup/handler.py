@@ -26,6 +26,7 @@ from skerry.node.backup.history import (
     Failed,
     Happening,
     History,
+    Measured,
     Proof,
     Saved,
     Signed,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from skerry.node.node import Node
 
 _TIDY_SECONDS = 20 * 3600
+_MEASURE_SECONDS = 3600
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
@@ -255,8 +257,9 @@ class Backup:
             files=stored.files,
         )
         await self._note(event)
-        if name not in self._history.stored:
-            await self._tidy(name, index.scope, 0)
+        last = self._history.measured.get(name)
+        if last is None or event.time - last.time > _MEASURE_SECONDS * NANOSECONDS:
+            await self._measure(name)
         return m.SavedInfo(
             store=name,
             scope=index.scope,
@@ -269,9 +272,9 @@ class Backup:
             left_out=index.left_out,
         )
 
-    async def _tidy(self, name: str, scope: str, removed: int) -> None:
+    async def _measure(self, name: str) -> None:
         size = await (await self._repository(name)).size()
-        await self._note(Tidied(name, scope, removed, size, self._node.clock.now()))
+        await self._note(Measured(name, size, self._node.clock.now()))
 
     async def do_list(self, params: m.Listing, progress: Progress) -> list[m.BackupInfo]:
         """See `backup.list`; the newest first."""
@@ -325,8 +328,10 @@ class Backup:
         async with self._turn:
             repository = await self._repository(params.store)
             progress(0, 0, "reading stored data")
-            if params.repair:
-                await repository.repair()
+            bad = await repository.repair() if params.repair else []
+            if bad:
+                what = f"set {len(bad)} damaged packs aside; run: skerry backup now"
+                return m.CheckedInfo(params.store, what, 0.0)
             return await self._check(params.store, everything=params.everything)
 
     async def _check(self, name: str, *, everything: bool = False) -> m.CheckedInfo:
@@ -456,13 +461,14 @@ class Backup:
 
     async def _retain(self, name: str, scope: Scope, keep: Keep) -> None:
         """Once a day, remove what is old."""
-        last = self._history.stored.get(name)
+        last = self._history.tidied.get((name, str(scope)))
         now = self._node.clock.now()
         if last is not None and now - last.time < _TIDY_SECONDS * NANOSECONDS:
             return
         async with self._turn:
             removed = await (await self._repository(name)).forget(scope, keep)
-            await self._tidy(name, str(scope), removed)
+            await self._note(Tidied(name, str(scope), removed, self._node.clock.now()))
+            await self._measure(name)
 
     async def _note(self, event: Happening) -> None:
         await self._record.append(encode(event))

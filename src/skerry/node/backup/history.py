@@ -85,16 +85,23 @@ class Checked(msgspec.Struct, frozen=True, tag="checked"):
 
 
 class Tidied(msgspec.Struct, frozen=True, tag="tidied"):
-    """Old backups went as retention says; `bytes` is what the store holds since."""
+    """Old backups went as retention says."""
 
     store: str
     scope: str
     removed: int
+    time: int
+
+
+class Measured(msgspec.Struct, frozen=True, tag="measured"):
+    """How much a store holds."""
+
+    store: str
     bytes: int
     time: int
 
 
-Happening = Saved | Failed | Signed | Checked | Tidied
+Happening = Saved | Failed | Signed | Checked | Tidied | Measured
 _decoder = msgspec.json.Decoder(Happening)
 
 
@@ -106,7 +113,8 @@ class History:
         self.failures: deque[Failed] = deque(maxlen=RUNS_KEPT)
         self.proofs: deque[Signed] = deque(maxlen=RUNS_KEPT)
         self.checked: dict[str, Checked] = {}
-        self.stored: dict[str, Tidied] = {}
+        self.tidied: dict[tuple[str, str], Tidied] = {}
+        self.measured: dict[str, Measured] = {}
 
     def apply(self, body: bytes) -> None:
         """Fold one entry."""
@@ -119,8 +127,10 @@ class History:
             self.proofs.append(event)
         elif isinstance(event, Checked):
             self.checked[event.store] = event
+        elif isinstance(event, Tidied):
+            self.tidied[event.store, event.scope] = event
         else:
-            self.stored[event.store] = event
+            self.measured[event.store] = event
 
     def last_saved(self, store: str, scope: str = "") -> Saved | None:
         """Return the last backup that reached a store; of one scope, or of any."""

@@ -24,12 +24,15 @@ CLONE = "backup-"
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A resource in a backup: its record, and what its files must be like after a restore."""
+    """A resource in a backup: its record, and what its files must be like after a restore.
+
+    Without a digest it had no state yet, because nobody had used it.
+    """
 
     record: ResourceRecord
-    files: int
-    bytes: int
-    digest: str
+    files: int = 0
+    bytes: int = 0
+    digest: str = ""
 
 
 class HeldBranch(msgspec.Struct, frozen=True):
@@ -55,9 +58,10 @@ class HeldBranch(msgspec.Struct, frozen=True):
         """The folder of the volume in which it lies in the backup."""
         return f"{CLONE}{self.directory}"
 
-    def find(self, name: str) -> Held | None:
-        """Return a resource by its name."""
-        return next((each for each in self.resources if each.record.name == name), None)
+    @property
+    def paths(self) -> list[str]:
+        """The paths below the home that hold its state."""
+        return [f"volume/{self.clone}/{e.record.name}" for e in self.resources if e.digest]
 
 
 class HeldVersion(msgspec.Struct, frozen=True):

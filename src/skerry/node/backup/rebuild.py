@@ -158,14 +158,15 @@ class _Rebuilding:
     def _paths(self) -> list[str]:
         found = [CUT, *(f"apps/{e.app}/{e.version}" for e in self._index.versions)]
         for branch in self._index.branches:
-            found += [f"volume/{branch.clone}/{e.record.name}" for e in branch.resources]
+            found += branch.paths
         return found
 
     def _arrange(self, volume: Volume, branch: HeldBranch) -> None:
         """Verify the state of a branch and give it the name that the catalogue knows."""
         top = volume.path(branch.clone)
         for held in branch.resources:
-            verify(top / held.record.name, held)
+            if held.digest:
+                verify(top / held.record.name, held)
         top.chmod(_BRANCH_MODE)
         top.rename(volume.path(branch.directory))
 
@@ -197,7 +198,8 @@ class _Rebuilding:
         for branch in self._index.branches:
             uid = users.identity(catalogue.app(branch.app).index).uid
             for held in branch.resources:
-                give(_state(self._staging, branch, held), uid)
+                if held.digest:
+                    give(_state(self._staging, branch, held), uid)
 
 
 def _state(staging: Path, branch: HeldBranch, held: Held) -> Path:

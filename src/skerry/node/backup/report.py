@@ -85,9 +85,9 @@ def _store(
 ) -> StoreStatus:
     saved = history.last_saved(name)
     proof = history.last_proof(name)
-    stored = history.stored.get(name)
+    measured = history.measured.get(name)
     checked = history.checked.get(name)
-    size = stored.bytes if stored else None
+    size = measured.bytes if measured else None
     scope = saved.scope if saved else "node"
     cost = ""
     if size is not None and store.price:

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from skerry.kernel.clock import NANOSECONDS, Clock
-from skerry.kernel.errors import CORRUPT, ENGINE_FAILED, NOT_FOUND, SkerryError
+from skerry.kernel.errors import (
+    CORRUPT,
+    ENGINE_FAILED,
+    NOT_FOUND,
+    STORE_UNREACHABLE,
+    SkerryError,
+)
+from skerry.node.backup import damage
 from skerry.node.backup import index as held
 from skerry.node.backup.cut import Cut
 from skerry.node.backup.destination import Destination
@@ -28,8 +36,7 @@ TAG = "skerry"
 SUBSETS = 30
 """A check reads one part of this many of all data; in turn, everything is read."""
 
-_INCOMPLETE = 3
-"""What the engine ends with if it could not read a file."""
+_REACH_SECONDS = 15.0
 
 Progress = Callable[[int, int, str], None]
 
@@ -67,10 +74,13 @@ class Repository:
         self.destination = destination
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._unlocked = False
+        self._last: dict[Scope, str] = {}
 
     async def create(self) -> bool:
         """Make the repository; tell whether it is new. Raises UNAUTHENTICATED for a wrong key."""
         async with self._lock:
+            await self._reach()
             try:
                 await self._restic.run(["cat", "config"], doing="looking for backups", seconds=900)
             except SkerryError as error:
@@ -84,27 +94,28 @@ class Repository:
     async def save(self, cut: Cut, progress: Progress) -> Stored:
         """Bring a cut to the store.
 
-        Raises CORRUPT and keeps no snapshot if a file of the cut could not be read.
+        The last backup of the scope tells what has not changed; where parts of it are missing in
+        the store, everything is read and stored anew. No snapshot that lacks a file is kept, where
+        this node may remove one.
         """
-        scope = parse(cut.index.scope)
+        scope = held.parse_scope(cut.index.scope)
         started = self._clock.monotonic()
-        async with self._lock:
-            await self._unlock()
-            parent = await self._latest(scope)
-            words = ["backup", "--json", "--ignore-inode", "--ignore-ctime", "--host"]
-            words += [cut.index.node, *_tags(cut.index)]
-            words += ["--parent", parent.id] if parent else []
+        async with self._lock, self._heals():
+            await self._ready()
+            parent = self._last.get(scope) or await self._latest(scope)
             pace = Pace(self._clock, progress)
             try:
-                await self._restic.run(
-                    [*words, "--", *cut.paths], doing="backing up", cwd=cut.home, on_line=pace.hear
-                )
+                await self._save(cut, ["--parent", parent] if parent else [], pace)
             except SkerryError:
+                if pace.summary is None or parent is None:
+                    raise
                 await self._forget_incomplete(pace)
-                raise
-        found = pace.summary
-        if found is None:
-            raise ENGINE_FAILED("restic ended without saying what it saved.")
+                pace = Pace(self._clock, progress)
+                await self._save(cut, ["--force"], pace)
+            found = pace.summary
+            if found is None:
+                raise ENGINE_FAILED("restic ended without saying what it saved.")
+            self._last[scope] = str(found["snapshot_id"])
         return Stored(
             snapshot=str(found["snapshot_id"]),
             files=int(found["total_files_processed"]),
@@ -113,20 +124,53 @@ class Repository:
             seconds=round(self._clock.monotonic() - started, 3),
         )
 
+    async def _save(self, cut: Cut, since: list[str], pace: Pace) -> None:
+        words = ["backup", "--json", "--ignore-inode", "--ignore-ctime", *since, *_tags(cut.index)]
+        words += ["--host", cut.index.node, "--", *cut.paths]
+        await self._restic.run(words, doing="backing up", cwd=cut.home, on_line=pace.hear)
+
     async def _forget_incomplete(self, pace: Pace) -> None:
         """Take back a snapshot that lacks a file, where this node may remove anything."""
-        if pace.summary is None:
-            return
-        saved = str(pace.summary.get("snapshot_id", ""))
+        saved = str((pace.summary or {}).get("snapshot_id", ""))
         if saved and not self.destination.append_only:
             await self._restic.run(["forget", saved], doing="taking back a partial backup")
 
-    async def _unlock(self) -> None:
-        """Remove locks of processes that are dead."""
-        await self._restic.run(["unlock"], doing="looking for old locks", seconds=3600)
+    @asynccontextmanager
+    async def _heals(self) -> AsyncIterator[None]:
+        """Look again for locks and for the last backup, once something has failed."""
+        try:
+            yield
+        except BaseException:
+            self._unlocked = False
+            self._last.clear()
+            raise
+
+    async def _ready(self) -> None:
+        """Find out whether the store answers, and remove locks of processes that are dead."""
+        await self._reach()
+        if not self._unlocked:
+            await self._restic.run(["unlock"], doing="looking for old locks", seconds=3600)
+            self._unlocked = True
+
+    async def _reach(self) -> None:
+        """Raise STORE_UNREACHABLE at once if the store is away; the engine would try for long."""
+        address = self.destination.address
+        if address is None:
+            return
+        try:
+            async with asyncio.timeout(_REACH_SECONDS):
+                _, writer = await asyncio.open_connection(*address)
+        except (OSError, TimeoutError) as error:
+            raise STORE_UNREACHABLE(
+                f"The store {self.destination.url} does not answer.",
+                why=f"{address[0]} port {address[1]}: {error or 'no answer'}",
+                hint="skerry backup status",
+            ) from error
+        writer.close()
 
     async def snapshots(self, scope: Scope | None = None, *, locks: bool = True) -> list[Snapshot]:
         """Return the backups, the oldest first; of one scope, or all."""
+        await self._reach()
         words = ["snapshots", "--json", "--tag", _tag(scope)]
         words += [] if locks else ["--no-lock"]
         said = await self._restic.run(words, doing="listing backups", seconds=3600)
@@ -139,9 +183,9 @@ class Repository:
         known = [_snapshot(each) for each in found or []]
         return sorted((each for each in known if each), key=lambda each: each.time)
 
-    async def _latest(self, scope: Scope) -> Snapshot | None:
+    async def _latest(self, scope: Scope) -> str | None:
         found = await self.snapshots(scope)
-        return found[-1] if found else None
+        return found[-1].id if found else None
 
     async def index(self, snapshot: str, *, locks: bool = True) -> Index:
         """Read what a backup says of itself; raise NOT_FOUND or CORRUPT."""
@@ -178,8 +222,9 @@ class Repository:
         """Remove what retention does not keep; return how many backups went."""
         if self.destination.append_only:
             return 0
-        async with self._lock:
-            await self._unlock()
+        async with self._lock, self._heals():
+            await self._ready()
+            self._last.clear()
             words = ["forget", "--json", "--tag", _tag(scope), "--group-by", "", *keep.flags()]
             said = await self._restic.run(words, doing="removing old backups")
             removed = sum(len(group.get("remove") or []) for group in _groups(said))
@@ -197,15 +242,31 @@ class Repository:
         words = ["check"]
         words += ["--read-data"] if everything else []
         words += [f"--read-data-subset={part % SUBSETS + 1}/{SUBSETS}"] if not everything else []
-        async with self._lock:
-            await self._unlock()
+        async with self._lock, self._heals():
+            await self._ready()
             await self._restic.run(words, doing="checking backups")
 
-    async def repair(self) -> None:
-        """Make the index anew from what is whole; the next run stores again what is lost."""
-        async with self._lock:
-            await self._unlock()
-            await self._restic.run(["rebuild-index", "--read-all-packs"], doing="repairing")
+    async def repair(self) -> list[str]:
+        """Read everything; take damaged packs out of use, and return their names.
+
+        What they held is stored again by the next backup where it still lives here, and then old
+        backups are whole again too. Raises UNSUPPORTED where a pack cannot be set aside.
+        """
+        async with self._lock, self._heals():
+            await self._ready()
+            self._last.clear()
+            said = await self._restic.run(
+                ["check", "--read-data"], doing="checking backups", accept=(0, 1), complaints=True
+            )
+            listed = await self._restic.run(["list", "packs"], doing="listing packs")
+            bad = damage.packs(said, listed.split())
+            if bad and self._restic.program.version >= damage.REPAIRS_ITSELF:
+                await self._restic.run(["repair", "packs", *bad], doing="repairing")
+            elif bad:
+                now = self._clock.now()
+                await asyncio.to_thread(damage.set_aside, self.destination, bad, now)
+            await self._restic.run(["rebuild-index"], doing="repairing")
+            return bad
 
     async def size(self) -> int:
         """Return how many bytes the store holds."""
@@ -213,11 +274,6 @@ class Repository:
             ["stats", "--mode", "raw-data", "--json"], doing="measuring", seconds=3600
         )
         return int(msgspec.json.decode(said)["total_size"])
-
-
-def parse(scope: str) -> Scope:
-    """Return the scope that an index names."""
-    return held.parse_scope(scope)
 
 
 def _tags(index: Index) -> list[str]:

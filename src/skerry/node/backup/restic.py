@@ -119,17 +119,18 @@ class Restic:
         on_line: OnLine | None = None,
         seconds: float = SECONDS_MAX,
         accept: Sequence[int] = (0,),
-        stdin: bytes | None = None,
+        complaints: bool = False,
     ) -> str:
-        """Run it to its end; return what it printed, or the last words it said in JSON lines.
+        """Run it to its end; return what it printed, with what it complained of if that is wanted.
 
-        `on_line` gets each line of JSON as it comes. Raises what `failures.explain` makes of its
-        last words, TIMED_OUT after `seconds`. It is killed when the caller is cancelled.
+        `on_line` gets each line of JSON as it comes; then only other lines are returned. Raises
+        what `failures.explain` makes of its last words, TIMED_OUT after `seconds`. It is killed
+        when the caller is cancelled.
         """
         argv = [*self._launcher(), self._program.path, *self._destination.options(), *words]
         process = await asyncio.create_subprocess_exec(
             *argv,
-            stdin=DEVNULL if stdin is None else PIPE,
+            stdin=DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
             cwd=cwd,
@@ -139,24 +140,23 @@ class Restic:
         )
         try:
             async with asyncio.timeout(seconds):
-                said, complaints = await self._talk(process, on_line, stdin)
+                said, complained = await self._talk(process, on_line)
                 code = await process.wait()
         except TimeoutError as error:
             raise TIMED_OUT(f"restic took longer than {seconds:.0f} s {doing}.") from error
         finally:
             await _end(process)
         if code not in accept:
-            raise explain(f"{said[-_WORDS_BYTES_MAX:]}\n{complaints}", self._destination.url, doing)
-        return said
+            words = f"{said[-_WORDS_BYTES_MAX:]}\n{complained}"
+            raise explain(words, self._destination.url, doing)
+        return f"{said}\n{complained}" if complaints else said
 
-    async def _talk(
-        self, process: Process, on_line: OnLine | None, stdin: bytes | None
-    ) -> tuple[str, str]:
-        assert process.stdout is not None and process.stderr is not None
-        feeding = _feed(process, stdin)
+    async def _talk(self, process: Process, on_line: OnLine | None) -> tuple[str, str]:
+        assert process.stdout is not None
+        assert process.stderr is not None
         listening = _read_lines(process.stdout, on_line) if on_line else _read_all(process.stdout)
-        said, complaints, _ = await asyncio.gather(listening, _tail(process.stderr), feeding)
-        return said, complaints
+        said, complained = await asyncio.gather(listening, _tail(process.stderr))
+        return said, complained
 
     def _launcher(self) -> list[str]:
         if sys.platform != "linux":
@@ -178,15 +178,6 @@ class Restic:
             "RESTIC_PROGRESS_FPS": "2",
             **self._destination.environment(),
         }
-
-
-async def _feed(process: Process, data: bytes | None) -> None:
-    if data is None or process.stdin is None:
-        return
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(data)
-        await process.stdin.drain()
-    process.stdin.close()
 
 
 async def _read_lines(stream: asyncio.StreamReader, on_line: OnLine) -> str:

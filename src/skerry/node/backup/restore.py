@@ -149,7 +149,8 @@ class Restorer:
 
     def _replays(self, held: Held) -> bool:
         manifest = self._node.manifests.get(held.record.kind)
-        return manifest is not None and manifest.able(Verb.BRANCH_AT)
+        able = manifest is not None and manifest.able(Verb.BRANCH_AT)
+        return able and bool(held.digest)
 
     async def _held(self, snapshot: Snapshot, wish: Wish) -> HeldBranch | None:
         index = await self._index(snapshot)
@@ -200,14 +201,15 @@ class Restorer:
         top = self._node.volume.path(directory)
         found = {}
         for snapshot in {part.snapshot.id: part.snapshot for part in parts}.values():
-            mine = [part for part in parts if part.snapshot is snapshot]
+            mine = [part for part in parts if part.snapshot is snapshot and part.held.digest]
             paths = [_path(part) for part in mine]
-            await self._repository.restore(snapshot.id, paths, top, progress, total=total)
+            if paths:
+                await self._repository.restore(snapshot.id, paths, top, progress, total=total)
             for part in mine:
                 name = part.held.record.name
                 (top / _path(part)).rename(top / name)
                 found[name] = await asyncio.to_thread(verify, top / name, part.held)
-        await asyncio.to_thread(shutil.rmtree, top / "volume")
+        await asyncio.to_thread(shutil.rmtree, top / "volume", ignore_errors=True)
         return found
 
     async def _register(
@@ -226,6 +228,8 @@ class Restorer:
         owner = node.workshop.uid(wish.app)
         for part in parts:
             state = top / part.held.record.name
+            if not part.held.digest:
+                continue
             if part.replay_to is not None:
                 text = msgspec.json.encode(Recover(part.replay_to))
                 await asyncio.to_thread((state / RECOVER_FILE).write_bytes, text)

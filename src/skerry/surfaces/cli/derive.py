@@ -321,6 +321,8 @@ def arguments(command: Command, given: Mapping[str, Any], call: Call) -> dict[st
     info = {each.name: each for each in msgspec.structs.fields(command.params)}
     if "app" in info and info["app"].required and "app" not in said:
         said["app"] = call.app()
+    if command.offline and "app" in info and "app" not in said and call.project is not None:
+        said["app"] = call.project.app
     if "branch" in info and info["branch"].default == MAIN and "branch" not in said:
         branch = call.branch()
         said |= {"branch": branch} if branch else {}
