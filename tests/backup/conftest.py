@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from skerry.app import kinds, services
-from skerry.kernel.policy import Decision, Request
 from skerry.node.backup.handler import Backup
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
@@ -22,25 +21,14 @@ SHOP = """\
 [app]
 name = "shop"
 
+[policy]
+outside = "encrypted-only"
+
 [kv.cache]
 [sqlite.db]
 [bucket.media]
 """
 STORE = '[app]\nname = "store"\n\n[bucket.box]\n'
-
-
-class Allows:
-    """A policy that lets backups go to the places it names, and all else happen here."""
-
-    def __init__(self, *places: str) -> None:
-        self.places = places
-        self.asked: list[Request] = []
-
-    def decide(self, request: Request) -> Decision:
-        """See `Policy.decide`."""
-        self.asked.append(request)
-        allowed = request.action != "backup:send" or request.where in self.places
-        return Decision(allowed, "places", f"{request.where} is {'' if allowed else 'not '}named.")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -56,14 +44,13 @@ def place() -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def node_at(home: Path, *places: str, name: str = "home-node") -> AsyncIterator[Node]:
-    """Run a node on a home; backups may go to the places that are named."""
+async def node_at(home: Path, name: str = "home-node") -> AsyncIterator[Node]:
+    """Run a node on a home."""
     manifests = kinds()
     ports = {wire.name: 0 for each in manifests.values() for wire in each.wires if wire.front}
     options = Options(home=home, http_port=0, ports=ports, name=name, volume_driver="copy")
     node = Node(options, manifests, lambda made: make_web(Dispatcher(made)), services())
     await node.start()
-    node.policy = node.workshop.policy = Allows(node.name, *places)
     try:
         yield node
     finally:

@@ -155,7 +155,7 @@ async def test_a_dropped_connection_is_survived_and_a_dead_store_is_said(place: 
         door = (await perform(other, "resource.connect", app="store", name="box")).fields
         async with fault_proxy("127.0.0.1", other.http_port) as proxy:
             home = place / "h"
-            async with node_at(home, "127.0.0.1") as node:
+            async with node_at(home) as node:
                 await fill(node)
                 await perform(
                     node,
@@ -171,7 +171,7 @@ async def test_a_dropped_connection_is_survived_and_a_dead_store_is_said(place: 
                 await cutting
                 assert proxy.cuts >= 1
                 await proven(node)
-        async with node_at(place / "h", "127.0.0.1") as node:
+        async with node_at(place / "h") as node:
             with pytest.raises(SkerryError, match="does not answer") as caught:
                 await perform(node, "backup.now")
             assert caught.value.code == "STORE_UNREACHABLE"

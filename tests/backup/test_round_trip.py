@@ -60,7 +60,7 @@ async def test_a_lost_machine_is_rebuilt_from_a_bucket_and_the_key(place: Path) 
     async with node_at(place / "other", name="other-node") as other:
         await deploy(other, {"skerry.toml": STORE})
         door = (await perform(other, "resource.connect", app="store", name="box")).fields
-        async with node_at(place / "h", "127.0.0.1") as node:
+        async with node_at(place / "h") as node:
             await deploy(node, {"skerry.toml": SHOP})
             await perform(node, "secret.set", app="shop", name="TOKEN", value="kept")
             await put(node, "a", "first")
@@ -80,7 +80,7 @@ async def test_a_lost_machine_is_rebuilt_from_a_bucket_and_the_key(place: Path) 
 
         found = await rebuild(place / "new", key, None, lambda *_: None)
         assert (found.node, found.branches) == ("home-node", 2)
-        async with node_at(place / "new", "127.0.0.1") as again:
+        async with node_at(place / "new") as again:
             assert await got(again, "a") == "first"
             assert await got(again, "a", "pr-1") == "first"
             assert again.vault.open("shop", "TOKEN") == "kept"

@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import apsw
 
 from skerry import __version__
-from skerry.kernel.catalogue import Branch, Catalogue
-from skerry.kernel.clock import NANOSECONDS
+from skerry.kernel.catalogue import Branch, Catalogue, event_of
+from skerry.kernel.clock import NANOSECONDS, Clock
 from skerry.kernel.errors import CONFLICT, DISK_FULL, NOT_FOUND, SkerryError
 from skerry.kernel.manifest import Verb
 from skerry.node.backup import digests
@@ -52,6 +52,7 @@ _PASSING = frozenset({"cut", "cache", "tmp", "digests.sqlite"})
 """What this service keeps for a while only."""
 
 _NONE: frozenset[str] = frozenset()
+_NOTHING: Mapping[str, str] = {}
 _SQLITE = b"SQLite format 3\0"
 
 Progress = Callable[[int, int, str], None]
@@ -68,7 +69,7 @@ class Cut:
 
 @asynccontextmanager
 async def cut(
-    node: Node, scope: Scope, progress: Progress, left_out: Iterable[str] = ()
+    node: Node, scope: Scope, progress: Progress, left_out: Mapping[str, str] = _NOTHING
 ) -> AsyncIterator[Cut]:
     """Yield a cut of a scope, without the apps that are left out; clones are removed at the end.
 
@@ -96,14 +97,14 @@ class _Cutter:
         scope: Scope,
         progress: Progress,
         clones: list[str],
-        left_out: Iterable[str],
+        left_out: Mapping[str, str],
     ) -> None:
         self._node = node
         self._scope = scope
         self._progress = progress
         self._clones = clones
-        self._refused = frozenset(left_out)
-        self._left_out = [f"{app}: policy does not let it go there" for app in self._refused]
+        self._refused = left_out
+        self._left_out = [f"{app}: {why}" for app, why in left_out.items()]
 
     async def make(self, place: Path) -> Cut:
         node = self._node
@@ -111,6 +112,7 @@ class _Cutter:
         for _ in range(ATTEMPTS):
             if not self._scope.app:
                 await asyncio.to_thread(_copy_node, node, place / NODE)
+                await _leave_out(place / NODE / "log" / "catalogue", self._refused, node.clock)
             wanted = self._wanted(await _fold(place / NODE, node))
             held = await self._clone_all(wanted)
             if held is not None:
@@ -275,6 +277,21 @@ def _copy_file(source: str, target: str) -> None:
     ):
         backup.step()
     shutil.copymode(source, target)
+
+
+async def _leave_out(copied: Path, apps: Mapping[str, str], clock: Clock) -> None:
+    """Write a copied catalogue anew without the apps that may not go: their code, their secrets."""
+    if not apps:
+        return
+    bodies: list[bytes] = []
+    log = await asyncio.to_thread(LogFile, copied, clock, bodies.append)
+    await log.close()
+    await asyncio.to_thread(_fresh, copied)
+    kept = await asyncio.to_thread(LogFile, copied, clock, lambda _: None)
+    for body in bodies:
+        if event_of(body).app not in apps:
+            await kept.append(body)
+    await kept.close()
 
 
 async def _fold(copied: Path, node: Node) -> Catalogue:

@@ -6,15 +6,14 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.commands import Nothing
-from skerry.kernel.errors import CONFLICT, DENIED, EXTRA_MISSING, INVALID, SkerryError
+from skerry.kernel.errors import CONFLICT, EXTRA_MISSING, INVALID, SkerryError
 from skerry.kernel.names import MAIN, check_name
 from skerry.node.backup import messages as m
 from skerry.node.backup import object_lock, permission, recovery_key, restic
@@ -99,9 +98,7 @@ class Backup:
         if params.second:
             self._keeper.store(PRIMARY)
         destination = check(self._destination(params, name))
-        decision = permission.ask(
-            self._node.policy, self._node.name, destination, principal="operator"
-        )
+        refused = permission.refused(self._node, [destination], Scope(), "operator")
         async with self._turn:
             progress(0, 0, "looking at the store")
             if destination.lock_days:
@@ -121,7 +118,7 @@ class Backup:
             message=f"Backups go to {destination.url}, encrypted here. {what}",
             store=name,
             url=destination.url,
-            policy=f"{decision.rule}: {decision.reason}",
+            left_out=tuple(f"{app}: {why}" for app, why in refused.items()),
             next="skerry backup key, and print what it shows",
         )
 
@@ -185,11 +182,12 @@ class Backup:
     async def _back_up(self, scope: Scope, progress: Progress, principal: str) -> list[m.SavedInfo]:
         """Cut once and bring the cut to every store; raise the first failure after trying all."""
         async with self._turn:
-            allowed = await self._allowed(scope, principal)
+            stores = self._keeper.settings.stores
+            refused = permission.refused(self._node, stores.values(), scope, principal)
             saved: list[m.SavedInfo] = []
             failures: list[SkerryError] = []
-            async with self._cut(scope, allowed, progress) as made:
-                for name in self._keeper.settings.stores:
+            async with cut(self._node, scope, progress, refused) as made:
+                for name in stores:
                     try:
                         saved.append(await self._save(name, made, progress))
                     except SkerryError as error:
@@ -198,48 +196,6 @@ class Backup:
             if failures:
                 raise failures[0]
             return saved
-
-    @asynccontextmanager
-    async def _cut(
-        self, scope: Scope, left_out: tuple[str, ...], progress: Progress
-    ) -> AsyncIterator[Cut]:
-        try:
-            async with cut(self._node, scope, progress, left_out) as made:
-                yield made
-        except SkerryError as error:
-            if error.problem is not DENIED and not self._keeper.settings.stores:
-                await self._failed("backup", PRIMARY, str(scope), error)
-            raise
-
-    async def _allowed(self, scope: Scope, principal: str) -> tuple[str, ...]:
-        """Ask policy of every app for every store, before a byte moves.
-
-        Of the whole node, apps that may not go are left out and named; what was asked for by name
-        raises DENIED.
-        """
-        refused: dict[str, str] = {}
-        node = self._node
-        for store in self._keeper.settings.stores.values():
-            if not scope.app:
-                permission.ask(node.policy, node.name, store, principal=principal)
-            for app in node.catalogue.apps.values():
-                for branch in app.branches.values():
-                    if app.name in refused or not scope.covers(app.name, branch.name):
-                        continue
-                    try:
-                        self._ask(store, scope, app.name, branch.name, principal)
-                    except SkerryError as error:
-                        if scope.app:
-                            raise
-                        refused[app.name] = f"{error.what} {error.why}"
-        return tuple(refused)
-
-    def _ask(self, store: Destination, scope: Scope, app: str, branch: str, principal: str) -> None:
-        node = self._node
-        for record in node.catalogue.branch(app, branch).resources.values():
-            if scope.holds(app, branch, record.name):
-                resource = (record.kind, record.name)
-                permission.ask(node.policy, node.name, store, app, branch, resource, principal)
 
     async def _save(self, name: str, made: Cut, progress: Progress) -> m.SavedInfo:
         repository = await self._repository(name)

@@ -105,8 +105,8 @@ class Target(msgspec.Struct, frozen=True):
     message: str
     store: str
     url: str
-    policy: str
     next: str
+    left_out: tuple[str, ...] = ()
 
 
 class SavedInfo(msgspec.Struct, frozen=True):
