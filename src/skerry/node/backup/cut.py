@@ -245,14 +245,15 @@ def _copy_node(node: Node, target: Path) -> None:
     home = node.home.root
     own = home / "services" / "backup"
     try:
-        for name in ("keys", "log"):
-            shutil.copytree(home / name, target / name)
         shutil.copytree(
             home / "services",
             target / "services",
             ignore=lambda folder, _: _PASSING if Path(folder) == own else _NONE,
             copy_function=_copy_file,
         )
+        # After the services: what follows a log may lie behind its copy, never before it.
+        for name in ("keys", "log"):
+            shutil.copytree(home / name, target / name)
         settings = home / "config.toml"
         if settings.exists():
             shutil.copy2(settings, target / settings.name)

@@ -281,14 +281,29 @@ class Backup:
 
     async def do_check(self, params: m.CheckOf, progress: Progress) -> m.CheckedInfo:
         """See `backup.check`."""
+        if params.repair:
+            return await self._repair(params.store, progress)
         async with self._turn:
-            repository = await self._repository(params.store)
             progress(0, 0, "reading stored data")
-            bad = await repository.repair() if params.repair else []
-            if bad:
-                what = f"set {len(bad)} damaged packs aside; run: skerry backup now"
-                return m.CheckedInfo(params.store, what, 0.0)
             return await self._check(params.store, everything=params.everything)
+
+    async def _repair(self, name: str, progress: Progress) -> m.CheckedInfo:
+        """Set damaged packs aside, back everything up again, and drop what stays broken."""
+        started = self._node.clock.monotonic()
+        async with self._turn:
+            repository = await self._repository(name)
+            progress(0, 0, "reading all stored data")
+            bad = await repository.repair()
+        if bad:
+            await self._back_up(Scope(), progress, "operator")
+        async with self._turn:
+            lost = await repository.drop_broken()
+            await self._check(name, everything=True)
+        what = f"set {len(bad)} damaged packs aside and stored their content again"
+        if lost:
+            what += f"; beyond repair were the backups {', '.join(lost)}"
+        seconds = round(self._node.clock.monotonic() - started, 3)
+        return m.CheckedInfo(name, what if bad else "nothing is damaged", seconds)
 
     async def _check(self, name: str, *, everything: bool = False) -> m.CheckedInfo:
         repository = await self._repository(name)

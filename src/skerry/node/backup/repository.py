@@ -268,6 +268,27 @@ class Repository:
             await self._restic.run(["rebuild-index"], doing="repairing")
             return bad
 
+    async def drop_broken(self) -> list[str]:
+        """Remove backups whose data is missing in the store; return their names.
+
+        Nothing is removed from a store that is append-only, but what is broken is named.
+        """
+        broken = []
+        for each in await self.snapshots():
+            words = ["stats", "--mode", "raw-data", "--json", each.id]
+            try:
+                await self._restic.run(words, doing="looking for what is missing", seconds=3600)
+            except SkerryError as error:
+                if error.problem.temporary:
+                    raise
+                broken.append(each)
+        if broken and not self.destination.append_only:
+            async with self._lock:
+                self._last.clear()
+                words = ["forget", *(each.id for each in broken)]
+                await self._restic.run(words, doing="removing broken backups")
+        return [each.short for each in broken]
+
     async def size(self) -> int:
         """Return how many bytes the store holds."""
         said = await self._restic.run(
