@@ -52,6 +52,8 @@ async def test_what_was_is_brought_back_beside_the_living(place: Path) -> None:
         assert status.ok, status
         assert status.stores[0].rpo_seconds is None
         assert status.stores[0].rto_seconds > 0
+        await asyncio.gather(*backup_of(node)._asides)
+        status = await perform(node, "backup.status")
         assert status.stores[0].bytes > 0
 
 

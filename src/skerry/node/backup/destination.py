@@ -114,6 +114,8 @@ def check(destination: Destination) -> Destination:
     parts = urlsplit(destination.url)
     if parts.password:
         raise INVALID("A destination's URL holds no password.", why="URLs end up in logs.")
+    if destination.lock_days and destination.kind != "s3":
+        raise INVALID("Only S3 stores can lock objects.", hint="--append-only")
     if destination.kind == "local":
         path = destination.repository
         if parts.scheme not in ("", "file") or not path.startswith("/"):
@@ -134,8 +136,6 @@ def check(destination: Destination) -> Destination:
                 why="Nothing is taken from the environment of the node unasked.",
                 hint=f"skerry backup to {destination.url} --access-key … --secret-key …",
             )
-    if destination.lock_days and destination.kind != "s3":
-        raise INVALID("Only S3 stores can lock objects.", hint="--append-only")
     if destination.kind == "sftp" and not (parts.hostname and parts.path.strip("/")):
         raise INVALID(f"{destination.url!r} names no host or no path.", why=_SCHEMES)
     return destination

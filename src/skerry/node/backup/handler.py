@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -67,6 +67,7 @@ class Backup:
         self._history = History()
         self._turn = asyncio.Lock()
         self._repositories: dict[str, Repository] = {}
+        self._asides: set[asyncio.Task[None]] = set()
         self._timetable = Timetable(node, self._plans, self._perform)
 
     async def start(self) -> None:
@@ -87,6 +88,9 @@ class Backup:
     async def stop(self) -> None:
         """End what runs; a run that is cut short is healed by the next."""
         await self._timetable.stop()
+        for task in self._asides:
+            task.cancel()
+        await asyncio.gather(*self._asides, return_exceptions=True)
         if hasattr(self, "_record"):
             await self._record.close()
 
@@ -215,7 +219,7 @@ class Backup:
         await self._note(event)
         last = self._history.measured.get(name)
         if last is None or event.time - last.time > _MEASURE_SECONDS * NANOSECONDS:
-            await self._measure(name)
+            self._later(self._measure(name))
         return m.SavedInfo(
             store=name,
             scope=index.scope,
@@ -227,6 +231,17 @@ class Backup:
             seconds=stored.seconds,
             left_out=index.left_out,
         )
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that nobody waits for, before the node stops."""
+        task = asyncio.create_task(work)
+        self._asides.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._asides.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("a store could not be measured: %s", error)
 
     async def _measure(self, name: str) -> None:
         size = await (await self._repository(name)).size()

@@ -63,7 +63,10 @@ def decode(text: str) -> list[Destination]:
     if not plain.startswith(PREFIX) or len(plain) > _LENGTH_MAX:
         raise INVALID("This is no recovery key of Skerry.", why=f"It begins with {PREFIX}.")
     try:
-        data = _unbase32(plain[len(PREFIX) :].translate(_READ_AS))
+        letters = plain[len(PREFIX) :].translate(_READ_AS)
+        data = _unbase32(letters)
+        if _base32(data) != letters:
+            raise ValueError("the last letter is wrong")
         (check,) = _CHECK.unpack_from(data)
         packed = data[_CHECK.size :]
         if zlib.crc32(packed) != check:

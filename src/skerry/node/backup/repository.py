@@ -75,6 +75,7 @@ class Repository:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._unlocked = False
+        self._empty = False
         self._last: dict[Scope, str] = {}
 
     async def create(self) -> bool:
@@ -89,6 +90,7 @@ class Repository:
             else:
                 return False
             await self._restic.run(["init"], doing="making the repository", seconds=900)
+            self._unlocked = self._empty = True
             return True
 
     async def save(self, cut: Cut, progress: Progress) -> Stored:
@@ -102,7 +104,9 @@ class Repository:
         started = self._clock.monotonic()
         async with self._lock, self._heals():
             await self._ready()
-            parent = self._last.get(scope) or await self._latest(scope)
+            parent = self._last.get(scope)
+            if parent is None and not self._empty:
+                parent = await self._latest(scope)
             pace = Pace(self._clock, progress)
             try:
                 await self._save(cut, ["--parent", parent] if parent else [], pace)
@@ -116,6 +120,7 @@ class Repository:
             if found is None:
                 raise ENGINE_FAILED("restic ended without saying what it saved.")
             self._last[scope] = str(found["snapshot_id"])
+            self._empty = False
         return Stored(
             snapshot=str(found["snapshot_id"]),
             files=int(found["total_files_processed"]),
@@ -141,7 +146,7 @@ class Repository:
         try:
             yield
         except BaseException:
-            self._unlocked = False
+            self._unlocked = self._empty = False
             self._last.clear()
             raise
 
