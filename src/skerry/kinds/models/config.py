@@ -64,14 +64,17 @@ class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LocalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model of this machine: a GGUF file for llama.cpp, or a folder with an ONNX embedding model.
 
-    Paths are absolute, or relative to the app's folder. `context` is in tokens. `program` is a
-    `llama-server` to use instead of the library.
+    Paths are absolute, or relative to the app's folder. `context` is in tokens, for each of the
+    `parallel` calls that are answered at once. `embeddings`: the GGUF model makes nothing else.
+    `program` is a `llama-server` to use instead of the one in the wheel.
     """
 
     gguf: str = ""
     onnx: str = ""
     context: int = 4096
     threads: int = 0
+    parallel: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    embeddings: bool = False
     program: str = ""
 
 

@@ -11,6 +11,7 @@ from skerry.kernel.kind import Context, Engine
 from skerry.kinds._shared.sqlite_state import WriterHold, disk_bytes
 from skerry.kinds.models import manifest as m
 from skerry.kinds.models.claim import secret_key
+from skerry.kinds.models.gateway.failure import FailureError
 from skerry.kinds.models.gateway.gateway import Gateway
 from skerry.kinds.models.gateway.keyring import Keyring
 from skerry.kinds.models.gateway.profiles import profiles
@@ -129,8 +130,7 @@ class ModelsEngine(Engine):
         targets = [each.strip() for each in params.targets.split(",") if each.strip()]
         self._may_change(params.alias)
         for target in targets:
-            if target not in self.routes.aliases:
-                self.routes.find(target)
+            self._check_target(target)
         await self.database.do(lambda db: aliases.put(db, params.alias, targets))
         self.routes.set_aliases(await self.database.do(aliases.everything))
         return m.Changed(f"{params.alias} is {', else '.join(targets)}.")
@@ -142,6 +142,12 @@ class ModelsEngine(Engine):
             raise NOT_FOUND(f"There is no alias {params.alias!r}.", hint="skerry models alias-list")
         self.routes.set_aliases(await self.database.do(aliases.everything))
         return m.Changed(f"The alias {params.alias} is gone.")
+
+    def _check_target(self, name: str) -> None:
+        try:
+            self.routes.find(name)
+        except FailureError as error:
+            raise NOT_FOUND(error.message, hint="skerry models providers") from error
 
     def _may_change(self, alias: str) -> None:
         if self.routes.is_declared(alias):

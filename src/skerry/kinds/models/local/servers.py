@@ -25,7 +25,6 @@ from skerry.kinds.models.local.setting import EXTRA_STATUS, Setting
 
 START_SECONDS_MAX = 300.0
 STOP_SECONDS_MAX = 5.0
-READY = b"ready\n"
 _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES")
 
 
@@ -41,6 +40,10 @@ class ModelServers:
     def running(self) -> list[str]:
         """Return the names of models that are loaded."""
         return sorted(n for n, process in self._processes.items() if process.returncode is None)
+
+    def processes(self) -> list[Process]:
+        """Return the servers that run."""
+        return [each for each in self._processes.values() if each.returncode is None]
 
     async def socket(self, route: Route) -> str:
         """Return where a local model is served, starting its server if need be."""
@@ -81,24 +84,20 @@ class ModelServers:
         setting = self._setting(name, settings)
         await asyncio.to_thread(Path(setting.socket).unlink, missing_ok=True)
         program = settings.program or (shutil.which("llama-server") if settings.gguf else None)
-        command = _llama_server(program, setting) if program else _worker()
+        command = _llama_server(program, setting) if program else _worker(setting)
         process = await asyncio.create_subprocess_exec(
             *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=_environment()
         )
         self._processes[name] = process
         assert process.stdin and process.stdout and process.stderr
         lines = _LastLines()
+        self._read(process.stdout, lines)
         self._read(process.stderr, lines)
         try:
             async with asyncio.timeout(START_SECONDS_MAX):
-                if program:
-                    self._read(process.stdout, lines)
-                    await _answers(process, setting.socket)
-                else:
+                if not program:
                     process.stdin.write(msgspec.json.encode(setting) + b"\n")
-                    await process.stdin.drain()
-                    if await process.stdout.readline() != READY:
-                        await process.wait()
+                await _answers(process, setting.socket)
         except TimeoutError as error:
             await self._end(process)
             raise TIMED_OUT(
@@ -128,6 +127,8 @@ class ModelServers:
             socket=str(self._context.run / f"model-{_short(name)}.sock"),
             context=settings.context,
             threads=settings.threads or max((os.cpu_count() or 2) - 1, 1),
+            parallel=settings.parallel,
+            embeddings=settings.embeddings,
         )
 
     def _failed(self, name: str, setting: Setting, status: int, said: str) -> Exception:
@@ -163,15 +164,17 @@ class _LastLines:
         return " ".join(lines[-3:])
 
 
-def _worker() -> list[str]:
-    return [sys.executable, "-I", "-m", "skerry.kinds.models.local.worker"]
+def _worker(setting: Setting) -> list[str]:
+    return [sys.executable, "-I", "-m", f"skerry.kinds.models.local.{setting.engine}"]
 
 
 def _llama_server(program: str, setting: Setting) -> list[str]:
     return [
         program,
         *("--model", setting.path, "--alias", setting.name, "--host", setting.socket),
-        *("--ctx-size", str(setting.context), "--threads", str(setting.threads), "--jinja"),
+        *("--ctx-size", str(setting.context * setting.parallel), "--jinja"),
+        *("--parallel", str(setting.parallel), "--threads", str(setting.threads)),
+        *(("--embeddings",) if setting.embeddings else ()),
     ]
 
 
