@@ -32,7 +32,7 @@ from typing import Protocol
 
 import msgspec
 
-from skerry.kernel.errors import DENIED
+from skerry.kernel.errors import DENIED, SkerryError
 
 
 class Evidence(enum.StrEnum):
@@ -164,12 +164,12 @@ def enforce(policy: Policy, request: Request) -> Decision:
     return decision
 
 
-def refusal(request: Request, decision: Decision) -> Exception:
-    """Return the error that tells a refusal."""
+def refusal(request: Request, decision: Decision, hint: str = "") -> SkerryError:
+    """Return the error that tells a refusal; the hint is the command that explains it."""
     return DENIED(
         f"Policy does not allow {request.action} at {request.where}.",
         why=f"Rule {decision.rule}: {decision.reason}",
-        hint=_explanation(request),
+        hint=hint or _explanation(request),
     )
 
 
@@ -180,8 +180,10 @@ def _explanation(request: Request) -> str:
     if request.branch and request.branch != "main":
         words.append(f"--branch {request.branch}")
     if request.place is None:
-        words.append(f"--node-name {request.where}")
+        words.append(f"--at {request.where}")
     else:
         words.append(f"--provider {request.place.provider}")
         words += [f"--country {request.place.country}"] if request.place.country else []
+        words += [f"--host {request.place.host}"] if request.place.host else []
+    words += ["--encrypted"] if request.encrypted else []
     return " ".join(words)

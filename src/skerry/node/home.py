@@ -29,7 +29,6 @@ from skerry.kernel.errors import CONFIG_INVALID, UNSUPPORTED
 from skerry.kernel.territory import COUNTRIES, meant
 
 HTTP_PORT = 7878
-POSTGRES_PORT = 7432
 _SOCKET_PATH_LIMIT = 107
 _LONGEST_SOCKET_NAME = len("/0123456789abcdef/.s.PGSQL.5432.lock")
 

@@ -72,8 +72,14 @@ class Workshop:
 
     def keys(self, record: ResourceRecord) -> tuple[bytes, bytes]:
         """Return the key of a resource, and the one that all its branches share."""
-        own = derive(self._node_key, "resource", record.id)
-        return own, derive(self._node_key, "lineage", record.lineage)
+        return self._key("resource", record.id), self._key("lineage", record.lineage)
+
+    def _key(self, what: str, name: str) -> bytes:
+        """Return a key that this node derives, or that a resource brought from another node."""
+        brought = self._catalogue.keys.get(f"{what}/{name}")
+        if brought is not None:
+            return self._vault.unseal_key(f"{what}/{name}", brought)
+        return derive(self._node_key, what, name)
 
     def state(self, branch: Branch, record: ResourceRecord) -> Path:
         """Return the directory of a resource's state."""
@@ -186,10 +192,11 @@ class Workshop:
 
     def uid(self, app: str) -> int | None:
         """Return the user that an app's processes run as; None is the node's own."""
-        if self._identities is None:
-            return None
-        index = self._catalogue.app(app).index
-        return self._identities.identity(index).uid
+        return self.uid_of(self._catalogue.app(app).index)
+
+    def uid_of(self, index: int) -> int | None:
+        """Return the user of the app that has a number."""
+        return self._identities.identity(index).uid if self._identities else None
 
     def slot(self, branch: Branch, record: ResourceRecord) -> SlotSpec:
         """Say what a resource is to the process that serves it or binds it."""

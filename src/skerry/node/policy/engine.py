@@ -100,6 +100,21 @@ class Engine:
         shipped = self.atlas.facts(name) if kind == "provider" else []
         return facts + [fact for fact in shipped if fact.name not in said]
 
+    def nodes(self) -> list[str]:
+        """Return the names of the nodes of which something is known, this one first."""
+        facts = [*self._stated, *(fact for each in self._learnt.values() for fact in each)]
+        found = {fact.subject.split("/")[1] for fact in facts if fact.subject.startswith("node/")}
+        return [self.node, *sorted(found - {self.node})]
+
+    def providers(self) -> list[str]:
+        """Return the names of the providers of which something is known."""
+        stated = {
+            fact.subject.split("/")[1]
+            for fact in self._stated
+            if fact.subject.startswith("provider/")
+        }
+        return sorted(stated | set(self.atlas.providers))
+
     @property
     def today(self) -> str:
         """The date (UTC), as evidence is counted."""
@@ -134,7 +149,7 @@ class Engine:
     def decide(self, request: Request) -> Decision:
         """See `Policy.decide`."""
         here = request.place is None and request.where == self.node
-        if here and (request.app is None or _administers(request.action)):
+        if here and (request.app is None or administers(request.action)):
             return Decision(True, "administration", f"{request.where} is this node.")
         return self.decide_under(self.terms(request.app, request.branch), request)
 
@@ -200,7 +215,7 @@ class Engine:
         decision = self.decide_under(terms, request)
         self.record(request, decision)
         if not decision.allowed:
-            raise refusal(request, decision)
+            raise refusal(request, decision, hint="skerry policy check skerry.toml")
 
     def record(self, request: Request, decision: Decision) -> None:
         """See `Policy.record`."""
@@ -210,7 +225,8 @@ class Engine:
 _NO_TERMS = Decision(False, "default", "Nothing permits it.")
 
 
-def _administers(action: str) -> bool:
+def administers(action: str) -> bool:
+    """Tell whether an action brings no data of an app to a place where it is not."""
     return action in ADMINISTRATION or action.partition(":")[0] in ADMINISTERING
 
 

@@ -39,7 +39,8 @@ def facts_of(rules: Sequence[Rule], view: View) -> tuple[Fact, ...]:
 def refused(rules: Sequence[Rule], view: View, spec: PolicySpec) -> str:
     """Say why a place fails."""
     sentences = [_FAILURES.get(rule.name.partition(":")[0], _own)(rule, view) for rule in rules]
-    if spec.outside is Outside.ENCRYPTED_ONLY and not any(r.name == "conflict" for r in rules):
+    contradicted = any(rule.name == "conflict" for rule in rules)
+    if spec.outside is Outside.ENCRYPTED_ONLY and not contradicted and not view.attributes["here"]:
         sentences.append("Only what is encrypted on this side may go there.")
     return " ".join(sentences)
 
@@ -78,7 +79,8 @@ def support(fact: Fact) -> str:
 
 def _jurisdiction(rule: Rule, view: View) -> str:
     if not view.attributes["country"]:
-        return f"It is not known in which country {view.name} lies."
+        hint = " Its config.toml does not say." if view.attributes["here"] else ""
+        return f"It is not known in which country {view.name} lies.{hint}"
     groups = view.attributes["jurisdictions"][1:]
     inside = f", which is in {', '.join(groups)}" if groups else ""
     return f"{view.name} lies in {_shown(view, 'country')}{inside}: not where the policy asks."
