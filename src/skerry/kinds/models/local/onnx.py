@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -26,8 +26,6 @@ try:
     import onnxruntime
     from tokenizers import Tokenizer
 except ImportError as missing:
-    if TYPE_CHECKING:
-        raise
     sys.stderr.write(f"{missing}\n")
     raise SystemExit(EXTRA_STATUS) from missing
 

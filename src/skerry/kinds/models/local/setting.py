@@ -33,6 +33,6 @@ def read_setting() -> Setting:
 
 
 def _end_with_input() -> None:
-    while sys.stdin.buffer.read1(4096):
+    while os.read(sys.stdin.fileno(), 4096):
         pass
     os._exit(0)
