@@ -34,7 +34,11 @@ _LONGEST_SOCKET_NAME = len("/0123456789abcdef/.s.PGSQL.5432.lock")
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win."""
+    """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win.
+
+    `engine_read` are folders of the machine that engines may read, such as weights of models; what
+    lies there must be readable for every user.
+    """
 
     name: str = ""
     country: str = ""
@@ -44,6 +48,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     http_port: int = HTTP_PORT
     ports: dict[str, int] = {}
     domain: str = "localhost"
+    engine_read: tuple[str, ...] = ()
     currency: str = "EUR"
     prices: dict[str, tuple[int, int]] = {}
 

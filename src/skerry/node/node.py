@@ -228,6 +228,7 @@ class Node:
             vault=self.vault,
             policy=self.policy,
             cgroups=cgroups,
+            engine_read=self.config.engine_read,
         )
         packages = [manifest.package for manifest in self.manifests.values()]
         processes = Processes(packages)
