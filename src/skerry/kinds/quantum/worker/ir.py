@@ -4,8 +4,8 @@
      "ops": [["h", [0], []], ["cx", [0, 1], []], ["measure", [0], [0]], ["measure", [1], [1]]]}
 
 An operation is `[name, qubits, parameters]`; angles are radians. The parameter of `measure` is the
-bit that it writes. `barrier`, `reset`, `delay` (seconds) and `measure` are no gates. The first qubit
-of a gate is the most significant bit of a row of its matrix.
+bit that it writes. `barrier`, `reset`, `delay` (seconds) and `measure` are no gates. A gate's first
+qubit is the most significant bit of a row of its matrix.
 
 Conventions of vendors' gates: `gpi`, `gpi2`, `zz` and `ms` take turns (1 is 2 pi), as IonQ writes
 them; everything else takes radians.
