@@ -54,7 +54,9 @@ STEPS: dict[JobState, frozenset[JobState]] = {
     JobState.CREATED: frozenset({JobState.VALIDATED, JobState.FAILED, JobState.CANCELLED}),
     JobState.VALIDATED: frozenset({JobState.ESTIMATED, JobState.FAILED, JobState.CANCELLED}),
     JobState.ESTIMATED: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.FAILED}),
+    JobState.QUEUED: frozenset(
+        {JobState.RUNNING, JobState.CANCELLING, JobState.CANCELLED, JobState.FAILED}
+    ),
     JobState.RUNNING: frozenset(
         {
             JobState.QUEUED,

@@ -25,8 +25,8 @@ def checked(source: str, bindings: Mapping[str, float]) -> Circuit:
         if not isinstance(raw, list) or len(raw) > OPS_MAX:
             raise UnsupportedError(f"`ops` is a list of at most {OPS_MAX} operations.")
         ops = [_op(each, number, qubits, bits, bindings) for number, each in enumerate(raw)]
-        registers = [
-            [str(name), int(start), int(size)]
+        registers: list[tuple[str, int, int]] = [
+            (str(name), int(start), int(size))
             for name, start, size in found.get("registers", [["c", 0, bits]] if bits else [])
         ]
     except (ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:

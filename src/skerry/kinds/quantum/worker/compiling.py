@@ -72,6 +72,7 @@ def _target(device: Device) -> Any:
     places = {label: number for number, label in enumerate(device.labels)}
     target = Target(num_qubits=len(device.labels))
     pairs = _pairs(device, places)
+    properties: dict[Any, Any]
     for name in natives.basis(device.native):
         if ARITY[name][0] == 1:
             properties = {

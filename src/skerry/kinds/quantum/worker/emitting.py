@@ -58,7 +58,7 @@ def openqasm3(circuit: Circuit) -> str:
     defined = [_DEFINITIONS[name] for name in sorted(names) if name in _DEFINITIONS]
     head = ["OPENQASM 3.0;", 'include "stdgates.inc";', *defined]
     if not _physical(circuit):
-        for number, label in enumerate(circuit.get("labels", ())):
+        for number, label in enumerate(circuit.get("labels") or ()):
             head.append(f"// q[{number}] is qubit {label} of the device")
         head.append(f"qubit[{circuit['qubits']}] q;")
     head += [f"bit[{size}] {name};" for name, _, size in circuit["registers"]]
@@ -124,7 +124,7 @@ def _line(circuit: Circuit, op: Op, names: dict[str, str], *, braket: bool) -> s
 
 def _physical(circuit: Circuit) -> bool:
     """Tell whether the qubits can be written as physical ones, which have numbers."""
-    labels = circuit.get("labels")
+    labels = circuit.get("labels") or ()
     return bool(labels) and all(label.isdigit() for label in labels)
 
 

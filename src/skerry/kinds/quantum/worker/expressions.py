@@ -99,10 +99,12 @@ def _named(node: Any, names: Mapping[str, Value]) -> Value:
 
 def _unary(node: Any, names: Mapping[str, Value]) -> Value:
     value = _evaluate(node.expression, names)
-    found: Value = {"-": operator.neg, "!": operator.not_, "~": operator.invert}[node.op.name](
-        value
-    )
-    return found
+    signs: dict[str, Callable[[Any], Value]] = {
+        "-": operator.neg,
+        "!": operator.not_,
+        "~": operator.invert,
+    }
+    return signs[node.op.name](value)
 
 
 def _call(node: Any, names: Mapping[str, Value]) -> Value:

@@ -7,9 +7,9 @@ from typing import Any
 
 from . import emitting, routing
 from .compiling import compiled
-from .devices import device
+from .devices import device, is_virtual
 from .ir import Circuit, Op, UnsupportedError, measured
-from .noise import Noisy, ideal, twin
+from .noise import CHANNELS, Noisy, ideal, twin
 
 DEFAULT_REGISTER = "meas"
 DISTINCT_MAX = 2_000_000
@@ -65,14 +65,14 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
     circuit, noisy = prepared(params)
     choice = _choose(noisy, params)
     found = noisy.circuit
-    gates = [op for op in found["ops"] if op[0] in _known_gates()]
+    one, two, reads = _gate_counts(found)
     return {
         "qubits": found["qubits"],
         "bits": found["bits"],
         "program_qubits": circuit["qubits"],
-        "one_qubit_gates": sum(1 for op in gates if len(op[1]) == 1),
-        "two_qubit_gates": sum(1 for op in gates if len(op[1]) == 2),
-        "measurements": sum(1 for op in found["ops"] if op[0] == "measure"),
+        "one_qubit_gates": one,
+        "two_qubit_gates": two,
+        "measurements": reads,
         "depth": _depth(found),
         "fidelity": noisy.fidelity,
         "engine": choice.engine,
@@ -80,6 +80,17 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
         "bytes_needed": choice.bytes_needed,
         "layout": found.get("labels", []),
     }
+
+
+def _gate_counts(circuit: Circuit) -> list[int]:
+    """Count gates on one qubit that take time, gates on more, and measurements."""
+    counts = [0, 0, 0]
+    for name, qubits, params in circuit["ops"]:
+        if name == "measure":
+            counts[2] += 1
+        elif name in _known_gates() and not is_virtual(name, params):
+            counts[0 if len(qubits) == 1 else 1] += 1
+    return counts
 
 
 def _known_gates() -> frozenset[str]:
@@ -126,6 +137,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
         "fidelity": noisy.fidelity,
         "versions": versions(choice.engine),
         "pragmas": circuit.get("pragmas", []),
+        "gates": _gate_counts(found),
     }
     if params.get("memory"):
         result["memory"] = [_text(row) for row in bits]
@@ -133,7 +145,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_noise(circuit: Circuit) -> Circuit:
-    kept = [op for op in circuit["ops"] if op[0] not in routing.CHANNELS]
+    kept = [op for op in circuit["ops"] if op[0] not in CHANNELS]
     return circuit | {"ops": kept}
 
 
