@@ -70,7 +70,7 @@ class Desk:
         self._entropy = entropy or SystemEntropy()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="quantum-store")
         self._store: Store
-        self._checker = Worker("gates", context.clock)
+        self._checker = Worker("gates", context.clock, context.environments)
         self._learned: dict[str, tuple[int, Calibration]] = {}
         self.runner = Runner(self)
 

@@ -33,7 +33,7 @@ class Runner:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._line = Line()
-        self._worker = Worker("gates", desk.context.clock)
+        self._worker = Worker("gates", desk.context.clock, desk.context.environments)
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()

@@ -7,7 +7,6 @@ environment that has its stack.
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +15,9 @@ from typing import NamedTuple
 from skerry.kernel.errors import EXTRA_MISSING, NOT_FOUND
 from skerry.kernel.names import did_you_mean
 
-ENVIRONMENTS_VARIABLE = "SKERRY_QUANTUM_ENVIRONMENTS"
+KIND = "quantum"
+COMPLETE = "complete"
+"""A file in an environment that was built to its end."""
 
 
 class Stack(NamedTuple):
@@ -63,21 +64,19 @@ def is_here(name: str) -> bool:
         return False
 
 
-def environments() -> Path | None:
-    """Return where environments of stacks lie on this node, if it says so."""
-    found = os.environ.get(ENVIRONMENTS_VARIABLE)
-    return Path(found) if found else None
+def folder(environments: Path, name: str) -> Path:
+    """Return where the environment of a stack lies."""
+    return environments / KIND / name
 
 
-def python(name: str) -> str:
+def python(name: str, environments: Path | None) -> str:
     """Return the interpreter that has a stack; raise EXTRA_MISSING with what adds it."""
     if is_here(name):
         return sys.executable
-    folder = environments()
-    if folder is not None:
-        made = folder / name / "bin" / "python"
-        if (folder / name / "complete").exists() and made.exists():
-            return str(made)
+    if environments is not None:
+        made = folder(environments, name)
+        if (made / COMPLETE).exists():
+            return str(made / "bin" / "python")
     extra = "pip install 'skerry[quantum]', or " if name == "gates" else ""
     raise EXTRA_MISSING(
         f"The stack {name} is not installed ({STACKS[name].summary}).",

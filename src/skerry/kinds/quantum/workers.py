@@ -35,8 +35,15 @@ class StoppedError(Exception):
 class Worker:
     """One process of one stack; it does one thing at a time, in the order of asking."""
 
-    def __init__(self, stack: str, clock: Clock, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self,
+        stack: str,
+        clock: Clock,
+        environments: Path | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
         self.stack = stack
+        self._environments = environments
         self._clock = clock
         self._idle_seconds = idle_seconds
         self._lock = asyncio.Lock()
@@ -101,7 +108,7 @@ class Worker:
         if self._process is not None and self._process.returncode is None:
             return self._process
         self._process = await asyncio.create_subprocess_exec(
-            stacks.python(self.stack),
+            stacks.python(self.stack, self._environments),
             "-c",
             _START,
             str(_FOLDER),
