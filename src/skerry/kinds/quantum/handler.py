@@ -80,7 +80,9 @@ class Handler:
         """See `quantum.device`."""
         device = load.find(params.device)
         calibration = load.calibration(device.id)
-        figures = [*(medians(calibration) if calibration else ()), *device.figures]
+        own = medians(calibration) if calibration else []
+        known = {each.name for each in own}
+        figures = [*own, *(each for each in device.figures if each.name not in known)]
         return reports.DeviceReport(
             device,
             str(_here(device)),
@@ -233,7 +235,8 @@ def _report(found: Outcome) -> reports.JobReport:
 
 def _here(device: Device) -> Here:
     return Here(
-        twin=is_runnable(device),
+        twin=device.twin,
+        simulator=device.status.value == "local",
         provider=False,
         estimate=not is_runnable(device) and device.status.value in ("announced", "unsold"),
     )

@@ -33,7 +33,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 BODY_MAX = 32 << 20
 _ROUTE = re.compile(
-    r".*/quantum/v1/(jobs|devices|quotes)(?:/([\w.-]{1,100}))?(?:/(results|cancel))?(?:/(\d{1,6}))?/?"
+    r".*/quantum/v1/(jobs|devices|quotes)"
+    r"(?:/([\w.-]{1,100}))?(?:/(results|cancel))?(?:/(\d{1,6}))?/?"
 )
 _requests = msgspec.json.Decoder(JobRequest)
 _encoder = msgspec.json.Encoder()

@@ -188,9 +188,15 @@ class Here(NamedTuple):
     """What can stand for a device on this node."""
 
     twin: bool
+    simulator: bool
     provider: bool
     estimate: bool
 
     def __str__(self) -> str:
-        words = ("twin", self.twin), ("provider", self.provider), ("estimate only", self.estimate)
+        words = (
+            ("twin", self.twin),
+            ("simulator", self.simulator),
+            ("provider", self.provider),
+            ("estimate only", self.estimate),
+        )
         return ", ".join(word for word, is_so in words if is_so) or "listed only"

@@ -1,27 +1,29 @@
 """From Qiskit's gates to those of a vendor, and back.
 
 A device's own set is compiled for by an equivalent set that Qiskit's transpiler knows; then every
-gate is renamed. IonQ's machines have no rotation about z: it is carried along as a phase of the
-gates that follow (https://docs.ionq.com, native gates).
+gate is renamed. Machines of IQM, Google and IonQ need no pulse for a rotation about z: it is
+carried along as a phase of the pulses that follow (arXiv:1612.00858), so that any gate of one qubit
+is one pulse (two on IonQ's).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from .ir import TURN, Circuit, Op, UnsupportedError
 
 _SETS: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
-    (frozenset({"prx", "cz"}), ("r", "cz")),
+    (frozenset({"prx", "cz"}), ("rz", "rx", "cz")),
     (frozenset({"rx", "rz", "cz"}), ("rz", "sx", "x", "cz")),
     (frozenset({"rz", "sx", "x", "cz"}), ("rz", "sx", "x", "cz")),
     (frozenset({"rz", "sx", "x", "ecr"}), ("rz", "sx", "x", "ecr")),
-    (frozenset({"phased_xz", "cz"}), ("r", "rz", "cz")),
+    (frozenset({"phased_xz", "cz"}), ("rz", "rx", "cz")),
     (frozenset({"gpi", "gpi2", "zz"}), ("rz", "sx", "x", "rzz")),
     (frozenset({"gpi", "gpi2", "ms"}), ("rz", "sx", "x", "rxx")),
-    (frozenset({"phasedx", "rz", "zzphase"}), ("r", "rz", "rzz")),
-    (frozenset({"r", "rz", "rxx"}), ("r", "rz", "rxx")),
+    (frozenset({"phasedx", "rz", "zzphase"}), ("rz", "rx", "rzz")),
+    (frozenset({"r", "rz", "rxx"}), ("rz", "rx", "rxx")),
 )
 
 
@@ -35,55 +37,51 @@ def basis(native: tuple[str, ...]) -> tuple[str, ...]:
 
 def renamed(circuit: Circuit, native: tuple[str, ...]) -> Circuit:
     """Return a circuit over the compiled set with the vendor's gates."""
-    if "gpi" in native:
-        return circuit | {"ops": _framed(circuit)}
-    rule = _RULES.get(frozenset(native))
-    if rule is None:
-        return circuit
-    return circuit | {"ops": [rule(op) for op in circuit["ops"]]}
+    pulse = next((_PULSES[name] for name in native if name in _PULSES), None)
+    if pulse is not None:
+        return circuit | {"ops": _framed(circuit, pulse)}
+    names = _RENAMED.get(frozenset(native), {})
+    return circuit | {"ops": [names.get(op[0], _same)(op) for op in circuit["ops"]]}
 
 
-def _iqm(op: Op) -> Op:
-    return ["prx", *op[1:]] if op[0] == "r" else op
-
-
-def _rigetti(op: Op) -> Op:
-    angle = {"sx": math.pi / 2, "x": math.pi}.get(op[0])
-    return op if angle is None else ["rx", op[1], [angle]]
-
-
-def _google(op: Op) -> Op:
-    name, qubits, params = op
-    if name == "r":
-        return ["phased_xz", qubits, [params[0] / math.pi, 0.0, params[1] / math.pi]]
-    if name == "rz":
-        return ["phased_xz", qubits, [0.0, params[0] / math.pi, 0.0]]
+def _same(op: Op) -> Op:
     return op
 
 
-def _quantinuum(op: Op) -> Op:
-    return [{"r": "phasedx", "rzz": "zzphase"}.get(op[0], op[0]), *op[1:]]
-
-
-_RULES: dict[frozenset[str], Callable[[Op], Op]] = {
-    frozenset({"prx", "cz"}): _iqm,
-    frozenset({"rx", "rz", "cz"}): _rigetti,
-    frozenset({"phased_xz", "cz"}): _google,
-    frozenset({"phasedx", "rz", "zzphase"}): _quantinuum,
+_RENAMED: dict[frozenset[str], dict[str, Callable[[Op], Op]]] = {
+    frozenset({"rx", "rz", "cz"}): {
+        "sx": lambda op: ["rx", op[1], [math.pi / 2]],
+        "x": lambda op: ["rx", op[1], [math.pi]],
+    },
+    frozenset({"phasedx", "rz", "zzphase"}): {
+        "rx": lambda op: ["phasedx", op[1], [op[2][0], 0.0]],
+        "rzz": lambda op: ["zzphase", op[1], op[2]],
+    },
+    frozenset({"r", "rz", "rxx"}): {"rx": lambda op: ["r", op[1], [op[2][0], 0.0]]},
 }
 
+Pulse = Callable[[float, float], list[Any]]
+"""Makes the name and the parameters of a rotation by an angle about an axis in the plane."""
 
-def _framed(circuit: Circuit) -> list[Op]:
-    """Return IonQ's gates; `frame` is the rotation about z that each qubit still owes."""
+_PULSES: dict[str, Pulse] = {
+    "prx": lambda angle, axis: ["prx", [angle, axis]],
+    "phased_xz": lambda angle, axis: ["phased_xz", [angle / math.pi, 0.0, axis / math.pi]],
+    "gpi": lambda angle, axis: ["gpi" if angle > 2 else "gpi2", [_turns(axis)]],
+}
+_ANGLES = {"sx": math.pi / 2, "x": math.pi}
+
+
+def _framed(circuit: Circuit, pulse: Pulse) -> list[Op]:
+    """Return a vendor's gates; `frame` is the rotation about z that each qubit still owes."""
     frame = [0.0] * circuit["qubits"]
     ops: list[Op] = []
     for name, qubits, params in circuit["ops"]:
         first = qubits[0] if qubits else 0
         if name == "rz":
             frame[first] += params[0]
-        elif name in ("sx", "x"):
-            gate = "gpi2" if name == "sx" else "gpi"
-            ops.append([gate, qubits, [_turns(-frame[first])]])
+        elif name in ("rx", "sx", "x"):
+            gate, values = pulse(_ANGLES.get(name) or params[0], -frame[first])
+            ops.append([gate, qubits, values])
         elif name == "rzz":
             rest, flipped = _halves(params[0])
             if rest:

@@ -71,6 +71,12 @@ class _Clock:
         for each in places:
             self._free[each] += seconds
 
+    def wait(self, place: int, seconds: float) -> list[Op]:
+        """Return the errors of a qubit that waits for a time."""
+        self._free[place] += seconds
+        channel = self._waiting(place, seconds)
+        return [channel] if channel else []
+
     def _waiting(self, place: int, seconds: float) -> Op | None:
         qubit, seconds = self._qubits[place], seconds * self._pessimism
         if seconds <= 0.0 or not (qubit.t1 or qubit.t2):
@@ -92,8 +98,7 @@ def twin(circuit: Circuit, device: Device, pessimism: float) -> Noisy:
             ops += [*clock.start(places, together=True), op]
         elif name in NOT_GATES:
             if name == "delay":
-                clock.spend(places, params[0])
-                ops += clock.start(places)
+                ops += clock.wait(places[0], params[0])
             ops.append(op)
         else:
             ops += clock.start(places)

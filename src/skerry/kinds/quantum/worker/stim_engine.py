@@ -12,6 +12,9 @@ from .ir import matrix
 from .noise import DEPOLARISE_1, DEPOLARISE_2, PAULI, Noisy
 
 _ROUNDING = 9
+_PRECISION = 1e-6
+"""Stim gives matrices in single precision."""
+
 _PLAIN = {
     "reset": "R",
     DEPOLARISE_1: "DEPOLARIZE1",
@@ -32,10 +35,18 @@ def clifford(name: str, params: tuple[float, ...]) -> tuple[Step, ...] | None:
         tableau = stim.Tableau.from_unitary_matrix(unitary, endian="big")
     except ValueError:
         return None
+    if not _same(unitary, tableau.to_unitary_matrix(endian="big")):
+        return None  # Stim also takes matrices that are only near a Clifford gate
     return tuple(
         (each.name, tuple(target.value for target in each.targets_copy()))
         for each in tableau.to_circuit("elimination")
     )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two unitaries are equal up to a phase."""
+    overlap = np.trace(other.conj().T @ one) / len(one)
+    return bool(np.max(np.abs(one - overlap * other)) < _PRECISION)
 
 
 def sample(noisy: Noisy, shots: int, seed: int) -> Any:
