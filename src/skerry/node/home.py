@@ -6,6 +6,7 @@
 <home>/volume/   one directory a branch: what is branched
 <home>/volume.img  the file system mounted there, if the operator made one
 <home>/apps/     <app>/<version>/: deployed code
+<home>/environments/ <kind>/<name>/: what the operator installed for kinds
 <home>/logs/     <app>/<branch>.log: what functions and engines said
 <home>/spool/    exports and imports on their way
 <home>/services/ <service>/: what services of the node keep
@@ -67,6 +68,7 @@ class Home:
         self.image = self.root / "volume.img"
         self.facts = self.root / "facts.toml"
         self.apps = self.root / "apps"
+        self.environments = self.root / "environments"
         self.spool = self.root / "spool"
         self.run = self._run_directory()
         self.socket = self.run / "api.sock"
@@ -91,7 +93,7 @@ class Home:
     def create(self, entropy: Entropy) -> None:
         """Make what is missing, with its modes."""
         open_to_cells = 0o711
-        for path in (self.root, self.run, self.volume, self.apps, self.spool):
+        for path in (self.root, self.run, self.volume, self.apps, self.spool, self.environments):
             path.mkdir(parents=True, exist_ok=True)
             _own(path)
             path.chmod(open_to_cells)
