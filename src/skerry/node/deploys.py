@@ -20,6 +20,7 @@ from skerry.kernel.errors import CONFIG_INVALID, CONFLICT, NOT_FOUND
 from skerry.kernel.log import Log
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.names import MAIN
+from skerry.kernel.service import Service
 from skerry.node.archives import Archives
 from skerry.node.branches import Branches
 from skerry.node.cell.spec import packages_beside
@@ -51,12 +52,14 @@ class Deploys:
         workshop: Workshop,
         branches: Branches,
         archives: Archives,
+        services: Mapping[str, Service],
         clock: Clock,
     ) -> None:
         self._home = home
         self._catalogue = catalogue
         self._log = log
         self._manifests = manifests
+        self._services = services
         self._supervisor = supervisor
         self._workshop = workshop
         self._branches = branches
@@ -108,7 +111,7 @@ class Deploys:
             file = unpacked / FILE_NAME
             if not file.exists():
                 raise CONFIG_INVALID(f"The folder has no {FILE_NAME}.", hint="skerry init")
-            spec = parse(_text(file), self._manifests)
+            spec = parse(_text(file), self._manifests, self._services)
             if spec.name not in self._catalogue.apps:
                 event = events.AppCreated(spec.name, self._catalogue.next_index)
                 await self._log.append(events.encode(event))

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Callable, Iterator
-from typing import Any
-
-import msgspec
+from collections.abc import Iterator
 
 from skerry import __version__
 from skerry.kernel import catalogue as events
@@ -21,8 +18,7 @@ from skerry.kernel.names import SECRET_NAMES, check_name, host_label, is_secret_
 from skerry.node.cells import Cell, Running
 from skerry.node.doctor import examine
 from skerry.node.node import Node
-
-Progress = Callable[[int, int, str], None]
+from skerry.node.words import Progress
 
 
 class Handlers:
@@ -338,23 +334,3 @@ class Handlers:
         await node.catalogue_log.append(events.encode(event))
         node.forget_secrets(params.app)
         return c.Done(f"{params.name} is deleted.")
-
-    async def call_word(
-        self, command: c.Command, call: c.WordCall, progress: Progress, seconds: float
-    ) -> Any:
-        """Carry out a word of a kind in the process that serves the resource."""
-        node = self._node
-        record = node.catalogue.record(call.app, call.branch, call.name)
-        if record.kind != command.kind:
-            raise INVALID(
-                f"{call.name} is of kind {record.kind}, not {command.kind}.",
-                hint=f"skerry {record.kind} --help",
-            )
-        running = await node.supervisor.wake(call.app, call.branch, call.name)
-
-        def report(value: dict[str, Any]) -> None:
-            progress(value["done"], value["total"], value["text"])
-
-        params = {"resource": call.name, "word": command.word, "params": call.params}
-        raw = await running.channel.call("word", params, seconds=seconds, on_progress=report)
-        return msgspec.convert(raw, command.result)

@@ -7,6 +7,7 @@
 <home>/apps/     <app>/<version>/: deployed code
 <home>/logs/     <app>/<branch>.log: what functions and engines said
 <home>/spool/    exports and imports on their way
+<home>/services/ <service>/: what services of the node keep
 <run>/           sockets and meters of what is awake
 """
 
@@ -63,6 +64,14 @@ class Home:
         self.run = self._run_directory()
         self.socket = self.run / "api.sock"
         self.pid_file = self.root / "node.pid"
+
+    def service(self, name: str) -> Path:
+        """Return the directory of a service, made if need be; only the node's user may read it."""
+        path = self.root / "services" / name
+        for each in (path.parent, path):
+            each.mkdir(exist_ok=True)
+            each.chmod(0o700)
+        return path
 
     def _run_directory(self) -> Path:
         """Return where sockets lie: in the home if their paths fit there, else in a short place."""

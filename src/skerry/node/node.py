@@ -22,6 +22,7 @@ from skerry.kernel.manifest import Manifest
 from skerry.kernel.money import Rate
 from skerry.kernel.names import host_label
 from skerry.kernel.policy import HereOnly, Policy
+from skerry.kernel.service import Service
 from skerry.node.accountant import Accountant
 from skerry.node.archives import Archives
 from skerry.node.branches import Branches
@@ -40,8 +41,10 @@ from skerry.node.router.targets import Targets
 from skerry.node.sandbox.cgroup import Group, detect
 from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
+from skerry.node.services import Services
 from skerry.node.supervisor import Supervisor
 from skerry.node.volume import attach, open_volume
+from skerry.node.words import Words
 from skerry.node.workshop import Workshop
 
 PRICES = {"cpu_ms": Rate(10_000, 3_600_000), "memory_mib_s": Rate(5_000, 1024 * 3600)}
@@ -70,11 +73,13 @@ class Node:
         options: Options,
         manifests: Mapping[str, Manifest],
         make_api: Callable[[Node], ASGIApplication],
+        services: Mapping[str, Service] | None = None,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
     ) -> None:
         self.options = options
         self.manifests = manifests
+        self.services = Services(services or {})
         self.clock: Clock = clock or SystemClock()
         self.entropy: Entropy = entropy or SystemEntropy()
         self.home = Home(options.home)
@@ -110,6 +115,8 @@ class Node:
             await self._open_state(stack)
             await self._start_cells(stack)
             await self._listen(stack)
+            await self.services.start(self, stack)
+            await self._open_api(stack)
             self._stack = stack.pop_all()
 
     @contextlib.contextmanager
@@ -240,14 +247,16 @@ class Node:
             workshop=self.workshop,
             branches=self.branches,
             archives=self.archives,
+            services=self.services.declared,
             clock=self.clock,
         )
+        self.words = Words(self.catalogue, self.manifests, self.supervisor)
         self.exports = Exports(
             self.catalogue, self.manifests, self.supervisor, self.workshop, self.archives
         )
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
-        """Open every port, and the node's own socket."""
+        """Open every port."""
         self.host = self.options.host or self.config.host
         self.router = Router(
             targets=Targets(self.catalogue, self.manifests, self.config.domain),
@@ -265,6 +274,9 @@ class Node:
             raise _port_taken("HTTP", self.host, port, "--http-port 0", error) from error
         self.workshop.url = self.url
         stack.push_async_callback(self.router.stop)
+
+    async def _open_api(self, stack: contextlib.AsyncExitStack) -> None:
+        """Open the node's own socket, which the router leads to as well."""
         api = Server(self._make_api(self), str(self.home.socket))
         await api.start()
         stack.callback(api.stop_accepting)

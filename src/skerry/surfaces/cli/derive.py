@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 from msgspec import inspect
 
-from skerry.kernel.commands import Command
+from skerry.kernel.commands import Command, Judged
 from skerry.kernel.errors import INVALID
 from skerry.kernel.names import MAIN
 from skerry.surfaces.cli.base import Argument, SkerryCommand
 from skerry.surfaces.cli.call import Call, is_interactive
 from skerry.surfaces.cli.grammar import Entry
+
+if TYPE_CHECKING:
+    from skerry.kernel.service import Service
 
 _ALTERNATIVE = "__option"
 """Ends the name of an option that says the same as an argument."""
@@ -23,8 +26,10 @@ _ALTERNATIVE = "__option"
 _SHORT = {"follow": "-f", "lines": "-n"}
 
 
-def derive(name: str, command: Command, entry: Entry) -> click.Command:
-    """Return the click command that carries out a command of the node."""
+def derive(
+    name: str, command: Command, entry: Entry, service: Service | None = None
+) -> click.Command:
+    """Return the click command that carries out a command of the node, or one of a service."""
     params: list[click.Parameter] = []
     for each, positional in _fields(command, entry):
         params.append(_parameter(each, positional))
@@ -37,7 +42,7 @@ def derive(name: str, command: Command, entry: Entry) -> click.Command:
     return SkerryCommand(
         name,
         params=sorted(params, key=lambda each: each.param_type_name != "argument"),
-        callback=functools.partial(_run, command, entry),
+        callback=functools.partial(_run, command, entry, service),
         help=_help(command, entry),
         short_help=entry.summary,
     )
@@ -45,7 +50,8 @@ def derive(name: str, command: Command, entry: Entry) -> click.Command:
 
 def _help(command: Command, entry: Entry) -> str:
     summary = entry.summary or command.summary
-    return f"{summary.rstrip('.')}.\n\n\b\nAPI: POST /v1/{command.name}"
+    where = "It needs no node." if command.local else f"API: POST /v1/{command.name}"
+    return f"{summary.rstrip('.')}.\n\n\b\n{where}"
 
 
 def _fields(command: Command, entry: Entry) -> list[tuple[inspect.Field, bool]]:
@@ -87,6 +93,8 @@ def _parameter(found: inspect.Field, positional: bool, suffix: str = "") -> clic
     inner = _inner(found.type)
     many = isinstance(inner, inspect.ListType | inspect.VarTupleType | inspect.SetType)
     kind = _click_type(_inner(inner.item_type) if many else inner)  # type: ignore[attr-defined]
+    if _extra(found).get("file"):
+        kind = _Content(binary=isinstance(inner, inspect.BytesType))
     required = found.required and not _is_filled(found)
     about = _about(found)
     if positional:
@@ -172,6 +180,29 @@ class _Bytes(click.ParamType[str]):
         return base64.b64encode(found).decode()
 
 
+class _Content(click.ParamType[str]):
+    """The content of a file, or of standard input for `-`: text, or bytes in base64."""
+
+    name = "file"
+
+    def __init__(self, binary: bool) -> None:
+        self._binary = binary
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the content as JSON carries it."""
+        import base64  # noqa: PLC0415 (only where files are taken)
+        import sys  # noqa: PLC0415
+        from pathlib import Path  # noqa: PLC0415
+
+        try:
+            found = sys.stdin.buffer.read() if value == "-" else Path(value).read_bytes()
+            return base64.b64encode(found).decode() if self._binary else found.decode()
+        except OSError as error:
+            self.fail(f"{value} cannot be read: {error.strerror}", param, ctx)
+        except UnicodeDecodeError:
+            self.fail(f"{value} is not text in UTF-8", param, ctx)
+
+
 class _Json(click.ParamType[Any]):
     """A value of any shape: JSON, or text if it is none."""
 
@@ -214,20 +245,26 @@ def _completion(name: str) -> Callable[..., Any] | None:
     return complete
 
 
-def _run(command: Command, entry: Entry, **given: Any) -> None:
+def _run(command: Command, entry: Entry, service: Service | None, /, **given: Any) -> None:
     call: Call = click.get_current_context().obj
     if entry.confirm and not given.pop("yes"):
         _confirm(entry, arguments(command, given, call))
     params = arguments(command, given, call)
+    if command.local:
+        assert service is not None
+        made = msgspec.convert(params, command.params)
+        found = service.load(command.local)(made)
+        answer(call, found, msgspec.to_builtins(found), entry.empty)
+        return
     perform(call, command, params, entry.empty)
 
 
 def perform(call: Call, command: Command, params: Mapping[str, Any], empty: str = "") -> None:
     """Carry a command out and write what it answers."""
-    from skerry.surfaces.cli.render import show  # noqa: PLC0415 (not for help)
-
     out = call.out
     if command.streams:
+        from skerry.surfaces.cli.render import show  # noqa: PLC0415 (not for help)
+
         for item in call.client.stream(command.name, dict(params)):
             if out.json:
                 out.data(item, line=True)
@@ -236,10 +273,19 @@ def perform(call: Call, command: Command, params: Mapping[str, Any], empty: str 
         return
     with out.steps() as steps:
         found = call.client.call(command.name, dict(params), steps)
-    if out.json:
-        out.data(found)
+    answer(call, typed(found, command.result), found, empty)
+
+
+def answer(call: Call, found: Any, shape: Any, empty: str = "") -> None:
+    """Write a result, its plain shape for programs; end with its exit code if it is bad news."""
+    from skerry.surfaces.cli.render import show  # noqa: PLC0415 (not for help)
+
+    if call.out.json:
+        call.out.data(shape)
     else:
-        show(out, typed(found, command.result), empty)
+        show(call.out, found, empty)
+    if isinstance(found, Judged) and found.exit_code:
+        click.get_current_context().exit(found.exit_code)
 
 
 def typed(found: Any, wanted: Any) -> Any:

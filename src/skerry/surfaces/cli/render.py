@@ -5,6 +5,7 @@ A list of structs is a table, a struct is its fields; `units` tells how numbers 
 
 from __future__ import annotations
 
+import shutil
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ def show(output: Output, result: Any, empty: str = "") -> None:
     view = _VIEWS.get(type(result))
     if view is not None:
         output.result(view(output, result))
+    elif isinstance(result, commands.Drawn):
+        output.result(result.draw(columns()))
     elif isinstance(result, list | tuple) and not result:
         output.remark(empty or "Nothing.")
     elif _is_table(result):
@@ -45,6 +48,11 @@ def show(output: Output, result: Any, empty: str = "") -> None:
         output.result(fields(output, result))
     else:
         output.result(value("", result, output.clock))
+
+
+def columns() -> int:
+    """Return how wide the terminal is; 80 where there is none."""
+    return shutil.get_terminal_size((80, 24)).columns
 
 
 class Column(NamedTuple):
