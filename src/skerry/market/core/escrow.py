@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from skerry.kernel.errors import CONFLICT
 from skerry.kernel.money import Rate
 from skerry.market.core import books as b
-from skerry.market.core.books import Books
+from skerry.market.core.books import Books, Why
 
 
 class State(enum.StrEnum):
@@ -95,7 +95,7 @@ class Escrow:
         if account.state is State.CLOSED:
             raise _closed(account)
         account.funds = max(account.funds, 0)
-        self._books.move(b.wallet(owner), b.escrow(account.id), amount, "deposit", now)
+        self._books.move(b.wallet(owner), b.escrow(account.id), amount, Why.DEPOSIT, now)
         account.funds += amount
         account.deposits.append(Deposit(owner, amount, source))
         if account.state is not State.OVERDRAWN:
@@ -140,7 +140,7 @@ class Escrow:
         overdrawn = False
         for payment, due, amount in zip(served, owed, reached, strict=True):
             _drain(account, amount)
-            self._books.move(b.escrow(account.id), b.earned(payment.id), amount, "lease", now)
+            self._books.move(b.escrow(account.id), b.earned(payment.id), amount, Why.LEASE, now)
             payment.balance += amount
             payment.unsettled = due - amount
             if payment.unsettled:
@@ -166,7 +166,7 @@ class Escrow:
             shares = [due * left // whole for due in owed]
             rest = left - sum(shares)
             _drain(account, rest)
-            self._books.move(b.escrow(account.id), b.DUST, rest, "rounding", now)
+            self._books.move(b.escrow(account.id), b.DUST, rest, Why.ROUNDING, now)
             return shares
         shares = []
         for due in owed:
@@ -210,7 +210,7 @@ class Escrow:
         begun = (now - payment.opened_at) * payment.rate.micro % payment.rate.per
         if begun and account.funds > 0:
             _drain(account, 1)
-            self._books.move(b.escrow(account.id), b.DUST, 1, "rounding", now)
+            self._books.move(b.escrow(account.id), b.DUST, 1, Why.ROUNDING, now)
 
     def close(self, account: Account, now: int) -> None:
         """End an account: settle, pay out, and give back what is left."""
@@ -226,14 +226,14 @@ class Escrow:
 
     def _withdraw(self, payment: Payment, now: int) -> None:
         amount = payment.balance
-        self._books.move(b.earned(payment.id), b.wallet(payment.owner), amount, "withdrawal", now)
+        self._books.move(b.earned(payment.id), b.wallet(payment.owner), amount, Why.WITHDRAWAL, now)
         payment.balance = 0
         payment.withdrawn += amount
 
     def _refund(self, account: Account, now: int) -> None:
         for deposit in account.deposits:
             source, target = b.escrow(account.id), b.wallet(deposit.owner)
-            self._books.move(source, target, deposit.balance, "refund", now)
+            self._books.move(source, target, deposit.balance, Why.REFUND, now)
             account.funds -= deposit.balance
         account.deposits.clear()
 

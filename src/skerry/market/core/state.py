@@ -45,6 +45,7 @@ class State:
         self.dseqs: dict[str, int] = {}
         self.sequence = 0
         self.now = 0
+        self.slashes: list[tuple[str, int, str, int]] = []
         self.units: dict[str, list[DeploymentId]] = {}
 
     def deployment(self, id: DeploymentId) -> Deployment:  # noqa: A002 (its own word)

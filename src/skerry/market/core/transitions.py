@@ -10,6 +10,7 @@ from skerry.kernel.money import Rate
 from skerry.market.core import books as b
 from skerry.market.core import messages as m
 from skerry.market.core.award import award
+from skerry.market.core.books import Why
 from skerry.market.core.entities import Bid, Deployment, Group, Lease, Order, Provider
 from skerry.market.core.escrow import Account, Sharing
 from skerry.market.core.escrow import State as EscrowState
@@ -25,6 +26,7 @@ from skerry.market.core.states import (
     Reason,
 )
 
+SLASHES_KEPT = 10_000
 PROBES_FAILED_MAX = 3
 """After so many failed probes in a row a lease counts against its provider, once."""
 
@@ -35,11 +37,11 @@ def apply(state: State, message: m.AnyMessage, at: int) -> None:
 
 
 def _fund(state: State, message: m.Fund, at: int) -> None:
-    state.books.move(b.BANK, b.wallet(message.owner), message.amount, "paid in", at)
+    state.books.move(b.BANK, b.wallet(message.owner), message.amount, Why.PAID_IN, at)
 
 
 def _pay_out(state: State, message: m.PayOut, at: int) -> None:
-    state.books.move(b.wallet(message.owner), b.BANK, message.amount, "paid out", at)
+    state.books.move(b.wallet(message.owner), b.BANK, message.amount, Why.PAID_OUT, at)
 
 
 def _admit(state: State, message: m.Admit, _at: int) -> None:
@@ -78,13 +80,13 @@ def _sign(state: State, message: m.SignAttributes, _at: int) -> None:
 
 def _post_bond(state: State, message: m.PostBond, at: int) -> None:
     source, target = b.wallet(message.provider), b.bond(message.provider)
-    state.books.move(source, target, message.amount, "bond", at)
+    state.books.move(source, target, message.amount, Why.BOND, at)
     state.board.changed()
 
 
 def _return_bond(state: State, message: m.ReturnBond, at: int) -> None:
     source, target = b.bond(message.provider), b.wallet(message.provider)
-    state.books.move(source, target, message.amount, "bond returned", at)
+    state.books.move(source, target, message.amount, Why.BOND_RETURNED, at)
     state.board.changed()
 
 
@@ -182,7 +184,7 @@ def _create_bid(state: State, message: m.CreateBid, at: int) -> None:
     order.bids.append(bid.id)
     order.declined.pop(message.provider, None)
     source, target = b.wallet(message.provider), b.bid_deposit(str(bid.id))
-    state.books.move(source, target, message.deposit, "bid", at)
+    state.books.move(source, target, message.deposit, Why.BID, at)
 
 
 def _decline(state: State, message: m.Decline, _at: int) -> None:
@@ -193,7 +195,7 @@ def _end_bid(state: State, bid: Bid, into: BidState, at: int) -> None:
     """End a bid; its deposit goes back."""
     bid.state = into
     source, target = b.bid_deposit(str(bid.id)), b.wallet(bid.id.provider)
-    state.books.move(source, target, state.books.balance(source), "bid returned", at)
+    state.books.move(source, target, state.books.balance(source), Why.BID_RETURNED, at)
 
 
 def _close_order(state: State, order: Order, bids: BidState, at: int) -> None:
@@ -360,7 +362,9 @@ def _probe(state: State, message: m.Probe, at: int) -> None:
 def _slash(state: State, message: m.Slash, at: int) -> None:
     source = b.bond(message.provider)
     amount = min(message.amount, state.books.balance(source))
-    state.books.move(source, b.SLASHED, amount, f"slashed: {message.evidence}", at)
+    state.books.move(source, b.SLASHED, amount, Why.SLASH, at)
+    state.slashes.append((message.provider, amount, message.evidence, at))
+    del state.slashes[:-SLASHES_KEPT]
     state.board.changed()
 
 
