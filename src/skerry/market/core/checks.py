@@ -121,6 +121,8 @@ def _create_deployment(state: State, message: m.CreateDeployment, signer: str, _
     _signed_by(signer, message.owner)
     if not 1 <= len(message.groups) <= GROUPS_MAX or len(message.terms) != len(message.groups):
         raise INVALID(f"A deployment has 1 to {GROUPS_MAX} groups, each with its terms.")
+    if message.images and len(message.images) != len(message.groups):
+        raise INVALID("The images of every group are named, or of none.")
     names = [group.name for group in message.groups]
     if len(set(names)) != len(names):
         raise INVALID("Two groups have the same name.")

@@ -62,6 +62,7 @@ class Group:
     spec: GroupSpec
     terms: Terms
     created_at: int
+    images: tuple[str, ...] = ()
     state: GroupState = GroupState.OPEN
     orders: int = 0
 

@@ -99,7 +99,11 @@ class ReturnBond(Message, frozen=True, tag="return-bond"):
 
 
 class CreateDeployment(Message, frozen=True, tag="create-deployment"):
-    """A tenant asks for providers of every group, and puts money into escrow."""
+    """A tenant asks for providers of every group, and puts money into escrow.
+
+    `images` are those that each group's manifest will name, so that who lacks one does not bid.
+    Deployments of one `unit` do the same work, and their results are compared.
+    """
 
     owner: str
     groups: tuple[GroupSpec, ...]
@@ -109,6 +113,7 @@ class CreateDeployment(Message, frozen=True, tag="create-deployment"):
     name: str = ""
     pro_rata: bool = False
     unit: str = ""
+    images: tuple[tuple[str, ...], ...] = ()
 
 
 class Deposit(Message, frozen=True, tag="deposit"):

@@ -102,7 +102,8 @@ def _create_deployment(state: State, message: m.CreateDeployment, at: int) -> No
     if message.unit:
         state.units.setdefault(message.unit, []).append(name)
     for gseq, (spec, terms) in enumerate(zip(message.groups, message.terms, strict=True), start=1):
-        group = Group(GroupId(*name, gseq), spec, terms, at)
+        images = message.images[gseq - 1] if message.images else ()
+        group = Group(GroupId(*name, gseq), spec, terms, at, images)
         deployment.groups.append(group.id)
         state.groups[group.id] = group
         _open_order(state, group, at)
