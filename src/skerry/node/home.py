@@ -137,18 +137,22 @@ def default_name() -> str:
     return name if name and name[0].isalpha() else f"node-{name}".rstrip("-")[:40]
 
 
-def write_secret(path: Path, value: bytes) -> None:
-    """Write a file that only this user may read, whole or not at all, and durable."""
+def write_secret(path: Path, value: bytes, *, durable: bool = True) -> None:
+    """Write a file that only this user may read, whole or not at all, and durable if wanted."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(descriptor, value)
-        os.fsync(descriptor)
+        rest = memoryview(value)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     temporary.rename(path)
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

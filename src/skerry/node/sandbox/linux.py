@@ -20,7 +20,12 @@ PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
 
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
@@ -31,6 +36,8 @@ MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
+
+MNT_DETACH = 0x2
 
 CAP_SYS_ADMIN = 21
 
@@ -75,6 +82,11 @@ def unshare(flags: int) -> None:
     check(_libc.unshare(flags), "unshare")
 
 
+def join_namespace(descriptor: int, kind: int) -> None:
+    """Enter the namespace that a descriptor names (setns(2))."""
+    check(_libc.setns(descriptor, kind), "setns")
+
+
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
     """Mount a file system or change a mount's propagation (mount(2))."""
     arguments = (source.encode(), os.fsencode(target), kind.encode())
@@ -82,9 +94,9 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
     check(result, f"mount {target}")
 
 
-def unmount(target: str) -> None:
+def unmount(target: str, flags: int = 0) -> None:
     """Unmount what is mounted at `target` (umount2(2))."""
-    check(_libc.umount2(os.fsencode(target), 0), f"umount {target}")
+    check(_libc.umount2(os.fsencode(target), flags), f"umount {target}")
 
 
 @contextmanager
