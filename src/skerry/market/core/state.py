@@ -92,6 +92,10 @@ class State:
             )
         return found
 
+    def latest_order(self, group: GroupId) -> Order:
+        """Return the order that a group placed last."""
+        return self.orders[OrderId(*group, self.groups[group].orders)]
+
     def lease_of(self, order: OrderId) -> Lease | None:
         """Return the lease of an order that is active."""
         found = self.orders.get(order)

@@ -347,9 +347,13 @@ def _report(state: State, message: m.Report, at: int) -> None:
             return
         done[reported[-1].id.provider] = f"{reported[-1].status}:{reported[-1].digest}"
     agreed, wrong = majority(done)
-    if agreed is not None and len(done) > 1:
-        for provider in done:
-            state.providers[provider].record.judge(provider not in wrong, at)
+    if agreed is None or len(done) < 2:
+        return
+    stake = state.groups[message.lease.group].terms.bond
+    for provider in done:
+        state.providers[provider].record.judge(provider not in wrong, at)
+        if provider in wrong and stake:
+            _forfeit(state, provider, stake, f"unit {unit}: its result differs", at)
 
 
 def _probe(state: State, message: m.Probe, at: int) -> None:
@@ -361,10 +365,15 @@ def _probe(state: State, message: m.Probe, at: int) -> None:
 
 
 def _slash(state: State, message: m.Slash, at: int) -> None:
-    source = b.bond(message.provider)
-    amount = min(message.amount, state.books.balance(source))
+    _forfeit(state, message.provider, message.amount, message.evidence, at)
+
+
+def _forfeit(state: State, provider: str, amount: int, evidence: str, at: int) -> None:
+    """Take a part of a bond, as far as it reaches, and note why."""
+    source = b.bond(provider)
+    amount = min(amount, state.books.balance(source))
     state.books.move(source, b.SLASHED, amount, Why.SLASH, at)
-    state.slashes.append((message.provider, amount, message.evidence, at))
+    state.slashes.append((provider, amount, evidence, at))
     del state.slashes[:-SLASHES_KEPT]
     state.board.changed()
 

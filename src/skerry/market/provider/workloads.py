@@ -1,46 +1,22 @@
-"""What a provider needs of the node's sandboxes, and how a service of a manifest becomes one."""
+"""How a service of a manifest becomes a workload of the node's sandboxes."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from skerry.kernel.errors import INVALID
 from skerry.market.core.names import LeaseId
 from skerry.market.link import LeaseNotice
 from skerry.market.sdl.build import is_ingress
-from skerry.node.workloads import Mount, Port, Restart, WorkloadInfo, WorkloadSpec
+from skerry.node.workload import Mount, Port, Restart, WorkloadSpec
 
 MILLISECOND = 1_000_000
 PROCESSES = 256
 DISK_BYTES_LEAST = 16 << 20
 LABEL_LEASE = "lease"
 LABEL_SERVICE = "service"
-
-
-class Session(Protocol):
-    """A command that runs beside a workload's own program."""
-
-    async def write(self, data: bytes) -> None:
-        """Write to its standard input."""
-        ...
-
-    async def close_stdin(self) -> None:
-        """Close its standard input."""
-        ...
-
-    def output(self) -> AsyncIterator[tuple[str, bytes]]:
-        """Yield what it writes: stream (`stdout`, `stderr`) and data."""
-        ...
-
-    async def wait(self) -> int:
-        """Return its exit status."""
-        ...
-
-    async def resize(self, rows: int, columns: int) -> None:
-        """Change the size of its terminal."""
-        ...
 
 
 def name_of(lease: LeaseId, service: str, replica: int) -> str:
@@ -108,9 +84,7 @@ def _ports(service: dict[str, Any]) -> tuple[Port, ...]:
 
 def _mounts(service: dict[str, Any]) -> tuple[Mount, ...]:
     volumes = ((service.get("params") or {}).get("storage")) or ()
-    return tuple(
-        Mount(name=each["name"], path=each["mount"]) for each in volumes if each["mount"]
-    )
+    return tuple(Mount(name=each["name"], path=each["mount"]) for each in volumes if each["mount"])
 
 
 def _hosts(service: dict[str, Any]) -> tuple[str, ...]:
@@ -121,49 +95,3 @@ def _hosts(service: dict[str, Any]) -> tuple[str, ...]:
 def digest_of(lines: Sequence[str]) -> str:
     """Return the digest of what a program printed."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-class Sandboxes(Protocol):
-    """The node's supervisor of workloads (`skerry.node.workloads.Workloads`)."""
-
-    async def reasons(self, spec: WorkloadSpec) -> tuple[str, ...]:
-        """Return why a workload cannot run here."""
-        ...
-
-    async def run(self, spec: WorkloadSpec, name: str = "") -> WorkloadInfo:
-        """Run a workload; it is durable when this returns."""
-        ...
-
-    async def info(self, name: str) -> WorkloadInfo:
-        """Return a workload as it is now; raise NOT_FOUND."""
-        ...
-
-    async def list(self, labels: dict[str, str] | None = None) -> list[WorkloadInfo]:
-        """Return those with these labels."""
-        ...
-
-    async def restart(self, name: str) -> WorkloadInfo:
-        """Run one again that ended."""
-        ...
-
-    async def remove(self, name: str) -> None:
-        """Stop one and remove all that it kept."""
-        ...
-
-    async def extend(self, name: str, expires: int) -> None:
-        """Move the moment at which it ends."""
-        ...
-
-    def logs(self, name: str, lines: int = 100, follow: bool = False) -> AsyncIterator[Any]:
-        """Yield its lines."""
-        ...
-
-    async def execute(
-        self,
-        name: str,
-        argv: Sequence[str],
-        env: dict[str, str] | None = None,
-        tty: tuple[int, int] | None = None,
-    ) -> Session:
-        """Run a command beside it."""
-        ...
