@@ -1,4 +1,4 @@
-"""Workloads: programs of others, run in a sandbox of a chosen strength, never with more than agreed.
+"""Workloads: programs of others in a sandbox of a chosen strength, never with more than agreed.
 
 `Workloads` starts, watches and stops them; `WorkloadSpec` says what one is. Every workload has a
 keeper, a small process of its own that outlives the node: a node that is down ends no lease.

@@ -1,8 +1,8 @@
 """The catalogue of images: what the programs of workloads see as their machine.
 
 Nothing is fetched by name from anywhere: an image is what the operator put into this catalogue, a
-root file system in a folder, or the machine's own `/usr` with packages beside it, or one WebAssembly
-module.
+root file system in a folder, or the machine's own `/usr` with packages beside it, or one
+WebAssembly module.
 
 <home>/images/<digest of the name>/image.json    what it is; written last, so it is whole
                                    rootfs/       what a program sees, read-only
@@ -27,6 +27,7 @@ HOST = "host"
 """The image that every node has: the machine's own programs, read-only."""
 
 LATEST = "latest"
+HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -69,23 +70,25 @@ class Images:
         self.install_host()
 
     def install_host(self) -> None:
-        """Make the image of the machine's own programs."""
-        work = self.new_folder()
-        write_settings(work / "rootfs")
-        binds = host_binds(work / "rootfs")
+        """Make the image of the machine's own programs, or bring it up to what the machine is now.
+
+        It stays where it is, as programs that run may see it.
+        """
         folder = self._folder(HOST)
-        if folder.exists():
-            self._discard(folder)
+        rootfs = folder / "rootfs"
+        rootfs.mkdir(mode=0o755, parents=True, exist_ok=True)
+        write_settings(rootfs)
         image = Image(
             name=HOST,
             kind="host",
-            rootfs="",
+            rootfs=str(rootfs),
             command=("/bin/sh",),
-            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-            binds=binds,
+            env={"PATH": HOST_PATH},
+            binds=host_binds(rootfs),
             source="this machine's /usr, read-only",
         )
-        self.install(work, image)
+        if not (folder / "image.json").exists() or _read(folder) != image:
+            write_secret(folder / "image.json", msgspec.json.encode(image))
 
     def new_folder(self) -> Path:
         """Make a folder to import into; one that never becomes an image is removed at a start."""
@@ -99,7 +102,7 @@ class Images:
         name = full_name(check_image_name(name))
         if self._folder(name).exists():
             raise ALREADY_EXISTS(
-                f"There is an image {name} already.", hint=f"skerry workload image-remove {name}"
+                f"There is an image {name} already.", hint=f"skerry workload image remove {name}"
             )
         return name
 
@@ -109,7 +112,7 @@ class Images:
         image = msgspec.structs.replace(
             image, rootfs=str(folder / "rootfs"), bytes=image.bytes or tree_bytes(work)
         )
-        os.sync()
+        os.sync()  # one call for the many files of an image
         write_secret(work / "image.json", msgspec.json.encode(image))
         if folder.exists():
             raise ALREADY_EXISTS(f"There is an image {image.name} already.")
@@ -129,7 +132,7 @@ class Images:
             raise NOT_FOUND(
                 f"{name} is not in this node's catalogue of images.",
                 why=did_you_mean(name, [image.name for image in self.list()]),
-                hint=f"skerry workload image-add --file <archive> {name}",
+                hint=f"skerry workload image add {name} --archive <file>",
             )
         return _read(folder)
 

@@ -218,12 +218,12 @@ class Keeper:
                 await self._end_child(child)
                 break
             self._changed.clear()
-            waiting = {asyncio.ensure_future(self._changed.wait()), child.ended}
-            done, _ = await asyncio.wait(
+            changed = asyncio.ensure_future(self._changed.wait())
+            waiting: set[asyncio.Future[Any]] = {changed, child.ended}
+            await asyncio.wait(
                 waiting, timeout=self._next_look(), return_when=asyncio.FIRST_COMPLETED
             )
-            for each in waiting - done - {child.ended}:
-                each.cancel()
+            changed.cancel()
             self._measure()
         code = await child.ended
         out_of_memory = self._group.oom_kills() > kills_before
@@ -254,7 +254,7 @@ class Keeper:
     _grace = GRACE_SECONDS
 
     def _inner_first(self) -> Iterable[int]:
-        """Return the program's own process: where bubblewrap waits for it, it is a child of that."""
+        """Return the program's own process, which in bubblewrap is a child of the first one."""
         if self._first is None:
             return [self._child.pid] if self._child else []
         children = Path(f"/proc/{self._first}/task/{self._first}/children")
@@ -311,11 +311,8 @@ class Keeper:
 
     async def _listen(self, before: Kept) -> None:
         """Open the sockets for the node, and the ports of the workload."""
-        place = Path(self._order.sockets)
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = _empty_place(self._order.sockets)
         control, sessions = place / CONTROL, place / SESSIONS
-        for path in (control, sessions):
-            path.unlink(missing_ok=True)
         outside = {}
         for port in self._order.spec.ports:
             wanted = port.outside or before.outside.get(port.number, 0)
@@ -392,7 +389,8 @@ class Keeper:
             raise UNSUPPORTED(
                 f"Nothing can be run beside a module of class {order.spec.isolation}."
             )
-        return start(Launch(argv=argv, scoped=False), place, streams)
+        outside = Launch(argv=argv, scoped=False, network_of=self._first)
+        return start(outside, place, streams)
 
     async def _close(self) -> None:
         """Close everything; the state on disk says the rest."""
@@ -404,9 +402,17 @@ class Keeper:
         await asyncio.sleep(0)
         for channel in list(self._channels):
             channel.close()
-        for each in Path(self._order.sockets).glob("*"):
-            each.unlink(missing_ok=True)
+        _empty_place(self._order.sockets)
         await asyncio.sleep(0.01)
+
+
+def _empty_place(sockets: str) -> Path:
+    """Return the folder of the keeper's sockets, made or emptied of those of another keeper."""
+    place = Path(sockets)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in place.iterdir():
+        each.unlink()
+    return place
 
 
 def main(path: str, ready: socket.socket) -> None:

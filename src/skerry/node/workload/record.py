@@ -15,6 +15,9 @@ from skerry.node.channel import Call, Channel
 from skerry.node.workload.order import CONTROL, Folder, Kept, Order, Wish
 from skerry.node.workload.spec import Exit, Reachable, State, WorkloadInfo, WorkloadUsage
 
+HOSTS_BELOW = "workload"
+"""The label between a workload's name and the node's domain."""
+
 GONE_SECONDS = 5.0
 OnChange = Callable[["Record"], None]
 
@@ -141,8 +144,8 @@ class Record:
         self.folder.write_state(kept)
         self.kept = kept
 
-    def info(self, address: Callable[[str, int], str]) -> WorkloadInfo:
-        """Return what is known. `address` makes the URL of an HTTP port."""
+    def info(self, address: Callable[[str], str]) -> WorkloadInfo:
+        """Return what is known. `address` makes the URL of a host."""
         order, kept = self.order, self.kept
         counters = self.folder.counters()
         return WorkloadInfo(
@@ -167,14 +170,15 @@ class Record:
             labels=order.spec.labels,
         )
 
-    def _reachable(self, address: Callable[[str, int], str]) -> list[Reachable]:
+    def _reachable(self, address: Callable[[str], str]) -> list[Reachable]:
         first = next((p.number for p in self.order.spec.ports if p.protocol == "http"), None)
         found = []
         for port in self.order.spec.ports:
             outside = self.kept.outside.get(port.number, port.outside)
             url = ""
             if port.protocol == "http":
-                url = address(self.name, 0 if port.number == first else port.number)
+                label = self.name if port.number == first else f"{port.number}--{self.name}"
+                url = address(f"{label}.{HOSTS_BELOW}")
             found.append(Reachable(port.number, port.protocol, f"127.0.0.1:{outside}", url))
         return found
 

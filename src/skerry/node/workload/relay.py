@@ -110,10 +110,8 @@ class Relay:
         `outside` is the one to take, 0 for any. Raises CONFLICT if it is taken.
         """
         number = port.number
-        path.unlink(missing_ok=True)
         serve = self._serve_port(number)
         self._servers.append(await asyncio.start_unix_server(serve, str(path)))
-        path.chmod(0o600)
         try:
             server = await asyncio.start_server(serve, "127.0.0.1", outside)
         except OSError as error:

@@ -15,6 +15,7 @@ import struct
 import termios
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -131,14 +132,14 @@ async def _exchange(
         for kind, descriptor in ends.outputs.items()
     ]
     try:
-        ended = asyncio.ensure_future(asyncio.shield(child.ended))
-        done, _ = await asyncio.wait({ended, taking}, return_when=asyncio.FIRST_COMPLETED)
+        both: set[asyncio.Future[Any]] = {child.ended, taking}
+        done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if taking in done:
             # The other end is gone.
             taking.result()
             return
         await asyncio.wait(giving, timeout=1.0)
-        code = ended.result()
+        code = child.ended.result()
         write_frame(writer, ENDED, str(code if code >= 0 else 128 - code).encode())
     finally:
         for task in (taking, *giving):

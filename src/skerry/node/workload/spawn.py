@@ -123,6 +123,8 @@ def start(launch: Launch, place: Place, streams: tuple[int, int, int]) -> Child:
         if launch.own_network:
             linux.unshare(linux.CLONE_NEWNET)
             _raise_loopback()
+        if launch.network_of is not None:
+            enter(open_namespaces(launch.network_of, ("net",)))
         confine_launcher(
             Confinement(
                 uid=launch.uid,
@@ -133,7 +135,7 @@ def start(launch: Launch, place: Place, streams: tuple[int, int, int]) -> Child:
             parent=parent,
             scoped=launch.scoped,
         )
-        os.execve(launch.argv[0], launch.argv, launch.env)
+        os.execve(launch.argv[0], launch.argv, launch.env)  # noqa: S606 (no shell is meant)
 
     return fork(work, streams, launch.keep)
 
@@ -235,7 +237,7 @@ def _become_inside() -> None:
 
 def _execute(argv: list[str], env: dict[str, str]) -> None:
     try:
-        os.execvpe(argv[0], argv, env)
+        os.execvpe(argv[0], argv, env)  # noqa: S606 (no shell is meant)
     except OSError as error:
         code = 127 if error.errno == errno.ENOENT else CANNOT_START
         sys.stderr.write(f"{argv[0]}: {os.strerror(error.errno or 0)}\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from enum import Enum
+from enum import StrEnum
 from pathlib import PurePosixPath
 
 import msgspec
@@ -46,14 +46,14 @@ class Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Mount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A directory of the workload's own disk, seen at `path`; it is kept as long as the workload."""
+    """A folder of the workload's own disk, seen at `path`; it is kept as long as the workload."""
 
     name: str
     path: str
     read_only: bool = False
 
 
-class Restart(Enum):
+class Restart(StrEnum):
     """When an ended program is started again; each time after a longer pause, at most a minute."""
 
     NEVER = "never"
@@ -98,7 +98,7 @@ class WorkloadSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"WorkloadSpec(image={self.image!r}, isolation={self.isolation!r})"
 
 
-class State(Enum):
+class State(StrEnum):
     """Where a workload is in its life."""
 
     STARTING = "starting"

@@ -93,7 +93,7 @@ def _make_folder(disk: Path) -> str:
 
 
 def _make_disk(order: Order, folder: Folder) -> str:
-    """Mount the disk, made if it is new; fall back to a folder where no loop device is to be had."""
+    """Mount the disk, made if it is new; fall back to a folder where there is no loop device."""
     folder.disk.mkdir(mode=0o711, exist_ok=True)
     if any(folder.disk.iterdir()):
         return MEASURED

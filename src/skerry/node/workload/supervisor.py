@@ -1,8 +1,8 @@
 """The workloads of a node: started, watched, stopped, and found again after a restart of the node.
 
 Every workload has a keeper of its own (`keeper.py`), which goes on without the node. The node keeps
-what is wanted on disk and tells the keeper; when it starts, it connects to the keepers that live and
-starts those anew whose workload is wanted and paid for.
+what is wanted on disk and tells the keeper; when it starts, it connects to the keepers that live
+and starts those anew whose workload is wanted and paid for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 from skerry.kernel.clock import Clock, Entropy
@@ -73,14 +73,16 @@ class Workloads:
         cgroups: Cgroups,
         clock: Clock,
         entropy: Entropy,
-        address: Callable[[str, int], str] | None = None,
+        settle: Callable[[str], Awaitable[None]] | None = None,
+        address: Callable[[str], str] | None = None,
     ) -> None:
         self._home = home
         self._root = home.root / "workloads"
         self._cgroups = cgroups
         self._clock = clock
         self._entropy = entropy
-        self._address = address or (lambda _name, _number: "")
+        self._settle = settle
+        self._address = address or (lambda _host: "")
         self._users: Range | None = identities()
         self._records: dict[str, Record] = {}
         self._classes: tuple[ClassInfo, ...] | None = None
@@ -236,7 +238,7 @@ class Workloads:
             raise TIMED_OUT(f"{record.name} did not start within {READY_SECONDS:.0f} s.") from error
 
     async def stop_one(self, name: str, grace_seconds: float = 10.0) -> WorkloadInfo:
-        """Stop a workload: ask its program to end, and kill it after its grace. Raises NOT_FOUND."""
+        """Ask a workload's program to end, and kill it after its grace. Raises NOT_FOUND."""
         record = self._find(name)
         await self._wish(record, Wish(False, record.wish.expires), grace_seconds)
         await self._ended(record, grace_seconds)
@@ -288,6 +290,8 @@ class Workloads:
     async def _forget(self, record: Record) -> None:
         record.disconnect()
         await asyncio.to_thread(self._clean_up, record)
+        if self._settle is not None:
+            await self._settle(source_of(record))
         self._records.pop(record.id, None)
         await asyncio.to_thread(_remove_tree, record.folder.path)
         await asyncio.to_thread(shutil.rmtree, record.order.sockets, True)
@@ -346,9 +350,16 @@ class Workloads:
         ask = Ask(tuple(argv), dict(env or {}), terminal)
         return await Session.open(Path(record.order.sockets) / SESSIONS, ask)
 
+    async def remove_image(self, name: str) -> None:
+        """Remove an image from the catalogue. Raises NOT_FOUND, or CONFLICT if it is used."""
+        async with self._placing:
+            image = self.images.resolve(name)
+            used = any(each.order.image.name == image.name for each in self._records.values())
+            await asyncio.to_thread(self.images.remove, image.name, used)
+
     def port_socket(self, name: str, number: int | None = None) -> tuple[str, str, int] | None:
         """Return (name, unix socket, number) of an HTTP port of a workload: the first, or one."""
-        record = self._by_name(name)
+        record = next((each for each in self._records.values() if each.name == name), None)
         if record is None:
             return None
         for port in record.order.spec.ports:
@@ -364,12 +375,20 @@ class Workloads:
                 return record.name
         return None
 
+    @property
+    def any_hosts(self) -> bool:
+        """Whether any workload has a host name of its own."""
+        return any(each.order.spec.hosts for each in self._records.values())
+
+    def accounts(self) -> set[str]:
+        """Return the accounts that workloads are posted to."""
+        return {account_of(each) for each in self._records.values()}
+
     def readings(self) -> Iterator[Reading]:
         """Yield how far the counters of every workload have come, for the accountant."""
-        for record in self._records.values():
-            account = record.order.spec.account or f"workload/{record.name}"
+        for record in list(self._records.values()):
             for unit, total in record.folder.counters().items():
-                yield Reading(f"w{record.id}", account, unit, total)
+                yield Reading(source_of(record), account_of(record), unit, total)
 
     # ---- after a restart --------------------------------------------------------------------
 
@@ -519,6 +538,16 @@ class Yard:
         process, self._process = self._process, None
         if process is not None:
             await asyncio.to_thread(process.wait)
+
+
+def source_of(record: Record) -> str:
+    """Return the name of a workload's counters in the ledger."""
+    return f"w-{record.id}"
+
+
+def account_of(record: Record) -> str:
+    """Return the account that a workload's use is posted to."""
+    return record.order.spec.account or f"workload/{record.name}"
 
 
 def _remove_tree(path: Path) -> None:

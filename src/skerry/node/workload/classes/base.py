@@ -15,14 +15,14 @@ from skerry.node.workload.order import Folder, Order
 from skerry.node.workload.spec import ClassInfo, WorkloadSpec
 
 INSIDE_ID = 1000
-"""The user and group that every program is inside its sandbox, whatever it is outside."""
+"""The user and group of every program inside its sandbox, whatever it is outside."""
 
 SEARCH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a workload runs: its folder, its image and disk as the keeper shows them, its cgroup."""
+    """Where a workload runs: its folder, its image and disk as shown to it, its cgroup."""
 
     folder: Folder
     rootfs: Path
@@ -38,7 +38,8 @@ class Launch:
     process whose namespaces are the sandbox's, None as long as there is none; a sandbox that has
     none of its own (`wasm`) leaves it out. `own_network` asks for a network namespace made by the
     keeper. `close` is what the keeper closes after the end. `work` confines itself.
-    `scoped` is false for a runtime's own program that looks after the sandbox from outside.
+    `scoped` is false for a runtime's own program that looks after the sandbox from outside, and
+    `network_of` is a process whose network that program needs.
     """
 
     argv: list[str] = field(default_factory=list)
@@ -49,8 +50,9 @@ class Launch:
     find_first: Callable[[int], int | None] | None = None
     own_network: bool = False
     scoped: bool = True
+    network_of: int | None = None
     uid: int | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 class IsolationClass(Protocol):

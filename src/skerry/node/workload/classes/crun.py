@@ -87,7 +87,7 @@ class Crun:
         return None
 
     def end(self, order: Order, place: Place) -> None:
-        """See `IsolationClass.end`; its state is part of the bundle, which the next start clears."""
+        """See `IsolationClass.end`; its state lies in the bundle, which the next start clears."""
 
 
 def hide_unified() -> None:
@@ -154,7 +154,7 @@ def _try(program: str, user: int | None) -> str:
                 capture_output=True,
                 text=True,
                 timeout=_PROBE_SECONDS,
-                preexec_fn=lambda: _become(user),  # noqa: PLW1509 (a child of one thread)
+                preexec_fn=lambda: _become(user),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return str(error)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from skerry.node.sandbox import Limits
 from skerry.node.workload.classes.base import (
+    INSIDE_ID,
     Launch,
     Place,
     find_program,
@@ -95,6 +96,8 @@ class Gvisor:
             *_root(place.folder.bundle),
             *_OPTIONS,
             "exec",
+            "-user",
+            f"{INSIDE_ID}:{INSIDE_ID}",
             *environment,
             order.id,
             *argv,

@@ -61,7 +61,7 @@ def view(spec: WorkloadSpec, image: Image, place: Place) -> View:
 
 
 def impossible_mounts(spec: WorkloadSpec, image: Image) -> Iterator[str]:
-    """Yield the mounts for which an image has no place: a new folder is made below the root only."""
+    """Yield the mounts for which an image has no place: only the root folder takes new ones."""
     for mount in spec.mounts:
         parts = PurePosixPath(mount.path).parts[1:]
         place = Path(image.rootfs, *parts)

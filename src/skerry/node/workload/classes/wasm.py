@@ -1,8 +1,9 @@
-"""Class `wasm`: one WebAssembly module by wasmtime: no files, no network, no system calls of its own.
+"""Class `wasm`: one WebAssembly module by wasmtime, without files, network and system calls.
 
-The module runs in a process of its own that is confined like a function's. Its memory is bounded by
-the engine to the byte, its instructions by fuel, its time on a CPU by the cgroup. It gets arguments,
-environment, standard output and error, clocks and random numbers (WASI preview 1), and nothing else.
+The module runs in a process of its own that is confined like a function's. Its memory is bounded
+by the engine to the byte, its instructions by fuel, its time on a CPU by the cgroup. It gets
+arguments, environment, standard output and error, clocks and random numbers (WASI preview 1), and
+nothing else.
 """
 
 from __future__ import annotations
@@ -121,7 +122,10 @@ def _run(order: Order, place: Place, limits: Limits) -> None:
     linker.define_wasi()
     try:
         module = wasmtime.Module.deserialize(engine, code)
-        linker.instantiate(store, module).exports(store)["_start"](store)
+        begin = linker.instantiate(store, module).exports(store)["_start"]
+        if not isinstance(begin, wasmtime.Func):
+            raise KeyError("_start")
+        begin(store)
     except wasmtime.ExitTrap as ended:
         os._exit(ended.code & 0xFF)
     except wasmtime.Trap as trap:
