@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True):
     standing: PriceList = STANDARD
     offers_posted: bool = False
     notice_seconds: int = 0
+    share_percent: int = 90
 
 
 class Agent:
@@ -224,6 +225,16 @@ class Agent:
         price = await price_of(order, script, self.settings.standing)
         window = max(order.terms.reclamation_seconds, self.settings.notice_seconds)
         await link.submit(m.CreateBid(order.id, self.address, price, BID_DEPOSIT, window))
+
+    async def assess(self, order: OrderNotice) -> list[str]:
+        """Return why this provider would not bid on an order; nothing is reserved."""
+        found = await self._obstacles(order)
+        script = Path(self.settings.price_script) if self.settings.price_script else None
+        try:
+            await price_of(order, script, self.settings.standing)
+        except NoPriceError as error:
+            found.append(str(error))
+        return found
 
     async def _obstacles(self, order: OrderNotice) -> list[str]:
         """Return why this provider cannot serve an order."""
