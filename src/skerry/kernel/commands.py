@@ -216,6 +216,7 @@ class Deployed(msgspec.Struct, frozen=True):
     url: str
     added: tuple[str, ...]
     seconds: float
+    remarks: tuple[str, ...] = ()
 
 
 class ResourceInfo(msgspec.Struct, frozen=True):

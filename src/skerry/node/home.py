@@ -1,5 +1,6 @@
 """A node's home: the directory with everything that it keeps, and the keys made at first start.
 
+<home>/config.toml, facts.toml: what the operator says of the node, and of places
 <home>/keys/     node.key, token, tls.pem: only the node's user may read them
 <home>/log/      catalogue/, ledger/: the logs
 <home>/volume/   one directory a branch: what is branched
@@ -25,9 +26,9 @@ import msgspec
 
 from skerry.kernel.clock import Entropy
 from skerry.kernel.errors import CONFIG_INVALID, UNSUPPORTED
+from skerry.kernel.territory import COUNTRIES, meant
 
 HTTP_PORT = 7878
-POSTGRES_PORT = 7432
 _SOCKET_PATH_LIMIT = 107
 _LONGEST_SOCKET_NAME = len("/0123456789abcdef/.s.PGSQL.5432.lock")
 
@@ -59,6 +60,7 @@ class Home:
         self.ledger = self.root / "log" / "ledger"
         self.volume = self.root / "volume"
         self.image = self.root / "volume.img"
+        self.facts = self.root / "facts.toml"
         self.apps = self.root / "apps"
         self.spool = self.root / "spool"
         self.run = self._run_directory()
@@ -114,9 +116,16 @@ class Home:
         if not path.exists():
             return NodeConfig()
         try:
-            return msgspec.convert(tomllib.loads(path.read_text()), NodeConfig)
+            config = msgspec.convert(tomllib.loads(path.read_text()), NodeConfig)
         except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise CONFIG_INVALID(f"{path}: {error}.", hint="skerry docs config") from error
+        if config.country and config.country not in COUNTRIES:
+            raise CONFIG_INVALID(
+                f"{path}: country: expected a country code (SE), found {config.country!r}.",
+                why=meant(config.country),
+                hint="skerry docs config",
+            )
+        return config
 
 
 def default_root() -> Path:

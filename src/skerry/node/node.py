@@ -21,7 +21,7 @@ from skerry.kernel.ledger import Ledger, Reading
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.money import Rate
 from skerry.kernel.names import host_label
-from skerry.kernel.policy import HereOnly, Policy
+from skerry.kernel.policy import Policy
 from skerry.kernel.service import Service
 from skerry.node.accountant import Accountant
 from skerry.node.archives import Archives
@@ -35,6 +35,9 @@ from skerry.node.gateway import NodeGateway
 from skerry.node.home import Home, NodeConfig, default_name
 from skerry.node.log_file import LogFile
 from skerry.node.logbook import Logbook
+from skerry.node.policy.engine import Engine
+from skerry.node.policy.facts import read_facts
+from skerry.node.policy.known import known_actions, own_facts
 from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
@@ -163,9 +166,22 @@ class Node:
         self.vault = Vault(self.home.node_key(), self.catalogue)
         self.archives = Archives(self.home.spool, self.entropy)
         self.archives.clear()
-        self.policy: Policy = HereOnly(self.name)
+        self.placement = await asyncio.to_thread(self._make_policy)
+        self.policy: Policy = self.placement
         self.logbook = Logbook(self.home.logs, self.clock, self._secrets_of)
         stack.push_async_callback(self.logbook.close)
+
+    def _make_policy(self) -> Engine:
+        """Make the policy with what the operator says of this node and of others."""
+        engine = Engine(
+            node=self.name,
+            catalogue=self.catalogue,
+            clock=self.clock,
+            facts=read_facts(self.home.facts),
+            actions=known_actions(self.manifests.values(), self.services.declared.values()),
+        )
+        engine.learn("config", own_facts(self.name, self.config, engine.today))
+        return engine
 
     async def _start_cells(self, stack: contextlib.AsyncExitStack) -> None:
         """Make what starts and stops processes, and what is built on it."""
@@ -267,6 +283,7 @@ class Node:
             workshop=self.workshop,
             branches=self.branches,
             archives=self.archives,
+            placement=self.placement,
             services=self.services.declared,
             clock=self.clock,
         )

@@ -15,7 +15,7 @@ from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.errors import BUSY, DENIED, ENGINE_FAILED, TIMED_OUT, SkerryError
 from skerry.kernel.manifest import Manifest
-from skerry.node.cell.spec import ProcessSpec
+from skerry.node.cell.spec import PermitCall, ProcessSpec
 from skerry.node.cells import SHARED, Cell, Failures, PortSession, Running
 from skerry.node.channel import Call, Channel
 from skerry.node.processes import Child, Processes, read_lines
@@ -186,7 +186,14 @@ class Supervisor:
         async def on_ready(call: Call) -> str:
             return await self._ready_for(cell, running, call.params)
 
+        async def on_permit(call: Call) -> Any:
+            asked = msgspec.convert(call.params, PermitCall)
+            if asked.resource not in running.resources and asked.resource not in running.bound:
+                raise DENIED(f"{asked.resource} is not served here.")
+            return msgspec.to_builtins(self._workshop.permit(branch, asked))
+
         handlers = {
+            "permit": on_permit,
             "listening": on_listening,
             "idle": on_idle,
             "may_sleep": on_may_sleep,

@@ -138,6 +138,7 @@ class Process:
             for each in (*self._spec.bound, *self._spec.served)
             if each.ref.name in spec.bindings
         }
+        host = SlotHost(spec.ref.name, self._slots, bound, self._channel)
         return Context(
             ref=spec.ref,
             id=spec.id,
@@ -148,10 +149,11 @@ class Process:
             keys=Keys(spec.own, spec.lineage),
             meter=FileMeter(Path(meter_directory) / name, [u.name for u in manifest.units]),
             clock=self._clock,
-            host=SlotHost(spec.ref.name, self._slots, bound, self._channel),
+            host=host,
             bindings=spec.bindings,
             secrets=spec.secrets,
             url=self._spec.url,
+            permit=host.permit,
         )
 
     def _bound_context(self, spec: SlotSpec) -> Callable[[], tuple[Manifest, Context]]:
