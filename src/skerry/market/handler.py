@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -14,13 +15,13 @@ from skerry.kernel.commands import Done, Nothing
 from skerry.kernel.errors import CONFLICT, INVALID
 from skerry.kernel.keys import derive
 from skerry.kernel.money import show
-from skerry.kernel.policy import Request, enforce
+from skerry.kernel.policy import Fact, Place, Request, enforce
 from skerry.market import present
 from skerry.market import results as r
 from skerry.market import service as s
 from skerry.market.core import books as b
 from skerry.market.core import messages as m
-from skerry.market.core.entities import Lease
+from skerry.market.core.entities import Lease, Provider
 from skerry.market.core.messages import PriceList
 from skerry.market.core.names import BidId, DeploymentId, parse_lease
 from skerry.market.core.states import RUNNING, GroupState, Reason
@@ -238,7 +239,9 @@ class Handler:
             changes["verification"] = parse_verification(params.verification)
         if params.bond:
             changes["bond"] = parse_amount(params.bond)
+        changes["refused"] = self.refused(params.for_app)
         plan = await asyncio.to_thread(self.tenant.plan, params.file, **changes)
+        plan = msgspec.structs.replace(plan, app=params.for_app)
         if params.dry_run:
             return await self.placing.dry_run(plan)
         deposit = parse_amount(params.deposit)
@@ -257,16 +260,29 @@ class Handler:
 
     def decide(self, bid: BidId) -> None:
         """Ask the decision point before anything goes to a provider; raise DENIED."""
+        deployment = self.exchange.state.deployments[bid.deployment]
+        if deployment.app:
+            enforce(self.node.policy, self._request(bid.provider, deployment.app))
+
+    def _request(self, address: str, app: str) -> Request:
+        """Return what would happen if a provider served a deployment of an app."""
         agent = self.agent
-        here = agent is not None and bid.provider == agent.address
-        known = self.exchange.state.provider(bid.provider)
-        request = Request(
-            principal="operator",
-            action="market:lease",
-            where=self.node.name if here else f"{known.name}@{known.country}",
-        )
-        if here:
-            enforce(self.node.policy, request)
+        if agent is not None and address == agent.address:
+            return Request("operator", "market:bid", self.node.name, app=app)
+        place = place_of(self.exchange.state.provider(address))
+        return Request("operator", "market:bid", str(place), app=app, place=place)
+
+    def refused(self, app: str) -> tuple[tuple[str, str], ...]:
+        """Return the providers that an app's policy refuses, each with the reason."""
+        if not app:
+            return ()
+        self.node.catalogue.app(app)
+        found = []
+        for address in self.exchange.state.providers:
+            decision = self.node.policy.decide(self._request(address, app))
+            if not decision.allowed:
+                found.append((address, f"{decision.rule}: {decision.reason}"))
+        return tuple(found)
 
     async def do_leases(self, params: s.Leases, _progress: Progress) -> list[r.LeaseInfo]:
         """See `market.leases`."""
@@ -279,10 +295,10 @@ class Handler:
 
     async def do_status(self, params: s.OfDeployment, _progress: Progress) -> list[r.ServiceInfo]:
         """See `market.status`."""
-        found = []
+        found: list[r.ServiceInfo] = []
         for lease in self.running(params.dseq):
-            for each in await self.tenant.status(lease):
-                found.append(present.service(self, lease, each))
+            statuses = await self.tenant.status(lease)
+            found += [present.service(self, lease, each) for each in statuses]
         return found
 
     async def stream_logs(self, params: s.Logs) -> AsyncIterator[r.LineInfo]:
@@ -351,6 +367,16 @@ class Handler:
             r.AccountInfo(name, show(held, self.currency), held)
             for name, held in self.exchange.state.books.accounts()
         ]
+
+
+def place_of(provider: Provider) -> Place:
+    """Return a provider as the decision point sees it; nothing that it says of itself is proved."""
+    facts = [
+        Fact(f"provider/{provider.name}", name, value)
+        for name, value in sorted(provider.attributes.items())
+    ]
+    host = urlsplit(provider.url).hostname or ""
+    return Place(provider.name, provider.country, host, tuple(facts))
 
 
 def read_pairs(pairs: tuple[str, ...]) -> dict[str, str]:

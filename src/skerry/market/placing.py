@@ -16,7 +16,7 @@ from skerry.market.core.clearing import all_obstacles
 from skerry.market.core.entities import Group, Lease, Provider
 from skerry.market.core.names import DeploymentId, GroupId, OrderId
 from skerry.market.core.states import RUNNING
-from skerry.market.core.terms import Rule, Verification
+from skerry.market.core.terms import Rule, Terms, Verification
 from skerry.market.link import OrderNotice
 from skerry.market.provider.inventory import Inventory, need
 from skerry.market.tenant import Plan
@@ -44,7 +44,7 @@ class Placing:
         for number in range(1, self._repeats(check, first)):
             barred = self._serving(unit)
             terms = tuple(_but(each, barred) for each in plan.terms)
-            again = Plan(plan.sdl, plan.groups, terms, plan.images)
+            again = msgspec.structs.replace(plan, terms=terms)
             progress(number, check.replicas, "repeating the work on another provider")
             copy = await handler.tenant.create(again, deposit, f"{name} (check)", unit=unit)
             checked = await self.await_and_hand_over(copy, wait, progress)
@@ -129,7 +129,7 @@ class Placing:
         return [uri for each in (found or {}).values() for uri in each.uris]
 
     async def dry_run(self, plan: Plan) -> r.Deployed:
-        """Tell who could serve a plan, what stands between it and the others, and what is nearest."""
+        """Tell who could serve a plan, what stands in the others' way, and what is nearest."""
         obstacles: list[r.Obstacle] = []
         open_groups, hints = [], []
         for index, spec in enumerate(plan.groups):
@@ -240,7 +240,7 @@ def _weight(check: Verification) -> tuple[int, int]:
     return ("none", "probe", "audit", "replicate").index(check.level), check.replicas
 
 
-def _but(terms: Any, barred: tuple[str, ...]) -> Any:
+def _but(terms: Terms, barred: tuple[str, ...]) -> Terms:
     return msgspec.structs.replace(terms, not_providers=barred)
 
 

@@ -79,6 +79,7 @@ class Deploy(Params, frozen=True):
     isolation: Annotated[str, about("the sandbox: wasm, bwrap, crun or gvisor")] = ""
     verification: Annotated[str, about("none, probe, audit(0.05) or replicate(2)")] = ""
     bond: Annotated[str, about("only providers that staked as much")] = ""
+    for_app: Annotated[str, about("the app whose policy decides where it may run")] = ""
     wait: Annotated[float, about("how many seconds to wait for leases")] = 30.0
 
 

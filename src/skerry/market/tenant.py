@@ -36,6 +36,7 @@ class Plan(msgspec.Struct, frozen=True):
     groups: tuple[GroupSpec, ...]
     terms: tuple[Terms, ...]
     images: tuple[tuple[str, ...], ...]
+    app: str = ""
 
 
 class Tenant:
@@ -90,6 +91,7 @@ class Tenant:
             pro_rata=pro_rata,
             unit=unit,
             images=plan.images,
+            app=plan.app,
         )
         path = self._manifest_path(plan.sdl.manifest_hash)
         await asyncio.to_thread(write_secret, path, manifest_bytes(plan.sdl.manifest))

@@ -76,6 +76,12 @@ class Board:
                 "policy: it works on another replica of the same work",
                 self._bits(("barred", barred), lambda each: each.address not in barred),
             )
+        for reason in dict.fromkeys(reason for _, reason in terms.refused):
+            those = tuple(name for name, why in terms.refused if why == reason)
+            yield (
+                f"policy: {reason}",
+                self._bits(("refused", those), _is_none_of(those)),
+            )
         if terms.isolation:
             isolation = terms.isolation
             yield (
@@ -125,6 +131,10 @@ def places(bits: int) -> Iterator[int]:
         lowest = bits & -bits
         yield lowest.bit_length() - 1
         bits ^= lowest
+
+
+def _is_none_of(names: tuple[str, ...]) -> Callable[[Provider], bool]:
+    return lambda provider: provider.address not in names
 
 
 def _has(attribute: Attribute) -> Callable[[Provider], bool]:

@@ -48,6 +48,7 @@ class Deployment:
     manifest_hash: str
     created_at: int
     unit: str = ""
+    app: str = ""
     state: DeploymentState = DeploymentState.ACTIVE
     groups: list[GroupId] = field(default_factory=list)
     reason: Reason = Reason.NONE

@@ -102,7 +102,8 @@ class CreateDeployment(Message, frozen=True, tag="create-deployment"):
     """A tenant asks for providers of every group, and puts money into escrow.
 
     `images` are those that each group's manifest will name, so that who lacks one does not bid.
-    Deployments of one `unit` do the same work, and their results are compared.
+    Deployments of one `unit` do the same work, and their results are compared. `app` is the app
+    whose policy decides where it may run.
     """
 
     owner: str
@@ -114,6 +115,7 @@ class CreateDeployment(Message, frozen=True, tag="create-deployment"):
     pro_rata: bool = False
     unit: str = ""
     images: tuple[tuple[str, ...], ...] = ()
+    app: str = ""
 
 
 class Deposit(Message, frozen=True, tag="deposit"):

@@ -54,7 +54,7 @@ LEVELS = ("none", "probe", "audit", "replicate")
 
 
 class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The terms of an order."""
+    """The terms of an order. `refused` are providers that a policy refuses, and why."""
 
     clearing: Rule = Rule.SECOND_SCORE
     window_ms: int = WINDOW_MILLISECONDS
@@ -66,6 +66,7 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reputation_weight: int = 1
     reclamation_seconds: int = 0
     not_providers: tuple[str, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 def parse_verification(text: str) -> Verification:

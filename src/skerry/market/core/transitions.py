@@ -94,7 +94,9 @@ def _create_deployment(state: State, message: m.CreateDeployment, at: int) -> No
     dseq = state.dseqs.get(message.owner, 0) + 1
     state.dseqs[message.owner] = dseq
     name = DeploymentId(message.owner, dseq)
-    deployment = Deployment(name, message.name, message.manifest_hash, at, message.unit)
+    deployment = Deployment(
+        name, message.name, message.manifest_hash, at, message.unit, message.app
+    )
     sharing = Sharing.PRO_RATA if message.pro_rata else Sharing.ORDER
     account = Account(str(name), message.owner, at, sharing)
     state.deployments[name], state.accounts[name] = deployment, account

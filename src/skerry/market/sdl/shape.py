@@ -201,9 +201,9 @@ def table(
         for name, value in node.value.items():
             here = f"{path}.{name}" if path else name
             if known and name not in known:
-                mistakes.add(value, here, "this is not known here", _among(name, known))
+                mistakes.add(value.at_key, here, "this is not known here", _among(name, known))
             elif compiled and not compiled.fullmatch(name):
-                mistakes.add(value, here, f"{name!r} cannot be a name here", expected)
+                mistakes.add(value.at_key, here, f"{name!r} cannot be a name here", expected)
             else:
                 check(value, here, mistakes)
 
@@ -223,7 +223,8 @@ def record(
         for name, value in node.value.items():
             here = f"{path}.{name}" if path else name
             if name not in fields:
-                mistakes.add(value, here, "this field is not known", _among(name, tuple(fields)))
+                known = _among(name, tuple(fields))
+                mistakes.add(value.at_key, here, "this field is not known", known)
             else:
                 fields[name](value, here, mistakes)
         for name in required:

@@ -33,11 +33,17 @@ Value = "str | int | float | bool | None | dict[str, Node] | list[Node]"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value of a file and where it stands, both counted from 1."""
+    """A value of a file and where it and its key stand, counted from 1."""
 
     value: Any
     line: int
     column: int
+    key: tuple[int, int] = (1, 1)
+
+    @property
+    def at_key(self) -> Node:
+        """The same, standing where its key does."""
+        return Node(self.value, *self.key, self.key)
 
     @property
     def what(self) -> str:
@@ -127,9 +133,9 @@ class _Reader:
                 first = found[key.value].line
                 raise self._error(line, column, f"{key.value} is here twice (see line {first}).")
             read = self.read(value, depth + 1)
-            if isinstance(read.value, dict | list) or read.value is None:
-                read = Node(read.value, line, column)
-            found[key.value] = read
+            block = isinstance(read.value, dict | list) or read.value is None
+            place = (line, column) if block else (read.line, read.column)
+            found[key.value] = Node(read.value, *place, (line, column))
         return found
 
     def _pairs(self, node: Any, depth: int) -> Iterator[tuple[Any, Any]]:
