@@ -7,11 +7,11 @@ import json
 from urllib.parse import urlsplit
 
 import pytest
+from tests.market.nodes import SDL, ask, do, market_of, running
 
 from skerry.market.core import books as b
 from skerry.node.node import Node
 from skerry.testing.nodes import open_directory
-from tests.market.nodes import SDL, ask, do, market_of, running
 
 pytestmark = pytest.mark.slow
 

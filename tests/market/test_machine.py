@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.market.scene import EUR, OPERATOR, TENANT, Scene, group, picture
 
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.money import Rate
@@ -25,7 +26,6 @@ from skerry.market.core.states import (
 )
 from skerry.market.core.terms import Rule, Terms
 from skerry.market.sdl.model import GroupSpec
-from tests.market.scene import EUR, OPERATOR, TENANT, Scene, group, picture
 
 PROVIDERS = st.sampled_from(["p0", "p1", "p2"])
 SIGNERS = st.sampled_from([OPERATOR, TENANT, "p0", "p1", "p2", "stranger"])

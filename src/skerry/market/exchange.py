@@ -52,6 +52,7 @@ class Exchange:
         self._warned: set[DeploymentId] = set()
         self._settled_at = 0
         self._work: asyncio.Task[None] | None = None
+        self._closing = False
 
     @property
     def state(self) -> State:
@@ -74,7 +75,10 @@ class Exchange:
         self._work = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Stop the clock's work and close the log."""
+        """Stop the clock's work, let go of whoever waits, and close the log."""
+        self._closing = True
+        async with self._changed:
+            self._changed.notify_all()
         if self._work is not None:
             self._work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -100,13 +104,13 @@ class Exchange:
         """Wait until there is something after an entry of the log, or time is up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._changed:
-                await self._changed.wait_for(lambda: self.state.sequence > after)
+                await self._changed.wait_for(lambda: self._closing or self.state.sequence > after)
 
     async def until(self, done: Callable[[], bool], seconds: float) -> bool:
         """Wait until something is so; return whether it is."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._changed:
-                await self._changed.wait_for(done)
+                await self._changed.wait_for(lambda: self._closing or done())
         return done()
 
     async def feed(self, provider: str, after: int, seconds: float) -> Feed:

@@ -43,7 +43,8 @@ class Node:
     @property
     def at_key(self) -> Node:
         """The same, standing where its key does."""
-        return Node(self.value, *self.key, self.key)
+        line, column = self.key
+        return Node(self.value, line, column, self.key)
 
     @property
     def what(self) -> str:
@@ -134,8 +135,8 @@ class _Reader:
                 raise self._error(line, column, f"{key.value} is here twice (see line {first}).")
             read = self.read(value, depth + 1)
             block = isinstance(read.value, dict | list) or read.value is None
-            place = (line, column) if block else (read.line, read.column)
-            found[key.value] = Node(read.value, *place, (line, column))
+            at = (line, column) if block else (read.line, read.column)
+            found[key.value] = Node(read.value, at[0], at[1], (line, column))
         return found
 
     def _pairs(self, node: Any, depth: int) -> Iterator[tuple[Any, Any]]:

@@ -140,7 +140,7 @@ _ENDPOINTS = ("SHARED_HTTP", "RANDOM_PORT", "LEASED_IP")
 
 
 def _value(amount: int) -> dict[str, str]:
-    return {"val": str(amount)}
+    return {"val": base64.b64encode(str(amount).encode()).decode()}
 
 
 def _unit(found: ResourceUnit) -> dict[str, Any]:

@@ -185,6 +185,7 @@ class RemoteProvider:
             ) as socket:
                 if stdin:
                     await socket.send(bytes([104]) + stdin)
+                    await socket.send(bytes([104]))
                 async for frame in socket:
                     assert isinstance(frame, bytes)
                     kind, data = frame[0], frame[1:]

@@ -7,7 +7,8 @@
     GET  /lease/{dseq}/{gseq}/{oseq}/service/{name}/status    status
     WS   /lease/{dseq}/{gseq}/{oseq}/logs  /shell             logs, shell
 
-The token names the tenant; errors are plain text, as the original's.
+The token names the tenant; errors are plain text, as the original's. A frame of standard input
+without data is its end.
 """
 
 from __future__ import annotations
