@@ -16,6 +16,7 @@ from tests.market.nodes import SDL, ask, do, market_of, running
 from skerry.kernel.errors import SkerryError
 from skerry.market.core import books as b
 from skerry.market.identity.tokens import Leases, lease_token, message_token
+from skerry.market.service import Logs
 from skerry.node.node import Node
 from skerry.testing.nodes import open_directory
 
@@ -98,7 +99,7 @@ async def test_the_better_score_wins_and_is_paid_what_ties_the_other() -> None:
         assert service.ready == "1/1"
         ran = await do(tenant, "shell", dseq=1, command=["cat"], stdin="through two nodes")
         assert (ran.exit_code, ran.output) == (0, "through two nodes")
-        lines = [line.text async for line in market_of(tenant).stream_logs(_logs(1))]
+        lines = [line.text async for line in market_of(tenant).stream_logs(Logs(1))]
         assert any("GET /" in line for line in lines), lines
         await asyncio.sleep(1)
         done = await do(finn, "provider.withdraw")
@@ -112,12 +113,6 @@ async def test_the_better_score_wins_and_is_paid_what_ties_the_other() -> None:
         assert books.balance(b.wallet(all_three.address(finn))) > 5_000_000
         await until(lambda: not market_of(finn).agent.records.leases, "the lease ended")  # type: ignore[union-attr]
         assert await finn.workloads.list() == []
-
-
-def _logs(dseq: int) -> object:
-    from skerry.market.service import Logs
-
-    return Logs(dseq)
 
 
 async def test_policy_and_reasons() -> None:

@@ -88,7 +88,7 @@ class State:
         found = self.providers.get(address)
         if found is None:
             raise NOT_FOUND(
-                f"{address} is not a provider here.", hint="skerry market provider-start"
+                f"{address} is not a provider here.", hint="skerry market provider start"
             )
         return found
 
