@@ -8,7 +8,7 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, SkerryError
 from skerry.kernel.kind import ASGIApplication, Front
-from skerry.kernel.ledger import Ledger
+from skerry.kernel.ledger import Ledger, Reading
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.money import Rate
 from skerry.kernel.names import host_label
@@ -51,6 +51,8 @@ from skerry.node.services import Services
 from skerry.node.supervisor import Supervisor
 from skerry.node.volume import attach, open_volume
 from skerry.node.words import Words
+from skerry.node.workload import Workloads
+from skerry.node.workload.targets import make_finder
 from skerry.node.workshop import Workshop
 
 PRICES = {"cpu_ms": Rate(10_000, 3_600_000), "memory_mib_s": Rate(5_000, 1024 * 3600)}
@@ -111,6 +113,13 @@ class Node:
     def url_of(self, app: str, branch: str) -> str:
         """Return the URL of a branch."""
         return f"http://{host_label(app, branch)}.{self.config.domain}:{self.http_port}/"
+
+    def _workload_readings(self) -> Iterator[Reading]:
+        yield from self.workloads.readings()
+
+    def _workload_url(self, host: str) -> str:
+        """Return the URL of an HTTP port of a workload from its host before the node's domain."""
+        return f"http://{host}.{self.config.domain}:{self.http_port}/"
 
     async def start(self) -> None:
         """Bring everything up; raise, and leave nothing behind, if a part does not come up."""
@@ -220,6 +229,7 @@ class Node:
             vault=self.vault,
             policy=self.policy,
             cgroups=cgroups,
+            engine_read=self.config.engine_read,
         )
         packages = [manifest.package for manifest in self.manifests.values()]
         processes = Processes(packages)
@@ -244,11 +254,22 @@ class Node:
             log=self.ledger_log,
             clock=self.clock,
             awake=self.supervisor.awake,
+            others=self._workload_readings,
+        )
+        self.workloads = Workloads(
+            home=self.home,
+            cgroups=cgroups,
+            clock=self.clock,
+            entropy=self.entropy,
+            settle=self.accountant.settle,
+            address=self._workload_url,
         )
         await self.accountant.settle_leftovers()
         self._clear_run()
         self._make_operations()
         await self.branches.sweep()
+        stack.push_async_callback(self.workloads.stop)
+        await self.workloads.start()
         self.scheduler = Scheduler(
             self.catalogue, self.manifests, self.supervisor, self.workshop, self.clock
         )
@@ -308,7 +329,12 @@ class Node:
         """Open every port."""
         self.host = self.options.host or self.config.host
         self.router = Router(
-            targets=Targets(self.catalogue, self.manifests, self.config.domain),
+            targets=Targets(
+                self.catalogue,
+                self.manifests,
+                self.config.domain,
+                finders=(make_finder(self.workloads, self.config.domain),),
+            ),
             supervisor=self.supervisor,
             run=self.home.run,
             node_socket=self.home.socket,
