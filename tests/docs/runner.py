@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from skerry.app import kinds
+
 PORTS = ("7878", "7432")
 """The ports that pages show; a run has others."""
 
@@ -130,7 +132,10 @@ def prepare(folder: Path, numbers: dict[str, str]) -> dict[str, str]:
     for each in (home, folder / "place"):
         each.mkdir()
     http, postgres = (numbers[port] for port in PORTS)
-    (home / "config.toml").write_text(f"http-port = {http}\n\n[ports]\npg = {postgres}\n")
+    others = sorted({w.name for k in kinds().values() for w in k.wires if w.front} - {"pg"})
+    ports = "".join(f"{name} = 0\n" for name in others)
+    config = f"http-port = {http}\n\n[ports]\npg = {postgres}\n{ports}"
+    (home / "config.toml").write_text(config)
     programs = str(Path(sys.executable).parent)
     return {
         "PATH": f"{programs}:{os.environ.get('PATH', os.defpath)}",
