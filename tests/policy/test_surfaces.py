@@ -16,6 +16,7 @@ import pytest
 from skerry.kernel.errors import DENIED, INVALID, NOT_FOUND, SkerryError
 from skerry.kernel.manifest import read_manifests
 from skerry.kernel.service import read_services
+from skerry.node.audit.note import Checkpoint, Verifier, parse_note
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
 from skerry.surfaces.web import make_web
@@ -159,7 +160,8 @@ async def ask(node: Node, method: str, path: str, **headers: str) -> tuple[int, 
         sent = {"Authorization": f"Bearer {node.home.token()}"} | headers
         connection.request(method, path, "{}" if method == "POST" else None, sent)
         answer = connection.getresponse()
-        found = (answer.status, answer.getheader("set-cookie") or "", answer.read().decode())
+        body = answer.read().decode(errors="replace")
+        found = (answer.status, answer.getheader("set-cookie") or "", body)
         connection.close()
         return found
 
@@ -205,3 +207,20 @@ async def test_the_report_in_every_form(node: Node) -> None:
     with pytest.raises(SkerryError):
         await perform(node, "sovereignty.report", provider="aws", app="paper")
     assert len(await perform(node, "sovereignty.criteria")) == 48
+
+
+async def test_the_log_is_served_as_static_tiles(node: Node) -> None:
+    await node.audit.settle()
+    status, _, text = await ask(node, "GET", "/audit/log/checkpoint")
+    assert status == 200
+    assert Checkpoint.parse(parse_note(text).text).origin.startswith("skerry/test-node/")
+    size = Checkpoint.parse(parse_note(text).text).size
+    status, _, key = await ask(node, "GET", "/audit/log/key")
+    assert Verifier.parse(key) in parse_note(text).verified([Verifier.parse(key)])
+    status, _, bundle = await ask(node, "GET", f"/audit/log/tile/entries/000.p/{size}")
+    assert status == 200 and "app-created" in bundle
+    assert (await ask(node, "GET", "/audit/log/tile/0/001"))[0] == 404
+    for path in ("past.json", "../../keys/node.key", "tile/../origin", "checkpoints", ""):
+        assert (await ask(node, "GET", f"/audit/log/{path}"))[0] == 404
+    assert (await ask(node, "GET", "/audit/log/checkpoint", Authorization="Bearer x"))[0] == 401
+    assert (await ask(node, "POST", "/audit/log/checkpoint"))[0] == 405
