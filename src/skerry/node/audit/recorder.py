@@ -366,7 +366,7 @@ class Recorder:
             if balance.debits > self._past.billed.get((account, unit), 0)
         ]
         sequence, digest = self._ledger_log.head
-        head = {"log": "ledger", "entries": sequence, "digest": digest.hex()}
+        head = {"log": "accounts", "entries": sequence, "digest": digest.hex()}
         return [
             _Wanted("billed", {**head, "growth": growth[i : i + ACCOUNTS_MAX]}, self._clock.now())
             for i in range(0, len(growth), ACCOUNTS_MAX)
