@@ -25,7 +25,7 @@ CAPITALS: dict[str, tuple[float, float]] = {
     "XK": (42.5, 21.0), "ZA": (-25.5, 28.0),
 }  # fmt: skip
 
-WIDTH, HEIGHT = 720, 420
+WIDTH, HEIGHT = 520, 320
 _MARGIN_DEGREES = 4.0
 _SPAN_DEGREES_MIN = 16.0
 _STACK = 22
@@ -35,11 +35,16 @@ _LINES_MAX = 9
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A node on the map."""
+    """A node on the map. Its text stands to the right of it, or to the left near the right edge."""
 
     x: int
     y: int
     node: NodeInfo
+
+    @property
+    def to_left(self) -> bool:
+        """Whether the text stands to the left."""
+        return self.x > WIDTH * 2 // 3
 
 
 @dataclass(frozen=True, slots=True)
