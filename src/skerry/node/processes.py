@@ -71,7 +71,7 @@ class Processes:
             command,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env=_environment(),
+            env=environment(),
             start_new_session=True,
         )
         theirs.close()
@@ -178,7 +178,7 @@ def _end(zygote: subprocess.Popen[bytes]) -> None:
         zygote.wait()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return what user code may see of the node's environment: where programs and packages are."""
     kept = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV")
     return {name: os.environ[name] for name in kept if name in os.environ}
