@@ -74,6 +74,21 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:7878"),
+        ("0.0.0.0", "http://127.0.0.1:7878"),
+        ("::", "http://[::1]:7878"),
+        ("2001:db8::1", "http://[2001:db8::1]:7878"),
+    ],
+)
+def test_a_url_leads_to_the_node(host: str, url: str, tmp_path: Path) -> None:
+    node = Node(Options(home=tmp_path), HELLO, lambda _: cast(Any, None))
+    node.host, node.http_port = host, 7878
+    assert node.url == url
+
+
 async def test_a_home_has_one_node() -> None:
     async with running_node(HELLO) as node:
         other = Node(Options(home=node.home.root, http_port=0), HELLO, node._make_api)

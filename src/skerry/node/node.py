@@ -58,6 +58,9 @@ from skerry.node.workshop import Workshop
 PRICES = {"cpu_ms": Rate(10_000, 3_600_000), "memory_mib_s": Rate(5_000, 1024 * 3600)}
 """Micro-units of money: 0.01 for an hour of a core, 0.005 for an hour of a GiB."""
 
+_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared, not bound)
+"""Where a program on this machine finds what listens everywhere."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -107,8 +110,9 @@ class Node:
 
     @property
     def url(self) -> str:
-        """The node's own URL."""
-        return f"http://{self.host}:{self.http_port}"
+        """The node's own URL; where it listens everywhere, the one that holds on this machine."""
+        host = _LOCAL.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.http_port}"
 
     def url_of(self, app: str, branch: str) -> str:
         """Return the URL of a branch."""
