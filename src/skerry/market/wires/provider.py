@@ -276,7 +276,7 @@ class _Wire:
         try:
             await _send_output(socket, session)
         finally:
-            session.close()
+            await session.close()
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
 
@@ -312,7 +312,7 @@ async def _take_input(socket: WebSocket, session: Any) -> None:
     while True:
         message = await socket.receive()
         if message["type"] == "websocket.disconnect":
-            session.close()
+            await session.close()
             return
         frame = message.get("bytes") or b""
         if frame[:1] == bytes([STDIN]):
