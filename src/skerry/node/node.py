@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -18,7 +19,7 @@ from skerry.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, SkerryError
 from skerry.kernel.kind import ASGIApplication, Front
 from skerry.kernel.ledger import Ledger, Reading
-from skerry.kernel.manifest import Manifest
+from skerry.kernel.manifest import Manifest, Wire
 from skerry.kernel.money import Rate
 from skerry.kernel.names import host_label
 from skerry.kernel.policy import Policy
@@ -370,15 +371,26 @@ class Node:
                 if not wire.front:
                     continue
                 front: Front = manifest.load(wire.front)(gateway)
-                port = {**self.config.ports, **self.options.ports}.get(wire.name, wire.port)
-                loop = asyncio.get_running_loop()
-                try:
-                    server = await loop.create_server(front.protocol, self.host, port)
-                except OSError as error:
-                    flag = f"--port {wire.name}=0"
-                    raise _port_taken(wire.protocol, self.host, port, flag, error) from error
+                server = await self._open_front(front, wire)
                 stack.callback(server.close)
                 self.ports[wire.name] = server.sockets[0].getsockname()[1]
+
+    async def _open_front(self, front: Front, wire: Wire) -> asyncio.Server:
+        """Open a wire's port: the one that was said, else its usual one, or any if that is taken.
+
+        Raises CONFLICT if the one that was said is taken.
+        """
+        said = {**self.config.ports, **self.options.ports}
+        port = said.get(wire.name, wire.port)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.create_server(front.protocol, self.host, port)
+        except OSError as error:
+            if wire.name in said or error.errno != errno.EADDRINUSE:
+                flag = f"--port {wire.name}=0"
+                raise _port_taken(wire.protocol, self.host, port, flag, error) from error
+        _log.warning("port %d, the usual one of %s, is taken: it has another", port, wire.name)
+        return await loop.create_server(front.protocol, self.host, 0)
 
     def request_stop(self) -> None:
         """Make `run` return."""
