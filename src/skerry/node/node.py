@@ -59,6 +59,8 @@ from skerry.node.workshop import Workshop
 PRICES = {"cpu_ms": Rate(10_000, 3_600_000), "memory_mib_s": Rate(5_000, 1024 * 3600)}
 """Micro-units of money: 0.01 for an hour of a core, 0.005 for an hour of a GiB."""
 
+API_DRAIN_SECONDS = 0.5
+"""How long a call may go on when the node stops; a log that is followed has no end."""
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared, not bound)
 """Where a program on this machine finds what listens everywhere."""
 
@@ -358,7 +360,7 @@ class Node:
         """Open the node's own socket, which the router leads to as well."""
         api = Server(self._make_api(self), str(self.home.socket))
         await api.start()
-        stack.callback(api.stop_accepting)
+        stack.push_async_callback(api.stop, API_DRAIN_SECONDS)
 
     async def _open_fronts(self, stack: contextlib.AsyncExitStack) -> None:
         certificate = self.home.keys / "tls.pem"
