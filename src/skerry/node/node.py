@@ -41,7 +41,7 @@ from skerry.node.log_file import LogFile
 from skerry.node.logbook import Logbook
 from skerry.node.policy.engine import Engine
 from skerry.node.policy.facts import read_facts
-from skerry.node.policy.known import known_actions, own_facts
+from skerry.node.policy.known import known_actions, own_facts, reading_actions
 from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
@@ -208,6 +208,7 @@ class Node:
             catalogue_log=self.catalogue_log,
             ledger_log=self.ledger_log,
             ledger=self.ledger,
+            reading=reading_actions(self.manifests.values(), self.services.declared.values()),
         )
 
     def _make_policy(self) -> Engine:
