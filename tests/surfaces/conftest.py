@@ -229,7 +229,8 @@ class FakeNode:
         if "myapp" not in self.apps:
             self.apps.append("myapp")
         url = "http://myapp.localhost:7878"
-        return c.Deployed("myapp", params.branch, 1, url, ("web", "wall"), 0.2)
+        remarks = ("no value yet for KEY",)
+        return c.Deployed("myapp", params.branch, 1, url, ("web", "wall"), 0.2, remarks)
 
     def on_app_rollback(self, params: c.Rollback) -> c.Deployed:
         self._app(params.app)

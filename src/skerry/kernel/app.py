@@ -13,6 +13,9 @@
 
     [bucket.media]
 
+    [policy]                        # where the app may be: see `skerry.kernel.terms`
+    jurisdiction = ["EU"]
+
 Every mistake is reported with its line, its key, what was expected and the nearest valid name.
 """
 
@@ -29,6 +32,7 @@ import msgspec
 from skerry.kernel.errors import CONFIG_INVALID, SkerryError
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.names import SECRET_NAMES, did_you_mean, is_name, is_secret_name
+from skerry.kernel.terms import PolicySpec, read_policy
 
 if TYPE_CHECKING:
     from skerry.kernel.service import Service
@@ -62,7 +66,7 @@ class AppSpec(msgspec.Struct, frozen=True):
     name: str
     resources: tuple[ResourceSpec, ...]
     entry: str | None
-    policy: dict[str, Any] = {}
+    policy: PolicySpec = PolicySpec()
     requirements: str | None = None
     ignore: tuple[str, ...] = ()
     services: dict[str, dict[str, Any]] = {}
@@ -133,7 +137,7 @@ class _Reader:
             name=name,
             resources=resources,
             entry=self._entry(app.get("entry"), resources),
-            policy=self._table(("policy",), self._document.get("policy", {})),
+            policy=self._policy(),
             requirements=self._text(("app", "requirements"), app.get("requirements")),
             ignore=self._texts(("app", "ignore"), app.get("ignore", [])),
             services=self._services(),
@@ -151,6 +155,13 @@ class _Reader:
         """Tell whether the table of a service's name declares resources of a kind of that name."""
         tables = isinstance(table, dict) and all(isinstance(each, dict) for each in table.values())
         return name in self._manifests and tables
+
+    def _policy(self) -> PolicySpec:
+        table = self._table(("policy",), self._document.get("policy", {}))
+        return read_policy(
+            table,
+            lambda key, expected, why, got: self._error(("policy", key), expected, why, got),
+        )
 
     def _check_numbers(self, place: tuple[str, ...], value: Any) -> None:
         """Refuse numbers that TOML knows and JSON, in which the declaration is kept, does not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from skerry import __version__
 from skerry.kernel import catalogue as events
@@ -102,8 +102,10 @@ class Handlers:
     async def do_app_deploy(self, params: c.Deploy, progress: Progress) -> c.Deployed:
         """See `app.deploy`."""
         started = self._node.clock.monotonic()
-        branch, added = await self._node.deploys.deploy(params.upload, params.branch, progress)
-        return self._deployed(branch, added, started)
+        branch, added, remarks = await self._node.deploys.deploy(
+            params.upload, params.branch, progress
+        )
+        return self._deployed(branch, started, added, remarks)
 
     async def do_app_rollback(self, params: c.Rollback, progress: Progress) -> c.Deployed:
         """See `app.rollback`."""
@@ -111,9 +113,11 @@ class Handlers:
         branch = await self._node.deploys.rollback(
             params.app, params.branch, params.version, progress
         )
-        return self._deployed(branch, [], started)
+        return self._deployed(branch, started)
 
-    def _deployed(self, branch: Branch, added: list[str], started: float) -> c.Deployed:
+    def _deployed(
+        self, branch: Branch, started: float, added: Sequence[str] = (), remarks: Sequence[str] = ()
+    ) -> c.Deployed:
         return c.Deployed(
             app=branch.app,
             branch=branch.name,
@@ -121,6 +125,7 @@ class Handlers:
             url=self._node.url_of(branch.app, branch.name),
             added=tuple(added),
             seconds=round(self._node.clock.monotonic() - started, 3),
+            remarks=tuple(remarks),
         )
 
     async def do_app_delete(self, params: c.OfApp, progress: Progress) -> c.Done:

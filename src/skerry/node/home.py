@@ -1,10 +1,12 @@
 """A node's home: the directory with everything that it keeps, and the keys made at first start.
 
+<home>/config.toml, facts.toml: what the operator says of the node, and of places
 <home>/keys/     node.key, token, tls.pem: only the node's user may read them
 <home>/log/      catalogue/, ledger/: the logs
 <home>/volume/   one directory a branch: what is branched
 <home>/volume.img  the file system mounted there, if the operator made one
 <home>/apps/     <app>/<version>/: deployed code
+<home>/environments/ <kind>/<name>/: what the operator installed for kinds
 <home>/logs/     <app>/<branch>.log: what functions and engines said
 <home>/spool/    exports and imports on their way
 <home>/services/ <service>/: what services of the node keep
@@ -25,15 +27,19 @@ import msgspec
 
 from skerry.kernel.clock import Entropy
 from skerry.kernel.errors import CONFIG_INVALID, UNSUPPORTED
+from skerry.kernel.territory import COUNTRIES, meant
 
 HTTP_PORT = 7878
-POSTGRES_PORT = 7432
 _SOCKET_PATH_LIMIT = 107
 _LONGEST_SOCKET_NAME = len("/0123456789abcdef/.s.PGSQL.5432.lock")
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win."""
+    """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win.
+
+    `engine_read` are folders of the machine that engines may read, such as weights of models; what
+    lies there must be readable for every user.
+    """
 
     name: str = ""
     country: str = ""
@@ -43,6 +49,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     http_port: int = HTTP_PORT
     ports: dict[str, int] = {}
     domain: str = "localhost"
+    engine_read: tuple[str, ...] = ()
     currency: str = "EUR"
     prices: dict[str, tuple[int, int]] = {}
 
@@ -55,11 +62,13 @@ class Home:
         self.digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
         self.keys = self.root / "keys"
         self.logs = self.root / "logs"
-        self.catalogue = self.root / "log" / "catalogue"
-        self.ledger = self.root / "log" / "ledger"
+        self.catalogue = self.root / "log/catalogue"
+        self.ledger = self.root / "log/ledger"
         self.volume = self.root / "volume"
         self.image = self.root / "volume.img"
+        self.facts = self.root / "facts.toml"
         self.apps = self.root / "apps"
+        self.environments = self.root / "environments"
         self.spool = self.root / "spool"
         self.run = self._run_directory()
         self.socket = self.run / "api.sock"
@@ -84,7 +93,7 @@ class Home:
     def create(self, entropy: Entropy) -> None:
         """Make what is missing, with its modes."""
         open_to_cells = 0o711
-        for path in (self.root, self.run, self.volume, self.apps, self.spool):
+        for path in (self.root, self.run, self.volume, self.apps, self.spool, self.environments):
             path.mkdir(parents=True, exist_ok=True)
             _own(path)
             path.chmod(open_to_cells)
@@ -114,9 +123,16 @@ class Home:
         if not path.exists():
             return NodeConfig()
         try:
-            return msgspec.convert(tomllib.loads(path.read_text()), NodeConfig)
+            config = msgspec.convert(tomllib.loads(path.read_text()), NodeConfig)
         except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise CONFIG_INVALID(f"{path}: {error}.", hint="skerry docs config") from error
+        if config.country and config.country not in COUNTRIES:
+            raise CONFIG_INVALID(
+                f"{path}: country: expected a country code (SE), found {config.country!r}.",
+                why=meant(config.country),
+                hint="skerry docs config",
+            )
+        return config
 
 
 def default_root() -> Path:

@@ -16,6 +16,8 @@ from skerry.kernel.names import MAIN
 from skerry.surfaces.cli.base import Argument, SkerryCommand
 from skerry.surfaces.cli.call import Call, is_interactive
 from skerry.surfaces.cli.grammar import Entry
+from skerry.surfaces.cli.names import names
+from skerry.surfaces.cli.words import WordCommand, only_resource
 
 if TYPE_CHECKING:
     from skerry.kernel.service import Service
@@ -39,7 +41,8 @@ def derive(
         params = [_resource(), *params, *_place()]
     if entry.confirm:
         params.append(click.Option(["--yes", "-y"], is_flag=True, help="do not ask"))
-    return SkerryCommand(
+    made = WordCommand if command.kind else SkerryCommand
+    return made(
         name,
         params=sorted(params, key=lambda each: each.param_type_name != "argument"),
         callback=functools.partial(_run, command, entry, service),
@@ -240,8 +243,8 @@ class _Json(click.ParamType[Any]):
 def _resource() -> click.Parameter:
     return Argument(
         ["of_resource"],
-        about="the resource of the kind",
-        metavar="RESOURCE",
+        about="the resource of the kind; by default the only one",
+        metavar="[RESOURCE]",
         shell_complete=_completion("resource"),
     )
 
@@ -259,8 +262,6 @@ def _completion(name: str) -> Callable[..., Any] | None:
         return None
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-        from skerry.surfaces.cli.completion import names  # noqa: PLC0415 (only for completion)
-
         return names(context, what, incomplete)
 
     return complete
@@ -278,6 +279,14 @@ def _run(command: Command, entry: Entry, service: Service | None, /, **given: An
         found = run(made, call.client) if command.reaches else run(made)
         answer(call, found, msgspec.to_builtins(found), entry.empty)
         return
+    if command.offline:
+        assert service is not None
+        with call.out.steps() as steps:
+            made = msgspec.convert(params, command.params)
+            found = service.load(command.offline)(made, call.home, steps)
+        if found is not None:
+            answer(call, found, msgspec.to_builtins(found), entry.empty)
+            return
     perform(call, command, params, entry.empty)
 
 
@@ -328,13 +337,15 @@ def arguments(command: Command, given: Mapping[str, Any], call: Call) -> dict[st
         if key.startswith("value_") and found is not None and found != ()
     }
     if command.kind:
-        found = {"name": given["of_resource"], "params": said}
-        found["app"] = given["of_app"] or call.app()
-        branch = given["of_branch"] or call.branch()
+        app, branch = given["of_app"] or call.app(), given["of_branch"] or call.branch()
+        name = given["of_resource"] or only_resource(call, command.kind, app, branch)
+        found = {"name": name, "params": said, "app": app}
         return found | ({"branch": branch} if branch else {})
     info = {each.name: each for each in msgspec.structs.fields(command.params)}
     if "app" in info and info["app"].required and "app" not in said:
         said["app"] = call.app()
+    if command.offline and "app" in info and "app" not in said and call.project is not None:
+        said["app"] = call.project.app
     if "branch" in info and info["branch"].default == MAIN and "branch" not in said:
         branch = call.branch()
         said |= {"branch": branch} if branch else {}
