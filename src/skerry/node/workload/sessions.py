@@ -241,9 +241,10 @@ class Session:
             write_frame(self._writer, INPUT, data[at : at + CHUNK_BYTES])
             await self._writer.drain()
 
-    def end_input(self) -> None:
+    async def end_input(self) -> None:
         """Send the end of input."""
         write_frame(self._writer, INPUT_END)
+        await self._writer.drain()
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell the new size of the terminal."""
@@ -266,8 +267,12 @@ class Session:
             else:
                 yield ("stderr" if kind == ERRORS else "stdout"), data
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End the session, and the program with it."""
+        self._writer.close()
+
+    async def aclose(self) -> None:
+        """End the session, and wait until its connection is gone."""
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
