@@ -17,8 +17,8 @@ import pytest
 from tests.node.workload.scene import need, python, run_to_end, said, shell, until
 
 from skerry.node.workload import Mount, Port, Workloads
+from skerry.node.workload.disk import ENFORCED
 from skerry.node.workload.spec import MIB
-from skerry.node.workload.stage import ENFORCED
 
 LINUX = ("bwrap", "crun", "gvisor")
 GROUPED = "enforced for all processes together"
@@ -296,7 +296,8 @@ class TestAmounts:
         group = workloads._cgroups.create(record.order.group)
         peak = group.usage().memory_peak_bytes
         overhead = 64 * MIB if isolation == "gvisor" else 0
-        assert peak is None or peak <= 64 * MIB + overhead
+        # The kernel charges in batches, so the peak may be a few pages over.
+        assert peak is None or peak <= 65 * MIB + overhead
 
     async def test_files_in_memory_count_as_memory(
         self, workloads: Workloads, isolation: str
