@@ -238,7 +238,7 @@ class TestOut:
                 "a", ("/usr/bin/python3", "-I", "-c", ATTEMPTS), env={"GIVEN": json.dumps(given)}
             )
             output = b"".join([data async for _, data in session.output()])
-            await session.aclose()
+            await session.close()
         assert b'{"found"' in output, output
         report = json.loads(output.splitlines()[-1])
         done = {name for name, (outcome, _) in report["found"].items() if outcome == "done"}

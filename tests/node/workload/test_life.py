@@ -233,9 +233,9 @@ class TestSessions:
         await workloads.run(shell("sleep 60"), "a")
         session = await workloads.execute("a", ("/bin/sh", "-c", "cat; echo e >&2; exit 4"))
         await session.write(b"some input")
-        await session.end_input()
+        session.end_input()
         found = {stream: data async for stream, data in session.output()}
-        await session.aclose()
+        await session.close()
         assert found == {"stdout": b"some input", "stderr": b"e\n"}
         assert session.code == 4
 
@@ -243,7 +243,7 @@ class TestSessions:
         await workloads.run(shell("sleep 60"), "a")
         session = await workloads.execute("a", ("/bin/sh", "-c", "stty size"), terminal=(31, 77))
         output = b"".join([data async for _, data in session.output()])
-        await session.aclose()
+        await session.close()
         assert output == b"31 77\r\n"
 
     async def test_it_ends_with_its_client_and_with_its_workload(
@@ -252,7 +252,7 @@ class TestSessions:
         await workloads.run(shell("sleep 60"), "a")
         session = await workloads.execute("a", ("/bin/sleep", "4713"))
         await until_seen("sleep 4713")
-        await session.aclose()
+        await session.close()
         await until_gone("sleep 4713")
         session = await workloads.execute("a", ("/bin/sleep", "4714"))
         await until_seen("sleep 4714")
@@ -262,7 +262,7 @@ class TestSessions:
             async for _ in session.output():
                 pass
         assert session.code in (None, 137)
-        await session.aclose()
+        await session.close()
         with pytest.raises(SkerryError) as caught:
             await workloads.execute("a", ("/bin/true",))
         assert caught.value.code == "CONFLICT"

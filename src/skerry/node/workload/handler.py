@@ -109,7 +109,7 @@ class Handler:
                     said[stream].append(data)
         finally:
             writing.cancel()
-            await session.aclose()
+            await session.close()
         assert session.code is not None, "its output has ended"
         return s.Executed(session.code, b"".join(said["stdout"]), b"".join(said["stderr"]))
 
@@ -175,7 +175,7 @@ class Handler:
 async def _give_input(session: Session, data: bytes) -> None:
 
     await session.write(data)
-    await session.end_input()
+    session.end_input()
 
 
 def _pairs(texts: Iterable[str], what: str) -> Iterable[tuple[str, str]]:

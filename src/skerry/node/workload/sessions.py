@@ -241,10 +241,9 @@ class Session:
             write_frame(self._writer, INPUT, data[at : at + CHUNK_BYTES])
             await self._writer.drain()
 
-    async def end_input(self) -> None:
+    def end_input(self) -> None:
         """Send the end of input."""
         write_frame(self._writer, INPUT_END)
-        await self._writer.drain()
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell the new size of the terminal."""
@@ -267,11 +266,7 @@ class Session:
             else:
                 yield ("stderr" if kind == ERRORS else "stdout"), data
 
-    def close(self) -> None:
-        """End the session, and the program with it."""
-        self._writer.close()
-
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         """End the session, and wait until its connection is gone."""
         self._writer.close()
         with contextlib.suppress(OSError):

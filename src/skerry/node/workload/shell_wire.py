@@ -84,7 +84,7 @@ async def _run(handler: Handler, socket: WebSocket) -> None:
             giving.cancel()
     finally:
         taking.cancel()
-        await session.aclose()
+        await session.close()
 
 
 async def _take(session: Terminal, socket: WebSocket) -> None:
@@ -98,7 +98,7 @@ async def _take(session: Terminal, socket: WebSocket) -> None:
         if kind == bytes([INPUT]):
             await session.write(rest)
         elif kind == bytes([INPUT_END]):
-            await session.end_input()
+            session.end_input()
         elif kind == bytes([RESIZE]):
             session.resize(*msgspec.json.decode(rest, type=tuple[_Size, _Size]))
 
