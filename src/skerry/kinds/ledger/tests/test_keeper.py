@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,8 @@ from skerry.kinds.ledger.tests.conftest import Tally
 class Open:
     """A keeper that is open for the length of a block, and its digest at the end."""
 
-    def __init__(self, directory: Path, **options: int) -> None:
-        self.keeper = Keeper(directory, SystemClock(), compiled=False, **options)  # type: ignore[arg-type]
+    def __init__(self, directory: Path, **options: Any) -> None:
+        self.keeper = Keeper(directory, SystemClock(), machine="plain", **options)
 
     async def __aenter__(self) -> Questions:
         await asyncio.to_thread(self.keeper.open)
@@ -250,7 +251,7 @@ async def test_a_freeze_holds_writers_and_keeps_the_files_as_they_are(tmp_path: 
 
 async def test_use_is_metered(tmp_path: Path) -> None:
     tally = Tally()
-    keeper = Keeper(tmp_path, SystemClock(), meter=tally, compiled=False)
+    keeper = Keeper(tmp_path, SystemClock(), meter=tally, machine="plain")
     await asyncio.to_thread(keeper.open)
     body = one_batch(Operation.CREATE_ACCOUNTS, [pack(each) for each in accounts(1, 2, 3)])
     await keeper.submit(Operation.CREATE_ACCOUNTS, body)
@@ -262,13 +263,14 @@ async def test_use_is_metered(tmp_path: Path) -> None:
 _VICTIM = """
 import asyncio, sys
 from pathlib import Path
+from typing import Any
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.ledger.records import pack, Account, Transfer
 from skerry.kinds.ledger.keeper import Keeper
 from skerry.kinds.ledger.operations import Operation, one_batch
 
 async def main():
-    keeper = Keeper(Path(sys.argv[1]), SystemClock(), compiled=False)
+    keeper = Keeper(Path(sys.argv[1]), SystemClock(), machine="plain")
     keeper.open()
     two = b"".join(pack(Account(id_, ledger=1, code=1)) for id_ in (1, 2))
     await keeper.submit(Operation.CREATE_ACCOUNTS, one_batch(Operation.CREATE_ACCOUNTS, two))
