@@ -7,6 +7,7 @@ is missing, a process compiles for itself. The cache belongs to one state of all
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -39,7 +40,8 @@ class BesideTheSources(caching._CacheLocator):
 
     def ensure_cache_path(self) -> None:
         """See numba; a cache that cannot be written to is read all the same."""
-        CACHE.mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):
+            CACHE.mkdir(exist_ok=True)
 
     def get_cache_path(self) -> str:
         """See numba."""
@@ -69,8 +71,17 @@ caching.CacheImpl._locator_classes.insert(0, BesideTheSources)
 
 def jit(function: Function) -> Function:
     """Compile a function on its first call, or take it from the cache."""
-    compiled: Function = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    return compiled
+    compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    save = compiled._cache.save_overload
+
+    def save_if_allowed(signature: Any, data: Any) -> None:
+        # A cell may read the cache only; it has compiled for itself, and that is all.
+        with contextlib.suppress(OSError):
+            save(signature, data)
+
+    compiled._cache.save_overload = save_if_allowed
+    jitted: Function = compiled
+    return jitted
 
 
 def part(function: Function) -> Function:

@@ -26,6 +26,7 @@ from skerry.kinds.ledger.tests import histories
 from skerry.kinds.ledger.tests.histories import Batch, history
 
 pytest.importorskip("numba", reason="NOT TESTED: numba is not installed")
+pytestmark = pytest.mark.timeout(300)
 CHANCE = st.randoms(use_true_random=True)
 QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 

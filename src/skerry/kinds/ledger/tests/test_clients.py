@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 import tigerbeetle as tb
 
-from skerry.kinds.ledger.tests.conftest import Node
+from skerry.kinds.ledger.tests.harness import Node
 
 SCRIPT = Path(__file__).with_name("client.mjs")
 CREATED = tb.CreateTransferStatus.CREATED
