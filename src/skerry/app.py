@@ -5,30 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from pathlib import Path
 
 import uvloop
 
 from skerry.kernel.manifest import Manifest, read_manifests
+from skerry.kernel.service import Service, read_services
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
+from skerry.surfaces import installed
 from skerry.surfaces.web import make_web
-
-
-def kind_packages() -> list[str]:
-    """Return the package of every kind: a kind is a folder with a manifest."""
-    folder = Path(__file__).parent / "kinds"
-    return [f"skerry.kinds.{path.parent.name}" for path in sorted(folder.glob("*/manifest.py"))]
 
 
 def kinds() -> dict[str, Manifest]:
     """Return the manifest of every kind."""
-    return read_manifests(kind_packages())
+    return read_manifests(installed.kind_packages())
+
+
+def services() -> dict[str, Service]:
+    """Return the declaration of every service."""
+    return read_services(installed.service_packages())
 
 
 def make_node(options: Options) -> Node:
     """Put a node together."""
-    return Node(options, kinds(), lambda node: make_web(Dispatcher(node)))
+    return Node(options, kinds(), lambda node: make_web(Dispatcher(node)), services())
 
 
 def up(options: Options) -> None:

@@ -84,11 +84,15 @@ class Load:
     async def __aenter__(self) -> Load:
         work = [self._fresh("GET"), self._fresh("POST"), self._kept(), self._kept(), self._slow()]
         self._tasks = [asyncio.create_task(each) for each in work]
-        await asyncio.sleep(0.1)
         return self
 
+    async def sees(self, text: str) -> None:
+        """Wait until the last answer was this."""
+        async with asyncio.timeout(30):
+            while not self.seen or self.seen[-1] != text:
+                await asyncio.sleep(0.01)
+
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.sleep(0.1)
         self._over = True
         await asyncio.gather(*self._tasks)
 
@@ -126,13 +130,46 @@ class Load:
 async def test_no_request_fails_while_versions_change(node: Node) -> None:
     await deploy(node, files("news", "v1"))
     async with Load(node, "news") as load:
+        await load.sees("v1")
         for number in range(2, 6):
             await deploy(node, files("news", f"v{number}"))
+        await load.sees("v5")
         await perform(node, "app.rollback", app="news")
+        await load.sees("v4")
     assert load.failed == []
-    assert {"v1", "v5", "v4"} <= set(load.seen)
     assert await ask(node, "news") == (200, "v4")
     await drained(node)
+
+
+async def test_what_a_deploy_remarks_is_in_its_answer(node: Node) -> None:
+    app = files("news", "v1", 'secrets = ["KEY"]')
+    deployed = await deploy(node, app)
+    assert deployed.remarks == ("no value yet for KEY: skerry secret set KEY --app news",)
+    await perform(node, "secret.set", app="news", name="KEY", value="x")
+    assert (await deploy(node, app)).remarks == ()
+
+
+DIES = """
+import os, signal
+async def fetch(request, env):
+    if request.url.path == "/exit":
+        os._exit(3)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+async def test_how_a_function_died_is_in_its_log(node: Node) -> None:
+    toml = '[app]\nname = "news"\n[functions.web]\nentry = "web:fetch"\n'
+    await deploy(node, {"skerry.toml": toml, "web.py": DIES})
+    for path, reason in {"/exit": "exit status 3", "/kill": "SIGKILL"}.items():
+        assert (await ask(node, "news", path))[0] == 502
+        async with asyncio.timeout(10):
+            while True:
+                records = await node.logbook.tail("news", "main", "web", 1)
+                if records and reason in records[0].text:
+                    break
+                await asyncio.sleep(0.02)
+        assert records[0].level == "error"
 
 
 async def drained(node: Node) -> None:
@@ -155,6 +192,7 @@ BROKEN = {
 async def test_a_broken_version_changes_nothing_and_says_why(node: Node, code: str) -> None:
     await deploy(node, files("news", "good"))
     async with Load(node, "news") as load:
+        await load.sees("good")
         with pytest.raises(SkerryError) as told:
             await deploy(node, files("news", code=code))
     assert BROKEN[code] in f"{told.value.what} {told.value.why}"

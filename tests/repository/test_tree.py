@@ -100,8 +100,17 @@ def entry_points(root: Path) -> set[str]:
     scripts = {value.partition(":")[0] for value in project.get("scripts", {}).values()}
     manifests = {f"skerry.kinds.{folder.name}.manifest" for folder in kinds(root)}
     mains = {name for name in modules(root) if name.endswith("__main__")}
+    services = {
+        name for name in modules(root) if name.endswith(".service") and "kernel" not in name
+    }
     script = root / "dev.py"
-    return scripts | manifests | mains | (names_in(script, "") if script.exists() else set())
+    return (
+        scripts
+        | manifests
+        | services
+        | mains
+        | (names_in(script, "") if script.exists() else set())
+    )
 
 
 def names_in(path: Path, package: str) -> set[str]:
@@ -217,6 +226,8 @@ def test_a_dead_module_is_caught(tmp_path: Path) -> None:
             "src/skerry/near.py": "",
             "src/skerry/lazy.py": "",
             "src/skerry/dead.py": "import skerry.dead\n",
+            "src/skerry/market/__init__.py": "",
+            "src/skerry/market/service.py": "",
             "src/skerry/kinds/__init__.py": "",
             "src/skerry/kinds/hello/__init__.py": "",
             "src/skerry/kinds/hello/manifest.py": "ENGINE = 'engine:Hello'\n",

@@ -35,6 +35,7 @@ from skerry.kernel.manifest import (
     not_yet,
 )
 from skerry.kernel.names import did_you_mean
+from skerry.kernel.service import Service
 from skerry.node.home import Home
 from skerry.surfaces.cli.client import Client as NodeClient
 from skerry.surfaces.cli.client import UnixConnection, local
@@ -91,6 +92,7 @@ class FakeNode:
         self.clock = SystemClock()
         self.entropy = SystemEntropy()
         self.manifests = {NOTES.name: NOTES}
+        self.services: dict[str, Service] = {}
         self.commands = c.commands([NOTES])
         self.calls: list[tuple[str, Any, str]] = []
         self.uploads: dict[str, bytes] = {}
@@ -134,6 +136,9 @@ class FakeNode:
 
     def principal_of(self, token: str) -> str | None:
         return "operator" if token == self.home.token() else None
+
+    def handler(self, service: str) -> Any:
+        raise AssertionError(f"there is no service {service}")
 
     async def perform(
         self,
@@ -224,7 +229,8 @@ class FakeNode:
         if "myapp" not in self.apps:
             self.apps.append("myapp")
         url = "http://myapp.localhost:7878"
-        return c.Deployed("myapp", params.branch, 1, url, ("web", "wall"), 0.2)
+        remarks = ("no value yet for KEY",)
+        return c.Deployed("myapp", params.branch, 1, url, ("web", "wall"), 0.2, remarks)
 
     def on_app_rollback(self, params: c.Rollback) -> c.Deployed:
         self._app(params.app)

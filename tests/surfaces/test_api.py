@@ -219,7 +219,7 @@ def test_openapi_is_valid_and_whole(served: Served) -> None:
 
 
 def test_openapi_of_every_installed_kind_is_valid(served: Served) -> None:
-    from skerry.surfaces.docs import manifests
+    from skerry.surfaces.installed import manifests
 
     node = FakeNode(served.node.home)
     node.commands = c.commands(manifests())

@@ -105,10 +105,8 @@ def test_status_for_programs(run: Run, served: Served) -> None:
 
 def test_branches_are_shown_as_a_tree(run: Run, served: Served) -> None:
     _, out, _ = run("branch", "list", "newsroom")
-    first = [line.split("  ")[0] for line in out.splitlines()[1:]]
-    assert first[0] == "main"
-    assert first[1].strip() == "└ pr-42" or first[1].startswith("└ pr-42")
-    assert out.splitlines()[3].startswith("  └ pr-42-fix")
+    names = [line[:12].rstrip() for line in out.splitlines()[1:]]
+    assert names == ["main", "├ pr-42", "│ └ pr-42-fi", "└ dev-ada"]
 
 
 def test_an_empty_list_tells_what_to_run(run: Run, served: Served) -> None:
@@ -152,6 +150,39 @@ def test_columns_and_rows_are_a_table() -> None:
         ["22", "�[2J", "x"],
     ]
     assert error.getvalue() == "2 rows, status SELECT 2\n"
+
+
+class Moments:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> int:
+        return int(self.seconds * 1e9)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def test_progress_without_a_terminal_is_a_line_a_step_and_now_and_then_one() -> None:
+    clock, error = Moments(), io.StringIO()
+    with Output(out=io.StringIO(), error=error, clock=clock).steps() as report:
+        report(0, 0, "sending")
+        for number in range(1, 120):
+            clock.seconds += 0.125
+            report(0, 0, f"sending, {number} MiB")
+        for number in range(120):
+            clock.seconds += 0.125
+            report(number, 200, "copying")
+    assert error.getvalue().splitlines() == [
+        "· sending",
+        "· sending, 40 MiB",
+        "· sending, 80 MiB",
+        "· copying",
+        "· copying 20%",
+        "· copying 40%",
+    ]
 
 
 def test_text_of_others_cannot_steer_the_terminal() -> None:
@@ -295,6 +326,7 @@ def test_deploy_sends_the_folder_without_what_is_ignored(run: Run, served: Serve
     code, out, err = run("deploy")
     assert code == 0, err
     assert "serves version 1" in out
+    assert "! no value yet for KEY" in err
     assert sorted(served.node.deployed) == ["app.py", "link.py", "skerry.toml", "sub/secret.txt"]
 
 
@@ -418,8 +450,15 @@ def test_names_are_completed(served: Served) -> None:
 
 
 def test_version() -> None:
-    done = program("--version")
-    assert done.stdout == f"skerry {__version__}\n"
+    assert program("--version").stdout == f"skerry {__version__}\n"
+    assert json.loads(program("--version", "--json").stdout) == {"version": __version__}
+
+
+@pytest.mark.parametrize("said", [["nonsense", "--json"], ["branch", "nonsense", "--json"]])
+def test_a_wrong_word_is_told_to_programs_too(run: Run, said: list[str]) -> None:
+    code, out, err = run(*said)
+    assert (code, out) == (2, "")
+    assert json.loads(err)["error"]["code"] == "INVALID"
 
 
 def test_a_reader_that_goes_away_is_no_error(served: Served) -> None:

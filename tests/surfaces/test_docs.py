@@ -8,7 +8,7 @@ import pytest
 
 from skerry.kernel.commands import commands
 from skerry.kernel.errors import PROBLEMS
-from skerry.surfaces import docs, pages
+from skerry.surfaces import docs, installed, pages
 from skerry.surfaces.console.documents import resolve, to_html
 
 
@@ -25,9 +25,11 @@ def test_pages_are_written_and_compared(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_the_reference_is_whole() -> None:
     api, errors, kinds, settings = docs.api(), docs.errors(), docs.kinds(), docs.config()
-    assert all(f"## {name}\n" in api for name in commands(docs.manifests()))
+    assert all(
+        f"## {name}\n" in api for name in commands(installed.manifests(), installed.services())
+    )
     assert all(f"## {code}\n" in errors for code in PROBLEMS)
-    for manifest in docs.manifests():
+    for manifest in installed.manifests():
         assert f"## {manifest.name}\n" in kinds
         assert f"[{manifest.name}.<name>]" in settings
     assert "`skerry branch create`" in docs.cli()

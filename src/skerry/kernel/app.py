@@ -13,6 +13,9 @@
 
     [bucket.media]
 
+    [policy]                        # where the app may be: see `skerry.kernel.terms`
+    jurisdiction = ["EU"]
+
 Every mistake is reported with its line, its key, what was expected and the nearest valid name.
 """
 
@@ -22,13 +25,17 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from skerry.kernel.errors import CONFIG_INVALID, SkerryError
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.names import SECRET_NAMES, did_you_mean, is_name, is_secret_name
+from skerry.kernel.terms import PolicySpec, read_policy
+
+if TYPE_CHECKING:
+    from skerry.kernel.service import Service
 
 FILE_NAME = "skerry.toml"
 IDLE_SECONDS = 300.0
@@ -51,14 +58,18 @@ class ResourceSpec(msgspec.Struct, frozen=True):
 
 
 class AppSpec(msgspec.Struct, frozen=True):
-    """A whole app: its name, its resources, the one that answers its URL, and its policy."""
+    """A whole app: its name, its resources, the one that answers its URL, and its policy.
+
+    `services` holds the tables of services, validated, by the service's name.
+    """
 
     name: str
     resources: tuple[ResourceSpec, ...]
     entry: str | None
-    policy: dict[str, Any] = {}
+    policy: PolicySpec = PolicySpec()
     requirements: str | None = None
     ignore: tuple[str, ...] = ()
+    services: dict[str, dict[str, Any]] = {}
 
     def resource(self, name: str) -> ResourceSpec | None:
         """Return the resource of that name."""
@@ -78,7 +89,11 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def parse(text: str, manifests: Mapping[str, Manifest]) -> AppSpec:
+def parse(
+    text: str,
+    manifests: Mapping[str, Manifest],
+    services: Mapping[str, Service] | None = None,
+) -> AppSpec:
     """Parse a `skerry.toml`; raise CONFIG_INVALID with line and key."""
     if len(text) > LENGTH_MAX:
         raise CONFIG_INVALID(f"skerry.toml has more than {LENGTH_MAX} characters.")
@@ -91,18 +106,25 @@ def parse(text: str, manifests: Mapping[str, Manifest]) -> AppSpec:
             f"skerry.toml is not TOML: {error}.",
             hint="Strings need quotes; a table starts with [kind.name].",
         ) from error
-    return _Reader(text, document, manifests).read()
+    return _Reader(text, document, manifests, services or {}).read()
 
 
 class _Reader:
     """Turns a parsed document into an `AppSpec`, and mistakes into errors with their place."""
 
     def __init__(
-        self, text: str, document: dict[str, Any], manifests: Mapping[str, Manifest]
+        self,
+        text: str,
+        document: dict[str, Any],
+        manifests: Mapping[str, Manifest],
+        services: Mapping[str, Service],
     ) -> None:
         self._lines = text.splitlines()
         self._document = document
         self._manifests = manifests
+        self._tables = {
+            name: each.config for name, each in services.items() if each.config is not None
+        }
 
     def read(self) -> AppSpec:
         self._check_numbers((), self._document)
@@ -115,9 +137,30 @@ class _Reader:
             name=name,
             resources=resources,
             entry=self._entry(app.get("entry"), resources),
-            policy=self._table(("policy",), self._document.get("policy", {})),
+            policy=self._policy(),
             requirements=self._text(("app", "requirements"), app.get("requirements")),
             ignore=self._texts(("app", "ignore"), app.get("ignore", [])),
+            services=self._services(),
+        )
+
+    def _services(self) -> dict[str, dict[str, Any]]:
+        found = {}
+        for name, wanted in self._tables.items():
+            table = self._document.get(name)
+            if table is not None and not self._is_of_kind(name, table):
+                found[name] = self._settings((name,), self._table((name,), table), wanted)
+        return found
+
+    def _is_of_kind(self, name: str, table: Any) -> bool:
+        """Tell whether the table of a service's name declares resources of a kind of that name."""
+        tables = isinstance(table, dict) and all(isinstance(each, dict) for each in table.values())
+        return name in self._manifests and tables
+
+    def _policy(self) -> PolicySpec:
+        table = self._table(("policy",), self._document.get("policy", {}))
+        return read_policy(
+            table,
+            lambda key, expected, why, got: self._error(("policy", key), expected, why, got),
         )
 
     def _check_numbers(self, place: tuple[str, ...], value: Any) -> None:
@@ -138,9 +181,11 @@ class _Reader:
         for kind, tables in self._document.items():
             if kind in ("app", "policy"):
                 continue
+            if kind in self._tables and not self._is_of_kind(kind, tables):
+                continue
             manifest = self._manifests.get(kind)
             if manifest is None:
-                known = [*self._manifests, "app", "policy"]
+                known = [*self._manifests, *self._tables, "app", "policy"]
                 raise self._error((kind,), "a kind", did_you_mean(kind, known), f"kind {kind!r}")
             for name, table in self._table((kind,), tables).items():
                 self._name((kind, name), name, "a resource")
@@ -156,10 +201,27 @@ class _Reader:
     def _resource(self, manifest: Manifest, name: str, table: dict[str, Any]) -> ResourceSpec:
         place = (manifest.name, name)
         settings = {key: value for key, value in table.items() if key not in _COMMON}
-        fields = {field.encode_name for field in msgspec.structs.fields(manifest.config)}
-        self._known(place, settings, tuple(fields), extra=_COMMON)
+        return ResourceSpec(
+            kind=manifest.name,
+            name=name,
+            config=self._settings(place, settings, manifest.config, extra=_COMMON),
+            bindings=self._texts((*place, "bindings"), table.get("bindings", [])),
+            secrets=self._secrets((*place, "secrets"), table.get("secrets", [])),
+            idle_seconds=self._duration((*place, "idle"), table.get("idle")),
+        )
+
+    def _settings(
+        self,
+        place: tuple[str, ...],
+        settings: dict[str, Any],
+        wanted: type[msgspec.Struct],
+        extra: tuple[str, ...] = (),
+    ) -> dict[str, Any]:
+        """Return settings as their type has them, defaults filled in."""
+        fields = {field.encode_name for field in msgspec.structs.fields(wanted)}
+        self._known(place, settings, tuple(fields), extra=extra)
         try:
-            config = msgspec.convert(settings, manifest.config)
+            config = msgspec.convert(settings, wanted)
         except msgspec.ValidationError as error:
             reason, _, path = str(error).partition(" - at `$")
             keys = tuple(re.findall(r"[\w-]+", path))
@@ -167,14 +229,8 @@ class _Reader:
             if not keys and own and own[1] in fields:
                 keys, reason = (own[1],), reason[own.end() :]
             raise self._error(place + keys[:1], "a valid value", f"{reason}.") from error
-        return ResourceSpec(
-            kind=manifest.name,
-            name=name,
-            config=msgspec.to_builtins(config),
-            bindings=self._texts((*place, "bindings"), table.get("bindings", [])),
-            secrets=self._secrets((*place, "secrets"), table.get("secrets", [])),
-            idle_seconds=self._duration((*place, "idle"), table.get("idle")),
-        )
+        found: dict[str, Any] = msgspec.to_builtins(config)
+        return found
 
     def _check_references(self, resources: tuple[ResourceSpec, ...]) -> None:
         names = {each.name for each in resources}

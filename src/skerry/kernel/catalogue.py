@@ -103,6 +103,41 @@ class SecretDeleted(Event, frozen=True, tag="secret-deleted"):
     name: str
 
 
+class AppLeaving(Event, frozen=True, tag="app-leaving"):
+    """An app is about to be another node's; until it is known whose it is, nobody serves it.
+
+    `transfer` names the move to both nodes.
+    """
+
+    to: str
+    transfer: str
+
+
+class AppStays(Event, frozen=True, tag="app-stays"):
+    """The move of an app came to nothing."""
+
+
+class AppMoved(Event, frozen=True, tag="app-moved"):
+    """An app is the node's `to` now; requests that still come here are passed on."""
+
+    to: str
+
+
+class AppArrived(Event, frozen=True, tag="app-arrived"):
+    """An app came whole from another node: one entry, so that it is here or there.
+
+    `keys` are those of its resources, sealed, by `resource/<id>` and `lineage/<id>`: a resource
+    keeps its passwords when it moves.
+    """
+
+    index: int
+    transfer: str
+    versions: tuple[VersionAdded, ...]
+    branches: tuple[BranchCreated, ...]
+    secrets: dict[str, bytes]
+    keys: dict[str, bytes]
+
+
 AnyEvent = (
     AppCreated
     | AppDeleted
@@ -114,10 +149,15 @@ AnyEvent = (
     | BranchDeleted
     | SecretSet
     | SecretDeleted
+    | AppLeaving
+    | AppStays
+    | AppMoved
+    | AppArrived
 )
 
 
 HISTORY_MAX = 50
+_decoder = msgspec.json.Decoder(AnyEvent)
 
 
 class Branch(msgspec.Struct):
@@ -153,41 +193,78 @@ class App(msgspec.Struct):
     branches: dict[str, Branch] = {}
     versions: dict[int, VersionAdded] = {}
     secrets: dict[str, bytes] = {}
+    leaving: AppLeaving | None = None
+    transfer: str = ""
 
 
 class Catalogue:
-    """All apps of a node."""
+    """All apps of a node; `moved` says which node the others went to, `keys` what they brought."""
 
     def __init__(self) -> None:
         self.apps: dict[str, App] = {}
         self.next_index = 0
+        self.moved: dict[str, str] = {}
+        self.keys: dict[str, bytes] = {}
+        self._moved_ids: dict[str, str] = {}
         self._by_id: dict[str, tuple[str, str, str]] = {}
-        self._decoder = msgspec.json.Decoder(AnyEvent)
 
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
-        event = self._decoder.decode(body)
+        event = event_of(body)
         if isinstance(event, AppCreated):
             self.next_index = max(self.next_index, event.index + 1)
             self.apps.setdefault(event.app, App(event.app, event.index))
+            self.moved.pop(event.app, None)
+            return
+        if isinstance(event, AppArrived):
+            self._arrive(event)
             return
         app = self.apps.get(event.app)
         if app is None:
             return
-        if isinstance(event, AppDeleted):
-            del self.apps[event.app]
-            for branch in app.branches.values():
-                self._forget(branch)
+        if isinstance(event, AppDeleted | AppMoved):
+            self._remove(app, event)
+        elif isinstance(event, AppLeaving | AppStays):
+            app.leaving = event if isinstance(event, AppLeaving) else None
         elif isinstance(event, VersionAdded):
             app.versions[event.version] = event
-        elif isinstance(event, SecretSet):
-            app.secrets[event.name] = event.sealed
-        elif isinstance(event, SecretDeleted):
-            app.secrets.pop(event.name, None)
+        elif isinstance(event, SecretSet | SecretDeleted):
+            _keep_secret(app, event)
         elif isinstance(event, BranchCreated):
             self._create_branch(app, event)
         elif event.branch in app.branches:
             self._apply_to_branch(app.branches[event.branch], event)
+
+    def _remove(self, app: App, event: AppDeleted | AppMoved) -> None:
+        """Forget an app; remember where it went if it was moved."""
+        del self.apps[app.name]
+        for branch in app.branches.values():
+            self._forget(branch)
+        if isinstance(event, AppMoved):
+            self.moved[app.name] = event.to
+            ids = (each.id for b in app.branches.values() for each in b.resources.values())
+            self._moved_ids |= dict.fromkeys(ids, app.name)
+
+    def _arrive(self, event: AppArrived) -> None:
+        """Make an app with all that it brought, unless its name is taken."""
+        self.next_index = max(self.next_index, event.index + 1)
+        if event.app in self.apps:
+            return
+        self.moved.pop(event.app, None)
+        app = self.apps[event.app] = App(event.app, event.index, transfer=event.transfer)
+        app.versions = {each.version: each for each in event.versions}
+        app.secrets = dict(event.secrets)
+        self.keys |= event.keys
+        for branch in event.branches:
+            self._create_branch(app, branch)
+
+    def node_of(self, app: str) -> str | None:
+        """Return the node that an app was moved to, if it was."""
+        return self.moved.get(app)
+
+    def node_of_id(self, resource_id: str) -> str | None:
+        """Return the node that a resource was moved to, by its id."""
+        return self.moved.get(self._moved_ids.get(resource_id, ""))
 
     def _create_branch(self, app: App, event: BranchCreated) -> None:
         """Make a branch, unless its name was taken before."""
@@ -238,6 +315,11 @@ class Catalogue:
 
     def app(self, name: str) -> App:
         """Return an app; raise NOT_FOUND with the nearest name."""
+        if name in self.moved:
+            raise NOT_FOUND(
+                f"{name} is on the node {self.moved[name]} now.",
+                hint=f"Ask there: skerry --node <url of {self.moved[name]}> status",
+            )
         if name not in self.apps:
             raise NOT_FOUND(
                 f"There is no app {name}.",
@@ -290,6 +372,19 @@ class Catalogue:
         """Yield every branch of every app."""
         for app in self.apps.values():
             yield from app.branches.values()
+
+
+def _keep_secret(app: App, event: SecretSet | SecretDeleted) -> None:
+    if isinstance(event, SecretSet):
+        app.secrets[event.name] = event.sealed
+    else:
+        app.secrets.pop(event.name, None)
+
+
+def event_of(body: bytes) -> AnyEvent:
+    """Return the event that a log entry's body tells."""
+    event: AnyEvent = _decoder.decode(body)
+    return event
 
 
 def encode(event: Event) -> bytes:

@@ -7,22 +7,40 @@ folder it stands in. Bytes never travel in a command: an upload or a download ha
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import msgspec
 
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.names import MAIN
 
+if TYPE_CHECKING:
+    from skerry.kernel.service import Service
 
-def _about(text: str, *, positional: bool = False, repeat: bool = False) -> msgspec.Meta:
-    return msgspec.Meta(description=text, extra={"positional": positional, "repeat": repeat})
+
+def about(
+    text: str,
+    *,
+    positional: bool = False,
+    repeat: bool = False,
+    file: bool = False,
+    path: bool = False,
+) -> msgspec.Meta:
+    """Say what a parameter is, in an `Annotated`, and how the command line takes it.
+
+    `positional`: as an argument. `repeat`: as often as wanted. `file`: it is the text (or, of a
+    parameter of bytes, the content) of a file whose path is given, or of standard input for `-`.
+    `path`: it is a path, which is made absolute.
+    """
+    how = {"positional": positional, "repeat": repeat, "file": file, "path": path}
+    return msgspec.Meta(description=text, extra=how)
 
 
-AppName = Annotated[str, _about("the app; by default the one whose folder you are in")]
-BranchName = Annotated[str, _about("the branch; by default the one checked out, else main")]
+AppName = Annotated[str, about("the app; by default the one whose folder you are in")]
+BranchName = Annotated[str, about("the branch; by default the one checked out, else main")]
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +67,7 @@ class OfBranch(Params, frozen=True):
 class OfResource(Params, frozen=True):
     """A resource of a branch."""
 
-    name: Annotated[str, _about("the resource", positional=True)]
+    name: Annotated[str, about("the resource", positional=True)]
     app: AppName
     branch: BranchName = MAIN
 
@@ -57,23 +75,23 @@ class OfResource(Params, frozen=True):
 class BranchCreate(Params, frozen=True):
     """Parameters of `branch.create`."""
 
-    name: Annotated[str, _about("the new branch", positional=True)]
+    name: Annotated[str, about("the new branch", positional=True)]
     app: AppName
-    source: Annotated[str, _about("the branch to copy")] = MAIN
-    at: Annotated[str | None, _about("a past moment: 2026-11-23T14:05:00Z, or 10m for ago")] = None
+    source: Annotated[str, about("the branch to copy")] = MAIN
+    at: Annotated[str | None, about("a past moment: 2026-11-23T14:05:00Z, or 10m for ago")] = None
 
 
 class BranchNamed(Params, frozen=True):
     """A branch, named as an argument."""
 
-    name: Annotated[str, _about("the branch", positional=True)]
+    name: Annotated[str, about("the branch", positional=True)]
     app: AppName
 
 
 class Deploy(Params, frozen=True):
     """Parameters of `app.deploy`."""
 
-    upload: Annotated[str, _about("the id of the uploaded folder")]
+    upload: Annotated[str, about("the id of the uploaded folder")]
     branch: BranchName = MAIN
 
 
@@ -82,21 +100,21 @@ class Rollback(Params, frozen=True):
 
     app: AppName
     branch: BranchName = MAIN
-    version: Annotated[int | None, _about("the version; by default the one before")] = None
+    version: Annotated[int | None, about("the version; by default the one before")] = None
 
 
 class SecretSet(Params, frozen=True):
     """Parameters of `secret.set`."""
 
-    name: Annotated[str, _about("the secret, in capitals", positional=True)]
-    value: Annotated[str, _about("its value; asked for if it is not given")]
+    name: Annotated[str, about("the secret, in capitals", positional=True)]
+    value: Annotated[str, about("its value; asked for if it is not given")]
     app: AppName
 
 
 class SecretNamed(Params, frozen=True):
     """Parameters of `secret.delete`."""
 
-    name: Annotated[str, _about("the secret", positional=True)]
+    name: Annotated[str, about("the secret", positional=True)]
     app: AppName
 
 
@@ -105,23 +123,23 @@ class Logs(Params, frozen=True):
 
     app: AppName
     branch: BranchName = MAIN
-    source: Annotated[str | None, _about("one function, or `engines`")] = None
-    lines: Annotated[int, _about("how many of the last lines")] = 100
-    follow: Annotated[bool, _about("go on as lines come")] = False
+    source: Annotated[str | None, about("one function, or `engines`")] = None
+    lines: Annotated[int, about("how many of the last lines")] = 100
+    follow: Annotated[bool, about("go on as lines come")] = False
 
 
 class MeterOf(Params, frozen=True):
     """Parameters of `node.meter`."""
 
-    app: Annotated[str | None, _about("the app; by default all of them")] = None
-    branch: Annotated[str | None, _about("the branch; by default all of them")] = None
+    app: Annotated[str | None, about("the app; by default all of them")] = None
+    branch: Annotated[str | None, about("the branch; by default all of them")] = None
 
 
 class Export(Params, frozen=True):
     """Parameters of `resource.export`."""
 
     app: AppName
-    name: Annotated[str | None, _about("the resource; by default all of them", positional=True)] = (
+    name: Annotated[str | None, about("the resource; by default all of them", positional=True)] = (
         None
     )
     branch: BranchName = MAIN
@@ -130,9 +148,9 @@ class Export(Params, frozen=True):
 class Import(Params, frozen=True):
     """Parameters of `resource.import`."""
 
-    upload: Annotated[str, _about("the id of the uploaded export")]
+    upload: Annotated[str, about("the id of the uploaded export")]
     app: AppName
-    name: Annotated[str | None, _about("the resource; by default all of them", positional=True)] = (
+    name: Annotated[str | None, about("the resource; by default all of them", positional=True)] = (
         None
     )
     branch: BranchName = MAIN
@@ -198,6 +216,7 @@ class Deployed(msgspec.Struct, frozen=True):
     url: str
     added: tuple[str, ...]
     seconds: float
+    remarks: tuple[str, ...] = ()
 
 
 class ResourceInfo(msgspec.Struct, frozen=True):
@@ -302,9 +321,46 @@ class LogRecord(msgspec.Struct, frozen=True):
     text: str
 
 
+@runtime_checkable
+class Drawn(Protocol):
+    """A result that is shown to people as it draws itself, not as a table of its fields."""
+
+    def draw(self, columns: int) -> str:
+        """Return the text for a terminal that is so many columns wide."""
+        ...
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """A result that may be bad news though the command did its work."""
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that the command line ends with."""
+        ...
+
+
+class Reach(Protocol):
+    """The way to a node that the command line speaks to."""
+
+    def open(self) -> tuple[socket.socket, str]:
+        """Return a connected socket of its HTTP address, and the token to show there."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command of a node. `streams`: results come one by one, until the client goes away."""
+    """A command of a node.
+
+    `streams`: results come one by one, until the client goes away. `confirm` is what the command
+    line asks before something is lost; `empty` says what an empty list means. `local` names a
+    function of a service, from the parameters to the result, that the command line calls itself:
+    such a command needs no node, and the API has none of it. One that `reaches` gets the way to the
+    node as a second argument (`Reach`), for what is no command: a terminal, say. `offline` names a
+    function of a service, from the parameters, the home and the progress, that the command line
+    asks first: where it answers anything but None no node is needed, else the command goes to the
+    node as usual.
+    """
 
     name: str
     summary: str
@@ -314,6 +370,12 @@ class Command:
     streams: bool = False
     kind: str = ""
     word: str = ""
+    service: str = ""
+    confirm: str = ""
+    empty: str = ""
+    local: str = ""
+    reaches: bool = False
+    offline: str = ""
 
     @property
     def action(self) -> str:
@@ -350,9 +412,11 @@ _COMMANDS = (
 )
 
 
-def commands(manifests: Iterable[Manifest]) -> dict[str, Command]:
-    """Return every command by its name: the node's own, and the words of kinds."""
+def commands(manifests: Iterable[Manifest], services: Iterable[Service] = ()) -> dict[str, Command]:
+    """Return every command by its name: the node's own, those of services, the words of kinds."""
     found = {each.name: each for each in _COMMANDS}
+    for service in services:
+        found |= {each.name: each for each in service.commands if not each.local}
     for manifest in manifests:
         for word in manifest.words:
             name = f"{manifest.name}.{word.name}"

@@ -32,8 +32,10 @@ from typing import Any, Protocol
 import msgspec
 
 from skerry.kernel.clock import Clock
+from skerry.kernel.errors import DENIED
 from skerry.kernel.keys import Keys
 from skerry.kernel.names import ResourceRef
+from skerry.kernel.policy import Decision, Place
 from skerry.kernel.usage import Meter
 
 ASGIApplication = Callable[
@@ -65,13 +67,31 @@ class Host(Protocol):
         ...
 
 
+class Permit(Protocol):
+    """Asks the node whether something of the resource may go to a place outside it."""
+
+    async def __call__(self, action: str, place: Place, *, encrypted: bool = False) -> Decision:
+        """Return the decision that allows it; raise DENIED with its rule and reason if none does.
+
+        Ask before the first byte is sent. See `skerry.kernel.policy` for what to say of the place.
+        """
+        ...
+
+
+async def refuse(action: str, place: Place, *, encrypted: bool = False) -> Decision:
+    """Refuse, as whoever has no node to ask does."""
+    raise DENIED(f"{action} at {place} is not allowed.", why="There is no node to ask.")
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """All that an engine or a binding is given; nothing else is within its reach.
 
     `directory` is the state and is what is branched; `run` holds sockets and is emptied at each
     wake; `code` is the deployed version of the app, read-only. `bindings` are the names of the
-    resources of the same branch that this one may use; `url` is the node's own.
+    resources of the same branch that this one may use; `url` is the node's own; `permit` is asked
+    before anything of the resource goes to a place outside the node. `environments` holds what the
+    operator installed for kinds, `<kind>/<name>`, readable and executable for engines.
     """
 
     ref: ResourceRef
@@ -87,6 +107,8 @@ class Context:
     bindings: tuple[str, ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     url: str = ""
+    permit: Permit = refuse
+    environments: Path | None = None
 
     @property
     def log(self) -> logging.Logger:
@@ -142,6 +164,13 @@ class Engine(ABC):
     async def status(self) -> dict[str, Any]:
         """Return what a person wants to know: sizes, counts, settings."""
         return {}
+
+    async def count(self) -> dict[str, int]:
+        """Count what the state holds, by reading it: rows, keys, objects.
+
+        A drill reports it of a restored state, and that it can be read at all.
+        """
+        return {key: each for key, each in (await self.status()).items() if type(each) is int}
 
 
 RECOVER_FILE = "recover.json"

@@ -10,7 +10,7 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path, PurePosixPath
 
 from skerry.kernel.clock import Entropy
@@ -72,7 +72,7 @@ class Archives:
 
         Raises NOT_FOUND, INVALID, TOO_LARGE, DISK_FULL.
         """
-        path = self._path(upload)
+        path = self.path(upload)
         try:
             await asyncio.to_thread(unpack, path, target)
         except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
@@ -81,6 +81,15 @@ class Archives:
             raise INVALID("The upload is not a tar archive of plain files.", why=str(error)) from (
                 error
             )
+        finally:
+            path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def borrowed(self, upload: str) -> Iterator[Path]:
+        """Give an upload as a file, and forget it. Raises NOT_FOUND."""
+        path = self.path(upload)
+        try:
+            yield path
         finally:
             path.unlink(missing_ok=True)
 
@@ -99,14 +108,15 @@ class Archives:
 
     async def send(self, download: str) -> AsyncIterator[bytes]:
         """Yield a download's bytes, and forget it."""
-        path = self._path(download)
+        path = self.path(download)
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(path.open("rb"))
             path.unlink()
             while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
                 yield chunk
 
-    def _path(self, name: str) -> Path:
+    def path(self, name: str) -> Path:
+        """Return where an upload or a download lies; raise NOT_FOUND."""
         path = self._spool / f"{name}.tar"
         if not (name.isalnum() and path.exists()):
             raise NOT_FOUND(f"There is no upload or download {name}.", why="Each is used once.")

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -73,6 +73,26 @@ class Branches:
             yield
         finally:
             self._changing -= places
+
+    @asynccontextmanager
+    async def held(self, app: str) -> AsyncIterator[list[Branch]]:
+        """Yield the branches of an app, which nobody changes, makes or deletes meanwhile."""
+        names = list(self._catalogue.app(app).branches)
+        with self._change(app, *names):
+            yield [self._catalogue.branch(app, name) for name in names]
+
+    def is_changing(self, app: str) -> bool:
+        """Tell whether somebody is changing a branch of an app just now."""
+        return any(place[0] == app for place in self._changing)
+
+    @asynccontextmanager
+    async def copied(self, branch: Branch, progress: Progress) -> AsyncIterator[Path]:
+        """Yield a copy of a branch's directory, of one instant; it is removed at the end."""
+        directory = await self._clone(branch, progress)
+        try:
+            yield self._volume.path(directory)
+        finally:
+            await asyncio.to_thread(self._volume.delete, directory)
 
     async def sweep(self) -> int:
         """Delete the directories that no branch has: a crash left them. Returns how many."""
@@ -188,6 +208,14 @@ class Branches:
                 await asyncio.to_thread(self._volume.delete, target)
             raise
         return target
+
+    async def snapshot(self, source: Branch, target: str, progress: Progress) -> None:
+        """Copy a branch's directory at one instant, for a backup; no branch comes of it.
+
+        The copy is the caller's to delete; at the node's start it is swept. Raises NOT_FOUND if the
+        branch has gone.
+        """
+        await self._copy(source, target, progress)
 
     async def _copy(self, source: Branch, target: str, progress: Progress) -> None:
         cell = self._supervisor.cell(source.app, source.name)

@@ -7,7 +7,8 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -20,12 +21,15 @@ from skerry.kernel.errors import CONFIG_INVALID, CONFLICT, NOT_FOUND
 from skerry.kernel.log import Log
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.names import MAIN
+from skerry.kernel.service import Service
 from skerry.node.archives import Archives
 from skerry.node.branches import Branches
 from skerry.node.cell.spec import packages_beside
 from skerry.node.cells import SHARED, Cell, Running
 from skerry.node.home import Home
 from skerry.node.packages import Packages, compile_folder, preloaded
+from skerry.node.policy.engine import Engine
+from skerry.node.policy.files import with_cedar
 from skerry.node.requirements import read_requirements
 from skerry.node.supervisor import Supervisor
 from skerry.node.workshop import Workshop
@@ -51,16 +55,20 @@ class Deploys:
         workshop: Workshop,
         branches: Branches,
         archives: Archives,
+        placement: Engine,
+        services: Mapping[str, Service],
         clock: Clock,
     ) -> None:
         self._home = home
         self._catalogue = catalogue
         self._log = log
         self._manifests = manifests
+        self._services = services
         self._supervisor = supervisor
         self._workshop = workshop
         self._branches = branches
         self._archives = archives
+        self._placement = placement
         self._environments = home.apps / ".environments"
         self._installer: Packages | None = None
         self._clock = clock
@@ -69,15 +77,31 @@ class Deploys:
 
     async def deploy(
         self, upload: str, branch: str, progress: Progress
-    ) -> tuple[Branch, list[str]]:
-        """Serve an uploaded folder on a branch; return the branch and the resources made anew."""
+    ) -> tuple[Branch, list[str], list[str]]:
+        """Serve an uploaded folder on a branch.
+
+        Returns the branch, the resources made anew, and remarks: what does not compile, which
+        secrets have no value.
+        """
         async with self._lock:
-            spec, version = await self._add_version(upload, progress)
+            spec, version, remarks = await self._add_version(upload, branch, progress)
             if branch not in self._catalogue.app(spec.name).branches and branch != MAIN:
                 await self._branches.create(spec.name, branch, MAIN, None, progress)
             added = await self._serve(spec.name, branch, version, progress)
             await self._forget_old_versions(spec.name)
-        return self._catalogue.branch(spec.name, branch), added
+        return self._catalogue.branch(spec.name, branch), added, remarks
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Let nobody deploy meanwhile."""
+        async with self._lock:
+            yield
+
+    async def adopt(self, app: str, version: int, spec: AppSpec, unpacked: Path) -> None:
+        """Install the code of a version that came from another node; no branch serves it yet."""
+        place = self._workshop.code(app, version)
+        await asyncio.to_thread(_install, unpacked, place)
+        await self._prepare_code(spec, place, lambda *_: None)
 
     async def rollback(
         self, app: str, branch: str, version: int | None, progress: Progress
@@ -96,10 +120,14 @@ class Deploys:
                     why=f"The last {VERSIONS_KEPT} are kept.",
                     hint=f"skerry rollback --app {app}",
                 )
+            spec = self._catalogue.app(app).versions[version].spec
+            self._placement.admit(spec.policy, app, branch)
             await self._serve(app, branch, version, progress)
         return self._catalogue.branch(app, branch)
 
-    async def _add_version(self, upload: str, progress: Progress) -> tuple[AppSpec, int]:
+    async def _add_version(
+        self, upload: str, branch: str, progress: Progress
+    ) -> tuple[AppSpec, int, list[str]]:
         """Unpack, check and keep a version; the app comes to be with its first one."""
         progress(0, 4, "unpacking")
         unpacked = self._archives.new_directory()
@@ -108,22 +136,24 @@ class Deploys:
             file = unpacked / FILE_NAME
             if not file.exists():
                 raise CONFIG_INVALID(f"The folder has no {FILE_NAME}.", hint="skerry init")
-            spec = parse(_text(file), self._manifests)
+            spec = parse(_text(file), self._manifests, self._services)
+            spec = await asyncio.to_thread(with_cedar, spec, unpacked)
+            self._placement.admit(spec.policy, spec.name, branch)
             if spec.name not in self._catalogue.apps:
                 event = events.AppCreated(spec.name, self._catalogue.next_index)
                 await self._log.append(events.encode(event))
             version = max(self._catalogue.app(spec.name).versions, default=0) + 1
             place = self._workshop.code(spec.name, version)
             digest = await asyncio.to_thread(_install, unpacked, place)
-            await self._prepare_code(spec, place, progress)
+            remarks = await self._prepare_code(spec, place, progress)
         finally:
             await asyncio.to_thread(shutil.rmtree, unpacked, ignore_errors=True)
         event_added = events.VersionAdded(spec.name, version, spec, digest)
         await self._log.append(events.encode(event_added))
-        return spec, version
+        return spec, version, remarks
 
-    async def _prepare_code(self, spec: AppSpec, place: Path, progress: Progress) -> None:
-        """Install what the app requires beside its code, and compile the code."""
+    async def _prepare_code(self, spec: AppSpec, place: Path, progress: Progress) -> list[str]:
+        """Install what the app requires beside its code, and compile the code; return remarks."""
 
         def report(line: str) -> None:
             progress(1, 4, line)
@@ -132,11 +162,14 @@ class Deploys:
             requirements = await asyncio.to_thread(read_requirements, place, spec.requirements)
             packages = await self._packages()
             await packages.install(requirements, packages_beside(place), report)
-        for problem in await compile_folder(place):
-            report(problem)
-        known = self._catalogue.app(spec.name).secrets
-        for name in sorted({name for each in spec.resources for name in each.secrets} - set(known)):
-            report(f"no value yet for {name}: skerry secret set {name} --app {spec.name}")
+        remarks = await compile_folder(place)
+        app = self._catalogue.apps.get(spec.name)
+        known = app.secrets if app else {}
+        return remarks + [
+            f"no value yet for {name}: skerry secret set {name} --app {spec.name}"
+            for name in sorted({name for each in spec.resources for name in each.secrets})
+            if name not in known
+        ]
 
     async def _packages(self) -> Packages:
         """Return what installs requirements; asked first when an app has some."""

@@ -13,12 +13,13 @@ from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.errors import INVALID
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.policy import Request, enforce
-from skerry.node.handlers import Handlers, Progress
+from skerry.kernel.service import Service
+from skerry.node.handlers import Handlers
 from skerry.node.home import Home
 from skerry.node.node import Node
+from skerry.node.words import Progress
 
 OPERATOR = "operator"
-WORD_SECONDS_MAX = 24 * 3600.0
 
 
 class Dispatcher:
@@ -27,7 +28,7 @@ class Dispatcher:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._handlers = Handlers(node)
-        self.commands = c.commands(node.manifests.values())
+        self.commands = c.commands(node.manifests.values(), self.services.values())
 
     @property
     def name(self) -> str:
@@ -54,6 +55,15 @@ class Dispatcher:
         """Every kind that the node serves."""
         return self._node.manifests
 
+    @property
+    def services(self) -> Mapping[str, Service]:
+        """Every service of the node."""
+        return self._node.services.declared
+
+    def handler(self, service: str) -> Any:
+        """Return what carries out a service's commands, for its wires."""
+        return self._node.services.handler(service)
+
     async def perform(
         self,
         command: c.Command,
@@ -66,7 +76,9 @@ class Dispatcher:
         report = progress or _silent
         if command.kind:
             call = cast(c.WordCall, params)
-            return await self._handlers.call_word(command, call, report, WORD_SECONDS_MAX)
+            return await self._node.words.call(command.kind, command.word, call, report)
+        if command.service:
+            return await self._node.services.perform(command, params, report)
         handler = getattr(self._handlers, f"do_{command.name.replace('.', '_')}")
         return await handler(params, report)
 
@@ -87,6 +99,10 @@ class Dispatcher:
     ) -> AsyncIterator[Any]:
         """Yield the results of a command that streams them."""
         self._decide(command, params, principal)
+        if command.service:
+            async for result in self._node.services.stream(command, params):
+                yield result
+            return
         if not isinstance(params, c.Logs):
             raise INVALID(f"{command.name} does not stream.")
         self._node.catalogue.branch(params.app, params.branch)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from skerry.kernel.commands import Check
 from skerry.kernel.log import Log
+from skerry.kernel.manifest import Manifest
+from skerry.kernel.service import Service
 from skerry.node.node import Node
 from skerry.node.sandbox import abilities
 from skerry.node.volume import probe
@@ -16,7 +18,7 @@ FREE_BYTES_MIN = 1024**3
 
 def examine(node: Node) -> list[Check]:
     """Return every finding; it reads disks, so call it in a thread."""
-    return [*_machine(), *_volume(node), *_logs(node), *_kinds(node)]
+    return [*_machine(), *_volume(node), *_logs(node), *_declared(node)]
 
 
 def _machine() -> Iterator[Check]:
@@ -54,8 +56,10 @@ def _count(log: Log) -> int:
     return sum(1 for _ in log.read())
 
 
-def _kinds(node: Node) -> Iterator[Check]:
-    for manifest in node.manifests.values():
-        if manifest.checks:
-            found: list[Check] = manifest.load(manifest.checks)()
+def _declared(node: Node) -> Iterator[Check]:
+    declared: list[Manifest | Service] = [*node.manifests.values()]
+    declared += node.services.declared.values()
+    for each in declared:
+        if each.checks:
+            found: list[Check] = each.load(each.checks)()
             yield from found

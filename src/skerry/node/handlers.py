@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Callable, Iterator
-from typing import Any
-
-import msgspec
+from collections.abc import Iterator, Sequence
 
 from skerry import __version__
 from skerry.kernel import catalogue as events
@@ -21,8 +18,7 @@ from skerry.kernel.names import SECRET_NAMES, check_name, host_label, is_secret_
 from skerry.node.cells import Cell, Running
 from skerry.node.doctor import examine
 from skerry.node.node import Node
-
-Progress = Callable[[int, int, str], None]
+from skerry.node.words import Progress
 
 
 class Handlers:
@@ -76,7 +72,8 @@ class Handlers:
             raise INVALID("Say whose branch it is.", hint="skerry meter --app <app> --branch …")
         await node.accountant.post()
         prefix = "/".join(part for part in (params.app, params.branch) if part)
-        accounts = [prefix] if prefix else sorted(node.catalogue.apps)
+        everyone = {*node.catalogue.apps, *node.workloads.accounts()}
+        accounts = [prefix] if prefix else sorted(everyone)
         return [
             c.Usage(account, unit, amount, show(node.cost(unit, amount), node.config.currency))
             for each in accounts
@@ -105,8 +102,10 @@ class Handlers:
     async def do_app_deploy(self, params: c.Deploy, progress: Progress) -> c.Deployed:
         """See `app.deploy`."""
         started = self._node.clock.monotonic()
-        branch, added = await self._node.deploys.deploy(params.upload, params.branch, progress)
-        return self._deployed(branch, added, started)
+        branch, added, remarks = await self._node.deploys.deploy(
+            params.upload, params.branch, progress
+        )
+        return self._deployed(branch, started, added, remarks)
 
     async def do_app_rollback(self, params: c.Rollback, progress: Progress) -> c.Deployed:
         """See `app.rollback`."""
@@ -114,9 +113,11 @@ class Handlers:
         branch = await self._node.deploys.rollback(
             params.app, params.branch, params.version, progress
         )
-        return self._deployed(branch, [], started)
+        return self._deployed(branch, started)
 
-    def _deployed(self, branch: Branch, added: list[str], started: float) -> c.Deployed:
+    def _deployed(
+        self, branch: Branch, started: float, added: Sequence[str] = (), remarks: Sequence[str] = ()
+    ) -> c.Deployed:
         return c.Deployed(
             app=branch.app,
             branch=branch.name,
@@ -124,6 +125,7 @@ class Handlers:
             url=self._node.url_of(branch.app, branch.name),
             added=tuple(added),
             seconds=round(self._node.clock.monotonic() - started, 3),
+            remarks=tuple(remarks),
         )
 
     async def do_app_delete(self, params: c.OfApp, progress: Progress) -> c.Done:
@@ -338,23 +340,3 @@ class Handlers:
         await node.catalogue_log.append(events.encode(event))
         node.forget_secrets(params.app)
         return c.Done(f"{params.name} is deleted.")
-
-    async def call_word(
-        self, command: c.Command, call: c.WordCall, progress: Progress, seconds: float
-    ) -> Any:
-        """Carry out a word of a kind in the process that serves the resource."""
-        node = self._node
-        record = node.catalogue.record(call.app, call.branch, call.name)
-        if record.kind != command.kind:
-            raise INVALID(
-                f"{call.name} is of kind {record.kind}, not {command.kind}.",
-                hint=f"skerry {record.kind} --help",
-            )
-        running = await node.supervisor.wake(call.app, call.branch, call.name)
-
-        def report(value: dict[str, Any]) -> None:
-            progress(value["done"], value["total"], value["text"])
-
-        params = {"resource": call.name, "word": command.word, "params": call.params}
-        raw = await running.channel.call("word", params, seconds=seconds, on_progress=report)
-        return msgspec.convert(raw, command.result)

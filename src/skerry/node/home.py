@@ -1,12 +1,15 @@
 """A node's home: the directory with everything that it keeps, and the keys made at first start.
 
+<home>/config.toml, facts.toml: what the operator says of the node, and of places
 <home>/keys/     node.key, token, tls.pem: only the node's user may read them
 <home>/log/      catalogue/, ledger/: the logs
 <home>/volume/   one directory a branch: what is branched
 <home>/volume.img  the file system mounted there, if the operator made one
 <home>/apps/     <app>/<version>/: deployed code
+<home>/environments/ <kind>/<name>/: what the operator installed for kinds
 <home>/logs/     <app>/<branch>.log: what functions and engines said
 <home>/spool/    exports and imports on their way
+<home>/services/ <service>/: what services of the node keep
 <run>/           sockets and meters of what is awake
 """
 
@@ -24,15 +27,19 @@ import msgspec
 
 from skerry.kernel.clock import Entropy
 from skerry.kernel.errors import CONFIG_INVALID, UNSUPPORTED
+from skerry.kernel.territory import COUNTRIES, meant
 
 HTTP_PORT = 7878
-POSTGRES_PORT = 7432
 _SOCKET_PATH_LIMIT = 107
 _LONGEST_SOCKET_NAME = len("/0123456789abcdef/.s.PGSQL.5432.lock")
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win."""
+    """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win.
+
+    `engine_read` are folders of the machine that engines may read, such as weights of models; what
+    lies there must be readable for every user.
+    """
 
     name: str = ""
     country: str = ""
@@ -42,6 +49,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     http_port: int = HTTP_PORT
     ports: dict[str, int] = {}
     domain: str = "localhost"
+    engine_read: tuple[str, ...] = ()
     currency: str = "EUR"
     prices: dict[str, tuple[int, int]] = {}
 
@@ -58,11 +66,21 @@ class Home:
         self.ledger = self.root / "log/ledger"
         self.volume = self.root / "volume"
         self.image = self.root / "volume.img"
+        self.facts = self.root / "facts.toml"
         self.apps = self.root / "apps"
+        self.environments = self.root / "environments"
         self.spool = self.root / "spool"
         self.run = self._run_directory()
         self.socket = self.run / "api.sock"
         self.pid_file = self.root / "node.pid"
+
+    def service(self, name: str) -> Path:
+        """Return the directory of a service, made if need be; only the node's user may read it."""
+        path = self.root / "services" / name
+        for each in (path.parent, path):
+            each.mkdir(exist_ok=True)
+            each.chmod(0o700)
+        return path
 
     def _run_directory(self) -> Path:
         """Return where sockets lie: in the home if their paths fit there, else in a short place."""
@@ -75,7 +93,7 @@ class Home:
     def create(self, entropy: Entropy) -> None:
         """Make what is missing, with its modes."""
         open_to_cells = 0o711
-        for path in (self.root, self.run, self.volume, self.apps, self.spool):
+        for path in (self.root, self.run, self.volume, self.apps, self.spool, self.environments):
             path.mkdir(parents=True, exist_ok=True)
             _own(path)
             path.chmod(open_to_cells)
@@ -105,9 +123,16 @@ class Home:
         if not path.exists():
             return NodeConfig()
         try:
-            return msgspec.convert(tomllib.loads(path.read_text()), NodeConfig)
+            config = msgspec.convert(tomllib.loads(path.read_text()), NodeConfig)
         except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise CONFIG_INVALID(f"{path}: {error}.", hint="skerry docs config") from error
+        if config.country and config.country not in COUNTRIES:
+            raise CONFIG_INVALID(
+                f"{path}: country: expected a country code (SE), found {config.country!r}.",
+                why=meant(config.country),
+                hint="skerry docs config",
+            )
+        return config
 
 
 def default_root() -> Path:
@@ -128,18 +153,22 @@ def default_name() -> str:
     return name if name and name[0].isalpha() else f"node-{name}".rstrip("-")[:40]
 
 
-def write_secret(path: Path, value: bytes) -> None:
-    """Write a file that only this user may read, whole or not at all, and durable."""
+def write_secret(path: Path, value: bytes, *, durable: bool = True) -> None:
+    """Write a file that only this user may read, whole or not at all, and durable if wanted."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(descriptor, value)
-        os.fsync(descriptor)
+        rest = memoryview(value)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     temporary.rename(path)
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

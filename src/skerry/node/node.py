@@ -8,22 +8,26 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
-from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, SkerryError
+from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, INVALID, SkerryError
 from skerry.kernel.kind import ASGIApplication, Front
-from skerry.kernel.ledger import Ledger
+from skerry.kernel.ledger import Ledger, Reading
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.money import Rate
-from skerry.kernel.names import host_label
-from skerry.kernel.policy import HereOnly, Policy
+from skerry.kernel.names import did_you_mean, host_label
+from skerry.kernel.policy import Policy
+from skerry.kernel.service import Service
 from skerry.node.accountant import Accountant
 from skerry.node.archives import Archives
+from skerry.node.audit.identity import audit_signer, witness_signer
+from skerry.node.audit.recorder import Recorder
+from skerry.node.audit.witness import Collector, WitnessDesk
 from skerry.node.branches import Branches
 from skerry.node.cell.server import Server
 from skerry.node.cells import Cell, Running
@@ -34,14 +38,21 @@ from skerry.node.gateway import NodeGateway
 from skerry.node.home import Home, NodeConfig, default_name
 from skerry.node.log_file import LogFile
 from skerry.node.logbook import Logbook
+from skerry.node.policy.engine import Engine
+from skerry.node.policy.facts import read_facts
+from skerry.node.policy.known import known_actions, own_facts
 from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
 from skerry.node.sandbox.cgroup import Group, detect
 from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
+from skerry.node.services import Services
 from skerry.node.supervisor import Supervisor
 from skerry.node.volume import attach, open_volume
+from skerry.node.words import Words
+from skerry.node.workload import Workloads
+from skerry.node.workload.targets import make_finder
 from skerry.node.workshop import Workshop
 
 PRICES = {"cpu_ms": Rate(10_000, 3_600_000), "memory_mib_s": Rate(5_000, 1024 * 3600)}
@@ -70,11 +81,13 @@ class Node:
         options: Options,
         manifests: Mapping[str, Manifest],
         make_api: Callable[[Node], ASGIApplication],
+        services: Mapping[str, Service] | None = None,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
     ) -> None:
         self.options = options
         self.manifests = manifests
+        self.services = Services(services or {})
         self.clock: Clock = clock or SystemClock()
         self.entropy: Entropy = entropy or SystemEntropy()
         self.home = Home(options.home)
@@ -87,6 +100,7 @@ class Node:
         self.since = self.clock.now()
         self._make_api = make_api
         self._stop_asked = asyncio.Event()
+        self._catalogue_changed: Callable[[], None] = _nothing
         self._stack = contextlib.AsyncExitStack()
         self._secret_values: dict[str, tuple[str, ...]] = {}
         self._old_secrets: dict[str, set[str]] = {}
@@ -100,6 +114,13 @@ class Node:
         """Return the URL of a branch."""
         return f"http://{host_label(app, branch)}.{self.config.domain}:{self.http_port}/"
 
+    def _workload_readings(self) -> Iterator[Reading]:
+        yield from self.workloads.readings()
+
+    def _workload_url(self, host: str) -> str:
+        """Return the URL of an HTTP port of a workload from its host before the node's domain."""
+        return f"http://{host}.{self.config.domain}:{self.http_port}/"
+
     async def start(self) -> None:
         """Bring everything up; raise, and leave nothing behind, if a part does not come up."""
         async with contextlib.AsyncExitStack() as stack:
@@ -107,9 +128,12 @@ class Node:
             stack.enter_context(self._only_one())
             self.config = self.home.config()
             self.name = self.options.name or self.config.name or default_name()
+            self._check_ports()
             await self._open_state(stack)
             await self._start_cells(stack)
             await self._listen(stack)
+            await self.services.start(self, stack)
+            await self._open_api(stack)
             self._stack = stack.pop_all()
 
     @contextlib.contextmanager
@@ -132,7 +156,7 @@ class Node:
     async def _open_state(self, stack: contextlib.AsyncExitStack) -> None:
         """Open the logs, the volume and the keys."""
         self.catalogue_log = await asyncio.to_thread(
-            LogFile, self.home.catalogue, self.clock, self.catalogue.apply
+            LogFile, self.home.catalogue, self.clock, self._apply_to_catalogue
         )
         stack.push_async_callback(self.catalogue_log.close)
         self.ledger_log = await asyncio.to_thread(
@@ -147,9 +171,49 @@ class Node:
         self.vault = Vault(self.home.node_key(), self.catalogue)
         self.archives = Archives(self.home.spool, self.entropy)
         self.archives.clear()
-        self.policy: Policy = HereOnly(self.name)
+        self.audit = await asyncio.to_thread(self._open_audit)
+        stack.push_async_callback(self.audit.close)
+        await self.audit.start()
+        self._catalogue_changed = self.audit.changed
+        self.witnesses = Collector(self.audit.ask)
+        self.witness_desk = WitnessDesk(
+            self.home.service("audit") / "seen.json",
+            witness_signer(self.audit.log.signer, self.home.node_key()),
+            self.clock,
+        )
+        self.placement = await asyncio.to_thread(self._make_policy)
+        self.placement.recorder = self.audit.decided
+        self.policy: Policy = self.placement
         self.logbook = Logbook(self.home.logs, self.clock, self._secrets_of)
         stack.push_async_callback(self.logbook.close)
+
+    def _apply_to_catalogue(self, body: bytes) -> None:
+        """Fold a change, and let the audit log follow it."""
+        self.catalogue.apply(body)
+        self._catalogue_changed()
+
+    def _open_audit(self) -> Recorder:
+        """Open the audit log; its key is derived from the node's, its origin names both."""
+        return Recorder(
+            directory=self.home.service("audit"),
+            signer=audit_signer(self.name, self.home.node_key(), self.home.service("audit")),
+            clock=self.clock,
+            catalogue_log=self.catalogue_log,
+            ledger_log=self.ledger_log,
+            ledger=self.ledger,
+        )
+
+    def _make_policy(self) -> Engine:
+        """Make the policy with what the operator says of this node and of others."""
+        engine = Engine(
+            node=self.name,
+            catalogue=self.catalogue,
+            clock=self.clock,
+            facts=read_facts(self.home.facts),
+            actions=known_actions(self.manifests.values(), self.services.declared.values()),
+        )
+        engine.learn("config", own_facts(self.name, self.config, engine.today))
+        return engine
 
     async def _start_cells(self, stack: contextlib.AsyncExitStack) -> None:
         """Make what starts and stops processes, and what is built on it."""
@@ -165,6 +229,7 @@ class Node:
             vault=self.vault,
             policy=self.policy,
             cgroups=cgroups,
+            engine_read=self.config.engine_read,
         )
         packages = [manifest.package for manifest in self.manifests.values()]
         processes = Processes(packages)
@@ -189,11 +254,22 @@ class Node:
             log=self.ledger_log,
             clock=self.clock,
             awake=self.supervisor.awake,
+            others=self._workload_readings,
+        )
+        self.workloads = Workloads(
+            home=self.home,
+            cgroups=cgroups,
+            clock=self.clock,
+            entropy=self.entropy,
+            settle=self.accountant.settle,
+            address=self._workload_url,
         )
         await self.accountant.settle_leftovers()
         self._clear_run()
         self._make_operations()
         await self.branches.sweep()
+        stack.push_async_callback(self.workloads.stop)
+        await self.workloads.start()
         self.scheduler = Scheduler(
             self.catalogue, self.manifests, self.supervisor, self.workshop, self.clock
         )
@@ -240,17 +316,25 @@ class Node:
             workshop=self.workshop,
             branches=self.branches,
             archives=self.archives,
+            placement=self.placement,
+            services=self.services.declared,
             clock=self.clock,
         )
+        self.words = Words(self.catalogue, self.manifests, self.supervisor)
         self.exports = Exports(
             self.catalogue, self.manifests, self.supervisor, self.workshop, self.archives
         )
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
-        """Open every port, and the node's own socket."""
+        """Open every port."""
         self.host = self.options.host or self.config.host
         self.router = Router(
-            targets=Targets(self.catalogue, self.manifests, self.config.domain),
+            targets=Targets(
+                self.catalogue,
+                self.manifests,
+                self.config.domain,
+                finders=(make_finder(self.workloads, self.config.domain),),
+            ),
             supervisor=self.supervisor,
             run=self.home.run,
             node_socket=self.home.socket,
@@ -265,9 +349,35 @@ class Node:
             raise _port_taken("HTTP", self.host, port, "--http-port 0", error) from error
         self.workshop.url = self.url
         stack.push_async_callback(self.router.stop)
+
+    async def _open_api(self, stack: contextlib.AsyncExitStack) -> None:
+        """Open the node's own socket, which the router leads to as well."""
         api = Server(self._make_api(self), str(self.home.socket))
         await api.start()
         stack.callback(api.stop_accepting)
+
+    def wanted_port(self, name: str) -> int:
+        """Return the port to open for a port wire or a service, as the operator wants it."""
+        return {**self._known_ports(), **self.config.ports, **self.options.ports}[name]
+
+    def _known_ports(self) -> dict[str, int]:
+        """Return every port that can be chosen, with its default."""
+        wires = (wire for each in self.manifests.values() for wire in each.wires if wire.front)
+        found = {wire.name: wire.port for wire in wires}
+        for service in self.services.declared.values():
+            found |= service.ports
+        return found
+
+    def _check_ports(self) -> None:
+        """Raise INVALID if the operator chose a port for what there is not."""
+        known = self._known_ports()
+        for name in (*self.config.ports, *self.options.ports):
+            if name not in known:
+                raise INVALID(
+                    f"There is no port named {name}.",
+                    why=did_you_mean(name, known),
+                    hint="skerry up --help",
+                )
 
     async def _open_fronts(self, stack: contextlib.AsyncExitStack) -> None:
         certificate = self.home.keys / "tls.pem"
@@ -280,7 +390,7 @@ class Node:
                 if not wire.front:
                     continue
                 front: Front = manifest.load(wire.front)(gateway)
-                port = {**self.config.ports, **self.options.ports}.get(wire.name, wire.port)
+                port = self.wanted_port(wire.name)
                 loop = asyncio.get_running_loop()
                 try:
                     server = await loop.create_server(front.protocol, self.host, port)
@@ -339,6 +449,10 @@ class Node:
             lines = {line for value in values for line in value.splitlines()}
             self._secret_values[app] = tuple(lines | self._old_secrets.get(app, set()))
         return self._secret_values[app]
+
+
+def _nothing() -> None:
+    """Tell nobody: there is no audit log yet."""
 
 
 def _clear_group(group: Group) -> None:

@@ -50,6 +50,23 @@ class Vault:
                 hint=f"skerry secret set {name} --app {app}",
             ) from error
 
+    def seal_key(self, name: str, key: bytes) -> bytes:
+        """Return the ciphertext of a key that a resource brought from another node."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, key, f"key {name}".encode())
+
+    def unseal_key(self, name: str, sealed: bytes) -> bytes:
+        """Return such a key; raise CORRUPT if it was sealed under another node's key."""
+        nonce, data = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        try:
+            return self._cipher.decrypt(nonce, data, f"key {name}".encode())
+        except InvalidTag as error:
+            raise CORRUPT(
+                f"The key of {name} does not open.",
+                why="The home's node.key is not the one that sealed it.",
+                hint="skerry doctor",
+            ) from error
+
     def open_named(self, app: str, names: Iterable[str]) -> dict[str, str]:
         """Return those secrets of an app that are named and set."""
         known = self._catalogue.app(app).secrets

@@ -17,9 +17,9 @@ from skerry.kernel.errors import NOT_FOUND
 from skerry.kernel.keys import Keys, derive
 from skerry.kernel.kind import Resource
 from skerry.kernel.manifest import Manifest
-from skerry.kernel.policy import Policy, Request, enforce
+from skerry.kernel.policy import Decision, Policy, Request, enforce
 from skerry.node.archives import app_spool
-from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket, scratch
+from skerry.node.cell.spec import PermitCall, ProcessSpec, SlotSpec, http_socket, scratch
 from skerry.node.cells import SHARED, Running
 from skerry.node.home import Home
 from skerry.node.sandbox import Confinement, Limits, abilities, identities
@@ -55,8 +55,10 @@ class Workshop:
         vault: Vault,
         policy: Policy,
         cgroups: Cgroups,
+        engine_read: tuple[str, ...] = (),
     ) -> None:
         self._home = home
+        self._engine_read = engine_read
         self._node_name = node_name
         self._group_prefix = group_prefix
         self._catalogue = catalogue
@@ -72,8 +74,14 @@ class Workshop:
 
     def keys(self, record: ResourceRecord) -> tuple[bytes, bytes]:
         """Return the key of a resource, and the one that all its branches share."""
-        own = derive(self._node_key, "resource", record.id)
-        return own, derive(self._node_key, "lineage", record.lineage)
+        return self._key("resource", record.id), self._key("lineage", record.lineage)
+
+    def _key(self, what: str, name: str) -> bytes:
+        """Return a key that this node derives, or that a resource brought from another node."""
+        brought = self._catalogue.keys.get(f"{what}/{name}")
+        if brought is not None:
+            return self._vault.unseal_key(f"{what}/{name}", brought)
+        return derive(self._node_key, what, name)
 
     def state(self, branch: Branch, record: ResourceRecord) -> Path:
         """Return the directory of a resource's state."""
@@ -137,6 +145,7 @@ class Workshop:
             served=tuple(self.slot(branch, each) for each in served),
             bound=tuple(self.slot(branch, each) for each in bound),
             confinement=confinement,
+            environments="" if tight else str(self._home.environments),
         )
         return process, group
 
@@ -156,6 +165,25 @@ class Workshop:
         )
         enforce(self.policy, request)
 
+    def permit(self, branch: Branch, asked: PermitCall) -> Decision:
+        """Decide whether something of a resource may go to a place outside the node.
+
+        Facts are not taken from a process: code of users may run in it.
+        """
+        record = branch.resources[asked.resource]
+        request = Request(
+            principal=f"app:{branch.app}",
+            action=asked.action,
+            where=str(asked.place),
+            app=branch.app,
+            branch=branch.name,
+            kind=record.kind,
+            resource=record.name,
+            place=msgspec.structs.replace(asked.place, facts=()),
+            encrypted=asked.encrypted,
+        )
+        return enforce(self.policy, request)
+
     def make_directories(self, branch: Branch, record: ResourceRecord) -> None:
         """Make what a resource needs before its process starts; state is never touched."""
         uid = self.uid(branch.app)
@@ -167,10 +195,11 @@ class Workshop:
 
     def uid(self, app: str) -> int | None:
         """Return the user that an app's processes run as; None is the node's own."""
-        if self._identities is None:
-            return None
-        index = self._catalogue.app(app).index
-        return self._identities.identity(index).uid
+        return self.uid_of(self._catalogue.app(app).index)
+
+    def uid_of(self, index: int) -> int | None:
+        """Return the user of the app that has a number."""
+        return self._identities.identity(index).uid if self._identities else None
 
     def slot(self, branch: Branch, record: ResourceRecord) -> SlotSpec:
         """Say what a resource is to the process that serves it or binds it."""
@@ -218,8 +247,12 @@ class Workshop:
         return Confinement(
             uid=uid,
             gid=uid,
-            read=() if tight else ENGINE_READ,
-            execute=(*expose_paths(), str(self.code(branch.app, branch.version).parent)),
+            read=() if tight else (*ENGINE_READ, *self._engine_read),
+            execute=(
+                *expose_paths(),
+                str(self.code(branch.app, branch.version).parent),
+                *(() if tight else (str(self._home.environments),)),
+            ),
             write=(*writable, *(() if tight else (SHARED_MEMORY,))),
             limits=limits,
             tight=tight,

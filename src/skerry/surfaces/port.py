@@ -10,6 +10,7 @@ import msgspec
 from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.commands import Command
 from skerry.kernel.manifest import Manifest
+from skerry.kernel.service import Service
 from skerry.node.home import Home
 
 Progress = Callable[[int, int, str], None]
@@ -42,6 +43,15 @@ class Node(Protocol):
     @property
     def manifests(self) -> Mapping[str, Manifest]:
         """Every kind that the node serves, by name."""
+        ...
+
+    @property
+    def services(self) -> Mapping[str, Service]:
+        """Every service that the node runs, by name."""
+        ...
+
+    def handler(self, service: str, /) -> Any:
+        """Return what carries out a service's commands, for the wires that it answers."""
         ...
 
     @property

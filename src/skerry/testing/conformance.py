@@ -11,13 +11,17 @@ import os
 import signal
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from skerry.kernel.commands import WordCall
 from skerry.kernel.errors import DENIED, SkerryError
 from skerry.kernel.manifest import Verb
-from skerry.kernel.policy import Decision, Request
+from skerry.kernel.policy import Decision, Fact, Request
+from skerry.node.dispatcher import Dispatcher
+from skerry.node.policy.engine import administers
 from skerry.testing.lab import RESOURCE, Lab
 from skerry.testing.nodes import perform
 
@@ -213,6 +217,57 @@ class TestPlace:
         assert lab.node.volume.names() == names
         assert {each.app for each in refuse.asked} == {app}
 
+    async def test_where_the_terms_fail_no_verb_brings_it_there(self, lab: Lab) -> None:
+        """Every command that has to do with the app is refused, but for those that take it away."""
+        need(lab, Verb.PLACE, state=False)
+        engine = lab.node.placement
+        engine.learn("test", [Fact(f"node/{lab.node.name}", "country", "SE")])
+        try:
+            app = await lab.app(policy='jurisdiction = ["EU"]')
+            subject = await lab.subject(app)
+            await subject.get()
+            await perform(lab.node, "branch.sleep", app=app, branch="main")
+            engine.learn("test", [Fact(f"node/{lab.node.name}", "country", "US")])
+            names = lab.node.volume.names()
+            for refused in await _all_commands(lab, app):
+                assert refused.problem is DENIED
+                assert "jurisdiction" in refused.why
+            with pytest.raises(Exception):  # noqa: B017 (whatever the client raises)
+                await subject.get()
+            assert lab.process(app) is None
+            assert lab.node.volume.names() == names
+        finally:
+            engine.forget("test")
+
+    async def test_terms_that_fail_are_not_deployed(self, lab: Lab) -> None:
+        need(lab, Verb.PLACE, state=False)
+        before = set(lab.node.catalogue.apps)
+        with pytest.raises(SkerryError) as refused:
+            await lab.app(policy='owners = ["somebody else"]')
+        assert refused.value.problem is DENIED
+        assert set(lab.node.catalogue.apps) == before
+
+
+async def _all_commands(lab: Lab, app: str) -> list[SkerryError]:
+    """Carry out every command about the app that could bring something of it somewhere."""
+    dispatcher = Dispatcher(lab.node)
+    raised = []
+    for command in dispatcher.commands.values():
+        about_app = command.kind or "app" in command.params.__struct_fields__
+        other_kind = command.kind and command.kind != lab.manifest.name
+        if not about_app or other_kind or command.streams or administers(command.action):
+            continue
+        params: msgspec.Struct = WordCall(name=RESOURCE, app=app, params={})
+        if not command.kind:
+            fields = msgspec.structs.fields(command.params)
+            given = {each.name: "other" for each in fields if each.required}
+            params = msgspec.convert({**given, "app": app}, command.params)
+        with pytest.raises(SkerryError) as refused:
+            await dispatcher.perform(command, params)
+        raised.append(refused.value)
+    assert raised
+    return raised
+
 
 class _Refuse:
     def __init__(self) -> None:
@@ -221,6 +276,9 @@ class _Refuse:
     def decide(self, request: Request) -> Decision:
         self.asked.append(request)
         return Decision(False, "test", "nothing may go anywhere")
+
+    def record(self, request: Request, decision: Decision) -> None:
+        assert not decision.allowed
 
 
 class TestMeter:

@@ -36,12 +36,14 @@ class Lab:
         found: type[Subject] = self.manifest.load(self.manifest.subject)
         return found
 
-    async def app(self, idle: str = "10m") -> str:
-        """Deploy an app with one resource; return its name."""
+    async def app(self, idle: str = "10m", policy: str = "") -> str:
+        """Deploy an app with one resource, and with these terms; return its name."""
         name = f"app-{next(_numbers)}"
         kind = self.manifest.name
         subject = self.subject_type
         toml = f'[app]\nname = "{name}"\n[{kind}.{RESOURCE}]\nidle = "{idle}"\n{subject.settings}\n'
+        if policy:
+            toml += f"\n[policy]\n{policy}\n"
         await deploy(self.node, {"skerry.toml": toml, **subject.files})
         return name
 

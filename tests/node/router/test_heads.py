@@ -27,6 +27,7 @@ class TestTargets:
             ("127.0.0.1", "/@news/", "/", "/@news/"),
             ("127.0.0.1", "/@news/main/x/y?z", "/x/y?z", "/@news/main"),
             ("127.0.0.1", "/@news/main/@web/x?/@a", "/x?/@a", "/@news/main/@web"),
+            ("127.0.0.1", "/%40news/main/%40web/%40a", "/%40a", "/%40news/main/%40web"),
         ],
     )
     async def test_what_selects(

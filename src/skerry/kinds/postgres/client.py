@@ -9,35 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from typing import TYPE_CHECKING
 
-from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import Resource, Session
 from skerry.kinds._shared.pgwire.messages import WireError
-from skerry.kinds._shared.pgwire.scram import ScramError
 from skerry.kinds.postgres import snapshot
 from skerry.kinds.postgres.handshake import Handshake, Welcome
+from skerry.kinds.postgres.lobby import Lobby
 from skerry.kinds.postgres.pooled import PooledClient
 from skerry.kinds.postgres.pooler import Pool, identity_of
+from skerry.kinds.postgres.refusal import refuse
 from skerry.kinds.postgres.relay import Back, Forth
 from skerry.kinds.postgres.snapshot import Snapshot
 from skerry.kinds.postgres.stream import Stream
-from skerry.kinds.postgres.upstream import RefusalError, Upstream, connect
+from skerry.kinds.postgres.upstream import Upstream, cancel, connect
 
-if TYPE_CHECKING:
-    from skerry.kinds.postgres.front import PostgresFront
-
-_LOG = logging.getLogger("skerry.postgres.front")
 _SLEPT = WireError("57P01", "the database went to sleep with the session", "It may be retried.")
 
 
 class Client(Stream):
     """A client's connection."""
 
-    def __init__(self, front: PostgresFront) -> None:
+    def __init__(self, lobby: Lobby) -> None:
         super().__init__()
-        self.front = front
+        self._lobby = lobby
         self.welcome: Welcome | None = None
         self.upstream: Upstream | None = None
         self.session: Session | None = None
@@ -54,7 +48,7 @@ class Client(Stream):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self.front.greet(self)
+        self._lobby.greet(self)
         self._start(self._serve())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -81,7 +75,7 @@ class Client(Stream):
         upstream, self.upstream = self.upstream, None
         self._give_back()
         if self.welcome is not None:
-            self.front.lookup.slept(self.welcome.resource)
+            self._lobby.lookup.slept(self.welcome.resource)
         if self._dozing and self._snapshot is not None and not self.lost:
             return
         if upstream is not None and not self.lost:
@@ -125,38 +119,35 @@ class Client(Stream):
         self._halt()
         self._start(self._doze())
 
-    def cancel_target(self, key: bytes) -> tuple[str, int, bytes] | None:
-        """Return (socket, process, key) of the server session that a cancel key stands for."""
+    async def cancel(self, key: bytes) -> None:
+        """See `Guest`."""
+        if self.pooled is not None:
+            await self.pooled.cancel(key)
+            return
         if self.welcome is None or self.upstream is None or self.session is None:
-            return None
-        if not self.welcome.matches(key):
-            return None
-        return self.session.endpoint.path, self.upstream.process, self.upstream.key
-
-    def end(self, error: WireError) -> None:
-        """Say why, and close."""
-        if not self.lost:
-            self.transport.write(error.encode())
-            self.transport.close()
+            return
+        if self.welcome.matches(key):
+            socket, server = self.session.endpoint.path, self.upstream
+            await cancel(socket, server.process, server.key)
 
     async def _serve(self) -> None:
         """Do the handshake and start to relay; refuse in PostgreSQL's terms."""
         try:
-            async with asyncio.timeout(self.front.limits.handshake_seconds):
-                handshake = Handshake(self, self.front)
+            async with asyncio.timeout(self._lobby.limits.handshake_seconds):
+                handshake = Handshake(self, self._lobby)
                 welcome = await handshake.run()
             if welcome is None:
                 self.transport.close()
                 return
             self.welcome = welcome
-            self.front.welcome(self, welcome.process)
-            pool = self.front.pool(welcome.resource) if welcome.pooled else None
-            async with asyncio.timeout(self.front.limits.wake_seconds):
+            self._lobby.welcome(self, welcome.process)
+            pool = self._lobby.pool(welcome.resource) if welcome.pooled else None
+            async with asyncio.timeout(self._lobby.limits.wake_seconds):
                 said = await self._greeting(welcome, pool)
         except Exception as error:
-            self.refuse(error)
+            refuse(self, error)
         else:
-            self._relay(welcome.accept(said), pool)
+            self._relay(welcome, said, pool)
         finally:
             if not self._relaying:
                 self._leave()
@@ -167,26 +158,15 @@ class Client(Stream):
             return await self._attach(welcome.resource)
         return await pool.greeting(identity_of(welcome.parameters), welcome.credential)
 
-    def refuse(self, error: Exception) -> None:
-        """Say in PostgreSQL's terms why there is no session, and close."""
-        if isinstance(error, RefusalError):
-            if not self.lost:
-                self.transport.write(error.response)
-                self.transport.close()
-            return
-        if not isinstance(error, WireError | SkerryError | ScramError | OSError):
-            _LOG.error("a log-in failed", exc_info=error)
-        self.end(_in_wire_terms(error))
-
-    def _relay(self, said: bytes, pool: Pool | None) -> None:
+    def _relay(self, welcome: Welcome, said: bytes, pool: Pool | None) -> None:
         if self.lost or (pool is None and self.upstream is None):
             self._leave()
             return
-        self.transport.write(said)
+        self.transport.write(welcome.accept(said))
         self._relaying = True
         self._task = None
         if pool is not None:
-            self.pooled = PooledClient(self, pool)
+            self.pooled = PooledClient(self, welcome, pool)
             self.pooled.begin()
         elif self.upstream is not None:
             self._resume(self.upstream)
@@ -200,7 +180,7 @@ class Client(Stream):
         self._back = Back(upstream, self, self._forth)
         self.transport.set_protocol(self._forth)
         upstream.transport.set_protocol(self._back)
-        self.front.lively.add(self)
+        self._lobby.lively.add(self)
         data, self.buffer = bytes(self.buffer + self._held), bytearray()
         self._held.clear()
         if not self.transport.is_reading():
@@ -218,7 +198,7 @@ class Client(Stream):
     async def _attach(self, resource: Resource) -> bytes:
         """Wake the resource and log in; return what the server said."""
         assert self.welcome is not None
-        self.session = session = await self.front.gateway.open(resource)
+        self.session = session = await self._lobby.gateway.open(resource)
         try:
             upstream = await connect(session.endpoint.path)
             try:
@@ -231,7 +211,7 @@ class Client(Stream):
             raise
         self.upstream = upstream
         session.on_sleep(self._server_sleeps)
-        self.front.lookup.woke(resource, session.endpoint.path)
+        self._lobby.lookup.woke(resource, session.endpoint.path)
         return said
 
     async def _doze(self) -> None:
@@ -248,7 +228,7 @@ class Client(Stream):
         if state is not None and not state.needs_server and self.session is not None:
             self._dozing = True
             self.session.active(False)
-        self.front.lively.discard(self)
+        self._lobby.lively.discard(self)
         self._task = None
         if self._held:
             data = bytes(self._held)
@@ -259,7 +239,7 @@ class Client(Stream):
         """The client speaks while the session dozes or is being asked or moved."""
         if self._task is not None:
             self._held += data
-            if len(self._held) > self.front.limits.held_bytes:
+            if len(self._held) > self._lobby.limits.held_bytes:
                 self.transport.pause_reading()
         elif self.upstream is not None and self.session is not None:
             self.session.active(True)
@@ -275,12 +255,12 @@ class Client(Stream):
         """Give the session a new server session, set up like the old one."""
         assert self.welcome is not None and self._snapshot is not None
         try:
-            async with asyncio.timeout(self.front.limits.wake_seconds):
+            async with asyncio.timeout(self._lobby.limits.wake_seconds):
                 await self._attach(self.welcome.resource)
                 assert self.upstream is not None
                 await snapshot.put(self.upstream, self._snapshot)
         except Exception as error:
-            self.refuse(error)
+            refuse(self, error)
         else:
             assert self.upstream is not None
             self._resume(self.upstream)
@@ -294,24 +274,9 @@ class Client(Stream):
             session.close()
 
     def _leave(self) -> None:
-        self.front.forget(self)
+        self._lobby.forget(self, self.welcome.process if self.welcome else None)
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             with contextlib.suppress(OSError):
                 upstream.close()
         self._give_back()
-
-
-def _in_wire_terms(error: Exception) -> WireError:
-    match error:
-        case WireError():
-            return error
-        case SkerryError():
-            return WireError.of(error)
-        case ScramError():
-            return WireError("28P01", f"the log-in could not be passed on: {error}")
-        case TimeoutError():
-            return WireError("08006", "timeout expired during the log-in")
-        case OSError():
-            return WireError("08006", "the connection was lost during the log-in")
-    return WireError("XX000", "internal error in the node")

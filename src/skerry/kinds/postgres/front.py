@@ -7,149 +7,20 @@ database woken. From there on its bytes are relayed.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from dataclasses import dataclass
-from weakref import WeakValueDictionary
 
-import msgspec
-
-from skerry.kernel.clock import SystemEntropy
-from skerry.kernel.errors import BUSY
-from skerry.kernel.kind import Front, Gateway, Resource
-from skerry.kernel.names import parse_host_label
-from skerry.kinds._shared.pgwire.messages import WireError
-from skerry.kinds.postgres import upstream
-from skerry.kinds.postgres.address import POOLER, Target
+from skerry.kernel.kind import Front, Gateway
 from skerry.kinds.postgres.client import Client
-from skerry.kinds.postgres.config import PostgresConfig
-from skerry.kinds.postgres.lookup import Lookup
-from skerry.kinds.postgres.pooler import Pool
-from skerry.kinds.postgres.tls import ServerTLS
-
-_KIND = "postgres"
-_LOOK_SECONDS = 0.5
-_REMEMBERED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one front bears."""
-
-    connections: int = 10_000
-    connections_per_second: float = 500.0
-    burst: float = 1000.0
-    handshake_seconds: float = 15.0
-    wake_seconds: float = 60.0
-    held_bytes: int = 1 << 20
-    pooler_seconds: float = 60.0
+from skerry.kinds.postgres.limits import Limits
+from skerry.kinds.postgres.lobby import Lobby
 
 
 class PostgresFront(Front):
     """Serves the Postgres port."""
 
-    def __init__(self, gateway: Gateway, limits: Limits = Limits()) -> None:
+    def __init__(self, gateway: Gateway, limits: Limits | None = None) -> None:
         super().__init__(gateway)
-        self.limits = limits
-        self.clients: set[Client] = set()
-        self.lively: set[Client] = set()
-        self._by_process: dict[int, Client] = {}
-        self.lookup = Lookup(SystemEntropy().bytes(32))
-        self._pools: WeakValueDictionary[str, Pool] = WeakValueDictionary()
-        self._tls: ServerTLS | None = None
-        self._rates: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._looking: asyncio.TimerHandle | None = None
+        self.lobby = Lobby(gateway, limits or Limits())
 
     def protocol(self) -> asyncio.BaseProtocol:
         """See `Front.protocol`."""
-        return Client(self)
-
-    def greet(self, client: Client) -> None:
-        """Count a client that has connected."""
-        self.clients.add(client)
-        if self._looking is None:
-            self._look()
-
-    def tls(self) -> ServerTLS:
-        """Return how this front does TLS, with the node's certificate."""
-        if self._tls is None:
-            self._tls = ServerTLS(self.gateway.tls())
-        return self._tls
-
-    def knows(self, label: str) -> bool:
-        """Tell whether a host label selects a resource of ours."""
-        parsed = parse_host_label(label.removesuffix(POOLER))
-        return parsed is not None and self._find(*parsed) is not None
-
-    def resource(self, target: Target) -> tuple[Resource, bool]:
-        """Return the resource that a client asks for, and whether by its pooler.
-
-        Raises WireError if there is none.
-        """
-        found = self._find(target.app, target.branch, target.name)
-        if found is not None:
-            return found, False
-        pooled = target.pooled()
-        if pooled is not None:
-            found = self._find(pooled.app, pooled.branch, pooled.name)
-            if found is not None:
-                return found, True
-        raise WireError("3D000", f'endpoint "{target.label[:120]}" does not exist')
-
-    def admit(self, resource: Resource) -> None:
-        """Count a new connection; raise WireError or BUSY if there are too many."""
-        if len(self.clients) > self.limits.connections:
-            raise WireError("53300", "sorry, too many clients already")
-        now = asyncio.get_running_loop().time()
-        left, since = self._rates.pop(resource.id, (self.limits.burst, now))
-        left = min(self.limits.burst, left + (now - since) * self.limits.connections_per_second)
-        self._rates[resource.id] = (max(0.0, left - 1.0), now)
-        if len(self._rates) > _REMEMBERED:
-            self._rates.popitem(last=False)
-        if left < 1.0:
-            raise BUSY("Too many connections a second to this database.")
-
-    def pool(self, resource: Resource) -> Pool:
-        """Return the pool of a resource."""
-        pool = self._pools.get(resource.id)
-        if pool is None:
-            size = msgspec.convert(resource.config, PostgresConfig).pooler_size
-            pool = self._pools[resource.id] = Pool(self, resource, size)
-        return pool
-
-    def new_process_number(self) -> int:
-        """Return a number for a client's cancel key that no other client has."""
-        while True:
-            number = int.from_bytes(SystemEntropy().bytes(4), "big") & 0x7FFFFFFF
-            if number not in self._by_process:
-                return number
-
-    def welcome(self, client: Client, process: int) -> None:
-        """Remember whom a cancel key stands for."""
-        self._by_process[process] = client
-
-    async def cancel(self, process: int, key: bytes) -> None:
-        """Pass a cancel request on; one with a wrong key is ignored, as PostgreSQL does."""
-        client = self._by_process.get(process)
-        if client is not None and client.pooled is not None:
-            await client.pooled.cancel(key)
-            return
-        target = client.cancel_target(key) if client is not None else None
-        if target is not None:
-            await upstream.cancel(*target)
-
-    def forget(self, client: Client) -> None:
-        """Drop a client that has left."""
-        self.clients.discard(client)
-        self.lively.discard(client)
-        if client.welcome is not None:
-            self._by_process.pop(client.welcome.process, None)
-
-    def _find(self, app: str, branch: str, name: str | None) -> Resource | None:
-        return self.gateway.find(_KIND, app, branch, name)
-
-    def _look(self) -> None:
-        """Look at the clients that are not known to be idle, as long as there are any."""
-        for client in list(self.lively):
-            client.look()
-        loop = asyncio.get_running_loop()
-        self._looking = loop.call_later(_LOOK_SECONDS, self._look) if self.clients else None
+        return Client(self.lobby)

@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 import hmac
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from skerry.kernel.clock import SystemEntropy
 from skerry.kernel.kind import Resource
 from skerry.kinds._shared.pgwire import messages, scram
 from skerry.kinds._shared.pgwire.messages import Startup, WireError
 from skerry.kinds.postgres.address import find_target
+from skerry.kinds.postgres.lobby import Lobby
 from skerry.kinds.postgres.stream import Stream
 from skerry.kinds.postgres.tls import ALPN, server_name
-
-if TYPE_CHECKING:
-    from skerry.kinds.postgres.front import PostgresFront
 
 _TLS_RECORD = 0x16
 _MAX_SASL_BYTES = 4096
@@ -58,9 +55,9 @@ class Welcome:
 class Handshake:
     """The handshake of one connection."""
 
-    def __init__(self, client: Stream, front: PostgresFront) -> None:
+    def __init__(self, client: Stream, lobby: Lobby) -> None:
         self._client = client
-        self._front = front
+        self._lobby = lobby
         self._encrypted = False
 
     async def run(self) -> Welcome | None:
@@ -105,26 +102,26 @@ class Handshake:
         await self._upgrade(b"")
 
     async def _upgrade(self, received: bytes) -> None:
-        tls = self._front.tls()
+        tls = self._lobby.tls()
         self._client.transport = await tls.upgrade(self._client.transport, self._client, received)
         self._encrypted = True
 
     async def _cancel(self, body: bytes) -> None:
         if not 8 <= len(body) <= 4 + messages.MAX_CANCEL_KEY_BYTES:
             return
-        await self._front.cancel(int.from_bytes(body[:4], "big"), body[4:])
+        await self._lobby.cancel(int.from_bytes(body[:4], "big"), body[4:])
 
     async def _log_in(self, startup: Startup) -> Welcome:
         name = server_name(self._client.transport) if self._encrypted else None
-        target = find_target(startup.parameters, name, self._front.knows)
-        resource, pooled = self._front.resource(target)
-        self._front.admit(resource)
+        target = find_target(startup.parameters, name, self._lobby.knows)
+        resource, pooled = self._lobby.resource(target)
+        self._lobby.admit(resource)
         parameters = {
             key: value for key, value in target.parameters.items() if not key.startswith("_pq_.")
         }
         user = parameters["user"]
-        verifier = await self._front.lookup.verifier(resource, user)
-        binding = self._front.tls().end_point if self._encrypted else None
+        verifier = await self._lobby.lookup.verifier(resource, user)
+        binding = self._lobby.tls().end_point if self._encrypted else None
         exchange = scram.ServerExchange(verifier, _entropy(18), binding)
         try:
             signature = await self._prove(exchange, binding is not None)
@@ -136,7 +133,7 @@ class Handshake:
         unsupported = startup.unsupported()
         negotiate = startup.minor > messages.PROTOCOL_MINOR or bool(unsupported)
         key_bytes = _OLD_KEY_BYTES if startup.minor < messages.PROTOCOL_MINOR else _NEW_KEY_BYTES
-        process = self._front.new_process_number()
+        process = self._lobby.new_process_number()
         return Welcome(
             resource=resource,
             pooled=pooled,

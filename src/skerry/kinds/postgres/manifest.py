@@ -129,7 +129,7 @@ MANIFEST = Manifest(
             "PostgreSQL's own protocol, with or without TLS.",
             clients=CLIENTS,
             front="front:PostgresFront",
-            port=5432,
+            port=7432,
             connection="address:connection",
         ),
     ),

@@ -12,17 +12,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from typing import TYPE_CHECKING
 
 from skerry.kinds._shared.pgwire import messages
 from skerry.kinds._shared.pgwire.messages import WireError
 from skerry.kinds.postgres import prepared, snapshot, upstream
 from skerry.kinds.postgres.answers import Answers, Expected, Fate
+from skerry.kinds.postgres.handshake import Welcome
 from skerry.kinds.postgres.pooler import MAX_PREPARED, Pool, ServerSession, identity_of
 from skerry.kinds.postgres.prepared import NOTHING, Statement
-
-if TYPE_CHECKING:
-    from skerry.kinds.postgres.client import Client
+from skerry.kinds.postgres.refusal import hang_up, refuse
+from skerry.kinds.postgres.stream import Stream
 
 _head = struct.Struct("!BI").unpack_from
 _HIGH_BYTES = 1 << 16
@@ -38,13 +37,12 @@ _LOG = logging.getLogger("skerry.postgres.front")
 class PooledClient(asyncio.Protocol):
     """One client; takes over its connection after the log-in."""
 
-    def __init__(self, client: Client, pool: Pool) -> None:
-        assert client.welcome is not None
+    def __init__(self, client: Stream, welcome: Welcome, pool: Pool) -> None:
         self._client = client
         self._transport = client.transport
         self._pool = pool
-        self._welcome = client.welcome
-        self._identity = identity_of(client.welcome.parameters)
+        self._welcome = welcome
+        self._identity = identity_of(welcome.parameters)
         self._statements: dict[bytes, Statement] = {}
         self._input = bytearray(client.buffer)
         self._passing = 0
@@ -163,7 +161,7 @@ class PooledClient(asyncio.Protocol):
             while (end := self._message(position)) and self._ready(position):
                 position = self._take(position, end, out)
         except WireError as error:
-            self._client.end(error)
+            hang_up(self._client, error)
             return
         del self._input[:position]
         if out and self._server is not None:
@@ -302,7 +300,7 @@ class PooledClient(asyncio.Protocol):
             server = await self._pool.take(self._identity, self._welcome.credential)
         except Exception as error:
             self._task = None
-            self._client.refuse(error)
+            refuse(self._client, error)
             return
         self._server = server
         self._answers = Answers()

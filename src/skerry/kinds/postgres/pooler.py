@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from skerry.kernel.kind import Resource, Session
+from skerry.kernel.kind import Gateway, Resource, Session
 from skerry.kinds._shared.pgwire.messages import WireError
 from skerry.kinds._shared.pgwire.scram import Credential
+from skerry.kinds.postgres.limits import Limits
+from skerry.kinds.postgres.lookup import Lookup
 from skerry.kinds.postgres.prepared import Statement, Statements
 from skerry.kinds.postgres.upstream import Upstream, connect
-
-if TYPE_CHECKING:
-    from skerry.kinds.postgres.front import PostgresFront
 
 MAX_PREPARED = 500
 _LOGINS_REMEMBERED = 100
@@ -114,8 +113,12 @@ class ServerSession(asyncio.Protocol):
 class Pool:
     """The sessions of one resource."""
 
-    def __init__(self, front: PostgresFront, resource: Resource, size: int) -> None:
-        self._front = front
+    def __init__(
+        self, gateway: Gateway, lookup: Lookup, limits: Limits, resource: Resource, size: int
+    ) -> None:
+        self._gateway = gateway
+        self._lookup = lookup
+        self._limits = limits
         self._resource = resource
         self._size = size
         self._idle: list[ServerSession] = []
@@ -133,11 +136,11 @@ class Pool:
 
     async def take(self, identity: Identity, credential: Credential) -> ServerSession:
         """Return a session for one transaction; waits for its turn. Raises what `connect` does."""
-        deadline = asyncio.get_running_loop().time() + self._front.limits.pooler_seconds
+        deadline = asyncio.get_running_loop().time() + self._limits.pooler_seconds
         while True:
             found = self._find(identity)
             if found is None and self._has_room():
-                async with asyncio.timeout(self._front.limits.wake_seconds):
+                async with asyncio.timeout(self._limits.wake_seconds):
                     found = await self._open(identity, credential)
             if found is None:
                 found = await self._turn(identity, deadline)
@@ -170,7 +173,7 @@ class Pool:
         server.held.close()
         self._wake_next()
         if not self._all:
-            self._front.lookup.slept(self._resource)
+            self._lookup.slept(self._resource)
 
     def _find(self, identity: Identity) -> ServerSession | None:
         for place in range(len(self._idle) - 1, -1, -1):
@@ -220,7 +223,7 @@ class Pool:
     async def _open(self, identity: Identity, credential: Credential) -> ServerSession:
         self._opening += 1
         try:
-            held = await self._front.gateway.open(self._resource)
+            held = await self._gateway.open(self._resource)
             try:
                 upstream = await connect(held.endpoint.path)
                 try:
@@ -241,5 +244,5 @@ class Pool:
         self._greetings[identity] = said
         if len(self._greetings) > _LOGINS_REMEMBERED:
             self._greetings.popitem(last=False)
-        self._front.lookup.woke(self._resource, held.endpoint.path)
+        self._lookup.woke(self._resource, held.endpoint.path)
         return server

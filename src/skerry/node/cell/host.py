@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+import msgspec
+
 from skerry.kernel.errors import DENIED
 from skerry.kernel.kind import Context
 from skerry.kernel.manifest import Manifest
+from skerry.kernel.policy import Decision, Place
 from skerry.node.cell.slot import Slot
+from skerry.node.cell.spec import PermitCall
 from skerry.node.channel import Call, Channel
 
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
@@ -55,6 +59,12 @@ class SlotHost:
             connect = manifest.load(manifest.binding)
             known = self._bindings[resource] = asyncio.ensure_future(connect(context))
         return await known
+
+    async def permit(self, action: str, place: Place, *, encrypted: bool = False) -> Decision:
+        """See `Permit`. The node adds whose resource it is, so that a process cannot lie there."""
+        asked = PermitCall(self._name, action, place, encrypted)
+        raw = await self._channel.call("permit", msgspec.to_builtins(asked))
+        return msgspec.convert(raw, Decision)
 
     def progress(self, done: int, total: int, text: str) -> None:
         """See `Host.progress`."""

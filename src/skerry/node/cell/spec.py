@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.names import ResourceRef
+from skerry.kernel.policy import Place
 from skerry.node.sandbox import Confinement
 
 
@@ -41,6 +42,16 @@ class ProcessSpec(msgspec.Struct, frozen=True):
     served: tuple[SlotSpec, ...]
     bound: tuple[SlotSpec, ...]
     confinement: Confinement
+    environments: str = ""
+
+
+class PermitCall(msgspec.Struct, frozen=True):
+    """What a process asks for one of its resources: may this go there?"""
+
+    resource: str
+    action: str
+    place: Place
+    encrypted: bool = False
 
 
 def packages_beside(code: Path) -> Path:

@@ -297,7 +297,7 @@ class Client(asyncio.Protocol):
             self._refuse(error)
             return
         upstream = None if hold is None else self._router.pool.take(hold.path)
-        to_node = target.app == NODE
+        to_node = target.app == NODE and not target.node
         line = request.head.towards(target.path, target.prefix, self._peer, to_node=to_node)
         if hold is not None and upstream is not None:
             self._exchange(request, line, hold, upstream)
@@ -311,6 +311,8 @@ class Client(asyncio.Protocol):
                 hold.close()
                 upstream.transport.close()
                 return
+            if hold.elsewhere:
+                line = request.head.towards(request.head.target, b"", self._peer, to_node=False)
             self._exchange(request, line, hold, upstream)
         except SkerryError as error:
             self._refuse_one(request, error)

@@ -14,10 +14,14 @@ from skerry.node.router.upstream import Pool
 
 @dataclass(slots=True, eq=False)
 class Hold:
-    """A request's hold: while it lasts, the process behind `path` is not put to sleep."""
+    """A request's hold: while it lasts, the process behind `path` is not put to sleep.
+
+    `elsewhere`: the path leads to another node, which gets the request as it came.
+    """
 
     path: str
     running: Running | None
+    elsewhere: bool = False
 
     @property
     def leaving(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from skerry.kernel.clock import Clock
-from skerry.kernel.errors import TIMED_OUT
+from skerry.kernel.errors import NODE_UNREACHABLE, TIMED_OUT, SkerryError
 from skerry.node.cell.spec import http_socket
 from skerry.node.cells import Running
 from skerry.node.router.client import Client
@@ -42,9 +42,14 @@ class Router:
         self._run = str(run)
         self._node_socket = str(node_socket)
         self._clock = clock
+        self._elsewhere: Callable[[str], str] = _nowhere
         self._clients: set[asyncio.BaseProtocol] = set()
         self._server: asyncio.Server | None = None
         self._find_running: Callable[[str, str, str], Running | None] = supervisor.running
+
+    def lead_elsewhere(self, path: Callable[[str], str]) -> None:
+        """Name what finds the unix socket that leads to another node; it raises SkerryError."""
+        self._elsewhere = path
 
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port, which is chosen by the system if it was 0."""
@@ -75,18 +80,29 @@ class Router:
 
     def hold(self, target: Target) -> Hold | None:
         """Hold a target that is awake; None if it must be woken first."""
+        if target.node:
+            return Hold(self._elsewhere(target.node), None, elsewhere=True)
         if target.app == NODE:
             return Hold(self._node_socket, None)
+        if target.socket:
+            return Hold(target.socket, None)
         running = self._find_running(target.app, target.branch, target.resource)
         return None if running is None else self._hold(running, target)
 
     async def wake(self, target: Target) -> Hold:
         """Wake a target, once for all who wait, and hold it."""
+        if target.socket:
+            return Hold(target.socket, None)
         try:
             async with asyncio.timeout(WAKE_SECONDS):
                 running = await self._supervisor.wake(target.app, target.branch, target.resource)
         except TimeoutError as error:
             raise TIMED_OUT(f"{target.app}/{target.branch} did not wake in time.") from error
+        except SkerryError:
+            node = self._targets.node_of(target.app)
+            if node is None:
+                raise
+            return Hold(self._elsewhere(node), None, elsewhere=True)
         return self._hold(running, target)
 
     def _hold(self, running: Running, target: Target) -> Hold:
@@ -113,3 +129,7 @@ class Router:
         for client in list(self._clients):
             if isinstance(client, Client):
                 client.abort()
+
+
+def _nowhere(node: str) -> str:
+    raise NODE_UNREACHABLE(f"This node does not reach {node}.", hint="skerry nodes")

@@ -96,6 +96,10 @@ class Volume(ABC):
         fsync_directory(self.directory)
         self._discard(doomed)
 
+    def sync(self) -> None:
+        """Bring all that was written to the disk."""
+        os.sync()
+
     def exclusive_bytes(self, name: str) -> int:
         """Return about how many bytes deleting the branch would free; it reads every extent."""
         return extents.exclusive_bytes(self._existing(name))

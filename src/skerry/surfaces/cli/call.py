@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skerry.kernel.errors import CONFIG_INVALID, INVALID
+from skerry.surfaces.cli.options import Options
 
 if TYPE_CHECKING:
     from skerry.surfaces.cli.client import Client
@@ -41,17 +42,6 @@ class Project:
         state = self.folder / _STATE
         state.mkdir(exist_ok=True)
         (state / "branch").write_text(f"{branch}\n")
-
-
-@dataclass(slots=True)
-class Options:
-    """The options that every command has."""
-
-    json: bool = False
-    quiet: bool = False
-    color: bool | None = None
-    home: str | None = None
-    node: str | None = None
 
 
 @dataclass

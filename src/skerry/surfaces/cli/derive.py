@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 from msgspec import inspect
 
-from skerry.kernel.commands import Command
+from skerry.kernel.commands import Command, Judged
 from skerry.kernel.errors import INVALID
 from skerry.kernel.names import MAIN
 from skerry.surfaces.cli.base import Argument, SkerryCommand
 from skerry.surfaces.cli.call import Call, is_interactive
 from skerry.surfaces.cli.grammar import Entry
+from skerry.surfaces.cli.names import names
+from skerry.surfaces.cli.words import WordCommand, only_resource
+
+if TYPE_CHECKING:
+    from skerry.kernel.service import Service
 
 _ALTERNATIVE = "__option"
 """Ends the name of an option that says the same as an argument."""
@@ -23,8 +28,10 @@ _ALTERNATIVE = "__option"
 _SHORT = {"follow": "-f", "lines": "-n"}
 
 
-def derive(name: str, command: Command, entry: Entry) -> click.Command:
-    """Return the click command that carries out a command of the node."""
+def derive(
+    name: str, command: Command, entry: Entry, service: Service | None = None
+) -> click.Command:
+    """Return the click command that carries out a command of the node, or one of a service."""
     params: list[click.Parameter] = []
     for each, positional in _fields(command, entry):
         params.append(_parameter(each, positional))
@@ -34,10 +41,11 @@ def derive(name: str, command: Command, entry: Entry) -> click.Command:
         params = [_resource(), *params, *_place()]
     if entry.confirm:
         params.append(click.Option(["--yes", "-y"], is_flag=True, help="do not ask"))
-    return SkerryCommand(
+    made = WordCommand if command.kind else SkerryCommand
+    return made(
         name,
         params=sorted(params, key=lambda each: each.param_type_name != "argument"),
-        callback=functools.partial(_run, command, entry),
+        callback=functools.partial(_run, command, entry, service),
         help=_help(command, entry),
         short_help=entry.summary,
     )
@@ -45,7 +53,15 @@ def derive(name: str, command: Command, entry: Entry) -> click.Command:
 
 def _help(command: Command, entry: Entry) -> str:
     summary = entry.summary or command.summary
-    return f"{summary.rstrip('.')}.\n\n\b\nAPI: POST /v1/{command.name}"
+    needs_none = command.local and not command.reaches
+    where = (
+        "It needs no node."
+        if needs_none
+        else ""
+        if command.local
+        else f"API: POST /v1/{command.name}"
+    )
+    return f"{summary.rstrip('.')}.\n\n\b\n{where}"
 
 
 def _fields(command: Command, entry: Entry) -> list[tuple[inspect.Field, bool]]:
@@ -87,6 +103,10 @@ def _parameter(found: inspect.Field, positional: bool, suffix: str = "") -> clic
     inner = _inner(found.type)
     many = isinstance(inner, inspect.ListType | inspect.VarTupleType | inspect.SetType)
     kind = _click_type(_inner(inner.item_type) if many else inner)  # type: ignore[attr-defined]
+    if _extra(found).get("file"):
+        kind = _Content(binary=isinstance(inner, inspect.BytesType))
+    if _extra(found).get("path"):
+        kind = _Path()
     required = found.required and not _is_filled(found)
     about = _about(found)
     if positional:
@@ -172,6 +192,41 @@ class _Bytes(click.ParamType[str]):
         return base64.b64encode(found).decode()
 
 
+class _Content(click.ParamType[str]):
+    """The content of a file, or of standard input for `-`: text, or bytes in base64."""
+
+    name = "file"
+
+    def __init__(self, binary: bool) -> None:
+        self._binary = binary
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the content as JSON carries it."""
+        import base64  # noqa: PLC0415 (only where files are taken)
+        import sys  # noqa: PLC0415
+        from pathlib import Path  # noqa: PLC0415
+
+        try:
+            found = sys.stdin.buffer.read() if value == "-" else Path(value).read_bytes()
+            return base64.b64encode(found).decode() if self._binary else found.decode()
+        except OSError as error:
+            self.fail(f"{value} cannot be read: {error.strerror}", param, ctx)
+        except UnicodeDecodeError:
+            self.fail(f"{value} is not text in UTF-8", param, ctx)
+
+
+class _Path(click.ParamType[str]):
+    """A path, made absolute: the node stands in another folder."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the absolute path."""
+        from pathlib import Path  # noqa: PLC0415 (only where paths are taken)
+
+        return str(Path(value).absolute()) if value else ""
+
+
 class _Json(click.ParamType[Any]):
     """A value of any shape: JSON, or text if it is none."""
 
@@ -188,8 +243,8 @@ class _Json(click.ParamType[Any]):
 def _resource() -> click.Parameter:
     return Argument(
         ["of_resource"],
-        about="the resource of the kind",
-        metavar="RESOURCE",
+        about="the resource of the kind; by default the only one",
+        metavar="[RESOURCE]",
         shell_complete=_completion("resource"),
     )
 
@@ -207,27 +262,40 @@ def _completion(name: str) -> Callable[..., Any] | None:
         return None
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-        from skerry.surfaces.cli.completion import names  # noqa: PLC0415 (only for completion)
-
         return names(context, what, incomplete)
 
     return complete
 
 
-def _run(command: Command, entry: Entry, **given: Any) -> None:
+def _run(command: Command, entry: Entry, service: Service | None, /, **given: Any) -> None:
     call: Call = click.get_current_context().obj
     if entry.confirm and not given.pop("yes"):
         _confirm(entry, arguments(command, given, call))
     params = arguments(command, given, call)
+    if command.local:
+        assert service is not None
+        made = msgspec.convert(params, command.params)
+        run = service.load(command.local)
+        found = run(made, call.client) if command.reaches else run(made)
+        answer(call, found, msgspec.to_builtins(found), entry.empty)
+        return
+    if command.offline:
+        assert service is not None
+        with call.out.steps() as steps:
+            made = msgspec.convert(params, command.params)
+            found = service.load(command.offline)(made, call.home, steps)
+        if found is not None:
+            answer(call, found, msgspec.to_builtins(found), entry.empty)
+            return
     perform(call, command, params, entry.empty)
 
 
 def perform(call: Call, command: Command, params: Mapping[str, Any], empty: str = "") -> None:
     """Carry a command out and write what it answers."""
-    from skerry.surfaces.cli.render import show  # noqa: PLC0415 (not for help)
-
     out = call.out
     if command.streams:
+        from skerry.surfaces.cli.render import show  # noqa: PLC0415 (not for help)
+
         for item in call.client.stream(command.name, dict(params)):
             if out.json:
                 out.data(item, line=True)
@@ -236,10 +304,19 @@ def perform(call: Call, command: Command, params: Mapping[str, Any], empty: str 
         return
     with out.steps() as steps:
         found = call.client.call(command.name, dict(params), steps)
-    if out.json:
-        out.data(found)
+    answer(call, typed(found, command.result), found, empty)
+
+
+def answer(call: Call, found: Any, shape: Any, empty: str = "") -> None:
+    """Write a result, its plain shape for programs; end with its exit code if it is bad news."""
+    from skerry.surfaces.cli.render import show  # noqa: PLC0415 (not for help)
+
+    if call.out.json:
+        call.out.data(shape)
     else:
-        show(out, typed(found, command.result), empty)
+        show(call.out, found, empty)
+    if isinstance(found, Judged) and found.exit_code:
+        click.get_current_context().exit(found.exit_code)
 
 
 def typed(found: Any, wanted: Any) -> Any:
@@ -260,13 +337,15 @@ def arguments(command: Command, given: Mapping[str, Any], call: Call) -> dict[st
         if key.startswith("value_") and found is not None and found != ()
     }
     if command.kind:
-        found = {"name": given["of_resource"], "params": said}
-        found["app"] = given["of_app"] or call.app()
-        branch = given["of_branch"] or call.branch()
+        app, branch = given["of_app"] or call.app(), given["of_branch"] or call.branch()
+        name = given["of_resource"] or only_resource(call, command.kind, app, branch)
+        found = {"name": name, "params": said, "app": app}
         return found | ({"branch": branch} if branch else {})
     info = {each.name: each for each in msgspec.structs.fields(command.params)}
     if "app" in info and info["app"].required and "app" not in said:
         said["app"] = call.app()
+    if command.offline and "app" in info and "app" not in said and call.project is not None:
+        said["app"] = call.project.app
     if "branch" in info and info["branch"].default == MAIN and "branch" not in said:
         branch = call.branch()
         said |= {"branch": branch} if branch else {}

@@ -11,6 +11,7 @@ from skerry.kernel.commands import commands
 from skerry.kernel.errors import NOT_FOUND
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.names import did_you_mean
+from skerry.surfaces import installed
 from skerry.surfaces.cli.base import SkerryCommand, common_options
 from skerry.surfaces.cli.call import Call
 
@@ -50,18 +51,18 @@ def _as_words(words: tuple[str, ...]) -> tuple[str, ...]:
 
 def whole_tree() -> dict[str, Any]:
     """Return the tree of commands, and what kinds say of themselves."""
-    from skerry.surfaces.cli.tree import kind_names, manifest, root  # noqa: PLC0415 (a cycle)
+    from skerry.surfaces.cli.tree import root  # noqa: PLC0415 (a cycle)
 
     top = root()
     context = click.Context(top, info_name="skerry")
-    kinds = {name: manifest(name) for name in kind_names()}
+    kinds = {each.name: each for each in installed.manifests()}
     shared = [option for each in common_options() for option in _spellings(each)]
     return {
         "version": __version__,
         "options": ["--version", *shared],
         "commands": _below(top, context),
         "kinds": {name: describe_kind(each) for name, each in kinds.items()},
-        "api": sorted(commands(kinds.values())),
+        "api": sorted(commands(kinds.values(), installed.services())),
     }
 
 

@@ -14,7 +14,7 @@ from skerry.kernel.names import check_name
 from skerry.surfaces.cli.base import SkerryCommand
 from skerry.surfaces.cli.call import Call
 from skerry.surfaces.cli.stop import in_use
-from skerry.surfaces.cli.tree import kinds_folder
+from skerry.surfaces.installed import kinds_folder
 from skerry.surfaces.units import size
 
 _TEMPLATE = "kinds/hello"

@@ -14,11 +14,10 @@ import click
 from skerry.kernel.errors import INTERNAL, INVALID, SkerryError
 from skerry.surfaces.cli.base import UnknownCommand
 from skerry.surfaces.cli.call import Call
+from skerry.surfaces.cli.names import COMPLETION
 from skerry.surfaces.cli.tree import root
 
 INTERRUPTED = 130
-COMPLETION = "_SKERRY_COMPLETE"
-"""The variable in which a shell says what it wants completed."""
 
 
 def run(arguments: list[str]) -> int:
@@ -39,6 +38,7 @@ def run(arguments: list[str]) -> int:
         _forget_stdout()
         return 0
     except click.ClickException as error:
+        call.options.json |= "--json" in arguments  # what is wrong may stand before it
         return _failed(call, usage_error(error))
     except SkerryError as error:
         return _failed(call, error)

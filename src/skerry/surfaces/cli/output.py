@@ -13,11 +13,12 @@ from typing import IO, Any
 
 from skerry.kernel.clock import Clock, SystemClock
 from skerry.kernel.errors import SkerryError
-from skerry.surfaces.cli.call import Options
+from skerry.surfaces.cli.options import Options
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _CALM_SECONDS = 0.2
+_REPEAT_SECONDS = 5.0
 _BAR_WIDTH = 24
 
 
@@ -99,14 +100,18 @@ def wants_color(stream: IO[str], option: bool | None) -> bool:
 
 
 class Steps(AbstractContextManager["Steps"]):
-    """Shows progress: a line that changes on a terminal after a moment, else a line a step."""
+    """Shows progress: a line that changes on a terminal after a moment, else a line a step.
+
+    A step that goes on (`sending, 3 MiB`, `sending, 4 MiB`) has a line every few seconds then.
+    """
 
     def __init__(self, output: Output, *, silent: bool, lively: bool) -> None:
         self._output = output
         self._silent = silent
         self._lively = lively
         self._began = output.clock.monotonic()
-        self._last = ""
+        self._step = ""
+        self._written = self._began
         self._frame = 0
         self._shown = False
 
@@ -116,10 +121,18 @@ class Steps(AbstractContextManager["Steps"]):
             return
         if self._lively:
             self._redraw(done, total, text)
-        elif text and text != self._last:
-            self._output.error.write(f"· {text}\n")
-            self._output.error.flush()
-        self._last = text
+        elif text:
+            self._add_line(done, total, text)
+
+    def _add_line(self, done: int, total: int, text: str) -> None:
+        step, now = text.partition(",")[0], self._output.clock.monotonic()
+        if step == self._step:
+            if now - self._written < _REPEAT_SECONDS:
+                return
+            text += f" {done / total:.0%}" if total > 0 else ""
+        self._step, self._written = step, now
+        self._output.error.write(f"· {text}\n")
+        self._output.error.flush()
 
     def _redraw(self, done: int, total: int, text: str) -> None:
         if self._output.clock.monotonic() - self._began < _CALM_SECONDS:

@@ -5,6 +5,7 @@ A list of structs is a table, a struct is its fields; `units` tells how numbers 
 
 from __future__ import annotations
 
+import shutil
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ def show(output: Output, result: Any, empty: str = "") -> None:
     view = _VIEWS.get(type(result))
     if view is not None:
         output.result(view(output, result))
+    elif isinstance(result, commands.Drawn):
+        output.result(result.draw(columns()))
     elif isinstance(result, list | tuple) and not result:
         output.remark(empty or "Nothing.")
     elif _is_table(result):
@@ -45,6 +48,11 @@ def show(output: Output, result: Any, empty: str = "") -> None:
         output.result(fields(output, result))
     else:
         output.result(value("", result, output.clock))
+
+
+def columns() -> int:
+    """Return how wide the terminal is; 80 where there is none."""
+    return shutil.get_terminal_size((80, 24)).columns
 
 
 class Column(NamedTuple):
@@ -170,6 +178,8 @@ def _deployed(output: Output, found: commands.Deployed) -> str:
     where = f"{found.app} {found.branch}"
     text = f"{output.styled('✓', 'green')} {where} serves version {found.version}"
     added = f"\n  added: {', '.join(found.added)}" if found.added else ""
+    for each in found.remarks:
+        output.remark(f"! {safe(each)}", "yellow")
     return f"{text} ({duration(found.seconds)}){added}\n  {output.styled(found.url, 'cyan')}"
 
 
@@ -223,7 +233,8 @@ def _checks(output: Output, found: Sequence[commands.Check]) -> str:
 
 def _branches(output: Output, found: Sequence[commands.BranchInfo]) -> str:
     ordered = in_tree_order(found)
-    names = [f"{'  ' * (depth - 1)}{'└ ' if depth else ''}{each.name}" for depth, each in ordered]
+    depths = [depth for depth, _ in ordered]
+    names = [f"{_twigs(depths, number)}{each.name}" for number, (_, each) in enumerate(ordered)]
     branches = [each for _, each in ordered]
     now = output.clock.now()
     columns = [
@@ -237,6 +248,21 @@ def _branches(output: Output, found: Sequence[commands.BranchInfo]) -> str:
         sizes = [_NONE if each.bytes is None else size(each.bytes) for each in branches]
         columns.insert(-1, Column("size", sizes, to_right=True))
     return grid(output, columns)
+
+
+def _twigs(depths: Sequence[int], number: int) -> str:
+    """Return what a tree draws before one of its names, given the depths of all in order."""
+
+    def goes_on(depth: int) -> bool:
+        """Tell whether a later branch hangs on the same parent."""
+        after = next((each for each in depths[number + 1 :] if each <= depth), 0)
+        return after == depth
+
+    depth = depths[number]
+    if not depth:
+        return ""
+    above = "".join("│ " if goes_on(each) else "  " for each in range(1, depth))
+    return above + ("├ " if goes_on(depth) else "└ ")
 
 
 _VIEWS: dict[type, Callable[[Output, Any], str]] = {

@@ -1,19 +1,22 @@
-"""The tree of commands: words of the grammar, and words of kinds."""
+"""The tree of commands: words of the grammar, of services, and of kinds."""
 
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from skerry.surfaces import installed
 from skerry.surfaces.cli.base import SkerryGroup
 from skerry.surfaces.cli.grammar import GROUPS, PANELS, WORDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from skerry.kernel.commands import Command
     from skerry.kernel.manifest import Manifest
+    from skerry.kernel.service import Service
 
 _EXAMPLES = (
     ("skerry up", "run the node"),
@@ -31,17 +34,24 @@ class _Root(SkerryGroup):
     """What stands right after `skerry`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return words, groups of words, and kinds."""
+        """Return words, groups of words, services and their words, and kinds."""
         alone = [word for word in WORDS if " " not in word]
-        return [*alone, *GROUPS, *(kind for kind in kind_names() if kind not in GROUPS)]
+        more = [*installed.service_folders(), *_words_of_services(), *installed.kind_names()]
+        return list(dict.fromkeys([*alone, *GROUPS, *more]))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a word's command, a group, or the group of a kind's words."""
+        """Return a word's command, a group of words, or the group of a service or a kind."""
         if cmd_name in WORDS:
             return word(cmd_name)
         if cmd_name in GROUPS:
             return _Words(cmd_name)
-        return _KindWords(manifest(cmd_name)) if cmd_name in kind_names() else None
+        kind = installed.manifest(cmd_name) if cmd_name in installed.kind_names() else None
+        is_service = cmd_name in installed.service_folders()
+        service = installed.service(cmd_name) if is_service else None
+        if kind or service:
+            return _Declared(cmd_name, kind, service)
+        found = _words_of_services().get(cmd_name)
+        return _command_of(cmd_name, *found) if found else None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write examples and panels: forty lines, which fit on a screen."""
@@ -50,8 +60,12 @@ class _Root(SkerryGroup):
         for title, names in PANELS.items():
             with formatter.section(title):
                 formatter.write_dl([(name, _summary(name)) for name in names])
+        services = list(installed.service_folders())
+        if services:
+            with formatter.section("Services"):
+                formatter.write_text(f"{', '.join(services)}: skerry SERVICE --help")
         with formatter.section("Kinds"):
-            formatter.write_text(f"{', '.join(kind_names())}: skerry KIND --help")
+            formatter.write_text(f"{', '.join(installed.kind_names())}: skerry KIND --help")
         formatter.write_text("Every command takes --json, --quiet, --no-color, --home, --node.")
 
 
@@ -69,22 +83,103 @@ class _Words(SkerryGroup):
         return word(f"{self.name} {cmd_name}") if cmd_name in self.summaries else None
 
 
-class _KindWords(SkerryGroup):
-    """The words of a kind: `<kind> <word> RESOURCE`."""
+class _Declared(SkerryGroup):
+    """The commands of a service (`market bids`), and the words of a kind (`kv get RESOURCE`)."""
 
-    def __init__(self, kind: Manifest) -> None:
-        self._kind = kind
-        about = f"{kind.summary.rstrip('.')}. Stands in for {kind.stands_in_for.rstrip('.')}."
-        super().__init__(kind.name, {each.name: each.summary for each in kind.words}, about)
+    def __init__(self, name: str, kind: Manifest | None, service: Service | None) -> None:
+        from skerry.kernel.commands import commands  # noqa: PLC0415 (not for help)
+
+        self._service = service
+        self._words = {
+            each.name.partition(".")[2]: each
+            for each in commands([kind] if kind else []).values()
+            if each.kind
+        }
+        self._tree = _tree(service.commands) if service else {}
+        about = f"{service.summary.rstrip('.')}." if service else ""
+        if kind:
+            of_kind = f"{kind.summary.rstrip('.')}. Stands in for {kind.stands_in_for.rstrip('.')}."
+            about = f"{about} {of_kind}".strip()
+        words = {name: each.summary for name, each in self._words.items()}
+        super().__init__(name, words | _summaries(self._tree), about)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of a kind's word."""
-        from skerry.kernel.commands import commands  # noqa: PLC0415 (not for help)
-        from skerry.surfaces.cli.derive import derive  # noqa: PLC0415
-        from skerry.surfaces.cli.grammar import Entry  # noqa: PLC0415
+        """Return the command of a service, or of a kind's word."""
+        if cmd_name in self._tree:
+            assert self._service is not None
+            return _below(cmd_name, self._tree[cmd_name], self._service)
+        found = self._words.get(cmd_name)
+        return _derived(cmd_name, found) if found else None
 
-        found = commands([self._kind]).get(f"{self._kind.name}.{cmd_name}")
-        return derive(cmd_name, found, Entry(found.summary)) if found else None
+
+Tree = dict[str, "Command | Tree"]
+
+
+class _Branch(SkerryGroup):
+    """Commands of a service under a word of their own: `market provider start`."""
+
+    def __init__(self, name: str, tree: Tree, service: Service) -> None:
+        self._tree = tree
+        self._service = service
+        about = f"{service.summary.rstrip('.')}: {name}."
+        super().__init__(name, _summaries(tree), about)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a word."""
+        found = self._tree.get(cmd_name)
+        return _below(cmd_name, found, self._service) if found else None
+
+
+def _tree(found: tuple[Command, ...]) -> Tree:
+    """Return commands by their words after the service's name."""
+    tree: Tree = {}
+    for command in found:
+        *groups, last = command.name.split(".")[1:]
+        place = tree
+        for group in groups:
+            inner = place.setdefault(group, {})
+            assert isinstance(inner, dict), f"{command.name} stands below a command"
+            place = inner
+        place[last] = command
+    return tree
+
+
+def _summaries(tree: Tree) -> dict[str, str]:
+    return {
+        name: ", ".join(found) if isinstance(found, dict) else found.summary
+        for name, found in tree.items()
+    }
+
+
+def _below(name: str, found: Command | Tree, service: Service) -> click.Command:
+    if isinstance(found, dict):
+        return _Branch(name, found, service)
+    return _derived(name, found, service)
+
+
+def _derived(name: str, command: Command, service: Service | None = None) -> click.Command:
+    from skerry.surfaces.cli.derive import derive  # noqa: PLC0415 (not for help)
+    from skerry.surfaces.cli.grammar import Entry  # noqa: PLC0415
+
+    entry = Entry(command.summary, confirm=command.confirm, empty=command.empty)
+    return derive(name, command, entry, service)
+
+
+def _words_of_services() -> Mapping[str, tuple[Service, Tree]]:
+    """Return what services add right after `skerry`: commands, and groups of them."""
+    found: dict[str, tuple[Service, Tree]] = {}
+    for service in installed.services():
+        commands = {each.name: each for each in service.commands}
+        for words, command in service.words.items():
+            first, _, rest = words.partition(" ")
+            _, tree = found.setdefault(first, (service, {}))
+            tree[rest] = commands[command]
+    return found
+
+
+def _command_of(name: str, service: Service, tree: Tree) -> click.Command:
+    alone = tree.get("")
+    return _below(name, alone if alone is not None else tree, service)
 
 
 def _summary(name: str) -> str:
@@ -108,24 +203,3 @@ def node_command(name: str) -> Command:
     from skerry.kernel.commands import commands  # noqa: PLC0415 (not for help)
 
     return commands([])[name]
-
-
-def kinds_folder() -> Path:
-    """Return the folder with one folder a kind."""
-    return Path(__file__).parents[2] / "kinds"
-
-
-def kind_names() -> list[str]:
-    """Return the kinds by their folders, without importing them."""
-    try:
-        found = [each.name for each in kinds_folder().iterdir() if (each / "manifest.py").is_file()]
-    except FileNotFoundError:
-        return []
-    return sorted(name for name in found if name[0] != "_")
-
-
-def manifest(kind: str) -> Manifest:
-    """Import the manifest of a kind."""
-    from skerry.kernel.manifest import read_manifests  # noqa: PLC0415 (only for its words)
-
-    return read_manifests([f"skerry.kinds.{kind}"])[kind]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import threading
@@ -63,7 +64,7 @@ def read_port(text: str) -> tuple[str, int]:
     """Return the wire and the port in `wire=port`; raise INVALID."""
     wire, _, number = text.partition("=")
     if not wire or not number.isdecimal() or int(number) > 65535:
-        raise INVALID(f"--port {text}: expected a wire and its port.", why="Such as postgres=7432.")
+        raise INVALID(f"--port {text}: expected a wire and its port.", why="Such as pg=7432.")
     return wire, int(number)
 
 
@@ -81,7 +82,8 @@ def _start(call: Call) -> tuple[subprocess.Popen[bytes], Path]:
     words = [each for each in sys.argv[1:] if each not in {"--detach", "-d"}]
     call.home.mkdir(parents=True, exist_ok=True)
     log = call.home / "up.log"
-    with log.open("wb") as file:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)  # an example's passwords are printed there
         process = subprocess.Popen(
             [sys.executable, "-m", "skerry", *words],
             stdin=subprocess.DEVNULL,
@@ -157,6 +159,8 @@ def _deploy(call: Call, folder: Path) -> Any:
 def _show_example(call: Call, deployed: dict[str, Any]) -> None:
     """Print the example's URL and a line for each of its resources."""
     out, place = call.out, {"app": deployed["app"], "branch": deployed["branch"]}
+    for each in deployed["remarks"]:
+        out.remark(f"! {each}", "yellow")
     out.result(
         f"{out.styled('✓', 'green')} {deployed['app']}  {out.styled(deployed['url'], 'cyan')}"
     )

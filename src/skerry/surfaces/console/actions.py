@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from skerry.kernel.commands import Command, Done
 from skerry.kernel.errors import NOT_FOUND, SkerryError
 from skerry.surfaces.api.calls import to_params
-from skerry.surfaces.cli.grammar import WORDS
+from skerry.surfaces.cli.grammar import WORDS, Entry
 from skerry.surfaces.console import security
 from skerry.surfaces.console.fields import from_form
 from skerry.surfaces.console.templates import Templates
@@ -33,7 +33,7 @@ class Actions:
         command = _find(visit)
         form = dict(visit.request.query_params)
         params = from_form(command.params, form)
-        word, entry = next((w, e) for w, e in WORDS.items() if e.command == command.name)
+        word, entry = _in_words(command)
         body = self._templates.render(
             "confirm.html",
             visit,
@@ -88,6 +88,13 @@ def _find(visit: Visit) -> Command:
     if command is None or command.streams:
         raise NOT_FOUND(f"There is no command {name[:80]}.")
     return command
+
+
+def _in_words(command: Command) -> tuple[str, Entry]:
+    """Return how the command line names a command, and what it asks before it."""
+    if command.service:
+        return command.name.replace(".", " "), Entry(command.summary, confirm=command.confirm)
+    return next((word, each) for word, each in WORDS.items() if each.command == command.name)
 
 
 def _inner(form: Mapping[str, str]) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, quote
 
@@ -17,6 +18,7 @@ from skerry.kernel.errors import NOT_FOUND, TOO_LARGE, UNAUTHENTICATED, SkerryEr
 from skerry.surfaces.api.calls import as_skerry_error
 from skerry.surfaces.console import live, security
 from skerry.surfaces.console.actions import Actions
+from skerry.surfaces.console.declared import LIVE, Declared
 from skerry.surfaces.console.documents import documents
 from skerry.surfaces.console.templates import Templates
 from skerry.surfaces.console.views import Views
@@ -54,6 +56,7 @@ def make_console(node: Node, sessions: Sessions) -> Starlette:
         Route("/live/node", page(feeds.node)),
         Route("/live/apps/{app}/{branch}", page(feeds.app)),
         Route("/live/logs/{app}/{branch}", page(feeds.logs)),
+        *_declared(node, console, feeds),
         Route("/login", console.login, methods=["GET", "POST"]),
         Route("/logout", act(console.logout), methods=["POST"]),
         Route("/docs", console.open_page(documents)),
@@ -63,6 +66,17 @@ def make_console(node: Node, sessions: Sessions) -> Starlette:
         Route("/{path:path}", page(console.nothing)),
     ]
     return Starlette(routes=routes)
+
+
+def _declared(node: Node, console: _Console, feeds: live.Feeds) -> Iterator[Route]:
+    """Yield the routes of the pages that services declare."""
+    for service in node.services.values():
+        for each in service.pages:
+            declared = Declared(console.templates, service, each)
+            yield Route(each.path, console.page(declared.page))
+            if each.live:
+                follow = functools.partial(feeds.declared, declared=declared)
+                yield Route(f"{LIVE}{each.path}", console.page(follow))
 
 
 class _Console:

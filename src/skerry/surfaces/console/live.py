@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from skerry.kernel.commands import LogRecord, Logs
 from skerry.kernel.errors import BUSY, SkerryError
+from skerry.surfaces.console.declared import Declared
 from skerry.surfaces.console.templates import Templates
 from skerry.surfaces.console.views import Views
 from skerry.surfaces.console.visit import Visit
@@ -44,6 +45,10 @@ class Feeds:
     async def app(self, visit: Visit) -> Response:
         """Follow an app's branches and the resources of one."""
         return self._fragment(visit, "_app.html", self._views.of_app)
+
+    async def declared(self, visit: Visit, declared: Declared) -> Response:
+        """Follow the live part of a service's page."""
+        return self._fragment(visit, declared.live, declared.values)
 
     async def logs(self, visit: Visit) -> Response:
         """Follow a branch's log."""

@@ -15,7 +15,8 @@ from skerry.surfaces.console.visit import Visit
 from skerry.surfaces.port import Node
 
 _FOLDER = Path(__file__).parent / "templates"
-_MENU = (("/", "Apps"), ("/node", "Node"), ("/kinds", "Kinds"), ("/docs", "Docs"))
+_FIRST = (("/", "Apps"),)
+_LAST = (("/node", "Node"), ("/kinds", "Kinds"), ("/docs", "Docs"))
 
 
 class Templates:
@@ -23,8 +24,17 @@ class Templates:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        pages = [page for service in node.services.values() for page in service.pages]
+        self._menu = (*_FIRST, *((each.path, each.menu) for each in pages if each.menu), *_LAST)
+        views = {
+            name: jinja2.PackageLoader(service.package, "views")
+            for name, service in node.services.items()
+            if service.pages
+        }
         self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_FOLDER),
+            loader=jinja2.ChoiceLoader(
+                [jinja2.FileSystemLoader(_FOLDER), jinja2.PrefixLoader(views)]
+            ),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
@@ -62,10 +72,10 @@ class Templates:
         return found.render(
             node_name=self._node.name,
             version=__version__,
-            menu=[(url, name, _is_current(url, path)) for url, name in _MENU],
+            menu=[(url, name, _is_current(url, path)) for url, name in self._menu],
             session=visit.session,
             here=path,
-            messages=visit.told() if template[0] != "_" else [],
+            messages=visit.told() if not template.rpartition("/")[2].startswith("_") else [],
             **{"cli": [], **values},
         )
 

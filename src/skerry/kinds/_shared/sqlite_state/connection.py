@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 
 import apsw
@@ -13,6 +14,9 @@ BUSY_SECONDS = 30.0
 """How long a writer waits for another one; a freeze is shorter."""
 
 PAGE_BYTES = 4096
+
+_SWITCH_SECONDS = 0.005
+"""How long to wait before trying again to switch a new file to a write-ahead log."""
 
 
 def connect(
@@ -37,11 +41,9 @@ def connect(
     except apsw.CantOpenError as error:
         raise NOT_FOUND(f"There is no database {path.name}.", why=str(error)) from error
     try:
+        if not readonly:
+            _log_ahead(connection, busy_seconds, create=create)
         connection.set_busy_timeout(round(busy_seconds * 1000))
-        if create:
-            connection.pragma("page_size", PAGE_BYTES)
-        if not readonly and connection.pragma("journal_mode") != "wal":
-            connection.pragma("journal_mode", "wal")
         connection.pragma("synchronous", "full")
         if mmap_bytes:
             connection.pragma("mmap_size", mmap_bytes)
@@ -52,6 +54,28 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+def _log_ahead(connection: apsw.Connection, busy_seconds: float, *, create: bool) -> None:
+    """Switch to a write-ahead log, unless the file has one.
+
+    Processes that switch a new file at once each hold the lock that another one waits for, and
+    SQLite refuses one of them whatever its busy timeout is. So nobody waits while holding a lock:
+    each tries, lets go, and tries again.
+    """
+    deadline = time.monotonic() + busy_seconds
+    connection.set_busy_timeout(0)
+    while True:
+        try:
+            if create:
+                connection.pragma("page_size", PAGE_BYTES)
+            if connection.pragma("journal_mode") != "wal":
+                connection.pragma("journal_mode", "wal")
+            return
+        except apsw.BusyError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_SWITCH_SECONDS)
 
 
 def checkpoint(connection: apsw.Connection) -> None:

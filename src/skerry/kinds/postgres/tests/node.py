@@ -19,7 +19,8 @@ from cryptography.x509.oid import NameOID
 
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import Endpoint, Resource
-from skerry.kinds.postgres.front import Limits, PostgresFront
+from skerry.kinds.postgres.front import PostgresFront
+from skerry.kinds.postgres.limits import Limits
 from skerry.kinds.postgres.tests.harness import EngineProcess
 
 
@@ -81,7 +82,7 @@ class Node:
         self.sessions: list[Held] = []
         self.refusal: SkerryError | None = None
         self.certificate, self.key = certificate(self.folder)
-        self.front = PostgresFront(self, limits or Limits())
+        self.front = PostgresFront(self, limits)
         self.lock = asyncio.Lock()
         self.port = 0
 
@@ -133,7 +134,7 @@ class Node:
     async def __aexit__(self, *_: object) -> None:
         self.server.close()
         await self.server.wait_closed()
-        for client in list(self.front.clients):
+        for client in list(self.front.lobby.clients):
             client.transport.abort()
         await asyncio.sleep(0)
         for engine in self.engines.values():

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from skerry.kernel.errors import ENGINE_FAILED
-from skerry.kinds.postgres.front import Limits
 from skerry.kinds.postgres.install import find
+from skerry.kinds.postgres.limits import Limits
 from skerry.kinds.postgres.tests.harness import EngineProcess
 from skerry.kinds.postgres.tests.node import Node
 
@@ -299,7 +299,7 @@ async def test_leaving_while_the_server_sleeps_does_not_wake_it(
     await doze(node)
     await node.sleep(sleeping)
     await connection.close()
-    await until(lambda: not node.front.clients)
+    await until(lambda: not node.front.lobby.clients)
     assert len(node.opened) == 1
 
 
@@ -309,7 +309,7 @@ async def test_a_session_that_waits_or_locks_keeps_the_server_awake(
 ) -> None:
     connection = await asyncpg.connect(node.dsn(sleeping))
     await connection.execute(statement)
-    await until(lambda: not node.front.lively)
+    await until(lambda: not node.front.lobby.lively)
     assert node.sessions[0].is_active
     await connection.close()
 
@@ -386,7 +386,7 @@ async def test_garbage_kills_nothing(node: Node, sleeping: EngineProcess) -> Non
         answer = await asyncio.wait_for(reader.read(), 5)
         assert answer[:1] in (b"", b"E", b"N", b"S", b"\x15"), (packet, answer)
         writer.close()
-    await until(lambda: not node.front.clients)
+    await until(lambda: not node.front.lobby.clients)
     assert node.opened == []
     connection = await asyncpg.connect(node.dsn(sleeping))
     await connection.close()
@@ -442,7 +442,7 @@ async def test_a_slow_reader_neither_fills_memory_nor_blocks_others(
     other = await asyncpg.connect(node.dsn(sleeping))
     for number in range(20):
         assert await other.fetchval("SELECT $1::int", number) == number
-    buffered = [client.transport.get_write_buffer_size() for client in node.front.clients]
+    buffered = [client.transport.get_write_buffer_size() for client in node.front.lobby.clients]
     assert max(buffered) < 4 << 20
     transport.resume_reading()
     assert len(await reading) == 100_000

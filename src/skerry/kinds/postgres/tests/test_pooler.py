@@ -11,8 +11,8 @@ import asyncpg
 import psycopg
 import pytest
 
-from skerry.kinds.postgres.front import Limits
 from skerry.kinds.postgres.install import find
+from skerry.kinds.postgres.limits import Limits
 from skerry.kinds.postgres.tests.harness import EngineProcess
 from skerry.kinds.postgres.tests.node import Node
 from skerry.kinds.postgres.tests.test_front import run, until
@@ -49,7 +49,7 @@ async def test_more_clients_than_sessions(node: Node, pooled: Callable[..., str]
     assert open_sessions(node) == 2
     for each in clients:
         await each.close()
-    await until(lambda: not node.front.clients)
+    await until(lambda: not node.front.lobby.clients)
 
 
 async def test_prepared_statements_follow_their_client(pooled: Callable[..., str]) -> None:
@@ -205,7 +205,7 @@ async def test_leaving_in_a_transaction_rolls_it_back(
     await one.execute("CREATE TABLE t (n int)")
     await one.execute("BEGIN; INSERT INTO t VALUES (1)")
     one.terminate()
-    await until(lambda: len(node.front.clients) == 1)
+    await until(lambda: len(node.front.lobby.clients) == 1)
     assert await two.fetchval("SELECT count(*) FROM t") == 0
     await two.close()
 
@@ -261,7 +261,7 @@ async def test_garbage_after_the_log_in_ends_that_client_alone(
     one, two = [await asyncpg.connect(pooled()) for _ in range(2)]
     assert await one.fetchval("SELECT 1") == 1
     one._transport.write(b"Q\x00\x00\x00\x01" + b"\xff" * 100)
-    await until(lambda: len(node.front.clients) == 1)
+    await until(lambda: len(node.front.lobby.clients) == 1)
     assert await two.fetchval("SELECT 2") == 2
     one.terminate()
     await two.close()

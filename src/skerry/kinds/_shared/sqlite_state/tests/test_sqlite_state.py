@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,6 +48,44 @@ def test_commits_are_logged_and_synced(path: Path) -> None:
     assert connection.pragma("journal_mode") == "wal"
     assert connection.pragma("synchronous") == 2
     connection.close()
+
+
+OPENER = """
+import sys, time
+from pathlib import Path
+from skerry.kinds._shared.sqlite_state import connect
+print("ready", flush=True)
+began = float(sys.stdin.readline())
+for number in range(100):
+    while time.monotonic() < began + number * 0.005:
+        pass
+    connection = connect(Path(sys.argv[1]) / f"{number}.sqlite", create=True)
+    assert connection.pragma("journal_mode") == "wal"
+    connection.execute("create table if not exists t(a)")
+    connection.close()
+"""
+
+
+def test_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPENER, str(tmp_path)]
+    with contextlib.ExitStack() as stack:
+        openers = [
+            stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for _ in range(4)
+        ]
+        for each in openers:
+            assert each.stdout is not None
+            assert each.stdout.readline() == "ready\n"
+        began = time.monotonic() + 0.05
+        for each in openers:
+            assert each.stdin is not None
+            each.stdin.write(f"{began}\n")
+            each.stdin.flush()
+        for each in openers:
+            each.communicate(timeout=40)
+    assert [each.returncode for each in openers] == [0] * 4
 
 
 def test_a_hold_stops_writers_but_not_readers(path: Path) -> None:

@@ -1,0 +1,303 @@
+"""Carries the federation's commands out, and answers other nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from skerry import __version__
+from skerry.federation import messages as m
+from skerry.federation.calls import Calls, address_of
+from skerry.federation.identity import Identity, authority_key, id_of, verify
+from skerry.federation.invitation import Invitations, decode
+from skerry.federation.listener import Listener
+from skerry.federation.peers import Card, Peer, PeerJoined, PeerRevoked, Peers, encode
+from skerry.federation.placing import Placing
+from skerry.federation.receiving import Receiving
+from skerry.federation.tls import server_context
+from skerry.federation.tunnel import Tunnels
+from skerry.federation.wire import Wire
+from skerry.federation.witnessing import Witnessing, read_keys
+from skerry.kernel.commands import Done, Nothing
+from skerry.kernel.errors import CONFLICT, INVALID, UNAUTHENTICATED, SkerryError
+from skerry.kernel.policy import Fact, Request, enforce
+from skerry.node.log_file import LogFile
+from skerry.node.node import Node
+from skerry.node.words import Progress
+
+SETTLE_SECONDS = 5.0
+RENEW_SECONDS = 12 * 3600.0
+HELLO_SECONDS = 3.0
+_log = logging.getLogger("skerry.federation")
+
+
+class Federation:
+    """A node among others. Its port is open only while it has peers or an open invitation."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.peers = Peers()
+        self.wire = Wire(self._answer_join, m.Joining)
+        self.wire.add("/hello", self._answer_hello, m.Hello)
+        self._receiving = Receiving(node, self.wire)
+        self._url = ""
+
+    async def start(self) -> None:
+        """Open the log of peers; listen if there are any."""
+        node = self.node
+        key = node.home.keys / "identity.pem"
+        self.identity = await asyncio.to_thread(Identity.load, key, node.name, node.clock)
+        folder = node.home.service("federation")
+        self._log_file = await asyncio.to_thread(LogFile, folder, node.clock, self.peers.apply)
+        self.calls = Calls(self.identity)
+        self._invitations = Invitations(node.clock, node.entropy)
+        self._listener = Listener(
+            self.wire,
+            self.peers,
+            lambda: server_context(self.identity, [each.authority for each in self.peers]),
+            lambda: (node.host, node.http_port),
+        )
+        self._tunnels = Tunnels(node.home.run, self.identity, self.peers.find)
+        node.router.lead_elsewhere(self._tunnels.path)
+        self._witnessing = Witnessing(node, self.calls, self.wire)
+        self._placing = Placing(node, self.calls, self._tunnels.open)
+        for name in set(node.catalogue.moved.values()):
+            await self._lead_to(name)
+        self._renewing = asyncio.create_task(self._renew_for_ever())
+        self._settling = asyncio.create_task(self._settle_for_ever())
+        for peer in self.peers:
+            self._learn(peer)
+        if list(self.peers):
+            await self._listen()
+
+    async def stop(self) -> None:
+        """Close everything."""
+        self._renewing.cancel()
+        self._settling.cancel()
+        self._tunnels.close()
+        self._listener.stop()
+        self.calls.close()
+        await self._log_file.close()
+
+    async def _listen(self) -> None:
+        """Open the port if it is not open. Raises CONFLICT if it is taken."""
+        if self._listener.port:
+            return
+        port = self.node.wanted_port("federation")
+        try:
+            await self._listener.start(self.node.host, port)
+        except OSError as error:
+            raise CONFLICT(
+                f"Port {port} of {self.node.host} cannot be opened for the federation.",
+                why=f"{error.strerror or error}.",
+                hint="skerry up --port federation=0",
+            ) from error
+
+    async def _renew_for_ever(self) -> None:
+        """Show a new certificate before the old one ends."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await self._listener.renew()
+            except OSError:
+                _log.exception("the federation port could not be opened again")
+
+    async def _lead_to(self, name: str) -> None:
+        """Open the way to a node that apps went to; one that was unbound since gets nothing."""
+        try:
+            await self._tunnels.open(name)
+        except SkerryError as error:
+            _log.warning("requests for apps on %s cannot be passed on: %s", name, error)
+
+    async def _settle_for_ever(self) -> None:
+        """Ask whose an app is whose move was cut off, until that is known."""
+        while True:
+            for app in list(self.node.catalogue.apps.values()):
+                if app.leaving is not None:
+                    try:
+                        await self._placing.settle(app, self.peers.find(app.leaving.to))
+                    except SkerryError as error:
+                        _log.warning("whose %s is cannot be known yet: %s", app.name, error)
+            await asyncio.sleep(SETTLE_SECONDS)
+
+    def card(self) -> Card:
+        """Return what this node says of itself."""
+        config = self.node.config
+        port = self._listener.port
+        url = self._url or (f"https://{self.node.host}:{port}" if port else "")
+        log_key, witness_key = self._witnessing.keys()
+        return Card(
+            id=self.identity.id,
+            name=self.node.name,
+            url=url,
+            owner=config.owner,
+            country=config.country,
+            labels=dict(config.labels),
+            log_key=log_key,
+            witness_key=witness_key,
+        )
+
+    # ---- commands -----------------------------------------------------------------------------
+
+    async def do_invite(self, params: m.Invite, progress: Progress) -> m.Invited:
+        """See `federation.invite`."""
+        await self._listen()
+        self._take_url(params.url)
+        invitation = self._invitations.make(self.card().url, self.identity.public_key)
+        return m.Invited(
+            invitation=invitation.encode(),
+            expires=invitation.expires,
+            next="skerry node join <invitation>, on the other node, within an hour",
+        )
+
+    def _take_url(self, url: str) -> None:
+        if url:
+            address_of(url)
+            self._url = url
+
+    async def do_join(self, params: m.Join, progress: Progress) -> Done:
+        """See `federation.join`."""
+        invitation = decode(params.invitation)
+        if id_of(invitation.public_key) == self.identity.id:
+            raise INVALID("This node made that invitation itself.")
+        await self._listen()
+        self._take_url(params.url)
+        asked = m.Joining(self.card(), self.identity.authority().decode(), invitation.secret, b"")
+        signature = self.identity.sign(asked.signed())
+        asked = m.Joining(asked.card, asked.authority, asked.secret, signature)
+        found = await self.calls.join(invitation.url, invitation.public_key, asked, m.Joined)
+        key = authority_key(found.authority.encode())
+        if key != invitation.public_key:
+            raise UNAUTHENTICATED("The node there is not the one that made the invitation.")
+        await self._bind(found.card, found.authority, key)
+        peer = self.peers.find(found.card.id)
+        await self._greet(peer)
+        return Done(f"{peer.card.name} and {self.node.name} are bound.", next="skerry nodes")
+
+    async def do_nodes(self, params: Nothing, progress: Progress) -> list[m.NodeInfo]:
+        """See `federation.nodes`."""
+        own = m.Greeting(self.card(), __version__, self._holds())
+        first = _info(own.card, own, "this node", None, None)
+        return [first, *await asyncio.gather(*(self._look_at(peer) for peer in self.peers))]
+
+    async def do_place(self, params: m.Place, progress: Progress) -> m.Placed:
+        """See `federation.place`."""
+        if params.to == self.node.name:
+            raise INVALID(f"{params.to} is this node.", hint="skerry nodes")
+        await self._listen()
+        return await self._placing.place(params.app, self.peers.find(params.to), progress)
+
+    async def do_revoke(self, params: m.NodeNamed, progress: Progress) -> Done:
+        """See `federation.revoke`."""
+        peer = self.peers.find(params.name)
+        event = PeerRevoked(peer.card.id, self.node.clock.now())
+        await self._log_file.append(encode(event))
+        self.node.placement.forget(f"peer/{peer.card.id}")
+        self._witnessing.forget(peer.card.id)
+        await self._listener.renew()
+        return Done(f"{peer.card.name} is bound to this node no more.")
+
+    # ---- peers --------------------------------------------------------------------------------
+
+    async def _look_at(self, peer: Peer) -> m.NodeInfo:
+        clock = self.node.clock
+        began = clock.monotonic()
+        try:
+            found = await self._greet(peer)
+        except SkerryError as error:
+            return _info(peer.card, None, error.what, None, peer.joined)
+        ms = round((clock.monotonic() - began) * 1000, 1)
+        return _info(found.card, found, "well", ms, peer.joined)
+
+    async def _greet(self, peer: Peer) -> m.Greeting:
+        self._decide(peer)
+        return await self.calls.ask(
+            peer, "/hello", m.Hello(self.card()), m.Greeting, seconds=HELLO_SECONDS
+        )
+
+    def _decide(self, peer: Peer) -> None:
+        """Ask whether this node may speak to a peer at all; nothing of an app goes with that."""
+        enforce(self.node.policy, Request("node", "federation:hello", self.node.name))
+        if peer.card.id not in self.peers.by_id:
+            raise UNAUTHENTICATED(f"{peer.card.name} is bound to this node no more.")
+
+    def _learn(self, peer: Peer) -> None:
+        """Let the rest of the node know what a peer says of itself."""
+        self._tell_policy(peer)
+        self._witnessing.learn(peer)
+
+    def _tell_policy(self, peer: Peer) -> None:
+        """Let the policy know what a peer says of itself; it counts as no more than that."""
+        card = peer.card
+        source, date = f"the node {card.name}", self.node.placement.today
+        said = {"owner": card.owner, "country": card.country}
+        facts = [
+            Fact(f"node/{card.name}", name, value, source=source, date=date)
+            for name, value in said.items()
+            if value
+        ]
+        self.node.placement.learn(f"peer/{card.id}", facts)
+
+    async def _bind(self, card: Card, authority: str, key: bytes) -> None:
+        self.peers.check_new(card, self.node.name)
+        address_of(card.url)
+        read_keys(card)
+        event = PeerJoined(card, key, authority, self.node.clock.now())
+        await self._log_file.append(encode(event))
+        self._learn(self.peers.by_id[card.id])
+        await self._listener.renew()
+
+    def _holds(self) -> tuple[m.Held, ...]:
+        apps = self.node.catalogue.apps.values()
+        return tuple(
+            m.Held(
+                app.name,
+                len(app.branches),
+                tuple(
+                    sorted({r.kind for b in app.branches.values() for r in b.resources.values()})
+                ),
+            )
+            for app in apps
+        )
+
+    # ---- what other nodes ask -----------------------------------------------------------------
+
+    async def _answer_join(self, asked: m.Joining) -> m.Joined:
+        key = authority_key(asked.authority.encode())
+        if id_of(key) != asked.card.id:
+            raise UNAUTHENTICATED("The certificate is not that node's.")
+        verify(key, asked.signature, asked.signed())
+        self.peers.check_new(asked.card, self.node.name)
+        self._invitations.use(asked.secret)
+        await self._bind(asked.card, asked.authority, key)
+        return m.Joined(self.card(), self.identity.authority().decode())
+
+    async def _answer_hello(self, peer: str, asked: m.Hello) -> m.Greeting:
+        """Answer a peer, and note what it says of itself now if that has changed."""
+        known = self.peers.by_id[peer]
+        if asked.card != known.card and asked.card.id == peer:
+            address_of(asked.card.url)
+            read_keys(asked.card)
+            event = PeerJoined(asked.card, known.public_key, known.authority, known.joined)
+            await self._log_file.append(encode(event))
+            self._learn(self.peers.by_id[peer])
+        return m.Greeting(self.card(), __version__, self._holds())
+
+
+def _info(
+    card: Card, found: m.Greeting | None, health: str, ms: float | None, joined: int | None
+) -> m.NodeInfo:
+    holds = found.holds if found else ()
+    return m.NodeInfo(
+        name=card.name,
+        owner=card.owner,
+        country=card.country,
+        labels=card.labels,
+        health=health,
+        ms=ms,
+        version=found.version if found else "",
+        holds=tuple(f"{each.app} ({', '.join(each.kinds)})" for each in holds),
+        url=card.url,
+        id=card.id,
+        joined=joined,
+    )

@@ -1,0 +1,156 @@
+"""The federation port: HTTP over mutual TLS, where every request knows which node sent it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from skerry.federation.identity import check_certificate, signer_of
+from skerry.federation.peers import Peers
+from skerry.federation.tls import TUNNEL
+from skerry.federation.tunnel import Pipe, lead_in
+from skerry.kernel.errors import SkerryError
+from skerry.kernel.kind import ASGIApplication
+
+CONNECTIONS_MAX = 256
+HANDSHAKE_SECONDS = 10.0
+
+PEER = "skerry.peer"
+"""Where a request's scope holds the id of the node that sent it; None for one that has none yet."""
+
+
+class Listener:
+    """Listens; `renew` lets in whoever is bound now, with a new certificate of our own."""
+
+    def __init__(
+        self,
+        application: ASGIApplication,
+        peers: Peers,
+        context: Callable[[], ssl.SSLContext],
+        router: Callable[[], tuple[str, int]],
+    ) -> None:
+        self._router = router
+        self._tunnels: set[asyncio.Task[None]] = set()
+        self._application = application
+        self._peers = peers
+        self._context = context
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+        self._address = ("127.0.0.1", 0)
+
+    @property
+    def port(self) -> int:
+        """The port; 0 while nothing listens."""
+        return self._address[1] if self._server else 0
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen on an address. Raises OSError."""
+        self._server = await asyncio.get_running_loop().create_server(
+            self._protocol,
+            host,
+            port,
+            ssl=await asyncio.to_thread(self._context),
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            backlog=CONNECTIONS_MAX,
+            reuse_address=True,
+        )
+        self._address = (host, self._server.sockets[0].getsockname()[1])
+
+    async def renew(self) -> None:
+        """Listen anew on the same address; connections that are open end with their answers."""
+        if self._server is not None:
+            self.stop()
+            await self.start(*self._address)
+
+    def stop(self) -> None:
+        """Stop listening, and end each connection as soon as its answer is out."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._server = None
+        for connection in list(self._state.connections):
+            connection.shutdown()
+
+    def _protocol(self) -> asyncio.Protocol:
+        caller = _Caller(self._application, self._peers)
+        config = Config(
+            caller,
+            interface="asgi3",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_keep_alive=60,
+        )
+        config.load()
+        return _Protocol(caller, config, self._state, self._lead_in)
+
+    def _lead_in(self, transport: asyncio.Transport) -> None:
+        """Relay a tunnel to this node's router from now on."""
+        far = Pipe()
+        transport.set_protocol(far)
+        far.connection_made(transport)
+        task = asyncio.ensure_future(lead_in(far, *self._router()))
+        self._tunnels.add(task)
+        task.add_done_callback(self._tunnels.discard)
+
+
+class _Caller:
+    """The application as one connection sees it: with the peer that its certificate proves."""
+
+    def __init__(self, application: ASGIApplication, peers: Peers) -> None:
+        self._application = application
+        self._peers = peers
+        self.certificate: bytes | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._application({**scope, PEER: self.peer()}, receive, send)
+
+    def peer(self) -> str | None:
+        """Return who calls; looked up for each request, since a peer may be revoked meanwhile."""
+        if self.certificate is None:
+            return None
+        peer = self._peers.by_id.get(signer_of(self.certificate))
+        if peer is None:
+            return None
+        try:
+            check_certificate(self.certificate, peer.public_key)
+        except SkerryError:
+            return None
+        return peer.card.id
+
+
+class _Protocol(HttpToolsProtocol):
+    def __init__(
+        self,
+        caller: _Caller,
+        config: Config,
+        state: ServerState,
+        lead_in: Callable[[asyncio.Transport], None],
+    ) -> None:
+        super().__init__(config=config, server_state=state, app_state={})
+        self._caller = caller
+        self._lead_in = lead_in
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the certificate of whoever connected; see `asyncio.Protocol`."""
+        found = transport.get_extra_info("ssl_object")
+        self._caller.certificate = found.getpeercert(binary_form=True) if found else None
+        if found and found.selected_alpn_protocol() == TUNNEL:
+            if self._caller.peer() is None:
+                transport.abort()
+            else:
+                self._lead_in(transport)
+            return
+        super().connection_made(transport)

@@ -1,0 +1,211 @@
+"""What nodes say to each other, and what the commands of the federation take and answer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from skerry.federation.peers import Card
+from skerry.kernel.app import AppSpec
+from skerry.kernel.commands import Params, about
+
+
+class Joining(msgspec.Struct, frozen=True):
+    """A node's request to join: its card, its authority, and the secret of an invitation.
+
+    `signature` is over the card, the authority and the secret, by the authority's key.
+    """
+
+    card: Card
+    authority: str
+    secret: bytes
+    signature: bytes
+
+    def signed(self) -> bytes:
+        """Return the bytes that are signed."""
+        return msgspec.json.encode((self.card, self.authority, self.secret))
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """The answer: the card and the authority of the node that invited."""
+
+    card: Card
+    authority: str
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """A node's greeting, with its card as it is now."""
+
+    card: Card
+
+
+class Held(msgspec.Struct, frozen=True):
+    """An app that lies on a node."""
+
+    app: str
+    branches: int
+    kinds: tuple[str, ...]
+
+
+class Greeting(msgspec.Struct, frozen=True):
+    """The answer: what the node says of itself now, and what it holds."""
+
+    card: Card
+    version: str
+    holds: tuple[Held, ...]
+
+
+class Invite(Params, frozen=True):
+    """Parameters of `federation.invite`."""
+
+    url: Annotated[
+        str, about("where the other node reaches this one; by default its own host and port")
+    ] = ""
+
+
+class Join(Params, frozen=True):
+    """Parameters of `federation.join`."""
+
+    invitation: Annotated[str, about("what `skerry node invite` printed there", positional=True)]
+    url: Annotated[
+        str, about("where the other node reaches this one; by default its own host and port")
+    ] = ""
+
+
+class Place(Params, frozen=True):
+    """Parameters of `federation.place`."""
+
+    app: Annotated[str, about("the app", positional=True)]
+    to: Annotated[str, about("the node that is to have it")]
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """An app that was moved.
+
+    `still_seconds` is how long its requests had to wait, `first_bytes` what was sent while it went
+    on answering, `last_bytes` what had changed since and was sent while it stood still.
+    """
+
+    app: str
+    node: str
+    branches: int
+    seconds: float
+    still_seconds: float
+    first_bytes: int
+    last_bytes: int
+    rule: str
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """What a node asks before it moves an app: may it come?"""
+
+    app: str
+    kinds: tuple[str, ...]
+    branches: tuple[str, ...]
+    bytes: int
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The app may come; `transfer` names the move."""
+
+    transfer: str
+
+
+class ParcelHead(msgspec.Struct, frozen=True):
+    """The first line of a parcel's stream: which directory it is, and what is gone from it.
+
+    `branch` names a branch's state; without it, it is the code of `version`.
+    """
+
+    transfer: str
+    branch: str = ""
+    version: int = 0
+    gone: tuple[str, ...] = ()
+
+
+class Received(msgspec.Struct, frozen=True):
+    """How many bytes of a parcel came."""
+
+    bytes: int
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A resource that moves, with the keys that its passwords are derived from."""
+
+    id: str
+    lineage: str
+    kind: str
+    name: str
+    own_key: bytes
+    lineage_key: bytes
+
+
+class MovedBranch(msgspec.Struct, frozen=True):
+    """A branch that moves."""
+
+    name: str
+    parent: str | None
+    version: int
+    created: int
+    records: tuple[Record, ...]
+
+
+class MovedVersion(msgspec.Struct, frozen=True):
+    """A version that moves; its code came before."""
+
+    version: int
+    spec: AppSpec
+    digest: str
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """The app is the receiving node's from now on: all that its catalogue needs."""
+
+    transfer: str
+    versions: tuple[MovedVersion, ...]
+    branches: tuple[MovedBranch, ...]
+    secrets: dict[str, str]
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    """A question after a move that was cut off: was it completed? If not, it never will be."""
+
+    transfer: str
+    app: str
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """Whether the app is the answering node's."""
+
+    committed: bool
+
+
+class NodeNamed(Params, frozen=True):
+    """Parameters of `federation.revoke`."""
+
+    name: Annotated[str, about("the node", positional=True)]
+
+
+class Invited(msgspec.Struct, frozen=True):
+    """An invitation; it is a secret until it is used."""
+
+    invitation: str
+    expires: int
+    next: str
+
+
+class NodeInfo(msgspec.Struct, frozen=True):
+    """A node in a list. `health` is what it answered just now; times are nanoseconds (UTC)."""
+
+    name: str
+    owner: str
+    country: str
+    labels: dict[str, str]
+    health: str
+    ms: float | None
+    version: str
+    holds: tuple[str, ...]
+    url: str
+    id: str
+    joined: int | None

@@ -1,0 +1,223 @@
+"""Moving an app to another node: the side that gives.
+
+    offer        may it come?                                     the app answers
+    first parcel every branch's state, from a copy of one instant  the app answers
+    last parcel  what has changed since                            requests wait
+    commit       the other node has it, on its disk and in its log  requests wait
+    moved        requests that come here are passed on
+
+Before the commit is asked for, the app's leaving is in this node's log. A node that is killed
+between the two does not serve the app until the other one has said whose it is: a move that the
+other does not know of is off for ever. So the app is served by one node at every moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from skerry.federation import messages as m
+from skerry.federation.calls import Calls
+from skerry.federation.peers import Peer
+from skerry.kernel import catalogue as events
+from skerry.kernel.catalogue import App, Branch
+from skerry.kernel.errors import CONFLICT, SkerryError
+from skerry.kernel.policy import Request, enforce
+from skerry.node import parcels
+from skerry.node.node import Node
+from skerry.node.parcels import Marks
+from skerry.node.words import Progress
+
+PARCEL_SECONDS = 3600.0
+COMMIT_SECONDS = 600.0
+
+_log = logging.getLogger("skerry.federation")
+
+
+@dataclass
+class _Move:
+    """A move under way."""
+
+    peer: Peer
+    transfer: str
+    sent: dict[str, Marks] = field(default_factory=dict)
+
+
+class Placing:
+    """Gives apps to other nodes."""
+
+    def __init__(
+        self, node: Node, calls: Calls, open_way: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._node = node
+        self._calls = calls
+        self._open_way = open_way
+
+    async def place(self, app: str, peer: Peer, progress: Progress) -> m.Placed:
+        """Move an app. Raises what policy, the other node or the network say; then it stays."""
+        node = self._node
+        node.catalogue.app(app)
+        decision = enforce(
+            node.policy, Request("operator", "app:place", where=peer.card.name, app=app)
+        )
+        began = node.clock.monotonic()
+        async with node.deploys.held(), node.branches.held(app) as branches:
+            move = await self._offer(app, branches, peer)
+            first = 0
+            for number, branch in enumerate(branches):
+                progress(number, len(branches), f"sending {branch.name}")
+                async with node.branches.copied(branch, progress) as copy:
+                    first += await self._send(move, branch.name, copy)
+            first += await self._send_code(move, app)
+            stood = node.clock.monotonic()
+            progress(0, 0, "sending what changed")
+            last = await self._finish(move, app, branches)
+        now = node.clock.monotonic()
+        return m.Placed(
+            app=app,
+            node=peer.card.name,
+            branches=len(branches),
+            seconds=round(now - began, 3),
+            still_seconds=round(now - stood, 3),
+            first_bytes=first,
+            last_bytes=last,
+            rule=decision.rule,
+        )
+
+    async def _offer(self, app: str, branches: list[Branch], peer: Peer) -> _Move:
+        kinds = {record.kind for branch in branches for record in branch.resources.values()}
+        paths = [self._node.volume.path(branch.directory) for branch in branches]
+        size = await asyncio.to_thread(lambda: sum(map(_bytes, paths)))
+        names = tuple(branch.name for branch in branches)
+        offer = m.Offer(app, tuple(sorted(kinds)), names, size)
+        accepted = await self._calls.ask(peer, "/place/offer", offer, m.Accepted)
+        return _Move(peer, accepted.transfer)
+
+    async def _send(self, move: _Move, branch: str, directory: Path) -> int:
+        """Send what a directory holds that was not sent before; return how many bytes."""
+        now = await asyncio.to_thread(parcels.survey, directory)
+        changed, gone = parcels.differences(move.sent.get(branch, {}), now)
+        move.sent[branch] = now
+        head = m.ParcelHead(move.transfer, branch=branch, gone=tuple(gone))
+        return await self._send_parcel(move, head, directory, changed)
+
+    async def _send_code(self, move: _Move, app: str) -> int:
+        total = 0
+        for version in self._served(app):
+            code = self._node.workshop.code(app, version)
+            paths = list(await asyncio.to_thread(parcels.survey, code))
+            head = m.ParcelHead(move.transfer, version=version)
+            total += await self._send_parcel(move, head, code, paths)
+        return total
+
+    async def _send_parcel(
+        self, move: _Move, head: m.ParcelHead, directory: Path, paths: list[str]
+    ) -> int:
+        def chunks() -> Iterator[bytes]:
+            yield msgspec.json.encode(head) + b"\n"
+            yield from parcels.pack(directory, paths)
+
+        received = await self._calls.send(
+            move.peer, "/place/parcel", chunks(), PARCEL_SECONDS, m.Received
+        )
+        return received.bytes
+
+    async def _finish(self, move: _Move, app: str, branches: list[Branch]) -> int:
+        """Let the app stand still, send what has changed, and give it away."""
+        node = self._node
+        cells = [node.supervisor.cell(app, branch.name) for branch in branches]
+        async with contextlib.AsyncExitStack() as stack:
+            for cell in cells:
+                await stack.enter_async_context(cell.lock)
+            for cell in cells:
+                await node.supervisor.sleep_held(cell)
+            last = 0
+            for branch in branches:
+                last += await self._send(move, branch.name, node.volume.path(branch.directory))
+            await self._commit(move, node.catalogue.app(app))
+        await self._discard(app, branches)
+        return last
+
+    async def _commit(self, move: _Move, app: App) -> None:
+        commit = self._everything(move, app)
+        leaving = events.AppLeaving(app.name, move.peer.card.name, move.transfer)
+        await self._node.catalogue_log.append(events.encode(leaving))
+        try:
+            await self._calls.ask(
+                move.peer, "/place/commit", commit, m.Outcome, seconds=COMMIT_SECONDS
+            )
+        except SkerryError:
+            if not await self._is_committed(leaving, move.peer):
+                await self._node.catalogue_log.append(events.encode(events.AppStays(app.name)))
+                raise
+        await self._note_moved(app.name, move.peer)
+
+    async def settle(self, app: App, peer: Peer) -> None:
+        """Find out whose an app is after a move was cut off, and note it.
+
+        Raises NODE_UNREACHABLE while that cannot be known; nobody serves the app until then.
+        """
+        if app.leaving is None or self._node.branches.is_changing(app.name):
+            return
+        if await self._is_committed(app.leaving, peer):
+            branches = list(app.branches.values())
+            await self._note_moved(app.name, peer)
+            await self._discard(app.name, branches)
+        else:
+            await self._node.catalogue_log.append(events.encode(events.AppStays(app.name)))
+
+    async def _is_committed(self, leaving: events.AppLeaving, peer: Peer) -> bool:
+        question = m.Transfer(leaving.transfer, leaving.app)
+        outcome = await self._calls.ask(peer, "/place/outcome", question, m.Outcome)
+        return outcome.committed
+
+    async def _note_moved(self, app: str, peer: Peer) -> None:
+        await self._open_way(peer.card.name)
+        await self._node.catalogue_log.append(events.encode(events.AppMoved(app, peer.card.name)))
+
+    async def _discard(self, app: str, branches: list[Branch]) -> None:
+        """Remove what an app that was moved has left here."""
+        for branch in branches:
+            await self._node.branches.discard(branch)
+        await asyncio.to_thread(self._node.remove_code, app)
+
+    def _served(self, app: str) -> list[int]:
+        branches = self._node.catalogue.app(app).branches.values()
+        return sorted({branch.version for branch in branches})
+
+    def _everything(self, move: _Move, app: App) -> m.Commit:
+        node = self._node
+        return m.Commit(
+            transfer=move.transfer,
+            versions=tuple(
+                m.MovedVersion(version, app.versions[version].spec, app.versions[version].digest)
+                for version in self._served(app.name)
+            ),
+            branches=tuple(map(self._branch, app.branches.values())),
+            secrets=node.vault.open_named(app.name, app.secrets),
+        )
+
+    def _branch(self, branch: Branch) -> m.MovedBranch:
+        records = []
+        for each in branch.resources.values():
+            own, lineage = self._node.workshop.keys(each)
+            records.append(m.Record(each.id, each.lineage, each.kind, each.name, own, lineage))
+        return m.MovedBranch(
+            branch.name, branch.parent, branch.version, branch.created, tuple(records)
+        )
+
+
+def check_free(node: Node, app: str) -> None:
+    """Raise CONFLICT if a node has an app of that name."""
+    if app in node.catalogue.apps:
+        raise CONFLICT(f"{node.name} has an app {app} already.", hint="skerry app list")
+
+
+def _bytes(directory: Path) -> int:
+    return sum(mark.size for mark in parcels.survey(directory).values())

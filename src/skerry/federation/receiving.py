@@ -1,0 +1,231 @@
+"""Moving an app to another node: the side that takes. See `placing` for the order of things."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from skerry.federation import messages as m
+from skerry.federation.placing import check_free
+from skerry.federation.wire import Chunks, Wire
+from skerry.kernel import catalogue as events
+from skerry.kernel.catalogue import ResourceRecord
+from skerry.kernel.errors import BUSY, DISK_FULL, INVALID, NOT_FOUND, UNSUPPORTED
+from skerry.kernel.names import check_name
+from skerry.kernel.policy import Request, enforce
+from skerry.node import parcels
+from skerry.node.archives import give
+from skerry.node.node import Node
+
+TRANSFERS_MAX = 4
+HEAD_BYTES_MAX = 1 << 20
+SPARE = 1.2
+"""A parcel lies in the spool and in the volume for a moment, its last part at least."""
+
+
+@dataclass
+class _Arriving:
+    """An app on its way here: where the state of each branch and the code of versions lie."""
+
+    peer: str
+    app: str
+    directories: dict[str, str] = field(default_factory=dict)
+    code: dict[int, Path] = field(default_factory=dict)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Receiving:
+    """Takes apps from other nodes."""
+
+    def __init__(self, node: Node, wire: Wire) -> None:
+        self._node = node
+        self._arriving: dict[str, _Arriving] = {}
+        wire.add("/place/offer", self._offer, m.Offer)
+        wire.add("/place/parcel", self._parcel, None)
+        wire.add("/place/commit", self._commit, m.Commit)
+        wire.add("/place/outcome", self._outcome, m.Transfer)
+
+    async def _offer(self, peer: str, offer: m.Offer) -> m.Accepted:
+        node = self._node
+        check_name(offer.app, "an app")
+        for branch in offer.branches:
+            check_name(branch, "a branch")
+        enforce(node.policy, Request(f"node:{peer}", "app:receive", node.name, app=offer.app))
+        check_free(node, offer.app)
+        unknown = sorted(set(offer.kinds) - set(node.manifests))
+        if unknown:
+            raise UNSUPPORTED(f"{node.name} does not have the kind {', '.join(unknown)}.")
+        free = (await asyncio.to_thread(shutil.disk_usage, node.home.volume)).free
+        if free < offer.bytes * SPARE:
+            raise DISK_FULL(f"{node.name} has {free >> 20} MiB free, which is not enough.")
+        for transfer in [key for key, each in self._arriving.items() if each.peer == peer]:
+            if self._arriving[transfer].app == offer.app:
+                await self._forget(transfer)
+        if len(self._arriving) >= TRANSFERS_MAX:
+            raise BUSY(f"{TRANSFERS_MAX} apps are on their way to {node.name} already.")
+        transfer = node.entropy.bytes(16).hex()
+        arriving = self._arriving[transfer] = _Arriving(peer, offer.app)
+        for branch in offer.branches:
+            arriving.directories[branch] = await node.branches.make_directory()
+        return m.Accepted(transfer)
+
+    def _find(self, peer: str, transfer: str) -> _Arriving:
+        found = self._arriving.get(transfer)
+        if found is None or found.peer != peer:
+            raise NOT_FOUND(
+                "There is no such move.", why="It was given up, or this node restarted."
+            )
+        return found
+
+    async def _parcel(self, peer: str, chunks: Chunks) -> m.Received:
+        head, rest = await _split(chunks)
+        arriving = self._find(peer, head.transfer)
+        async with arriving.lock:
+            file = self._node.archives.path(await self._node.archives.receive(rest))
+            try:
+                target = self._target(arriving, head)
+                await asyncio.to_thread(_unpack, file, target, head.gone)
+                size = file.stat().st_size
+            finally:
+                file.unlink()
+        return m.Received(size)
+
+    def _target(self, arriving: _Arriving, head: m.ParcelHead) -> Path:
+        """Return the directory that a parcel is for."""
+        if head.branch:
+            if head.branch not in arriving.directories:
+                raise INVALID(f"The move has no branch {head.branch[:40]}.")
+            return self._node.volume.path(arriving.directories[head.branch])
+        if head.version not in arriving.code:
+            arriving.code[head.version] = self._node.archives.new_directory()
+        return arriving.code[head.version]
+
+    async def _commit(self, peer: str, commit: m.Commit) -> m.Outcome:
+        arriving = self._find(peer, commit.transfer)
+        node = self._node
+        async with arriving.lock, node.deploys.held():
+            check_free(node, arriving.app)
+            _check_whole(arriving, commit)
+            specs = {each.version: each.spec for each in commit.versions}
+            for branch in commit.branches:
+                node.placement.admit(specs[branch.version].policy, arriving.app, branch.name)
+            for each in commit.versions:
+                await node.deploys.adopt(
+                    arriving.app, each.version, each.spec, arriving.code.pop(each.version)
+                )
+            index = node.catalogue.next_index
+            await asyncio.to_thread(self._settle, arriving, commit, index)
+            event = self._event(arriving, commit, index)
+            self._arriving.pop(commit.transfer, None)
+            await node.catalogue_log.append(events.encode(event))
+        return m.Outcome(arriving.app in node.catalogue.apps)
+
+    def _settle(self, arriving: _Arriving, commit: m.Commit, index: int) -> None:
+        """Give the state to the app's user here, and bring all of it to the disk."""
+        node = self._node
+        owner = node.workshop.uid_of(index)
+        for branch in commit.branches:
+            directory = node.volume.path(arriving.directories[branch.name])
+            for record in branch.records:
+                place = directory / record.name
+                if place.is_dir():
+                    give(place, owner)
+        node.volume.sync()
+
+    def _event(self, arriving: _Arriving, commit: m.Commit, index: int) -> events.AppArrived:
+        node, app = self._node, arriving.app
+        keys = {}
+        for branch in commit.branches:
+            for each in branch.records:
+                keys[f"resource/{each.id}"] = each.own_key
+                keys[f"lineage/{each.lineage}"] = each.lineage_key
+        return events.AppArrived(
+            app=app,
+            index=index,
+            transfer=commit.transfer,
+            versions=tuple(
+                events.VersionAdded(app, each.version, each.spec, each.digest)
+                for each in commit.versions
+            ),
+            branches=tuple(
+                events.BranchCreated(
+                    app=app,
+                    branch=each.name,
+                    directory=arriving.directories[each.name],
+                    parent=each.parent,
+                    version=each.version,
+                    resources=tuple(
+                        ResourceRecord(r.id, r.lineage, r.kind, r.name) for r in each.records
+                    ),
+                    time=each.created,
+                )
+                for each in commit.branches
+            ),
+            secrets={
+                name: node.vault.seal(app, name, value) for name, value in commit.secrets.items()
+            },
+            keys={name: node.vault.seal_key(name, key) for name, key in keys.items()},
+        )
+
+    async def _outcome(self, peer: str, question: m.Transfer) -> m.Outcome:
+        """Say whether a move was completed; one that was not will not be from now on."""
+        found = self._arriving.get(question.transfer)
+        if found is not None and found.peer == peer:
+            async with found.lock:
+                await self._forget(question.transfer)
+        app = self._node.catalogue.apps.get(question.app)
+        return m.Outcome(app is not None and app.transfer == question.transfer)
+
+    async def _forget(self, transfer: str) -> None:
+        """Give a move up, with what has come of it."""
+        arriving = self._arriving.pop(transfer, None)
+        if arriving is None:
+            return
+        for directory in arriving.directories.values():
+            await asyncio.to_thread(self._node.volume.delete, directory)
+        for path in arriving.code.values():
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+
+
+def _check_whole(arriving: _Arriving, commit: m.Commit) -> None:
+    """Raise INVALID unless all that a commit names has come."""
+    names = {branch.name for branch in commit.branches}
+    versions = {each.version for each in commit.versions}
+    served = {branch.version for branch in commit.branches}
+    if names != set(arriving.directories) or versions != set(arriving.code):
+        raise INVALID("The move is not whole: a branch or a version has not come.")
+    if not served <= versions or any(each.spec.name != arriving.app for each in commit.versions):
+        raise INVALID("The move contradicts itself.")
+
+
+def _unpack(file: Path, target: Path, gone: tuple[str, ...]) -> None:
+    parcels.remove(target, gone)
+    parcels.unpack(file, target)
+
+
+async def _split(chunks: Chunks) -> tuple[m.ParcelHead, AsyncIterator[bytes]]:
+    """Return a parcel's first line, and the rest of its stream."""
+    buffer = b""
+    async for chunk in chunks:
+        buffer += chunk
+        if b"\n" in buffer:
+            break
+        if len(buffer) > HEAD_BYTES_MAX:
+            raise INVALID("The head of a parcel is too long.")
+    line, _, early = buffer.partition(b"\n")
+    try:
+        head = msgspec.json.decode(line, type=m.ParcelHead)
+    except msgspec.DecodeError as error:
+        raise INVALID("The head of a parcel is not well-formed.", why=f"{error}.") from error
+
+    async def rest() -> AsyncIterator[bytes]:
+        yield early
+        async for chunk in chunks:
+            yield chunk
+
+    return head, rest()

@@ -1,0 +1,40 @@
+"""The federation as a service of a node: binding machines of different owners."""
+
+from __future__ import annotations
+
+from skerry.federation import messages as m
+from skerry.kernel.commands import Command, Done, Nothing
+from skerry.kernel.service import Service
+
+SERVICE = Service(
+    name="federation",
+    summary="Bind nodes of different owners, and see them",
+    commands=(
+        Command("federation.invite", "Let one other node join this one", m.Invite, m.Invited, True),
+        Command("federation.join", "Join a node that has invited this one", m.Join, Done, True),
+        Command(
+            "federation.nodes",
+            "Show every node: owner, country, health, what it holds",
+            Nothing,
+            list[m.NodeInfo],
+        ),
+        Command("federation.place", "Move an app to another node", m.Place, m.Placed, True),
+        Command(
+            "federation.revoke",
+            "Unbind a node, and refuse its key for ever",
+            m.NodeNamed,
+            Done,
+            True,
+            confirm="This node will refuse the key of {name} for ever.",
+        ),
+    ),
+    handler="handler:Federation",
+    ports={"federation": 7880},
+    words={
+        "node invite": "federation.invite",
+        "node join": "federation.join",
+        "node revoke": "federation.revoke",
+        "nodes": "federation.nodes",
+        "place": "federation.place",
+    },
+)

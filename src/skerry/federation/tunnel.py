@@ -1,0 +1,186 @@
+"""Tunnels: requests for an app that was moved go on to the node that has it, as bytes.
+
+The router connects to a unix socket; from there a connection over mutual TLS leads to the other
+node's router, which reads the request as if it had come there. TLS names the protocol (ALPN), so
+that one port takes both tunnels and the questions of nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from skerry.federation.calls import address_of
+from skerry.federation.identity import Identity, check_certificate
+from skerry.federation.peers import Peer
+from skerry.federation.tls import TUNNEL, client_context
+from skerry.kernel.errors import SkerryError
+
+CONNECT_SECONDS = 10.0
+EARLY_BYTES_MAX = 1 << 20
+
+
+class Pipe(asyncio.Protocol):
+    """One end of a pair of connections; what comes in at one goes out at the other.
+
+    While the other end is being opened, bytes are kept and reading pauses at a limit. The end that
+    writes too slowly makes the other one stop reading.
+    """
+
+    def __init__(self, other: Pipe | None = None) -> None:
+        self.other = other
+        self._early: list[bytes] = []
+        self._early_bytes = 0
+        self.transport: asyncio.Transport | None = None
+        if other is not None:
+            other.other = self
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Pass on what came early at the other end."""
+        self.transport = cast(asyncio.Transport, transport)
+        if self.other is not None:
+            self.other.flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Pass data on, or keep it for a while."""
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.write(data)
+            return
+        self._early.append(data)
+        self._early_bytes += len(data)
+        if self._early_bytes > EARLY_BYTES_MAX and self.transport is not None:
+            self.transport.pause_reading()
+
+    def flush(self) -> None:
+        """Pass on what was kept."""
+        assert self.other is not None
+        if self.other.transport is None:
+            return
+        for data in self._early:
+            self.other.transport.write(data)
+        self._early.clear()
+        if self.transport is not None and self._early_bytes > EARLY_BYTES_MAX:
+            self.transport.resume_reading()
+        self._early_bytes = 0
+
+    def eof_received(self) -> bool:
+        """Close: HTTP between routers needs no half-open connections."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Close the other end as well."""
+        self.transport = None
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.close()
+
+    def pause_writing(self) -> None:
+        """Stop the other end's reading."""
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Let the other end read on."""
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close this end at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class Tunnels:
+    """The unix sockets of a node that lead to others, opened when they are first needed."""
+
+    def __init__(self, run: Path, identity: Identity, find: Callable[[str], Peer]) -> None:
+        self._run = run
+        self._identity = identity
+        self._find = find
+        self._servers: dict[str, asyncio.AbstractServer] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def path(self, node: str) -> str:
+        """Return the socket that leads to a node. Raises NOT_FOUND if it is bound no more."""
+        peer = self._find(node)
+        return str(self._run / f"to-{peer.card.id[:12]}.sock")
+
+    async def open(self, node: str) -> None:
+        """Listen on the socket that leads to a node."""
+        path = self.path(node)
+        if path in self._servers:
+            return
+        await asyncio.to_thread(Path(path).unlink, missing_ok=True)
+        mask = os.umask(0o177)
+        try:
+            self._servers[path] = await asyncio.get_running_loop().create_unix_server(
+                lambda: self._accept(node), path
+            )
+        finally:
+            os.umask(mask)
+
+    def close(self) -> None:
+        """Lead nowhere any more."""
+        for server in self._servers.values():
+            server.close()
+        for task in list(self._tasks):
+            task.cancel()
+
+    def _accept(self, node: str) -> Pipe:
+        near = Pipe()
+        task = asyncio.ensure_future(self._connect(near, node))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return near
+
+    async def _connect(self, near: Pipe, node: str) -> None:
+        try:
+            peer = self._find(node)
+            host, port = address_of(peer.card.url)
+            context = await asyncio.to_thread(
+                client_context, self._identity, peer.authority, tunnel=True
+            )
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(CONNECT_SECONDS):
+                transport, far = await loop.create_connection(
+                    lambda: Checked(near, peer.public_key), host, port, ssl=context
+                )
+            if not far.is_checked:
+                transport.abort()
+                near.abort()
+        except (OSError, TimeoutError, SkerryError):
+            near.abort()
+
+
+class Checked(Pipe):
+    """The far end of a tunnel, which opens only if the right node is there."""
+
+    def __init__(self, near: Pipe, public_key: bytes) -> None:
+        super().__init__(near)
+        self._public_key = public_key
+        self.is_checked = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Compare the certificate before the first byte goes out."""
+        tls = transport.get_extra_info("ssl_object")
+        found = tls.getpeercert(binary_form=True)
+        try:
+            check_certificate(found, self._public_key)
+        except SkerryError:
+            return
+        if tls.selected_alpn_protocol() != TUNNEL:
+            return
+        self.is_checked = True
+        super().connection_made(transport)
+
+
+async def lead_in(far: Pipe, host: str, port: int) -> None:
+    """Connect the accepted end of a tunnel to this node's own router."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await loop.create_connection(lambda: Pipe(far), host, port)
+    except (OSError, TimeoutError):
+        far.abort()

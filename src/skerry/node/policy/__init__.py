@@ -1,0 +1,1 @@
+"""The policy in force: facts about places, terms compiled to Cedar, and decisions with reasons."""

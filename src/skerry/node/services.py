@@ -1,0 +1,61 @@
+"""The services of a node while it runs: handlers, started in order, stopped in the reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+
+from skerry.kernel.commands import Command
+from skerry.kernel.service import Service
+from skerry.node.words import Progress
+
+STOP_SECONDS = 10.0
+
+
+class Services:
+    """What carries out the commands of services."""
+
+    def __init__(self, declared: Mapping[str, Service]) -> None:
+        self.declared = declared
+        self._handlers: dict[str, Any] = {}
+
+    async def start(self, node: Any, stack: contextlib.AsyncExitStack) -> None:
+        """Make every handler with the node; the stack stops them."""
+        for service in self.declared.values():
+            if not service.handler:
+                continue
+            handler = await asyncio.to_thread(service.load, service.handler)
+            self._handlers[service.name] = made = handler(node)
+            if hasattr(made, "stop"):
+                stack.push_async_callback(_stop, made)
+            if hasattr(made, "start"):
+                await made.start()
+
+    def handler(self, service: str) -> Any:
+        """Return the handler of a service."""
+        return self._handlers[service]
+
+    async def perform(self, command: Command, params: msgspec.Struct, progress: Progress) -> Any:
+        """Carry a command of a service out."""
+        carry_out = getattr(self._handlers[command.service], f"do_{_method(command)}")
+        return await carry_out(params, progress)
+
+    def stream(self, command: Command, params: msgspec.Struct) -> AsyncIterator[Any]:
+        """Yield the results of a command of a service that streams them."""
+        handler = self._handlers[command.service]
+        found: AsyncIterator[Any] = getattr(handler, f"stream_{_method(command)}")(params)
+        return found
+
+
+async def _stop(handler: Any) -> None:
+    async with asyncio.timeout(STOP_SECONDS):
+        await handler.stop()
+
+
+def _method(command: Command) -> str:
+    """Return the part of a handler's method that names a command without its service."""
+    return command.name.partition(".")[2].replace(".", "_").replace("-", "_")
