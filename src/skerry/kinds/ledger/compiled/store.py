@@ -1,4 +1,4 @@
-"""A store: its tables as numpy arrays, which grow by doubling, before a batch and never in one."""
+"""A store: its tables as numpy arrays, which grow before a batch and never in one."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ from skerry.kinds.ledger.compiled.layout import (
 
 FIRST = 1 << 10
 """How many rows an empty table has room for."""
+
+GROWTH, STEADY = 8, 1 << 22
+"""Young tables grow eightfold, up to some size: room that is not used yet costs no memory."""
 
 _FIXED = {TOUCHED: 4 * BATCH_MAX, DECIDED: 4 * BATCH_MAX, UNDO: BATCH_MAX + 1}
 _MASKS = {ACCOUNT_SLOTS: ACCOUNT_MASK, TRANSFER_SLOTS: TRANSFER_MASK, LEDGER_SLOTS: LEDGER_MASK}
@@ -75,7 +78,7 @@ class Tables:
         size = len(self._tables[table])
         if needed > size:
             while size < needed:
-                size *= 2
+                size *= GROWTH if size < STEADY else 2
             for each in (table, *([_NOTES[table]] if table in _NOTES else [])):
                 self._grow(each, size)
         if table == ACCOUNTS:
@@ -91,8 +94,8 @@ class Tables:
         size = len(self._tables[slots])
         if 2 * ids <= size:
             return
-        while size < 4 * ids:
-            size *= 2
+        while size < 2 * ids:
+            size *= GROWTH if size < STEADY else 2
         self._set(slots, self._zeros(slots, size))
         enter(self.address)
 
