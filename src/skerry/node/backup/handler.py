@@ -102,7 +102,7 @@ class Backup:
         if params.second:
             self._keeper.store(PRIMARY)
         destination = check(self._destination(params, name))
-        refused = permission.refused(self._node, [destination], Scope(), "operator")
+        refused = permission.refused(self._node, destination, Scope(), "operator")
         async with self._turn:
             progress(0, 0, "looking at the store")
             if destination.lock_days:
@@ -184,22 +184,47 @@ class Backup:
         return await self._back_up(scope, progress, "operator")
 
     async def _back_up(self, scope: Scope, progress: Progress, principal: str) -> list[m.SavedInfo]:
-        """Cut once and bring the cut to every store; raise the first failure after trying all."""
+        """Bring a cut to every store; raise the first failure after trying all.
+
+        Stores to which the same apps may go get the same cut.
+        """
         async with self._turn:
-            stores = self._keeper.settings.stores
-            refused = permission.refused(self._node, stores.values(), scope, principal)
             saved: list[m.SavedInfo] = []
             failures: list[SkerryError] = []
-            async with cut(self._node, scope, progress, refused) as made:
-                for name in stores:
-                    try:
-                        saved.append(await self._save(name, made, progress))
-                    except SkerryError as error:
-                        await self._failed("backup", name, str(scope), error)
-                        failures.append(error)
+            groups: dict[tuple[str, ...], tuple[dict[str, str], list[str]]] = {}
+            for name, store in self._keeper.settings.stores.items():
+                try:
+                    refused = permission.refused(self._node, store, scope, principal)
+                except SkerryError as error:
+                    failures.append(await self._failed("backup", name, str(scope), error))
+                    continue
+                groups.setdefault(tuple(refused), (refused, []))[1].append(name)
+            for refused, names in groups.values():
+                failures += await self._save_group(scope, refused, names, saved, progress)
             if failures:
                 raise failures[0]
             return saved
+
+    async def _save_group(
+        self,
+        scope: Scope,
+        refused: dict[str, str],
+        names: list[str],
+        saved: list[m.SavedInfo],
+        progress: Progress,
+    ) -> list[SkerryError]:
+        """Cut once and bring the cut to some stores; return what failed, on record."""
+        failures: list[SkerryError] = []
+        try:
+            async with cut(self._node, scope, progress, refused) as made:
+                for name in names:
+                    try:
+                        saved.append(await self._save(name, made, progress))
+                    except SkerryError as error:
+                        failures.append(await self._failed("backup", name, str(scope), error))
+        except SkerryError as error:
+            return [await self._failed("backup", name, str(scope), error) for name in names]
+        return failures
 
     async def _save(self, name: str, made: Cut, progress: Progress) -> m.SavedInfo:
         repository = await self._repository(name)
@@ -459,9 +484,11 @@ class Backup:
     async def _note(self, event: Happening) -> None:
         await self._record.append(encode(event))
 
-    async def _failed(self, what: str, store: str, scope: str, error: SkerryError) -> None:
+    async def _failed(self, what: str, store: str, scope: str, error: SkerryError) -> SkerryError:
+        """Put a failure on record; return it."""
         event = Failed(what, store, scope, self._node.clock.now(), error.code, error.what)
         await self._note(event)
+        return error
 
 
 def _scope(app: str | None, branch: str | None, resource: str | None) -> Scope:
