@@ -71,6 +71,7 @@ TOOLS = (
     Tool("mkfs.btrfs", "btrfs-progs", "the btrfs volume driver"),
     Tool("mkfs.xfs", "xfsprogs", "the reflink volume driver"),
     Tool("psql", "postgresql-client", "psql as a client"),
+    Tool("restic", "restic", "off-site backups"),
 )
 
 

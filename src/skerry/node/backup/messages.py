@@ -108,6 +108,11 @@ class Target(msgspec.Struct, frozen=True):
     next: str
     left_out: tuple[str, ...] = ()
 
+    def draw(self, columns: int) -> str:
+        """Return what is so now, what may not go there, and what to do next."""
+        lines = [self.message, *(f"  ! left out: {each}" for each in self.left_out)]
+        return "\n".join([*lines, f"Next: {self.next}"])
+
 
 class SavedInfo(msgspec.Struct, frozen=True):
     """A backup that was made."""
