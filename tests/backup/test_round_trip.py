@@ -18,6 +18,9 @@ from skerry.surfaces.cli.call import Call
 from skerry.testing.nodes import deploy, perform
 
 
+pytestmark = pytest.mark.timeout(240)
+
+
 async def put(node: Node, key: str, value: str) -> None:
     await perform(node, "kv.put", app="shop", name="cache", key=key, value=value)
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import http.client
 import json
+import os
+import shutil
+import socket
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +23,9 @@ from skerry.node.backup.timetable import Job
 from skerry.node.node import Node
 from skerry.testing.nodes import deploy, perform
 
+pytestmark = pytest.mark.timeout(240)
+
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin:/usr/local/sbin")
 PRIVATE = '[app]\nname = "private"\n\n[kv.cache]\n'
 PLANNED = SHOP + '\n[backup]\nschedule = "5 * * * *"\ndrill = "never"\nkeep = "1d"\n'
 WRONG = PLANNED.replace("5 * * * *", "whenever")
@@ -113,6 +121,52 @@ async def test_what_is_due_runs_is_kept_and_is_shown(place: Path) -> None:
         assert list(node.catalogue.app("shop").branches) == ["main"]
         assert (await perform(node, "backup.status")).ok
         assert Scope() in {scope for scope, _ in backup_of(node)._plans()}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(SSHD is None, reason="there is no sshd: apt-get install openssh-server")
+async def test_an_sftp_server_keeps_backups(place: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for name in ("host", "client"):
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)]
+        await asyncio.to_thread(subprocess.run, words, check=True)
+    (place / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {place}/host\nPidFile none\n"
+        f"AuthorizedKeysFile {place}/client.pub\nStrictModes no\nUsePAM no\n"
+        "Subsystem sftp internal-sftp\n"
+    )
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    server = subprocess.Popen(
+        [str(SSHD), "-D", "-f", str(place / "sshd_config"), "-E", "/dev/null"]
+    )
+    try:
+        async with node_at(place / "h") as node:
+            await deploy(node, {"skerry.toml": SHOP})
+            await put(node, "shop", "far away")
+            user = getpass.getuser()
+            url = f"sftp://{user}@127.0.0.1:{port}/{place}/store"
+            await reachable(port)
+            await perform(node, "backup.to", url=url, identity=str(place / "client"))
+            await perform(node, "backup.now")
+            restored = await perform(node, "backup.restore", app="shop", as_branch="back")
+            assert restored.files > 0
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+async def reachable(port: int) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+                continue
+            writer.close()
+            return
 
 
 async def page(node: Node, path: str) -> str:

@@ -139,6 +139,7 @@ class Backup:
             pack_mib=_within(params.pack_mib, 4, 128, "pack-mib"),
             connections=_within(params.connections, 1, 64, "connections"),
             upload_kib_s=_within(params.upload_kib_s, 0, 1 << 30, "upload-kib-s"),
+            identity=params.identity,
             country=params.country,
             provider=params.provider,
             price=params.price,

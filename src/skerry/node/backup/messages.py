@@ -24,6 +24,7 @@ class To(Params, frozen=True):
     region: Annotated[str, about("the S3 region, where the store has several")] = ""
     access_key: Annotated[str, about("the S3 access key")] = ""
     secret_key: Annotated[str, about("a file with the S3 secret key, or -", file=True)] = ""
+    identity: Annotated[str, about("the path of the ssh key for SFTP")] = ""
     key: Annotated[str, about("a file with the recovery key of backups made before", file=True)] = (
         ""
     )

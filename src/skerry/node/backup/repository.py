@@ -214,7 +214,9 @@ class Repository:
             words += ["--include", f"/{_literal(path)}"]
         pace = Pace(self._clock, progress, total)
         async with self._lock:
-            await self._restic.run(words, doing="restoring", on_line=pace.hear)
+            await self._restic.run(
+                words, doing="restoring", on_line=pace.hear, on_written=pace.written
+            )
         missing = [path for path in paths if not (target / path).exists()]
         if missing:
             raise CORRUPT(
