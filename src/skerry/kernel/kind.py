@@ -90,7 +90,8 @@ class Context:
     `directory` is the state and is what is branched; `run` holds sockets and is emptied at each
     wake; `code` is the deployed version of the app, read-only. `bindings` are the names of the
     resources of the same branch that this one may use; `url` is the node's own; `permit` is asked
-    before anything of the resource goes to a place outside the node.
+    before anything of the resource goes to a place outside the node. `environments` holds what the
+    operator installed for kinds, `<kind>/<name>`, readable and executable for engines.
     """
 
     ref: ResourceRef
@@ -107,6 +108,7 @@ class Context:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     url: str = ""
     permit: Permit = refuse
+    environments: Path | None = None
 
     @property
     def log(self) -> logging.Logger:

@@ -76,6 +76,9 @@ class PostgresEngine(Engine):
         last = records.read(self._owner_file, Owner)
         if last == owner:
             await end_leftovers(self.data, self.context.clock)
+        if last is not None and before is not None and last != owner:
+            # What a copy's parent had set up may not have been written down when it was copied.
+            before = msgspec.structs.replace(before, id=last.id)
         cloned = last is not None and last != owner
         cloned = cloned or (before is not None and before.id != self.context.id)
         pending = self.history.pending()

@@ -154,6 +154,7 @@ class Process:
             secrets=spec.secrets,
             url=self._spec.url,
             permit=host.permit,
+            environments=Path(self._spec.environments) if self._spec.environments else None,
         )
 
     def _bound_context(self, spec: SlotSpec) -> Callable[[], tuple[Manifest, Context]]:
