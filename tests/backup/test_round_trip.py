@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from tests.backup.conftest import SHOP, STORE, backup_of, node_at
 
 from skerry.kernel.errors import SkerryError
 from skerry.node.backup import proof
+from skerry.node.backup.history import Proof, Signed
 from skerry.node.backup.rebuild import rebuild
 from skerry.node.node import Node
 from skerry.surfaces.cli import tree
 from skerry.surfaces.cli.call import Call
 from skerry.testing.nodes import deploy, perform
-
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -53,8 +54,11 @@ async def test_what_was_is_brought_back_beside_the_living(place: Path) -> None:
         assert drills.exit_code == 0
         assert drills.drills[0].counts["cache"]["keys"] == 1
         assert list(node.catalogue.app("shop").branches) == ["main", "rescue"]
-        signed = backup_of(node)._history.proofs[-1]
-        proof.verify(signed)
+        entry = await perform(node, "audit.show", entry=drills.drills[0].entry)
+        assert (entry.what, entry.of["result"]) == ("backup-drill", "proven")
+        stated = msgspec.convert(entry.of["proof"], Proof)
+        proof.verify(Signed(stated, entry.of["key"], entry.of["signature"]))
+        assert stated == backup_of(node)._history.proofs[-1].proof
         status = await perform(node, "backup.status")
         assert status.ok, status
         await perform(node, "app.delete", app="shop")

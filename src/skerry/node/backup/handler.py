@@ -41,7 +41,7 @@ from skerry.node.backup.plan import (
     Keep,
     parse_moment,
 )
-from skerry.node.backup.proof import Signer
+from skerry.node.backup.proof import AUDITED, Signer, audited
 from skerry.node.backup.report import Status, report
 from skerry.node.backup.repository import SUBSETS, Repository
 from skerry.node.backup.restore import Restorer, Wish
@@ -308,8 +308,10 @@ class Backup:
         return _drill_info(signed.proof, entry, signed.signature)
 
     async def _prove(self, signed: Signed) -> int:
-        """Keep a signed proof in the record; return its place there."""
-        return (await self._record.append(encode(signed))).sequence
+        """Append a signed proof to the audit log and keep it; return its entry there."""
+        entry = await self._node.audit.add(AUDITED, audited(signed))
+        await self._note(signed)
+        return entry
 
     async def _sweep(self) -> None:
         """Delete the scratch branches of drills that a crash cut short."""
