@@ -92,6 +92,9 @@ async def test_a_lost_machine_is_rebuilt_from_a_bucket_and_the_key(place: Path) 
             )
             await perform(node, "backup.now")
             key = (await perform(node, "backup.key")).key
+            printed = (await perform(node, "backup.key", page=True)).draw(80)
+            assert "<svg" in printed
+            assert key[:11] in printed
             password = (await perform(node, "resource.connect", app="shop", name="media")).fields
         (place / "key.txt").write_text(key)
         words = ["restore", "--onto-new-node", "--key", str(place / "key.txt"), "--json"]

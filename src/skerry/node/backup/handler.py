@@ -383,18 +383,20 @@ class Backup:
             await asyncio.to_thread(self._keeper.write, settings)
         return m.Plan(**msgspec.structs.asdict(plan))
 
-    async def do_key(self, params: Nothing, progress: Progress) -> m.KeyShown:
+    async def do_key(self, params: m.KeyOf, progress: Progress) -> m.KeyShown:
         """See `backup.key`."""
         self._keeper.store(PRIMARY)
         stores = [e for name in STORES if (e := self._keeper.settings.stores.get(name))]
         text = recovery_key.encode(stores)
         try:
-            code, note = await asyncio.to_thread(recovery_key.picture, text), ""
+            draw = recovery_key.svg if params.page else recovery_key.picture
+            code, note = await asyncio.to_thread(draw, text), ""
         except SkerryError as error:
             if error.problem is not EXTRA_MISSING:
                 raise
             code, note = "", f"{error.what} {error.hint}"
-        return m.KeyShown(text, tuple(each.url for each in stores), code, note)
+        urls = tuple(each.url for each in stores)
+        return m.KeyShown(text, urls, code, note, params.page)
 
     # ---- restores ------------------------------------------------------------------------------
 
