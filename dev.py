@@ -75,6 +75,7 @@ TOOLS = (
     Tool("bwrap", "bubblewrap", "workloads of class bwrap"),
     Tool("crun", "crun", "workloads of class crun"),
     Tool("runsc", "runsc", "workloads of class gvisor"),
+    Tool("restic", "restic", "off-site backups"),
 )
 
 
