@@ -69,6 +69,7 @@ def chat(answer: dict[str, Any], model: str) -> dict[str, Any]:
         message.setdefault("role", "assistant")
         message.setdefault("content", None)
         message.setdefault("refusal", None)
+        message.setdefault("annotations", [])
         if message.get("tool_calls"):
             message["tool_calls"] = [_tool_call(call, None) for call in message["tool_calls"]]
         else:
