@@ -88,9 +88,9 @@ async def app(scope, receive, send):
 def measure(options: Options) -> Report:
     """Call directly, on the cell's socket, and through the router, in turns."""
     report = Report(
-        "A provider that answers at once (an ASGI app on uvicorn, in a process of its own), called "
-        "directly, through the gateway on its cell's socket, and through the node's router as "
-        "clients call it. The gateway checks the key, asks the policy, meters, logs and normalises. "
+        "A provider that answers at once (an ASGI app on uvicorn, in a process of its own), "
+        "called directly, through the gateway on its cell's socket, and through the node's router "
+        "as clients call it. The gateway checks the key, asks the policy, meters and logs. "
         f"A stream has {PARTS} parts, each an event of its own. CPU seconds are those of the "
         "gateway and the router, for the direct call those of the provider."
     )
@@ -213,11 +213,12 @@ def many(report: Report, options: Options, made: Node, fields: dict[str, str]) -
     pid = made.processes("bench")["engines"]
     before = resident_bytes([pid])
     peak = asyncio.run(_hold(made, fields, count, pid))
+    grown = peak - before
     report.notes.append(
-        f"{count} streams of {PARTS * 0.25:.0f} s at once: all ended whole; the gateway's process grew "
-        f"by {(peak - before) / 2**20:.0f} MiB, {(peak - before) / count / 1024:.0f} KiB a stream."
+        f"{count} streams of {PARTS * 0.25:.0f} s at once: all ended whole; the gateway's process "
+        f"grew by {grown / 2**20:.0f} MiB, {grown / count / 1024:.0f} KiB a stream."
     )
-    report.data["kib_per_stream"] = (peak - before) / count / 1024
+    report.data["kib_per_stream"] = grown / count / 1024
 
 
 async def _hold(made: Node, fields: dict[str, str], count: int, pid: int) -> int:

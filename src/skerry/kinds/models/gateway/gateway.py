@@ -270,7 +270,7 @@ class Gateway:
         }
         record.begin(route, permitted, tally)
         if ask.body.get("stream"):
-            opened = await open_stream(reply, tally, route.provider.name)
+            opened = await open_stream(reply, route.provider.name)
             self._resting.answered(route)
             record.first()
             events = self._streamed(ask, record, digest, headers, opened, tally)
