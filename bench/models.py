@@ -169,12 +169,15 @@ def latency(
     found = interleave(
         ways(made, fields, peer, stream=False, connections=1, seconds=seconds), rounds
     )
-    table = Table(("way", "p50 ms", "p99 ms", "added p50 ms", "added p99 ms"), title="One call")
+    table = Table(
+        ("way", "CPU µs/call", "p50 ms", "p99 ms", "added p50 ms", "added p99 ms"),
+        title="One call",
+    )
     base50 = median(one.p50_ms for one in found["direct"])
     base99 = median(one.p99_ms for one in found["direct"])
     for way, each in found.items():
         p50, p99 = (median(getattr(one, name) for one in each) for name in ("p50_ms", "p99_ms"))
-        table.add(way, p50, p99, p50 - base50, p99 - base99)
+        table.add(way, median(one.cpu_us() for one in each), p50, p99, p50 - base50, p99 - base99)
     report.tables.append(table)
 
 
@@ -208,7 +211,7 @@ def many(report: Report, options: Options, made: Node, fields: dict[str, str]) -
     """Many slow streams at once: memory of each in the gateway's process."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    count = options.pick(100, 900)
+    count = options.pick(100, 1000, 3000)
     say(f"{count} streams at once")
     pid = made.processes("bench")["engines"]
     before = resident_bytes([pid])
@@ -227,7 +230,8 @@ async def _hold(made: Node, fields: dict[str, str], count: int, pid: int) -> int
     url = f"http://127.0.0.1:{made.port}/v1/chat/completions"
     peak = 0
 
-    async def one(session: aiohttp.ClientSession) -> None:
+    async def one(session: aiohttp.ClientSession, number: int) -> None:
+        await asyncio.sleep(number * 0.002)
         async with session.post(url, json=body, headers=headers) as answer:
             data = await answer.read()
         assert data.endswith(b"data: [DONE]\n\n"), data[-200:]
@@ -242,7 +246,7 @@ async def _hold(made: Node, fields: dict[str, str], count: int, pid: int) -> int
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         watcher = asyncio.create_task(watch())
-        await asyncio.gather(*(one(session) for _ in range(count)))
+        await asyncio.gather(*(one(session, number) for number in range(count)))
         watcher.cancel()
     return peak
 
