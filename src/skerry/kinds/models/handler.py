@@ -50,7 +50,7 @@ class Handler:
             policy=f"prompts may go to {where}" if where else "no prompt leaves this node",
             next=f"skerry secret set SCALEWAY_API_KEY --app {params.app}"
             if where
-            else f"skerry models ask {RESOURCE} --app {params.app} --help",
+            else "skerry models serve --jurisdiction EU, so that prompts may go to providers there",
         )
 
     def _check_app(self, name: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.app import parse_duration
+from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.errors import CONFIG_INVALID, SkerryError
 from skerry.kernel.kind import Context
 from skerry.kinds.models.config import Keep, ModelsConfig
@@ -89,7 +89,7 @@ class Gateway:
         self.keyring = keyring
         self.routes = routes
         self._local = local
-        self.upstream = Upstream(context.config, context.secrets)
+        self.upstream = Upstream(context.config, context.secrets, context.clock)
         self._permits = Permits(context)
         self._resting = Resting()
         self._cache_seconds = _seconds(self._config.cache)
@@ -115,10 +115,11 @@ class Gateway:
             )
             if hit is not None:
                 return await self._from_cache(ask, record, hit)
-        plan = await self._plan(ask, routes)
-        output_max = self._output_max(ask)
-        await record.admit(self._most(ask, plan, output_max))
         try:
+            plan = await self._plan(ask, routes)
+            record.attempts += plan.notes
+            output_max = self._output_max(ask)
+            await record.admit(self._most(ask, plan, output_max))
             return await self._first_that_answers(ask, plan, record, digest, output_max)
         except BaseException as error:
             await record.failed(error)
@@ -190,7 +191,6 @@ class Gateway:
     ) -> Answer:
         last: RouteError | None = None
         rested = sorted(plan.routes, key=lambda each: self._rests(each[0]) > 0)
-        record.attempts += plan.notes
         for place, (route, permitted) in enumerate(rested):
             more = place + 1 < len(rested)
             if more and self._rests(route) > 0:
@@ -248,7 +248,8 @@ class Gateway:
                     raise
                 record.attempts.append(f"{route.name}: {error.failure.message}; tried again")
                 tries += 1
-                await asyncio.sleep(wait + random.random() * 0.1 * wait)  # noqa: S311 - spread
+                spread = 1 + self._context.clock.now() % 1000 / 10_000
+                await asyncio.sleep(wait * spread)
 
     async def _take(
         self,
@@ -281,7 +282,7 @@ class Gateway:
                 tally=tally,
                 cost=lambda: record.micro_eur,
             )
-        parsed = await _whole(reply, ask, route)
+        parsed = await self._whole(reply, ask, route)
         self._resting.answered(route)
         tally.answer(parsed)
         usage = await record.done(_said(parsed))
@@ -316,6 +317,11 @@ class Gateway:
         if digest is not None and tally.whole and ask.operation == "chat":
             self._keep(digest, _encode(tally.chat(ask.body["model"])), headers)
 
+    async def _whole(self, reply: Reply, ask: Ask, route: Route) -> dict[str, Any]:
+        data = await reply.read()
+        reply.done()
+        return _parsed(data, ask, route, self._context.clock.now() // NANOSECONDS)
+
     def _keep(self, digest: bytes, body: bytes, headers: dict[str, str]) -> None:
         if len(body) > answers.ENTRY_BYTES_MAX:
             return
@@ -347,19 +353,17 @@ def _checked(ask: Ask) -> str:
     return name
 
 
-async def _whole(reply: Reply, ask: Ask, route: Route) -> dict[str, Any]:
-    """Read and even out an answer that comes in one piece."""
+def _parsed(data: bytes, ask: Ask, route: Route, now: int) -> dict[str, Any]:
+    """Even out an answer that came in one piece; raise RouteError if it is none."""
     provider = route.provider.name
-    data = await reply.read()
-    reply.done()
     try:
         parsed = _decode(data, type=dict[str, Any])
         if parsed.get("error"):
             raise ValueError("an error with status 200")
         if ask.operation == "chat":
-            return normalise.chat(parsed, route.model)
+            return normalise.chat(parsed, route.model, now)
         if ask.operation == "completions":
-            return normalise.completion(parsed, route.model)
+            return normalise.completion(parsed, route.model, now)
         return normalise.embeddings(parsed, ask.body, route.model)
     except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
         failure = FailureError(

@@ -92,7 +92,7 @@ class Record:
         """Settle a call that nobody answered: it counts as a request and costs nothing."""
         if self._over:
             return
-        self._settle(Usage(), 0)
+        self._settle(Usage(), 0, answered=False)
         status = error.status if isinstance(error, FailureError) else 499
         self._log(Usage(), status, "", _reason(error), cut=False)
 
@@ -107,14 +107,15 @@ class Record:
             await self._durable()
         return usage
 
-    def _settle(self, usage: Usage, cost: int) -> None:
+    def _settle(self, usage: Usage, cost: int, *, answered: bool = True) -> None:
         if self._over:
             return
         self._over = True
         self.micro_eur = cost
         self._keyring.settle(self._taken, usage.input + usage.output, cost)
         meter = self._context.meter
-        meter.add("calls")
+        if answered:
+            meter.add("calls")
         for unit, amount in (
             ("input_tokens", usage.input),
             ("output_tokens", usage.output),
