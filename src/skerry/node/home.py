@@ -6,6 +6,7 @@
 <home>/volume/   one directory a branch: what is branched
 <home>/volume.img  the file system mounted there, if the operator made one
 <home>/apps/     <app>/<version>/: deployed code
+<home>/environments/ <kind>/<name>/: what the operator installed for kinds
 <home>/logs/     <app>/<branch>.log: what functions and engines said
 <home>/spool/    exports and imports on their way
 <home>/services/ <service>/: what services of the node keep
@@ -61,12 +62,13 @@ class Home:
         self.digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
         self.keys = self.root / "keys"
         self.logs = self.root / "logs"
-        self.catalogue = self.root / "log" / "catalogue"
-        self.ledger = self.root / "log" / "ledger"
+        self.catalogue = self.root / "log/catalogue"
+        self.ledger = self.root / "log/ledger"
         self.volume = self.root / "volume"
         self.image = self.root / "volume.img"
         self.facts = self.root / "facts.toml"
         self.apps = self.root / "apps"
+        self.environments = self.root / "environments"
         self.spool = self.root / "spool"
         self.run = self._run_directory()
         self.socket = self.run / "api.sock"
@@ -91,7 +93,7 @@ class Home:
     def create(self, entropy: Entropy) -> None:
         """Make what is missing, with its modes."""
         open_to_cells = 0o711
-        for path in (self.root, self.run, self.volume, self.apps, self.spool):
+        for path in (self.root, self.run, self.volume, self.apps, self.spool, self.environments):
             path.mkdir(parents=True, exist_ok=True)
             _own(path)
             path.chmod(open_to_cells)
@@ -151,18 +153,22 @@ def default_name() -> str:
     return name if name and name[0].isalpha() else f"node-{name}".rstrip("-")[:40]
 
 
-def write_secret(path: Path, value: bytes) -> None:
-    """Write a file that only this user may read, whole or not at all, and durable."""
+def write_secret(path: Path, value: bytes, *, durable: bool = True) -> None:
+    """Write a file that only this user may read, whole or not at all, and durable if wanted."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(descriptor, value)
-        os.fsync(descriptor)
+        rest = memoryview(value)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     temporary.rename(path)
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

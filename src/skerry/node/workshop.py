@@ -145,6 +145,7 @@ class Workshop:
             served=tuple(self.slot(branch, each) for each in served),
             bound=tuple(self.slot(branch, each) for each in bound),
             confinement=confinement,
+            environments="" if tight else str(self._home.environments),
         )
         return process, group
 
@@ -247,7 +248,11 @@ class Workshop:
             uid=uid,
             gid=uid,
             read=() if tight else (*ENGINE_READ, *self._engine_read),
-            execute=(*expose_paths(), str(self.code(branch.app, branch.version).parent)),
+            execute=(
+                *expose_paths(),
+                str(self.code(branch.app, branch.version).parent),
+                *(() if tight else (str(self._home.environments),)),
+            ),
             write=(*writable, *(() if tight else (SHARED_MEMORY,))),
             limits=limits,
             tight=tight,
