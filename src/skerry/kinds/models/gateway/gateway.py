@@ -22,6 +22,7 @@ from skerry.kinds.models.gateway.money import Usage
 from skerry.kinds.models.gateway.permits import Permits, Permitted
 from skerry.kinds.models.gateway.record import Record
 from skerry.kinds.models.gateway.routes import Resting, Route, Routes
+from skerry.kinds.models.gateway.shapes import check
 from skerry.kinds.models.gateway.stream import Opened, open_stream, pass_on
 from skerry.kinds.models.gateway.tally import Tally, as_told, input_bound
 from skerry.kinds.models.gateway.upstream import Reply, RouteError, Upstream
@@ -100,7 +101,8 @@ class Gateway:
 
     async def ask(self, ask: Ask) -> Answer:
         """Answer a call; raise FailureError in OpenAI's terms."""
-        name = _checked(ask)
+        check(ask.operation, ask.body)
+        name: str = ask.body["model"]
         allowed = ask.state.key.limits.models
         if allowed and name not in allowed:
             raise FailureError(
@@ -328,29 +330,6 @@ class Gateway:
         hit = answers.Hit(body, headers)
         now, seconds = self._context.clock.now(), self._cache_seconds
         self._database.later(lambda db: answers.keep(db, digest, hit, now, seconds))
-
-
-def _checked(ask: Ask) -> str:
-    """Check what every provider needs; return the name of the model."""
-    body = ask.body
-    name = body.get("model")
-    if not isinstance(name, str) or not name:
-        raise FailureError(400, "you must provide a model parameter", param="model")
-    needed = {"chat": "messages", "completions": "prompt", "embeddings": "input"}[ask.operation]
-    value = body.get(needed)
-    if value is None or (isinstance(value, (list, str)) and not value):
-        raise FailureError(400, f"'{needed}' is a required parameter", param=needed)
-    if ask.operation == "chat" and not (
-        isinstance(value, list) and all(isinstance(each, dict) for each in value)
-    ):
-        raise FailureError(400, "'messages' must be a list of objects", param="messages")
-    for field_ in ("max_tokens", "max_completion_tokens", "n", "dimensions"):
-        number = body.get(field_)
-        if number is not None and (
-            isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 1 << 24
-        ):
-            raise FailureError(400, f"{field_!r} must be a positive integer", param=field_)
-    return name
 
 
 def _parsed(data: bytes, ask: Ask, route: Route, now: int) -> dict[str, Any]:

@@ -156,10 +156,15 @@ class Record:
             cut=cut,
             error=error[:500],
             attempts=tuple(each[:300] for each in self.attempts[:20]),
-            prompt=self._kept(_prompt(self._ask.body)),
+            prompt=self._kept(self._asked_text()),
             answer=self._kept(answer),
         )
         self._database.later(lambda db: calls.write(db, row, rows))
+
+    def _asked_text(self) -> str:
+        if self._config.log is Keep.METADATA:
+            return ""
+        return _prompt(self._ask.operation, self._ask.body)
 
     def _where(self, what: str) -> str:
         headers = self._permitted.headers() if self._permitted else self._origin
@@ -178,10 +183,10 @@ def _reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _prompt(body: dict[str, Any]) -> str:
+def _prompt(operation: str, body: dict[str, Any]) -> str:
     """Return the texts of a request, one after the other, without pictures."""
-    if "messages" not in body:
-        asked = body.get("prompt", body.get("input", ""))
+    if operation != "chat":
+        asked = body.get("prompt" if operation == "completions" else "input", "")
         return asked if isinstance(asked, str) else "\n".join(str(each) for each in asked)
     lines = []
     for message in body["messages"]:

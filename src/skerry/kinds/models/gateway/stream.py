@@ -95,7 +95,10 @@ def _several(items: list[Item], tally: Tally, wants_usage: bool) -> tuple[bytes,
     for item in items:
         if item[0] == DONE:
             return b"".join(found), True
-        for_client = _one(item, tally, wants_usage)
+        try:
+            for_client = _one(item, tally, wants_usage)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise RouteError(_malformed("the provider"), again=False, other=False) from error
         if for_client:
             found.append(for_client)
     return b"".join(found), False
@@ -136,10 +139,7 @@ async def _events(reply: Reply, provider: str) -> AsyncGenerator[list[Item], Non
             yield found
     except (msgspec.DecodeError, TooLongError) as error:
         reply.close()
-        failure = FailureError(
-            502, f"{provider}: its stream is malformed.", kind="server_error", code="bad_answer"
-        )
-        raise RouteError(failure, again=False, other=True) from error
+        raise RouteError(_malformed(provider), again=False, other=True) from error
 
 
 def _item(data: bytes) -> Item:
@@ -153,6 +153,11 @@ def _usage_part(tally: Tally) -> dict[str, Any]:
         "choices": [],
         "usage": as_told(tally.usage()),
     }
+
+
+def _malformed(provider: str) -> FailureError:
+    message = f"{provider}: its stream is malformed."
+    return FailureError(502, message, kind="server_error", code="bad_answer")
 
 
 def _ended(provider: str) -> FailureError:

@@ -161,6 +161,13 @@ async def test_a_stream_that_breaks_off_says_so(rig: Rig) -> None:
     assert "stream_cut" in text and "[DONE]" not in text
 
 
+async def test_answers_of_a_strange_shape_are_failures_of_the_provider(rig: Rig) -> None:
+    status, found, _ = await ask(rig, "one/strange")
+    assert (status, found["error"]["code"]) == (502, "bad_answer")
+    status, text, _ = await ask(rig, "one/strange", stream=True)
+    assert status == 502 or "bad_answer" in text
+
+
 async def test_a_redirect_is_not_followed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     async def redirect(path: str, asked: Any, receive: Any, send: Any) -> None:
         where = rig.providers["two"]
