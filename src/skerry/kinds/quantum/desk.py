@@ -33,6 +33,7 @@ from skerry.kinds.quantum.contract import (
     Queue,
     Result,
 )
+from skerry.kinds.quantum.messages import Need, Needed
 from skerry.kinds.quantum.runner import Runner
 from skerry.kinds.quantum.store import FILE, Event, Store
 from skerry.kinds.quantum.workers import Worker
@@ -133,6 +134,16 @@ class Desk:
         }
         found: dict[str, Any] = await self._checker.ask("parse", params, PLAN_SECONDS)
         return found
+
+    async def resources(self, needed: Needed) -> list[Need]:
+        """Return what a program needs with error correction on every target."""
+        worker = Worker("resources", self.context.clock, self.context.environments)
+        try:
+            asked = msgspec.to_builtins(needed)
+            found = await worker.ask("resources", asked, PLAN_SECONDS)
+        finally:
+            await worker.close()
+        return msgspec.convert(found, list[Need])
 
     def worker_params(
         self, request: JobRequest, program: Program, binding: int, seed: int

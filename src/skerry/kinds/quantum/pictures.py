@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 
 from skerry.kinds.quantum.catalogue.model import Calibration, Device
 from skerry.kinds.quantum.contract import Job, Result
 from skerry.kinds.quantum.drawing import grade, percent, thirds
+from skerry.kinds.quantum.messages import Need
 
 _COLOURS = ("#1a7f5a", "#b58a00", "#c2452d", "#8a8f98")
+_SERIES = ("#1a7f5a", "#b58a00", "#c2452d", "#3566c4", "#8050b0", "#8a8f98")
 _STEP, _MARGIN, _RADIUS = 56, 34, 17
 _BARS_MAX = 32
 
@@ -115,6 +118,40 @@ def histogram(result: Result, title: str) -> str:
             f'<text x="158" y="{y}" font-size="12" fill="currentColor">and {hidden} more</text>'
         )
     return _svg(width, 16 + (len(ordered) + bool(hidden)) * row, title, parts)
+
+
+def frontiers(needs: Sequence[Need]) -> str:
+    """Return qubits against time for every target, on two logarithmic axes, as one SVG element."""
+    points = {each.target: each.frontier for each in needs}
+    every = [(math.log10(x), math.log10(y)) for each in points.values() for x, y in each]
+    if not every:
+        return ""
+    low_x, low_y = min(x for x, _ in every), min(y for _, y in every)
+    span_x = max(max(x for x, _ in every) - low_x, 0.1)
+    span_y = max(max(y for _, y in every) - low_y, 0.1)
+    width, height, edge = 640, 360, 60
+    parts = [
+        f'<path d="M{edge} 20V{height - edge}H{width - 20}" stroke="currentColor" fill="none"/>'
+        f'<text x="{width - 20}" y="{height - 36}" text-anchor="end" font-size="12" '
+        f'fill="currentColor">physical qubits: {10**low_x:.1e} to {10 ** (low_x + span_x):.1e}'
+        f'</text><text x="8" y="14" font-size="12" fill="currentColor">time: {10**low_y:.1e} s to '
+        f"{10 ** (low_y + span_y):.1e} s</text>"
+    ]
+    for number, (name, series) in enumerate(points.items()):
+        colour = _SERIES[number % len(_SERIES)]
+        for qubits, seconds in series:
+            x = edge + (math.log10(qubits) - low_x) / span_x * (width - edge - 40)
+            y = height - edge - (math.log10(seconds) - low_y) / span_y * (height - edge - 40)
+            said = f"{name}: {qubits} qubits, {seconds:.3g} s"
+            parts.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}">'
+                f"<title>{escape(said)}</title></circle>"
+            )
+        parts.append(
+            f'<text x="{edge + (number % 3) * 180}" y="{height - 18 + (number // 3) * 14}" '
+            f'font-size="12" fill="{colour}">{escape(name)}</text>'
+        )
+    return _svg(width, height, "Physical qubits against time", parts)
 
 
 def page(job: Job, results: tuple[Result, ...]) -> str:

@@ -11,7 +11,7 @@ from skerry.kernel.money import show
 from skerry.kinds.quantum import drawing
 from skerry.kinds.quantum.catalogue.model import Calibration, Device, Figure
 from skerry.kinds.quantum.contract import Cost, Job, Result
-from skerry.kinds.quantum.messages import Quote
+from skerry.kinds.quantum.messages import Need, Quote
 from skerry.kinds.quantum.store import Event
 
 
@@ -302,6 +302,52 @@ class JobCost(msgspec.Struct, frozen=True):
     as_of: str
     lines: tuple[str, ...]
     usage: dict[str, int]
+
+
+HYPOTHETICAL = (
+    "* hypothetical: no such qubit was shown, and the evidence for topological qubits is disputed "
+    "in print (H. Legg, Nature, 2026-06-24)"
+)
+
+
+class NeedTable(msgspec.Struct, frozen=True):
+    """What a program needs with error correction on every target."""
+
+    needs: tuple[Need, ...]
+    svg: str = ""
+    svg_only: bool = False
+
+    def draw(self, columns: int) -> str:
+        """Return a table, and qubits against time as points."""
+        if self.svg_only:
+            return self.svg
+        rows = [
+            (
+                f"{each.target}{'*' if each.hypothetical else ''}",
+                f"{each.qubits:,}".replace(",", " "),
+                span(each.seconds),
+                str(each.logical_qubits),
+                str(each.code_distance),
+                str(each.factories),
+                each.code.replace("_", " "),
+            )
+            for each in self.needs
+        ]
+        head = ("target", "qubits", "time", "logical", "distance", "factories", "code")
+        points = {
+            each.target: [(qubits, seconds) for qubits, seconds in each.frontier]
+            for each in self.needs
+        }
+        return "\n\n".join([columns_of(rows, head), drawing.scatter(points, columns), HYPOTHETICAL])
+
+
+def span(seconds: float) -> str:
+    """Return a time in the unit that fits."""
+    units = (("y", 31_557_600.0), ("d", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+    for unit, size in (*units, ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
 
 
 class Text(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from skerry.kinds.quantum.reports import (
     JobCost,
     JobReport,
     JobTable,
+    NeedTable,
     QuoteTable,
     StackRow,
     Text,
@@ -115,6 +116,18 @@ class Import(Here, frozen=True, kw_only=True):
     device: Annotated[str, about("the device that it is of")]
 
 
+class Resources(Here, frozen=True, kw_only=True):
+    """A program, or a workload, whose needs are to be estimated."""
+
+    program: Annotated[
+        str, about("a program, or - for standard input", positional=True, file=True)
+    ] = ""
+    language: Annotated[Literal["openqasm", "qsharp"], about("what it is written in")] = "openqasm"
+    workload: Annotated[str, about("instead of a program: rsa-2048")] = ""
+    error_budget: Annotated[float, about("the chance of failure that is acceptable")] = 1e-3
+    svg: Annotated[bool, about("draw qubits against time as SVG, and nothing else")] = False
+
+
 class StackNamed(Params, frozen=True):
     """A stack."""
 
@@ -139,6 +152,7 @@ SERVICE = Service(
         Command(
             "quantum.catalogue.import", "Take a vendor's figures in", Import, Revised, mutates=True
         ),
+        Command("quantum.resources", "Estimate needs with error correction", Resources, NeedTable),
         Command("quantum.stacks", "List stacks of quantum libraries", Nothing, list[StackRow]),
         Command("quantum.install", "Install a stack", StackNamed, Done, mutates=True),
     ),

@@ -153,11 +153,12 @@ class Worker:
 
 
 def _environment() -> dict[str, str]:
-    """Return what a worker sees of the environment: no secrets, one thread a library."""
+    """Return what a worker sees: no secrets, one thread a library, no telemetry."""
     kept = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "XDG_CACHE_HOME", "LD_LIBRARY_PATH")
     found = {name: os.environ[name] for name in kept if name in os.environ}
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
-    return found | threads | {"PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
+    silent = {"QDK_PYTHON_TELEMETRY": "none", "QSHARP_PYTHON_TELEMETRY": "none"}
+    return found | threads | silent | {"PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
 
 
 def _result(answer: dict[str, Any]) -> Any:

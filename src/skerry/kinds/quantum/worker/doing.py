@@ -36,6 +36,12 @@ def _emit(params: dict[str, Any]) -> Any:
     return dialects[params["dialect"]](parsed(params))
 
 
+def _resources(params: dict[str, Any]) -> Any:
+    from .resources import resources  # noqa: PLC0415
+
+    return resources(params)
+
+
 def _ready(params: dict[str, Any]) -> Any:
     from .routing import installed_engines  # noqa: PLC0415
 
@@ -48,4 +54,5 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "run": _run,
     "emit": _emit,
     "ready": _ready,
+    "resources": _resources,
 }
