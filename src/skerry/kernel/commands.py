@@ -7,6 +7,7 @@ folder it stands in. Bytes never travel in a command: an upload or a download ha
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
@@ -21,14 +22,20 @@ if TYPE_CHECKING:
 
 
 def about(
-    text: str, *, positional: bool = False, repeat: bool = False, file: bool = False
+    text: str,
+    *,
+    positional: bool = False,
+    repeat: bool = False,
+    file: bool = False,
+    path: bool = False,
 ) -> msgspec.Meta:
     """Say what a parameter is, in an `Annotated`, and how the command line takes it.
 
     `positional`: as an argument. `repeat`: as often as wanted. `file`: it is the text (or, of a
     parameter of bytes, the content) of a file whose path is given, or of standard input for `-`.
+    `path`: it is a path, which is made absolute.
     """
-    how = {"positional": positional, "repeat": repeat, "file": file}
+    how = {"positional": positional, "repeat": repeat, "file": file, "path": path}
     return msgspec.Meta(description=text, extra=how)
 
 
@@ -333,6 +340,14 @@ class Judged(Protocol):
         ...
 
 
+class Reach(Protocol):
+    """The way to a node that the command line speaks to."""
+
+    def open(self) -> tuple[socket.socket, str]:
+        """Return a connected socket of its HTTP address, and the token to show there."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A command of a node.
@@ -340,7 +355,11 @@ class Command:
     `streams`: results come one by one, until the client goes away. `confirm` is what the command
     line asks before something is lost; `empty` says what an empty list means. `local` names a
     function of a service, from the parameters to the result, that the command line calls itself:
-    such a command needs no node, and the API has none of it.
+    such a command needs no node, and the API has none of it. One that `reaches` gets the way to the
+    node as a second argument (`Reach`), for what is no command: a terminal, say. `offline` names a
+    function of a service, from the parameters, the home and the progress, that the command line
+    asks first: where it answers anything but None no node is needed, else the command goes to the
+    node as usual.
     """
 
     name: str
@@ -355,6 +374,8 @@ class Command:
     confirm: str = ""
     empty: str = ""
     local: str = ""
+    reaches: bool = False
+    offline: str = ""
 
     @property
     def action(self) -> str:

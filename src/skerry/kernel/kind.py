@@ -165,6 +165,13 @@ class Engine(ABC):
         """Return what a person wants to know: sizes, counts, settings."""
         return {}
 
+    async def count(self) -> dict[str, int]:
+        """Count what the state holds, by reading it: rows, keys, objects.
+
+        A drill reports it of a restored state, and that it can be read at all.
+        """
+        return {key: each for key, each in (await self.status()).items() if type(each) is int}
+
 
 RECOVER_FILE = "recover.json"
 """What the node writes into a copied directory to branch as of a past moment (`Verb.BRANCH_AT`).

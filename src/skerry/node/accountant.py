@@ -35,6 +35,7 @@ class Accountant:
         log: Log,
         clock: Clock,
         awake: Callable[[], list[Cell]],
+        others: Callable[[], Iterable[Reading]] = tuple,
     ) -> None:
         self._run = run
         self._catalogue = catalogue
@@ -43,6 +44,7 @@ class Accountant:
         self._log = log
         self._clock = clock
         self._awake = awake
+        self._others = others
         self._posting = asyncio.Lock()
 
     async def settle_leftovers(self) -> None:
@@ -73,6 +75,15 @@ class Accountant:
         await asyncio.to_thread(self.sample, [r for cell in cells for r in cell.running()])
         async with self._posting:
             await self._post(each for cell in self._awake() for each in self._cell_readings(cell))
+            others = await asyncio.to_thread(lambda: list(self._others()))
+            await self._post(iter(others))
+
+    async def settle(self, source: str) -> None:
+        """Post what is left of a source that is no process of a cell, and close its counters."""
+        others = await asyncio.to_thread(lambda: list(self._others()))
+        async with self._posting:
+            await self._post(each for each in others if each.source == source)
+            await self._close({source})
 
     def sample(self, processes: Iterable[Running]) -> None:
         """Read CPU and memory of processes: from their cgroups, else from /proc."""

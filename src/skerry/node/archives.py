@@ -10,7 +10,7 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path, PurePosixPath
 
 from skerry.kernel.clock import Entropy
@@ -81,6 +81,15 @@ class Archives:
             raise INVALID("The upload is not a tar archive of plain files.", why=str(error)) from (
                 error
             )
+        finally:
+            path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def borrowed(self, upload: str) -> Iterator[Path]:
+        """Give an upload as a file, and forget it. Raises NOT_FOUND."""
+        path = self._path(upload)
+        try:
+            yield path
         finally:
             path.unlink(missing_ok=True)
 

@@ -35,7 +35,11 @@ _LONGEST_SOCKET_NAME = len("/0123456789abcdef/.s.PGSQL.5432.lock")
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win."""
+    """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win.
+
+    `engine_read` are folders of the machine that engines may read, such as weights of models; what
+    lies there must be readable for every user.
+    """
 
     name: str = ""
     country: str = ""
@@ -45,6 +49,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     http_port: int = HTTP_PORT
     ports: dict[str, int] = {}
     domain: str = "localhost"
+    engine_read: tuple[str, ...] = ()
     currency: str = "EUR"
     prices: dict[str, tuple[int, int]] = {}
 
@@ -57,8 +62,8 @@ class Home:
         self.digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
         self.keys = self.root / "keys"
         self.logs = self.root / "logs"
-        self.catalogue = self.root / "log" / "catalogue"
-        self.ledger = self.root / "log" / "ledger"
+        self.catalogue = self.root / "log/catalogue"
+        self.ledger = self.root / "log/ledger"
         self.volume = self.root / "volume"
         self.image = self.root / "volume.img"
         self.facts = self.root / "facts.toml"
@@ -148,18 +153,22 @@ def default_name() -> str:
     return name if name and name[0].isalpha() else f"node-{name}".rstrip("-")[:40]
 
 
-def write_secret(path: Path, value: bytes) -> None:
-    """Write a file that only this user may read, whole or not at all, and durable."""
+def write_secret(path: Path, value: bytes, *, durable: bool = True) -> None:
+    """Write a file that only this user may read, whole or not at all, and durable if wanted."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(descriptor, value)
-        os.fsync(descriptor)
+        rest = memoryview(value)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     temporary.rename(path)
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

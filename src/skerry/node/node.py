@@ -8,7 +8,7 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, SkerryError
 from skerry.kernel.kind import ASGIApplication, Front
-from skerry.kernel.ledger import Ledger
+from skerry.kernel.ledger import Ledger, Reading
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.money import Rate
 from skerry.kernel.names import host_label
@@ -25,6 +25,9 @@ from skerry.kernel.policy import Policy
 from skerry.kernel.service import Service
 from skerry.node.accountant import Accountant
 from skerry.node.archives import Archives
+from skerry.node.audit.identity import audit_signer, witness_signer
+from skerry.node.audit.recorder import Recorder
+from skerry.node.audit.witness import Collector, WitnessDesk
 from skerry.node.branches import Branches
 from skerry.node.cell.server import Server
 from skerry.node.cells import Cell, Running
@@ -48,6 +51,8 @@ from skerry.node.services import Services
 from skerry.node.supervisor import Supervisor
 from skerry.node.volume import attach, open_volume
 from skerry.node.words import Words
+from skerry.node.workload import Workloads
+from skerry.node.workload.targets import make_finder
 from skerry.node.workshop import Workshop
 
 PRICES = {"cpu_ms": Rate(10_000, 3_600_000), "memory_mib_s": Rate(5_000, 1024 * 3600)}
@@ -95,6 +100,7 @@ class Node:
         self.since = self.clock.now()
         self._make_api = make_api
         self._stop_asked = asyncio.Event()
+        self._catalogue_changed: Callable[[], None] = _nothing
         self._stack = contextlib.AsyncExitStack()
         self._secret_values: dict[str, tuple[str, ...]] = {}
         self._old_secrets: dict[str, set[str]] = {}
@@ -107,6 +113,13 @@ class Node:
     def url_of(self, app: str, branch: str) -> str:
         """Return the URL of a branch."""
         return f"http://{host_label(app, branch)}.{self.config.domain}:{self.http_port}/"
+
+    def _workload_readings(self) -> Iterator[Reading]:
+        yield from self.workloads.readings()
+
+    def _workload_url(self, host: str) -> str:
+        """Return the URL of an HTTP port of a workload from its host before the node's domain."""
+        return f"http://{host}.{self.config.domain}:{self.http_port}/"
 
     async def start(self) -> None:
         """Bring everything up; raise, and leave nothing behind, if a part does not come up."""
@@ -142,7 +155,7 @@ class Node:
     async def _open_state(self, stack: contextlib.AsyncExitStack) -> None:
         """Open the logs, the volume and the keys."""
         self.catalogue_log = await asyncio.to_thread(
-            LogFile, self.home.catalogue, self.clock, self.catalogue.apply
+            LogFile, self.home.catalogue, self.clock, self._apply_to_catalogue
         )
         stack.push_async_callback(self.catalogue_log.close)
         self.ledger_log = await asyncio.to_thread(
@@ -157,10 +170,37 @@ class Node:
         self.vault = Vault(self.home.node_key(), self.catalogue)
         self.archives = Archives(self.home.spool, self.entropy)
         self.archives.clear()
+        self.audit = await asyncio.to_thread(self._open_audit)
+        stack.push_async_callback(self.audit.close)
+        await self.audit.start()
+        self._catalogue_changed = self.audit.changed
+        self.witnesses = Collector(self.audit.ask)
+        self.witness_desk = WitnessDesk(
+            self.home.service("audit") / "seen.json",
+            witness_signer(self.audit.log.signer, self.home.node_key()),
+            self.clock,
+        )
         self.placement = await asyncio.to_thread(self._make_policy)
+        self.placement.recorder = self.audit.decided
         self.policy: Policy = self.placement
         self.logbook = Logbook(self.home.logs, self.clock, self._secrets_of)
         stack.push_async_callback(self.logbook.close)
+
+    def _apply_to_catalogue(self, body: bytes) -> None:
+        """Fold a change, and let the audit log follow it."""
+        self.catalogue.apply(body)
+        self._catalogue_changed()
+
+    def _open_audit(self) -> Recorder:
+        """Open the audit log; its key is derived from the node's, its origin names both."""
+        return Recorder(
+            directory=self.home.service("audit"),
+            signer=audit_signer(self.name, self.home.node_key(), self.home.service("audit")),
+            clock=self.clock,
+            catalogue_log=self.catalogue_log,
+            ledger_log=self.ledger_log,
+            ledger=self.ledger,
+        )
 
     def _make_policy(self) -> Engine:
         """Make the policy with what the operator says of this node and of others."""
@@ -188,6 +228,7 @@ class Node:
             vault=self.vault,
             policy=self.policy,
             cgroups=cgroups,
+            engine_read=self.config.engine_read,
         )
         packages = [manifest.package for manifest in self.manifests.values()]
         processes = Processes(packages)
@@ -212,11 +253,22 @@ class Node:
             log=self.ledger_log,
             clock=self.clock,
             awake=self.supervisor.awake,
+            others=self._workload_readings,
+        )
+        self.workloads = Workloads(
+            home=self.home,
+            cgroups=cgroups,
+            clock=self.clock,
+            entropy=self.entropy,
+            settle=self.accountant.settle,
+            address=self._workload_url,
         )
         await self.accountant.settle_leftovers()
         self._clear_run()
         self._make_operations()
         await self.branches.sweep()
+        stack.push_async_callback(self.workloads.stop)
+        await self.workloads.start()
         self.scheduler = Scheduler(
             self.catalogue, self.manifests, self.supervisor, self.workshop, self.clock
         )
@@ -276,7 +328,12 @@ class Node:
         """Open every port."""
         self.host = self.options.host or self.config.host
         self.router = Router(
-            targets=Targets(self.catalogue, self.manifests, self.config.domain),
+            targets=Targets(
+                self.catalogue,
+                self.manifests,
+                self.config.domain,
+                finders=(make_finder(self.workloads, self.config.domain),),
+            ),
             supervisor=self.supervisor,
             run=self.home.run,
             node_socket=self.home.socket,
@@ -368,6 +425,10 @@ class Node:
             lines = {line for value in values for line in value.splitlines()}
             self._secret_values[app] = tuple(lines | self._old_secrets.get(app, set()))
         return self._secret_values[app]
+
+
+def _nothing() -> None:
+    """Tell nobody: there is no audit log yet."""
 
 
 def _clear_group(group: Group) -> None:

@@ -55,8 +55,10 @@ class Workshop:
         vault: Vault,
         policy: Policy,
         cgroups: Cgroups,
+        engine_read: tuple[str, ...] = (),
     ) -> None:
         self._home = home
+        self._engine_read = engine_read
         self._node_name = node_name
         self._group_prefix = group_prefix
         self._catalogue = catalogue
@@ -245,7 +247,7 @@ class Workshop:
         return Confinement(
             uid=uid,
             gid=uid,
-            read=() if tight else ENGINE_READ,
+            read=() if tight else (*ENGINE_READ, *self._engine_read),
             execute=(
                 *expose_paths(),
                 str(self.code(branch.app, branch.version).parent),

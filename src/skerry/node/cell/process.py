@@ -227,6 +227,12 @@ class Process:
                 found[name] = await (await slot.ready()).status()
         return found
 
+    async def do_count(self, call: Call) -> dict[str, int]:
+        """Start a resource's engine if need be, and count what its state holds."""
+        current_call.set(call)
+        async with self._slot(call.params["resource"]).used() as engine:
+            return await engine.count()
+
     async def do_stop(self, call: Call) -> None:
         """End the process once its answers are out."""
         self._over.set()

@@ -40,7 +40,7 @@ def own_address(head: RequestHead, target: Target, domain: str) -> bytes | None:
     host, colon, port = head.host.partition(b":")
     if not target.prefix or host not in _LOOPBACK:
         return None
-    label = host_label(target.app, target.branch, target.resource)
+    label = target.own_host or host_label(target.app, target.branch, target.resource)
     return b"http://%b.%b%b%b%b" % (label.encode(), domain.encode(), colon, port, target.path)
 
 

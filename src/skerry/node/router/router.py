@@ -84,11 +84,15 @@ class Router:
             return Hold(self._elsewhere(target.node), None, elsewhere=True)
         if target.app == NODE:
             return Hold(self._node_socket, None)
+        if target.socket:
+            return Hold(target.socket, None)
         running = self._find_running(target.app, target.branch, target.resource)
         return None if running is None else self._hold(running, target)
 
     async def wake(self, target: Target) -> Hold:
         """Wake a target, once for all who wait, and hold it."""
+        if target.socket:
+            return Hold(target.socket, None)
         try:
             async with asyncio.timeout(WAKE_SECONDS):
                 running = await self._supervisor.wake(target.app, target.branch, target.resource)

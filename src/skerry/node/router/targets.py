@@ -5,6 +5,7 @@ host  web--pr-42--newsroom.localhost     a resource; further labels before it ar
       newsroom.localhost                 main
 path  /@newsroom/main/@search/…          the same without any name service
       /@newsroom/main/…                  the app's entry
+      what a finder knows, by host or path: something of the node that is no resource
 else  a wire's claim on the request (an access key, a bearer token, a path of its protocol)
 else  the node itself: API and console
 """
@@ -27,7 +28,8 @@ class Target:
     """A resource, and the target line and path prefix that it is given; no app means the node.
 
     `shares_origin`: it was not selected by a host of its own. `node`: the app was moved to that
-    node, and the request goes there as it came.
+    node, and the request goes there as it came. `socket` is where it answers if it is no resource,
+    and `own_host` then the host before the node's domain that selects it.
     """
 
     app: str
@@ -37,7 +39,12 @@ class Target:
     prefix: bytes = b""
     shares_origin: bool = False
     node: str = ""
+    socket: str = ""
+    own_host: str = ""
 
+
+Finder = Callable[[bytes, RequestHead], Target | None]
+"""Finds the target of a request among what is no resource, by its host (in lower case) or path."""
 
 NODE = ""
 """The app of a target that is the node itself."""
@@ -48,9 +55,14 @@ class Targets:
     """Finds targets in the catalogue."""
 
     def __init__(
-        self, catalogue: Catalogue, manifests: Mapping[str, Manifest], domain: str
+        self,
+        catalogue: Catalogue,
+        manifests: Mapping[str, Manifest],
+        domain: str,
+        finders: Sequence[Finder] = (),
     ) -> None:
         self._catalogue = catalogue
+        self._finders = finders
         self._suffix = f".{domain}".encode()
         self._speak_http = {
             name
@@ -71,6 +83,10 @@ class Targets:
     def find(self, head: RequestHead) -> Target:
         """Return the target of a request; raise NOT_FOUND if what it names does not exist."""
         host = head.host.rsplit(b":", 1)[0].lower()
+        for finder in self._finders:
+            other = finder(host, head)
+            if other is not None:
+                return other
         if host.endswith(self._suffix):
             label = host[: -len(self._suffix)].rsplit(b".", 1)[-1].decode("ascii", "replace")
             place = parse_host_label(label)

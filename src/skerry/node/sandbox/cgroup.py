@@ -109,6 +109,15 @@ class Group:
             memory_peak_bytes=self._number("memory", "memory.max_usage_in_bytes"),
         )
 
+    def oom_kills(self) -> int:
+        """Return how many processes of the group the kernel killed for want of memory."""
+        files = {2: "memory.events", 1: "memory.oom_control"}
+        file = files.get(self.version, "")
+        if not file or not self._has("memory", file):
+            return 0
+        rows = dict(line.split() for line in self._text("memory", file).splitlines())
+        return int(rows.get("oom_kill", 0))
+
     def freeze(self) -> None:
         """Stop every process of the group where it is. Raises TIMED_OUT or UNSUPPORTED."""
         self._set_frozen(True)
@@ -234,6 +243,15 @@ class Cgroups:
     def controllers(self) -> tuple[str, ...]:
         """The controllers that can be used."""
         return tuple(self._folders)
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """The folder by controller, from which another process can make this anew."""
+        return {controller: str(folder) for controller, folder in self._folders.items()}
+
+    def exists(self, name: str) -> bool:
+        """Tell whether there is a group of that name."""
+        return any((folder / name).is_dir() for folder in self._folders.values())
 
     def create(self, name: str, limits: Limits = Limits()) -> Group:  # noqa: B008
         """Make the group `name` with its bounds; one that exists already is taken over."""

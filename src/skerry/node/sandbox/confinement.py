@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -102,7 +103,7 @@ def confine(confinement: Confinement, *, parent: int | None = None) -> None:
     lacks altogether are left out; `abilities` tells them.
     """
     if confinement.descriptors is not None:
-        _close_descriptors(confinement.descriptors)
+        close_descriptors(confinement.descriptors)
     for path in confinement.cgroup.paths:
         Path(path).write_text("0", encoding="utf-8")
     _new_session()
@@ -111,7 +112,33 @@ def confine(confinement: Confinement, *, parent: int | None = None) -> None:
         _confine_linux(confinement, parent)
     else:
         _become(confinement)
-        _limit(confinement)
+        limit_process(confinement)
+
+
+def confine_launcher(
+    confinement: Confinement, *, parent: int | None = None, scoped: bool = True
+) -> None:
+    """Confine a process that will make its own namespaces, as a container runtime does.
+
+    Everything of `confine` that leaves mounting possible: files and system calls are for the
+    runtime to narrow. Of Landlock only the scopes of signals and abstract sockets are set, unless
+    not `scoped`: a runtime that must look after another sandbox signals it. Linux only; raises
+    `OSError`.
+    """
+    if confinement.descriptors is not None:
+        close_descriptors(confinement.descriptors)
+    for path in confinement.cgroup.paths:
+        Path(path).write_text("0", encoding="utf-8")
+    _new_session()
+    os.umask(0o022)
+    _become(confinement)
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    limit_process(confinement)
+    if scoped:
+        landlock.enforce_scopes()
 
 
 def prepare() -> None:
@@ -138,7 +165,7 @@ def _confine_linux(confinement: Confinement, parent: int | None) -> None:
     # Without Landlock, only this keeps others of the same user from reading our memory. With it,
     # the process must own its files in /proc, which changing the user took from it.
     linux.prctl(linux.PR_SET_DUMPABLE, 1 if rules is not None else 0)
-    _limit(confinement)
+    limit_process(confinement)
     if rules is not None:
         rules.enforce()
     if seccomp.supported():
@@ -191,7 +218,8 @@ def _become(confinement: Confinement) -> None:
     os.setresuid(confinement.uid, confinement.uid, confinement.uid)
 
 
-def _limit(confinement: Confinement) -> None:
+def limit_process(confinement: Confinement) -> None:
+    """Set the bounds of a single process, and those of a group that its cgroup does not set."""
     limits = confinement.limits
     _lower(resource.RLIMIT_CORE, 0)
     if limits.open_files is not None:
@@ -227,7 +255,7 @@ def _threads_of(uid: int) -> int:
     return count
 
 
-def _close_descriptors(keep: tuple[int, ...]) -> None:
+def close_descriptors(keep: Iterable[int]) -> None:
     """Close every descriptor above 2 that is not to be kept."""
     previous = 2
     for descriptor in sorted({each for each in keep if each > 2}):

@@ -14,6 +14,9 @@ import msgspec
 
 FIRST = 700_000
 COUNT = 65_536
+GUEST_SHARE = 16
+"""One of so many ids is left to workloads, whose programs belong to no app."""
+
 _COUNT_LEAST = 1_000
 
 
@@ -25,16 +28,29 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Range(msgspec.Struct, frozen=True):
-    """User ids that this machine leaves to apps, by their order."""
+    """User ids that this machine leaves to apps, by their order; the last few are for workloads."""
 
     first: int
     count: int
 
+    @property
+    def guests(self) -> int:
+        """How many workloads can have an identity of their own at a time."""
+        return self.count // GUEST_SHARE
+
     def identity(self, index: int) -> Identity:
         """Return the identity of the app with that index; raise ValueError beyond the range."""
-        if not 0 <= index < self.count:
-            raise ValueError(f"app index {index} is not within 0..{self.count - 1}")
+        apps = self.count - self.guests
+        if not 0 <= index < apps:
+            raise ValueError(f"app index {index} is not within 0..{apps - 1}")
         return Identity(self.first + index, self.first + index)
+
+    def guest(self, slot: int) -> Identity:
+        """Return the identity of the workload in a slot; raise ValueError beyond the range."""
+        if not 0 <= slot < self.guests:
+            raise ValueError(f"slot {slot} is not within 0..{self.guests - 1}")
+        last = self.first + self.count - 1
+        return Identity(last - slot, last - slot)
 
 
 def identities(maps: tuple[str, ...] | None = None) -> Range | None:

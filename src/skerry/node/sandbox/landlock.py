@@ -108,5 +108,21 @@ class Ruleset:
                 os.close(descriptor)
 
 
+def enforce_scopes() -> None:
+    """Confine signals, tracing and abstract sockets alone, which leaves the process free to mount.
+
+    Does nothing where the kernel cannot. Needs no_new_privs.
+    """
+    if abi() < SIGNALS_SCOPED_SINCE:
+        return
+    attributes = struct.pack("QQQ", 0, 0, _SCOPE_ABSTRACT_UNIX | _SCOPE_SIGNAL)
+    descriptor = linux.check(
+        linux.syscall(_CREATE_RULESET, _pointer(attributes), len(attributes), 0),
+        "landlock_create_ruleset",
+    )
+    linux.check(linux.syscall(_RESTRICT_SELF, descriptor, 0), "landlock_restrict_self")
+    os.close(descriptor)
+
+
 def _pointer(data: bytes) -> ctypes.c_void_p:
     return ctypes.cast(ctypes.create_string_buffer(data, len(data)), ctypes.c_void_p)

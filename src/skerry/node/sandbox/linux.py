@@ -7,6 +7,7 @@ a thread or takes a lock of ours.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,12 @@ PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
 
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
@@ -32,6 +38,8 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
 
+MNT_DETACH = 0x2
+
 CAP_SYS_ADMIN = 21
 
 _OPEN_TREE = 428
@@ -41,6 +49,8 @@ _AT_RECURSIVE = 0x8000
 _AT_FDCWD = -100
 _MOVE_MOUNT_F_EMPTY_PATH = 0x4
 
+_PR_CAPBSET_DROP = 24
+_CAPABILITIES_MAX = 64
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAPGET = {"x86_64": 125, "aarch64": 90}
 _CAPSET = {"x86_64": 126, "aarch64": 91}
@@ -75,6 +85,11 @@ def unshare(flags: int) -> None:
     check(_libc.unshare(flags), "unshare")
 
 
+def join_namespace(descriptor: int, kind: int) -> None:
+    """Enter the namespace that a descriptor names (setns(2))."""
+    check(_libc.setns(descriptor, kind), "setns")
+
+
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
     """Mount a file system or change a mount's propagation (mount(2))."""
     arguments = (source.encode(), os.fsencode(target), kind.encode())
@@ -82,9 +97,9 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
     check(result, f"mount {target}")
 
 
-def unmount(target: str) -> None:
+def unmount(target: str, flags: int = 0) -> None:
     """Unmount what is mounted at `target` (umount2(2))."""
-    check(_libc.umount2(os.fsencode(target), 0), f"umount {target}")
+    check(_libc.umount2(os.fsencode(target), flags), f"umount {target}")
 
 
 @contextmanager
@@ -119,6 +134,18 @@ def drop_capabilities() -> None:
     number = _CAPSET[os.uname().machine]
     pointers = (ctypes.cast(header, ctypes.c_void_p), ctypes.cast(nothing, ctypes.c_void_p))
     check(syscall(number, *pointers), "capset")
+
+
+def drop_bounding_set() -> None:
+    """Give up every capability that a program could gain by being executed (capabilities(7))."""
+    for capability in range(_CAPABILITIES_MAX):
+        try:
+            prctl(_PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # The kernel has no capability of that number, nor any above it.
+            return
 
 
 def has_capability(bit: int) -> bool:

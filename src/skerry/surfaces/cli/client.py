@@ -113,6 +113,17 @@ class Client:
         with self._answer("POST", "/v1/logins", b"", {}, _SILENCE_SECONDS) as answer:
             return str(msgspec.json.decode(answer.read())["path"])
 
+    def open(self) -> tuple[socket.socket, str]:
+        """See `Reach.open`."""
+        token = self._token()
+        connection = self._connect(_SILENCE_SECONDS)
+        try:
+            connection.connect()
+        except OSError as error:
+            raise self._unreachable(error) from error
+        made: socket.socket = connection.sock
+        return made, token
+
     @contextmanager
     def _answer(
         self,

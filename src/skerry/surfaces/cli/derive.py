@@ -53,7 +53,14 @@ def derive(
 
 def _help(command: Command, entry: Entry) -> str:
     summary = entry.summary or command.summary
-    where = "It needs no node." if command.local else f"API: POST /v1/{command.name}"
+    needs_none = command.local and not command.reaches
+    where = (
+        "It needs no node."
+        if needs_none
+        else ""
+        if command.local
+        else f"API: POST /v1/{command.name}"
+    )
     return f"{summary.rstrip('.')}.\n\n\b\n{where}"
 
 
@@ -98,6 +105,8 @@ def _parameter(found: inspect.Field, positional: bool, suffix: str = "") -> clic
     kind = _click_type(_inner(inner.item_type) if many else inner)  # type: ignore[attr-defined]
     if _extra(found).get("file"):
         kind = _Content(binary=isinstance(inner, inspect.BytesType))
+    if _extra(found).get("path"):
+        kind = _Path()
     required = found.required and not _is_filled(found)
     about = _about(found)
     if positional:
@@ -206,6 +215,18 @@ class _Content(click.ParamType[str]):
             self.fail(f"{value} is not text in UTF-8", param, ctx)
 
 
+class _Path(click.ParamType[str]):
+    """A path, made absolute: the node stands in another folder."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the absolute path."""
+        from pathlib import Path  # noqa: PLC0415 (only where paths are taken)
+
+        return str(Path(value).absolute()) if value else ""
+
+
 class _Json(click.ParamType[Any]):
     """A value of any shape: JSON, or text if it is none."""
 
@@ -254,9 +275,18 @@ def _run(command: Command, entry: Entry, service: Service | None, /, **given: An
     if command.local:
         assert service is not None
         made = msgspec.convert(params, command.params)
-        found = service.load(command.local)(made)
+        run = service.load(command.local)
+        found = run(made, call.client) if command.reaches else run(made)
         answer(call, found, msgspec.to_builtins(found), entry.empty)
         return
+    if command.offline:
+        assert service is not None
+        with call.out.steps() as steps:
+            made = msgspec.convert(params, command.params)
+            found = service.load(command.offline)(made, call.home, steps)
+        if found is not None:
+            answer(call, found, msgspec.to_builtins(found), entry.empty)
+            return
     perform(call, command, params, entry.empty)
 
 
@@ -314,6 +344,8 @@ def arguments(command: Command, given: Mapping[str, Any], call: Call) -> dict[st
     info = {each.name: each for each in msgspec.structs.fields(command.params)}
     if "app" in info and info["app"].required and "app" not in said:
         said["app"] = call.app()
+    if command.offline and "app" in info and "app" not in said and call.project is not None:
+        said["app"] = call.project.app
     if "branch" in info and info["branch"].default == MAIN and "branch" not in said:
         branch = call.branch()
         said |= {"branch": branch} if branch else {}

@@ -1,0 +1,19 @@
+"""What `skerry doctor` says of the ladder."""
+
+from __future__ import annotations
+
+from skerry.kernel.commands import Check
+from skerry.node.sandbox import identities
+from skerry.node.workload.classes import LADDER
+
+
+def checks() -> list[Check]:
+    """Return for every class whether it works here, and what would bring it."""
+    users = identities()
+    user = None if users is None else users.guest(0).uid
+    found = []
+    for each in LADDER.values():
+        info = each.probe(user)
+        detail = info.summary if info.available else f"Class {info.name} cannot be had: {info.why}"
+        found.append(Check(f"workloads: {info.name}", info.available, detail, info.hint))
+    return found

@@ -1,0 +1,565 @@
+"""The workloads of a node: started, watched, stopped, and found again after a restart of the node.
+
+Every workload has a keeper of its own (`keeper.py`), which goes on without the node. The node keeps
+what is wanted on disk and tells the keeper; when it starts, it connects to the keepers that live
+and starts those anew whose workload is wanted and paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+
+from skerry.kernel.clock import Clock, Entropy
+from skerry.kernel.errors import (
+    ALREADY_EXISTS,
+    BUSY,
+    CONFLICT,
+    ENGINE_FAILED,
+    NOT_FOUND,
+    TIMED_OUT,
+    UNSUPPORTED,
+    SkerryError,
+)
+from skerry.kernel.ledger import Reading
+from skerry.kernel.names import check_name, did_you_mean
+from skerry.node.home import Home
+from skerry.node.processes import environment
+from skerry.node.sandbox.cgroup import Cgroups
+from skerry.node.sandbox.identity import Range, identities
+from skerry.node.workload.classes import LADDER
+from skerry.node.workload.images import Images
+from skerry.node.workload.order import SESSIONS, Folder, Order, Process, Wish
+from skerry.node.workload.output import LogLine, follow, tail
+from skerry.node.workload.record import Record
+from skerry.node.workload.sessions import Ask, Session
+from skerry.node.workload.spec import (
+    ClassInfo,
+    Exit,
+    State,
+    WorkloadInfo,
+    WorkloadSpec,
+    WorkloadUsage,
+    check_spec,
+)
+
+WORKLOADS_MAX = 1000
+READY_SECONDS = 60.0
+CALL_SECONDS = 10.0
+LOST_SECONDS = 2.0
+_SOCKET_PATH_LENGTH_MAX = 107
+_LONGEST_SOCKET = len("/0123456789abcdef/sessions")
+_log = logging.getLogger(__name__)
+
+Listener = Callable[[WorkloadInfo], None]
+
+
+class Workloads:
+    """Runs programs of others on a node."""
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        cgroups: Cgroups,
+        clock: Clock,
+        entropy: Entropy,
+        settle: Callable[[str], Awaitable[None]] | None = None,
+        address: Callable[[str], str] | None = None,
+    ) -> None:
+        self._home = home
+        self._root = home.root / "workloads"
+        self._cgroups = cgroups
+        self._clock = clock
+        self._entropy = entropy
+        self._settle = settle
+        self._address = address or (lambda _host: "")
+        self._users: Range | None = identities()
+        self._records: dict[str, Record] = {}
+        self._classes: tuple[ClassInfo, ...] | None = None
+        self._yard: Yard | None = None
+        self._listeners: list[Listener] = []
+        self._placing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self.images = Images(home.root / "images", entropy)
+
+    # ---- the service ------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Find what runs already, start what should, and clean up after what is gone."""
+        self._root.mkdir(mode=0o711, exist_ok=True)
+        self._sockets = await asyncio.to_thread(self._make_sockets)
+        await asyncio.to_thread(self.images.open)
+        for path in sorted(self._root.iterdir()):
+            folder = Folder(path)
+            if path == self._sockets:
+                continue
+            if not folder.complete:
+                await asyncio.to_thread(shutil.rmtree, path, True)
+                continue
+            record = Record(await asyncio.to_thread(folder.order), folder)
+            self._records[record.id] = record
+        await asyncio.gather(*(self._reconcile(each) for each in self._records.values()))
+
+    async def stop(self) -> None:
+        """Let go of the keepers, which go on, and of what was waiting."""
+        self._closing = True
+        for task in list(self._tasks):
+            task.cancel()
+        for record in self._records.values():
+            record.disconnect()
+        if self._yard is not None:
+            await self._yard.stop()
+            self._yard = None
+
+    def on_change(self, listener: Listener) -> None:
+        """Call `listener` at every change of a workload's state."""
+        self._listeners.append(listener)
+
+    async def classes(self) -> tuple[ClassInfo, ...]:
+        """Return the ladder as it is on this machine; tried once, until `look_again`."""
+        if self._classes is None:
+            user = None if self._users is None else self._users.guest(0).uid
+            probes = (asyncio.to_thread(each.probe, user) for each in LADDER.values())
+            self._classes = tuple(await asyncio.gather(*probes))
+        return self._classes
+
+    def look_again(self) -> None:
+        """Try the classes anew when they are asked for next, as a program may be installed now."""
+        self._classes = None
+
+    async def reasons(self, spec: WorkloadSpec) -> tuple[str, ...]:
+        """Return why this node cannot run a workload; nothing if it can. Raises INVALID."""
+        check_spec(spec)
+        found: list[str] = []
+        cls = LADDER.get(spec.isolation)
+        if cls is None:
+            known = ", ".join(LADDER)
+            return (f"there is no class of isolation {spec.isolation}; there are {known}",)
+        info = next(each for each in await self.classes() if each.name == spec.isolation)
+        if not info.available:
+            found.append(f"class {info.name} cannot be had here: {info.why} ({info.hint})")
+        try:
+            image = self.images.resolve(spec.image)
+        except SkerryError as error:
+            return (*found, error.what)
+        found += cls.reasons(spec, image)
+        if image.kind != "wasm" and not (spec.command or image.entrypoint or image.command):
+            found.append(
+                f"{image.name} says of itself no program to run, and neither does the order"
+            )
+        return tuple(found)
+
+    # ---- one workload -----------------------------------------------------------------------
+
+    async def run(self, spec: WorkloadSpec, name: str = "") -> WorkloadInfo:
+        """Start a workload; when this returns it is on disk and its program runs.
+
+        Raises INVALID, NOT_FOUND (the image), UNSUPPORTED (with the reasons), ALREADY_EXISTS (the
+        name), BUSY, ENGINE_FAILED (with what the sandbox said), TIMED_OUT.
+        """
+        check_spec(spec)
+        image = self.images.resolve(spec.image)
+        reasons = await self.reasons(spec)
+        if reasons:
+            raise UNSUPPORTED(
+                "This node cannot run the workload.",
+                why="; ".join(reasons) + ".",
+                hint="skerry workload classes",
+            )
+        async with self._placing:
+            record = await asyncio.to_thread(self._place, spec, name, image)
+            self._records[record.id] = record
+        try:
+            await self._launch(record)
+        except BaseException:
+            await self._forget(record)
+            raise
+        return await self.info(record.id)
+
+    def _place(self, spec: WorkloadSpec, name: str, image: object) -> Record:
+        """Write the order of a new workload."""
+        if len(self._records) >= WORKLOADS_MAX:
+            raise BUSY(
+                f"A node has at most {WORKLOADS_MAX} workloads.", hint="skerry workload list"
+            )
+        id = self._entropy.bytes(6).hex()  # noqa: A001 (the word of the record)
+        name = check_name(name or f"w-{id}", "a workload")
+        if any(each.name == name for each in self._records.values()):
+            raise ALREADY_EXISTS(
+                f"There is a workload {name} already.", hint=f"skerry workload remove {name}"
+            )
+        order = Order(
+            id=id,
+            name=name,
+            spec=spec,
+            image=self.images.resolve(spec.image),
+            uid=self._free_user(),
+            cgroup_version=self._cgroups.version,
+            cgroup_folders=self._cgroups.folders,
+            group=f"w-{self._home.digest}-{id}",
+            sockets=str(self._sockets / id),
+            created=self._clock.now(),
+        )
+        path = self._root / id
+        path.mkdir(mode=0o711)
+        folder = Folder(path)
+        folder.write_order(order)
+        return Record(order, folder)
+
+    def _free_user(self) -> int | None:
+        if self._users is None:
+            return None
+        taken = {each.order.uid for each in self._records.values()}
+        for slot in range(1, self._users.guests):
+            uid = self._users.guest(slot).uid
+            if uid not in taken:
+                return uid
+        raise BUSY("Every user id for workloads is taken.", hint="skerry workload list")
+
+    async def _launch(self, record: Record) -> None:
+        """Start a keeper and wait until its program runs. Raises what kept it from that."""
+        if self._yard is None:
+            self._yard = Yard()
+        await record.free(CALL_SECONDS)
+        ours = await self._yard.keep(record.folder.path)
+        await record.connect(ours, self._changed)
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await record.running()
+        except TimeoutError as error:
+            raise TIMED_OUT(f"{record.name} did not start within {READY_SECONDS:.0f} s.") from error
+
+    async def stop_one(self, name: str, grace_seconds: float = 10.0) -> WorkloadInfo:
+        """Ask a workload's program to end, and kill it after its grace. Raises NOT_FOUND."""
+        record = self._find(name)
+        await self._wish(record, Wish(False, record.wish.expires), grace_seconds)
+        await self._ended(record, grace_seconds)
+        return await self.info(record.id)
+
+    async def _ended(self, record: Record, grace_seconds: float) -> None:
+        try:
+            async with asyncio.timeout(grace_seconds + CALL_SECONDS):
+                await record.ended()
+        except TimeoutError as error:
+            raise TIMED_OUT(f"{record.name} does not end.", hint="skerry workload list") from error
+
+    async def restart(self, name: str, expires: int | None = None) -> WorkloadInfo:
+        """Run a workload again that has ended, on the same disk. Raises NOT_FOUND or CONFLICT."""
+        record = self._find(name)
+        if record.connected:
+            raise CONFLICT(f"{record.name} has not ended.", hint=f"skerry workload stop {name}")
+        wish = Wish(True, expires if expires is not None else record.wish.expires)
+        await asyncio.to_thread(record.folder.write_wish, wish)
+        record.wish = wish
+        await self._launch(record)
+        return await self.info(record.id)
+
+    async def extend(self, name: str, expires: int | None) -> WorkloadInfo:
+        """Change until when a workload may run, in nanoseconds since 1970 (None: for ever)."""
+        record = self._find(name)
+        await self._wish(record, Wish(record.wish.run, expires))
+        return await self.info(record.id)
+
+    async def _wish(self, record: Record, wish: Wish, grace_seconds: float = 10.0) -> None:
+        """Write down what is wanted, then tell the keeper, if there is one."""
+        await asyncio.to_thread(record.folder.write_wish, wish)
+        record.wish = wish
+        try:
+            await record.tell_wish(wish, grace_seconds, CALL_SECONDS)
+        except SkerryError as error:
+            if record.connected:
+                raise
+            # It ended meanwhile, and read what is wanted from disk or will not start again.
+            _log.info("%s: its keeper is gone: %s", record.name, error.what)
+
+    async def remove(self, name: str) -> None:
+        """Stop a workload and remove its disk, its log and all that is known of it."""
+        record = self._find(name)
+        if record.connected:
+            await self.stop_one(record.id, grace_seconds=1.0)
+        await self._forget(record)
+
+    async def _forget(self, record: Record) -> None:
+        record.disconnect()
+        await asyncio.to_thread(self._clean_up, record)
+        if self._settle is not None:
+            await self._settle(source_of(record))
+        self._records.pop(record.id, None)
+        await asyncio.to_thread(_remove_tree, record.folder.path)
+        await asyncio.to_thread(shutil.rmtree, record.order.sockets, True)
+
+    async def info(self, name: str) -> WorkloadInfo:
+        """Return what is known of a workload now. Raises NOT_FOUND."""
+        record = self._find(name)
+        await record.ask_status(CALL_SECONDS)
+        return self._info(record)
+
+    def _info(self, record: Record) -> WorkloadInfo:
+        return record.info(self._address)
+
+    async def list(self, labels: Mapping[str, str] | None = None) -> list[WorkloadInfo]:
+        """Return the workloads that have these labels, in the order in which they were made."""
+        wanted = dict(labels or {})
+        chosen = [
+            each
+            for each in self._records.values()
+            if wanted.items() <= each.order.spec.labels.items()
+        ]
+        await asyncio.gather(*(each.ask_status(CALL_SECONDS) for each in chosen))
+        return [self._info(each) for each in sorted(chosen, key=lambda each: each.order.created)]
+
+    async def usage(self, name: str) -> WorkloadUsage:
+        """Return what a workload used since it was made. Raises NOT_FOUND."""
+        return (await self.info(name)).usage
+
+    async def logs(
+        self, name: str, lines: int = 100, follow_on: bool = False
+    ) -> AsyncIterator[LogLine]:
+        """Yield the last lines of a workload, and then those that come. Raises NOT_FOUND."""
+        record = self._find(name)
+        for line in await asyncio.to_thread(tail, record.folder.log, lines):
+            yield line
+        if follow_on:
+            async for line in follow(record.folder.log):
+                yield line
+
+    async def execute(
+        self,
+        name: str,
+        argv: tuple[str, ...],
+        *,
+        env: Mapping[str, str] | None = None,
+        terminal: tuple[int, int] | None = None,
+    ) -> Session:
+        """Run a program beside a workload's own, inside its sandbox and its limits.
+
+        `terminal` is its size in rows and columns, None for plain pipes. Raises NOT_FOUND,
+        CONFLICT (it does not run); UNSUPPORTED comes with the session's output.
+        """
+        record = self._find(name)
+        if not record.connected:
+            raise CONFLICT(f"{record.name} does not run.", hint="skerry workload list")
+        ask = Ask(tuple(argv), dict(env or {}), terminal)
+        return await Session.open(Path(record.order.sockets) / SESSIONS, ask)
+
+    async def remove_image(self, name: str) -> None:
+        """Remove an image from the catalogue. Raises NOT_FOUND, or CONFLICT if it is used."""
+        async with self._placing:
+            image = self.images.resolve(name)
+            used = any(each.order.image.name == image.name for each in self._records.values())
+            await asyncio.to_thread(self.images.remove, image.name, used)
+
+    def port_socket(self, name: str, number: int | None = None) -> tuple[str, str, int] | None:
+        """Return (name, unix socket, number) of an HTTP port of a workload: the first, or one."""
+        record = next((each for each in self._records.values() if each.name == name), None)
+        if record is None:
+            return None
+        for port in record.order.spec.ports:
+            if port.protocol == "http" and number in (None, port.number):
+                path = f"{record.order.sockets}/{port.number}"
+                return record.name, path, port.number
+        return None
+
+    def by_host(self, host: str) -> str | None:
+        """Return the name of the workload that answers under a host name of its own."""
+        for record in self._records.values():
+            if host in record.order.spec.hosts and record.connected:
+                return record.name
+        return None
+
+    @property
+    def any_hosts(self) -> bool:
+        """Whether any workload has a host name of its own."""
+        return any(each.order.spec.hosts for each in self._records.values())
+
+    def accounts(self) -> set[str]:
+        """Return the accounts that workloads are posted to."""
+        return {account_of(each) for each in self._records.values()}
+
+    def readings(self) -> Iterator[Reading]:
+        """Yield how far the counters of every workload have come, for the accountant."""
+        for record in list(self._records.values()):
+            for unit, total in record.folder.counters().items():
+                yield Reading(source_of(record), account_of(record), unit, total)
+
+    # ---- after a restart --------------------------------------------------------------------
+
+    async def _reconcile(self, record: Record) -> None:
+        """Take over a living keeper; else clean up after it, and start what is wanted."""
+        try:
+            if await record.adopt(self._changed):
+                return
+            await asyncio.to_thread(self._clean_up, record)
+            record.kept = await asyncio.to_thread(record.folder.state)
+            if record.kept.state == State.ENDED or not record.wish.run:
+                return
+            await self._revive(record)
+        except (SkerryError, OSError):
+            _log.exception("the workload %s could not be found again", record.name)
+
+    async def _revive(self, record: Record) -> None:
+        """Start a workload whose keeper was lost, unless its time is over."""
+        expires = record.wish.expires
+        if expires is not None and self._clock.now() >= expires:
+            await self._note_end(record, Exit("expired", at=self._clock.now()))
+            return
+        lost = Exit("lost", text="Its keeper was ended from outside.", at=self._clock.now())
+        await asyncio.to_thread(record.note_lost, lost)
+        await self._launch(record)
+
+    async def _note_end(self, record: Record, ended: Exit) -> None:
+        await asyncio.to_thread(record.note_end, ended)
+        self._tell(record)
+
+    def _clean_up(self, record: Record) -> None:
+        """End what a keeper that was killed left behind. Blocks."""
+        first = record.folder.state().first
+        if first is not None and Process.of(first.pid) == first:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(first.pid, 9)
+        if self._cgroups.exists(record.order.group):
+            group = self._cgroups.create(record.order.group)
+            group.kill()
+            group.remove()
+
+    def _changed(self, record: Record) -> None:
+        """Take note of a change; look after a workload whose keeper has gone without a word."""
+        self._tell(record)
+        if record.connected or self._closing or record.kept.state == State.ENDED:
+            return
+        if record.id in self._records and record.was_running:
+            task = asyncio.ensure_future(self._after_loss(record))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _after_loss(self, record: Record) -> None:
+        await asyncio.sleep(LOST_SECONDS)
+        if record.id in self._records and not record.connected:
+            _log.warning("the keeper of the workload %s was lost", record.name)
+            await self._reconcile(record)
+
+    def _tell(self, record: Record) -> None:
+        info = self._info(record)
+        for listener in self._listeners:
+            listener(info)
+
+    # ---- finding ----------------------------------------------------------------------------
+
+    def _by_name(self, name: str) -> Record | None:
+        found = self._records.get(name)
+        if found is not None:
+            return found
+        return next((each for each in self._records.values() if each.name == name), None)
+
+    def _find(self, name: str) -> Record:
+        found = self._by_name(name)
+        if found is None:
+            names = [each.name for each in self._records.values()]
+            raise NOT_FOUND(
+                f"There is no workload {name}.",
+                why=did_you_mean(name, names),
+                hint="skerry workload list",
+            )
+        return found
+
+    def _make_sockets(self) -> Path:
+        """Make the folder of all keepers' sockets: in the home, or where its path is short."""
+        place = self._root / ".sockets"
+        if len(str(place)) + _LONGEST_SOCKET > _SOCKET_PATH_LENGTH_MAX:
+            digest = self._home.digest[:12]
+            place = Path(tempfile.gettempdir()) / f"skerry-w-{os.geteuid()}-{digest}"
+        place.mkdir(mode=0o700, exist_ok=True)
+        if place.lstat().st_uid != os.geteuid():
+            raise UNSUPPORTED(f"{place} belongs to another user.", hint="skerry up --home <folder>")
+        return place
+
+
+class Yard:
+    """The node's side of the process that forks keepers."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+        self._starting = asyncio.Lock()
+
+    async def keep(self, path: Path) -> socket.socket:
+        """Start a keeper for a workload's folder; return the connection to it."""
+        async with self._starting:
+            if self._process is None or self._process.poll() is not None:
+                await self._start()
+            assert self._connection is not None
+            ours, theirs = socket.socketpair()
+            with theirs:
+                try:
+                    socket.send_fds(self._connection, [os.fsencode(path)], [theirs.fileno()])
+                except OSError as error:
+                    ours.close()
+                    raise ENGINE_FAILED(
+                        "The process that starts workloads is gone.", why=str(error)
+                    ) from error
+        return ours
+
+    async def _start(self) -> None:
+        await self.stop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = await asyncio.to_thread(
+                subprocess.Popen,
+                [sys.executable, "-m", "skerry.node.workload.yard", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=environment(),
+                start_new_session=True,
+            )
+        ours.setblocking(False)
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                greeting = await asyncio.get_running_loop().sock_recv(ours, 64)
+        except TimeoutError:
+            greeting = b""
+        if greeting != b"ready":
+            ours.close()
+            raise ENGINE_FAILED("The process that starts workloads did not come up.")
+        self._connection = ours
+
+    async def stop(self) -> None:
+        """End it; the keepers go on."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        process, self._process = self._process, None
+        if process is not None:
+            await asyncio.to_thread(process.wait)
+
+
+def source_of(record: Record) -> str:
+    """Return the name of a workload's counters in the ledger."""
+    return f"w-{record.id}"
+
+
+def account_of(record: Record) -> str:
+    """Return the account that a workload's use is posted to."""
+    return record.order.spec.account or f"workload/{record.name}"
+
+
+def _remove_tree(path: Path) -> None:
+    """Remove a workload's folder: its order last, so that a crash leaves it to be removed again."""
+    for each in path.iterdir():
+        if each.name == "order.json":
+            continue
+        if each.is_dir():
+            shutil.rmtree(each, ignore_errors=True)
+        else:
+            each.unlink()
+    shutil.rmtree(path, ignore_errors=True)
