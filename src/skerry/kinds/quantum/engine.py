@@ -119,7 +119,7 @@ class QuantumEngine(Engine):
         progress = self.context.host.progress
         return await quotes(self.desk, params.request, params.devices, params.currency, progress)
 
-    async def word_resources(self, params: Needed) -> list[Need]:
+    async def word_needs(self, params: Needed) -> list[Need]:
         """Return what a program needs with error correction."""
         return await self.desk.resources(params)
 

@@ -111,7 +111,7 @@ class Handler:
         """See `quantum.run`."""
         request = JobRequest(
             device=params.device,
-            programs=(Program(params.program),),
+            programs=(Program(params.program, format=params.language),),
             shots=params.shots,
             level=params.level,
             options=Options(
@@ -190,7 +190,7 @@ class Handler:
             "workload": params.workload,
             "error_budget": params.error_budget,
         }
-        found = await self._call(params, "resources", asked, progress)
+        found = await self._call(params, "needs", asked, progress)
         return reports.NeedTable(tuple(found), pictures.frontiers(found), params.svg)
 
     async def do_stacks(self, params: Nothing, progress: Progress) -> list[reports.StackRow]:

@@ -79,7 +79,7 @@ MANIFEST = Manifest(
         Word("stop", "Cancel a job.", Named, Job, "run", mutates=True),
         Word("wait", "Wait for a job's end.", Awaited, Outcome, "read"),
         Word("quote", "Compare devices for a program.", Quoted, list[Quote], "read"),
-        Word("resources", "Estimate needs with error correction.", Needed, list[Need], "read"),
+        Word("needs", "Estimate needs with error correction.", Needed, list[Need], "read"),
         Word("learn", "Take a calibration file in.", Learned, Revised, "configure", mutates=True),
     ),
     actions=("read", "run", "configure"),

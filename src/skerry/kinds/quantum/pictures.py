@@ -26,6 +26,26 @@ def topology(device: Device, calibration: Calibration | None) -> str:
     return ""
 
 
+def thumbnail(device: Device, calibration: Calibration | None) -> str:
+    """Return a device's topology in small: lines in three colours, and nothing to point at."""
+    if calibration is None or not calibration.at:
+        return _ring(device, 96) if device.topology.kind == "all" and device.qubits < 100 else ""
+    bounds = thirds([error for _, _, error in calibration.edges() if error is not None])
+    paths: dict[int, list[str]] = {0: [], 1: [], 2: [], 3: []}
+    for first, second, error in calibration.edges():
+        (x1, y1), (x2, y2) = calibration.at[first], calibration.at[second]
+        line = f"M{x1 * 8 + 4:g} {y1 * 8 + 4:g}L{x2 * 8 + 4:g} {y2 * 8 + 4:g}"
+        paths[grade(error, bounds)].append(line)
+    width = max(x for x, _ in calibration.at.values()) * 8 + 8
+    height = max(y for _, y in calibration.at.values()) * 8 + 8
+    parts = [
+        f'<path d="{"".join(lines)}" stroke="{_COLOURS[mark]}" stroke-width="2" fill="none"/>'
+        for mark, lines in paths.items()
+        if lines
+    ]
+    return _svg(width, height, f"Topology of {device.name}", parts, "96")
+
+
 def _lattice(device: Device, calibration: Calibration) -> str:
     places = {label: _place(at) for label, at in calibration.at.items()}
     bounds = thirds([error for _, _, error in calibration.edges() if error is not None])
@@ -63,11 +83,10 @@ def _qubit(label: str, x: int, y: int, error: float | None, bounds: tuple[float,
     )
 
 
-def _ring(device: Device) -> str:
+def _ring(device: Device, size: int = 360) -> str:
     """Draw qubits that all interact with each other: a ring, with every chord."""
     count = device.qubits
-    size = 360
-    middle, reach = size / 2, size / 2 - 20
+    middle, reach = size / 2, size * 0.44
     spots = [
         (
             round(middle + reach * math.sin(2 * math.pi * number / count), 1),
@@ -81,13 +100,15 @@ def _ring(device: Device) -> str:
         for x2, y2 in spots[number + 1 :]
     )
     parts = [f'<path d="{chords}" stroke="{_COLOURS[0]}" stroke-width="0.4" fill="none"/>']
-    parts += [f'<circle cx="{x}" cy="{y}" r="7" fill="{_COLOURS[0]}"/>' for x, y in spots]
-    return _svg(size, size, f"{device.name}: every pair of qubits can interact", parts)
+    dot = f'r="{size / 50:g}" fill="{_COLOURS[0]}"'
+    parts += [f'<circle cx="{x}" cy="{y}" {dot}/>' for x, y in spots]
+    return _svg(size, size, f"{device.name}: every pair of qubits can interact", parts, str(size))
 
 
-def _svg(width: float, height: float, title: str, parts: list[str]) -> str:
+def _svg(width: float, height: float, title: str, parts: list[str], tall: str = "") -> str:
+    size = f'height="{tall}" ' if tall else ""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" {size}'
         f'role="img" font-family="system-ui, sans-serif"><title>{escape(title)}</title>'
         f"{''.join(parts)}</svg>"
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from skerry.kernel.commands import AppName, BranchName, Command, Done, Nothing, Params, about
 from skerry.kernel.names import MAIN
-from skerry.kernel.service import Service
+from skerry.kernel.service import Page, Service
 from skerry.kinds.quantum.messages import Revised
 from skerry.kinds.quantum.reports import (
     DeviceReport,
@@ -77,6 +77,9 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
     fidelity: Annotated[Literal["twin", "ideal"], about("with the twin's noise, or without")] = (
         "twin"
     )
+    language: Annotated[
+        Literal["openqasm3", "openqasm2", "circuit", "ahs"], about("what the program is written in")
+    ] = "openqasm3"
     level: Annotated[
         Literal["logical", "native", "verbatim"], about("how far the program is compiled already")
     ] = "logical"
@@ -155,6 +158,13 @@ SERVICE = Service(
         Command("quantum.resources", "Estimate needs with error correction", Resources, NeedTable),
         Command("quantum.stacks", "List stacks of quantum libraries", Nothing, list[StackRow]),
         Command("quantum.install", "Install a stack", StackNamed, Done, mutates=True),
+    ),
+    pages=(
+        Page("/quantum", "Quantum computers", "pages:devices", "devices.html", menu="Quantum"),
+        Page("/quantum/devices/{device}", "Device", "pages:device", "device.html"),
+        Page("/quantum/jobs", "Quantum jobs", "pages:jobs", "jobs.html", live="_jobs.html"),
+        Page("/quantum/jobs/{app}/{branch}/{resource}/{job}", "Job", "pages:job", "job.html"),
+        Page("/quantum/compare", "Compare devices", "pages:compare", "compare.html"),
     ),
     handler="handler:Handler",
 )

@@ -152,6 +152,31 @@ class Worker:
         await process.wait()
 
 
+class Workers:
+    """One worker a stack, each made when it is first asked for."""
+
+    def __init__(self, clock: Clock, environments: Path | None) -> None:
+        self._clock = clock
+        self._environments = environments
+        self._made: dict[str, Worker] = {}
+
+    def of(self, stack: str) -> Worker:
+        """Return the worker of a stack."""
+        if stack not in self._made:
+            self._made[stack] = Worker(stack, self._clock, self._environments)
+        return self._made[stack]
+
+    async def stop(self) -> None:
+        """Kill what runs; whoever waits gets StoppedError."""
+        for worker in self._made.values():
+            await worker.stop()
+
+    async def close(self) -> None:
+        """Stop for good."""
+        for worker in self._made.values():
+            await worker.close()
+
+
 def _environment() -> dict[str, str]:
     """Return what a worker sees: no secrets, one thread a library, no telemetry."""
     kept = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "XDG_CACHE_HOME", "LD_LIBRARY_PATH")

@@ -24,7 +24,7 @@ PUBLISHED = {
 
 
 async def test_rsa_2048_is_as_published(engine: QuantumEngine) -> None:
-    found = await engine.word_resources(Needed(workload="rsa-2048", error_budget=0.333))
+    found = await engine.word_needs(Needed(workload="rsa-2048", error_budget=0.333))
     assert {each.target for each in found} == set(PUBLISHED)
     for each in found:
         qubits, seconds = PUBLISHED[each.target]
@@ -39,7 +39,7 @@ async def test_rsa_2048_is_as_published(engine: QuantumEngine) -> None:
 
 
 async def test_a_program_is_estimated_or_refused_with_its_line(engine: QuantumEngine) -> None:
-    found = await engine.word_resources(Needed(source=ghz(3)))
+    found = await engine.word_needs(Needed(source=ghz(3)))
     assert all(each.qubits > 0 and each.frontier for each in found)
     for bad in (
         Needed(source="OPENQASM 3;\nqubit q;\nfoo q;"),
@@ -47,10 +47,10 @@ async def test_a_program_is_estimated_or_refused_with_its_line(engine: QuantumEn
         Needed(workload="no-such"),
     ):
         with pytest.raises(SkerryError) as refused:
-            await engine.word_resources(bad)
+            await engine.word_needs(bad)
         assert refused.value.problem is INVALID
     with pytest.raises(SkerryError, match="Line 3"):
-        await engine.word_resources(Needed(source="OPENQASM 3;\nqubit q;\nfoo q;"))
+        await engine.word_needs(Needed(source="OPENQASM 3;\nqubit q;\nfoo q;"))
 
 
 def test_times_are_written_in_the_unit_that_fits() -> None:

@@ -13,15 +13,22 @@ def _parse(params: dict[str, Any]) -> Any:
 
 
 def _plan(params: dict[str, Any]) -> Any:
-    from .running import plan  # noqa: PLC0415
-
-    return plan(params)
+    return _engine(params).plan(params)
 
 
 def _run(params: dict[str, Any]) -> Any:
-    from .running import run  # noqa: PLC0415
+    return _engine(params).run(params)
 
-    return run(params)
+
+def _engine(params: dict[str, Any]) -> Any:
+    """Return the module that runs programs of a paradigm."""
+    if params.get("paradigm") == "analog":
+        from . import atoms  # noqa: PLC0415
+
+        return atoms
+    from . import running  # noqa: PLC0415
+
+    return running
 
 
 def _emit(params: dict[str, Any]) -> Any:
