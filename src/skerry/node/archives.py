@@ -87,7 +87,7 @@ class Archives:
     @contextlib.contextmanager
     def borrowed(self, upload: str) -> Iterator[Path]:
         """Give an upload as a file, and forget it. Raises NOT_FOUND."""
-        path = self._path(upload)
+        path = self.path(upload)
         try:
             yield path
         finally:

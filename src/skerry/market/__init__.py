@@ -1,0 +1,1 @@
+"""The compute market: orders, bids, leases and their price, in Akash's words, without a chain."""

@@ -1,0 +1,1 @@
+"""The market's rules: folds and decisions without a clock and without I/O."""

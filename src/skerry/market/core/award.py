@@ -1,0 +1,91 @@
+"""Award an order: screen every provider, score the bids, and say of each how it fared."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from skerry.kernel.money import Rate
+from skerry.market.core import prices
+from skerry.market.core.board import places
+from skerry.market.core.clearing import Offer, Outcome, clear, screen
+from skerry.market.core.entities import Order, Provider, Verdict
+from skerry.market.core.messages import PriceList
+from skerry.market.core.state import State
+from skerry.market.core.states import BidState
+from skerry.market.core.terms import Rule
+from skerry.market.sdl.model import GroupSpec
+
+GIB = 1 << 30
+
+
+def award(state: State, order: Order, at: int) -> tuple[Outcome, tuple[Verdict, ...]]:
+    """Return the outcome of an order's rule now, and a verdict for every provider."""
+    terms, board = order.group.terms, state.board
+    filters = board.filters(order.group, state.bond)
+    left, reasons = screen(board, filters, board.everybody())
+    if terms.clearing is Rule.POSTED:
+        offers = _posted(state, order, left, at)
+    else:
+        offers = _bids(state, order, left, at)
+    outcome = clear(terms.clearing, offers, order.limit, terms.reputation_weight)
+    reasons |= outcome.reasons
+    verdicts = []
+    for provider in board.providers:
+        name = provider.address
+        if name == outcome.winner:
+            reason = "won"
+        elif name in order.declined:
+            reason = "; ".join(order.declined[name])
+        elif name in outcome.scores and terms.clearing is Rule.MANUAL:
+            reason = "open: the tenant chooses"
+        else:
+            reason = reasons.get(name) or "no bid came within the window"
+        verdicts.append(Verdict(name, reason, outcome.scores.get(name)))
+    return outcome, tuple(verdicts)
+
+
+def _bids(state: State, order: Order, left: int, at: int) -> list[Offer]:
+    allowed = {state.board.providers[place].address for place in places(left)}
+    found = []
+    for name in order.bids:
+        bid = state.bids[name]
+        if bid.state is BidState.OPEN and name.provider in allowed:
+            reputation = state.providers[name.provider].record.score(at)
+            found.append(Offer(name.provider, bid.price, reputation))
+    return found
+
+
+def _posted(state: State, order: Order, left: int, at: int) -> list[Offer]:
+    found = []
+    for place in places(left):
+        provider = state.board.providers[place]
+        if provider.posted is not None and fits(provider, order.group.spec):
+            price = posted_price(provider.posted, order.group.spec)
+            found.append(Offer(provider.address, price, provider.record.score(at)))
+    return found
+
+
+def fits(provider: Provider, spec: GroupSpec) -> bool:
+    """Tell whether a group fits what a provider says that it has, were it empty."""
+    capacity = provider.capacity
+    return (
+        sum(u.resources.cpu_milli * u.count for u in spec.resources) <= capacity.cpu_milli
+        and sum(u.resources.memory_bytes * u.count for u in spec.resources) <= capacity.memory_bytes
+        and sum(u.resources.gpu_units * u.count for u in spec.resources) <= capacity.gpu_units
+        and sum(v.size_bytes * u.count for u in spec.resources for v in u.resources.storage)
+        <= capacity.storage_bytes
+    )
+
+
+def posted_price(posted: PriceList, spec: GroupSpec) -> Rate:
+    """Return what a group costs at standing prices."""
+    hourly = Fraction(0)
+    for unit in spec.resources:
+        resources = unit.resources
+        one = Fraction(resources.cpu_milli * posted.cpu, 1000)
+        one += Fraction(resources.memory_bytes * posted.memory_gib, GIB)
+        storage = sum(volume.size_bytes for volume in resources.storage)
+        one += Fraction(storage * posted.storage_gib, GIB)
+        one += resources.gpu_units * posted.gpu
+        hourly += one * unit.count
+    return prices.rate(hourly / prices.HOUR_MILLISECONDS)

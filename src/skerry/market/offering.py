@@ -1,0 +1,155 @@
+"""Whether this node is a provider: started by its operator, and again with the node."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import msgspec
+
+from skerry.kernel.errors import CONFLICT, SkerryError
+from skerry.market import results as r
+from skerry.market.core import messages as m
+from skerry.market.core.messages import Capacity
+from skerry.market.provider import capacity
+from skerry.market.provider.agent import Agent, Settings
+from skerry.market.provider.runner import Runner
+from skerry.node.home import write_secret
+
+CREDIT = 5_000_000
+"""Micro-units that a market gives its own node's provider to start with, for its bids' deposits."""
+_log = logging.getLogger("skerry.market.provider")
+
+
+class Offering:
+    """This node's provider, if it is one."""
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+        self._path = handler.directory / "provider.json"
+        self._listening = False
+        self.agent: Agent | None = None
+
+    def running(self) -> Agent:
+        """Return the provider; raise CONFLICT if this node is none."""
+        if self.agent is None:
+            raise CONFLICT(
+                "This machine offers nothing.", hint="skerry market provider start --country FI"
+            )
+        return self.agent
+
+    async def resume(self) -> None:
+        """Offer again what was offered before the node stopped."""
+        if not self._path.exists():
+            return
+        settings = msgspec.json.decode(
+            await asyncio.to_thread(self._path.read_bytes), type=Settings
+        )
+        url = f"{self._handler.node.url}/market/provider"
+        settings = msgspec.structs.replace(settings, url=url)
+        try:
+            await self._begin(settings, must=False)
+        except (SkerryError, OSError):
+            # What it serves goes on in its keepers; the operator finds this in the log.
+            _log.exception("the provider could not start again")
+
+    async def begin(self, settings: Settings) -> r.ProviderStarted:
+        """Measure, register and follow; raise why a market refuses."""
+        await self.stop()
+        try:
+            agent = await self._begin(settings, must=True)
+        except BaseException:
+            await self.stop()
+            raise
+        await asyncio.to_thread(write_secret, self._path, msgspec.json.encode(settings))
+        found = agent.inventory.capacity
+        isolation, images = await self._can()
+        return r.ProviderStarted(
+            message=f"{settings.name} offers this machine.",
+            address=agent.address,
+            url=settings.url,
+            cpu_milli=found.cpu_milli,
+            cpu_score=found.cpu_score,
+            memory_bytes=found.memory_bytes,
+            storage_bytes=found.storage_bytes,
+            gpu=f"{found.gpu_units} x {found.gpu_model}" if found.gpu_units else "",
+            isolation=isolation,
+            images=tuple(images),
+            markets=tuple(agent.links),
+        )
+
+    async def _begin(self, settings: Settings, *, must: bool) -> Agent:
+        handler = self._handler
+        node = handler.node
+        measured = await asyncio.to_thread(
+            capacity.measure, node.home.root, node.clock.monotonic, settings.share_percent
+        )
+        agent = Agent(
+            settings=_described(settings, measured),
+            address=handler.provider_wallet.address,
+            capacity=measured,
+            runner=Runner(node.workloads),
+            directory=handler.directory / "provider",
+            clock=handler.clock,
+        )
+        await agent.start()
+        self.agent = agent
+        if not self._listening:
+            node.workloads.on_change(self._changed)
+            self._listening = True
+        isolation, images = await self._can()
+        for market in settings.markets:
+            if market == "local":
+                await self._admit_own()
+            link = handler.link(market)
+            await agent.join(link, isolation, images, must=must)
+        return agent
+
+    def _changed(self, info: Any) -> None:
+        if self.agent is not None:
+            self.agent.changed(info)
+
+    async def _can(self) -> tuple[tuple[str, ...], list[str]]:
+        """Return the classes of isolation and the images that this node has."""
+        workloads = self._handler.node.workloads
+        classes = tuple(each.name for each in await workloads.classes() if each.available)
+        images = await asyncio.to_thread(workloads.images.list)
+        return classes, [each.name for each in images]
+
+    async def _admit_own(self) -> None:
+        """Let this node's own provider offer in this node's own market."""
+        handler = self._handler
+        address = handler.provider_wallet.address
+        if address not in handler.exchange.state.admitted:
+            await handler.submit(m.Admit(address))
+            await handler.submit(m.Fund(address, CREDIT))
+
+    async def end(self) -> None:
+        """Offer nothing more; raise CONFLICT while there are leases."""
+        agent = self.running()
+        if agent.records.leases:
+            raise CONFLICT(
+                f"{len(agent.records.leases)} leases are served.",
+                why="They were promised.",
+                hint="skerry market provider show",
+            )
+        await asyncio.to_thread(self._path.unlink, missing_ok=True)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Let go of the markets; what runs goes on."""
+        agent, self.agent = self.agent, None
+        if agent is not None:
+            await agent.stop()
+
+
+def _described(settings: Settings, measured: Capacity) -> Settings:
+    """Return the settings with what the machine itself says of it among the attributes."""
+    own = {
+        "country": settings.country,
+        "host": settings.name,
+        "arch": capacity.machine(),
+        "capabilities/cpu/score": str(measured.cpu_score),
+    }
+    return msgspec.structs.replace(settings, attributes={**own, **settings.attributes})

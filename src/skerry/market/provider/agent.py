@@ -1,0 +1,359 @@
+"""The provider agent: answers orders, serves leases, and never ends one because it lost contact.
+
+For every market that it offers in, it follows the market's feed. An order is answered at once, with
+a bid or with the reasons against one. A lease is served from its manifest on, until its market says
+that it ended or its prepaid time is over. While a market cannot be reached, everything goes on;
+when it can be reached again, the feed says what changed meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from skerry.kernel.clock import Clock
+from skerry.kernel.errors import CONFLICT, NOT_FOUND, SkerryError
+from skerry.market.core import messages as m
+from skerry.market.core.messages import Capacity, PriceList
+from skerry.market.core.names import LeaseId, OrderId
+from skerry.market.core.state import BID_DEPOSIT
+from skerry.market.core.states import LeaseState, Reason
+from skerry.market.link import FEED_SECONDS_MAX, Feed, LeaseNotice, MarketLink, OrderNotice
+from skerry.market.provider.inventory import Inventory, need
+from skerry.market.provider.manifests import group_of
+from skerry.market.provider.pricing import STANDARD, NoPriceError, price_of
+from skerry.market.provider.records import Ended, Held, Manifested, Records, encode
+from skerry.market.provider.runner import Runner
+from skerry.market.sdl.build import LEASED_IP
+from skerry.node.log_file import LogFile
+from skerry.node.workload import State, WorkloadInfo
+
+MILLISECOND = 1_000_000
+MANIFEST_MILLISECONDS = 300_000
+HORIZON_MILLISECONDS = 2000
+"""How far a lease's prepaid time must move before its workloads are told."""
+RETRY_SECONDS = (1.0, 30.0)
+ANSWERS_AT_ONCE = 16
+WITHDRAW_SECONDS = 24 * 3600.0
+RESTARTS_MAX = 20
+"""After so many restarts a workload counts as unstable, and its lease is closed."""
+
+_log = logging.getLogger("skerry.market.provider")
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a provider was started with; kept on disk, so that it starts again with its node."""
+
+    name: str
+    country: str
+    url: str
+    attributes: dict[str, str] = {}
+    markets: tuple[str, ...] = ()
+    price_script: str = ""
+    standing: PriceList = STANDARD
+    offers_posted: bool = False
+    notice_seconds: int = 0
+    share_percent: int = 90
+
+
+class Agent:
+    """A provider."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        address: str,
+        capacity: Capacity,
+        runner: Runner,
+        directory: Path,
+        clock: Clock,
+    ) -> None:
+        self.settings = settings
+        self.address = address
+        self.inventory = Inventory(capacity)
+        self.runner = runner
+        self.records = Records()
+        self.links: dict[str, MarketLink] = {}
+        self.contact: dict[str, str] = {}
+        self._directory = directory
+        self._clock = clock
+        self._answered: dict[str, set[OrderId]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._following: dict[str, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(ANSWERS_AT_ONCE)
+        self._reported: set[LeaseId] = set()
+
+    @property
+    def now(self) -> int:
+        """The time in milliseconds."""
+        return self._clock.now() // MILLISECOND
+
+    async def start(self) -> None:
+        """Open the log, and go on with every lease that it holds."""
+        await asyncio.to_thread(self._directory.mkdir, parents=True, exist_ok=True)
+        self.log = await asyncio.to_thread(
+            LogFile, self._directory, self._clock, self.records.apply
+        )
+        for record in list(self.records.leases.values()):
+            self.inventory.reserve(record.notice.id.order, need(record.notice.group))
+            if record.group is not None:
+                self._later(self._serve(record.notice, record.group))
+        self._later(self._withdraw_for_ever())
+
+    async def stop(self) -> None:
+        """Let go; what runs goes on by itself."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.log.close()
+
+    async def join(
+        self, link: MarketLink, isolation: tuple[str, ...], images: list[str], *, must: bool
+    ) -> None:
+        """Register in a market and follow it, now or as soon as it can be reached.
+
+        `must`: raise why the market refuses or cannot be reached, and do not follow it.
+        """
+        settings = self.settings
+        message = m.RegisterProvider(
+            owner=self.address,
+            name=settings.name,
+            url=settings.url,
+            country=settings.country,
+            isolation=isolation,
+            capacity=self.inventory.capacity,
+            attributes=settings.attributes,
+            images=tuple(images),
+            posted=settings.standing if settings.offers_posted else None,
+        )
+        self.links[link.name] = link
+        self._answered[link.name] = set()
+        self._following[link.name] = self._later(self._follow(link, message))
+        if must:
+            try:
+                await link.submit(message)
+            except SkerryError:
+                await self.leave(link.name)
+                raise
+
+    async def leave(self, market: str) -> None:
+        """Follow a market no longer; its leases go on."""
+        self.links.pop(market, None)
+        task = self._following.pop(market, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Carry out work in the background; what goes wrong is told, and the rest goes on."""
+        try:
+            await work
+        except SkerryError as error:
+            _log.warning("%s %s", error.what, error.why)
+        except OSError:
+            _log.exception("the provider's work failed")
+
+    async def _follow(self, link: MarketLink, message: m.RegisterProvider) -> None:
+        after, pause, registered = -1, RETRY_SECONDS[0], False
+        while True:
+            try:
+                if not registered:
+                    await link.submit(message)
+                    registered = True
+                feed = await link.feed(after, FEED_SECONDS_MAX)
+                await self._take(link, feed)
+            except (SkerryError, OSError, TimeoutError) as error:
+                # Lost contact ends no lease: everything goes on, and this tries again.
+                self.contact[link.name] = getattr(error, "what", str(error)) or repr(error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_SECONDS[1])
+                continue
+            after, pause = feed.sequence, RETRY_SECONDS[0]
+            self.contact[link.name] = ""
+
+    async def _take(self, link: MarketLink, feed: Feed) -> None:
+        """Take in what a market says; it knows which leases there are."""
+        answered = self._answered[link.name]
+        live = {notice.id: notice for notice in feed.leases}
+        for order in feed.orders:
+            if order.id not in answered:
+                answered.add(order.id)
+                self._later(self._answer(link, order))
+        open_orders = {order.id for order in feed.orders}
+        for name in answered - open_orders:
+            answered.discard(name)
+            if not any(lease.order == name for lease in live):
+                self.inventory.release(name)
+        for notice in live.values():
+            await self._hold(link, notice)
+        for lease, record in list(self.records.leases.items()):
+            if record.market == link.name and lease not in live:
+                await self._end(lease, "its market says that it ended")
+
+    async def _answer(self, link: MarketLink, order: OrderNotice) -> None:
+        async with self._slots:
+            reasons = await self._obstacles(order)
+            if not reasons:
+                try:
+                    await self._bid(link, order)
+                    return
+                except NoPriceError as error:
+                    reasons = [str(error)]
+                except SkerryError as error:
+                    reasons = [error.why or error.what]
+            self.inventory.release(order.id)
+            with contextlib.suppress(SkerryError):
+                await link.submit(m.Decline(order.id, self.address, tuple(reasons)[:20]))
+
+    async def _bid(self, link: MarketLink, order: OrderNotice) -> None:
+        """Reserve what an order needs, price it and bid."""
+        script = Path(self.settings.price_script) if self.settings.price_script else None
+        if not self.inventory.reserve(order.id, need(order.group)):
+            raise CONFLICT("; ".join(self.inventory.obstacles(need(order.group))))
+        price = await price_of(order, script, self.settings.standing)
+        window = max(order.terms.reclamation_seconds, self.settings.notice_seconds)
+        await link.submit(m.CreateBid(order.id, self.address, price, BID_DEPOSIT, window))
+
+    async def assess(self, order: OrderNotice) -> list[str]:
+        """Return why this provider would not bid on an order; nothing is reserved."""
+        found = await self._obstacles(order)
+        script = Path(self.settings.price_script) if self.settings.price_script else None
+        try:
+            await price_of(order, script, self.settings.standing)
+        except NoPriceError as error:
+            found.append(str(error))
+        return found
+
+    async def _obstacles(self, order: OrderNotice) -> list[str]:
+        """Return why this provider cannot serve an order."""
+        found = self.inventory.obstacles(need(order.group), order.id)
+        isolation = order.terms.isolation or "bwrap"
+        for image in order.images:
+            for reason in await self.runner.obstacles(image, isolation):
+                if reason not in found:
+                    found.append(reason)
+        for unit in order.group.resources:
+            if any(each.kind == LEASED_IP for each in unit.resources.endpoints):
+                found.append("endpoint: it has no addresses to lease")
+            wanted = [each.key for each in unit.resources.gpu_attributes]
+            if unit.resources.gpu_units and not self._has_gpu(wanted):
+                found.append(f"gpu: it has none of {', '.join(wanted)}")
+        return found
+
+    def _has_gpu(self, wanted: list[str]) -> bool:
+        own = self.inventory.capacity.gpu_model.lower().replace(" ", "")
+        models = [key.split("/")[3] for key in wanted if key.startswith("vendor/nvidia/model/")]
+        return bool(own) and any(model == "*" or model in own for model in models)
+
+    async def _hold(self, link: MarketLink, notice: LeaseNotice) -> None:
+        """Take note of a lease that this provider has, or of what changed of it."""
+        known = self.records.leases.get(notice.id)
+        if known is not None and not _differs(known.notice, notice):
+            if known.group is None and self.now - known.since > MANIFEST_MILLISECONDS:
+                await link.submit(m.CloseBid(notice.id, Reason.MANIFEST_TIMEOUT))
+            return
+        await self.log.append(encode(Held(link.name, notice, self.now)))
+        self.inventory.reserve(notice.id.order, need(notice.group))
+        if known is not None and known.group is not None:
+            await self.runner.extend(notice)
+
+    async def take_manifest(self, lease: LeaseId, manifest: list[dict[str, Any]]) -> None:
+        """Check a manifest and run it; it is durable, and runs, when this returns."""
+        record = self.records.leases.get(lease)
+        if record is None:
+            record = await self._await_lease(lease)
+        group = group_of(manifest, record.notice)
+        await self.runner.check(record.notice, group)
+        again = record.group is not None and record.group != group
+        await self.log.append(encode(Manifested(lease, group, self.now)))
+        await (self.runner.replace if again else self.runner.start)(record.notice, group)
+
+    async def _await_lease(self, lease: LeaseId) -> Any:
+        """Wait a moment for the feed to tell of a lease that was made just now."""
+        for _ in range(100):
+            await asyncio.sleep(0.02)
+            record = self.records.leases.get(lease)
+            if record is not None:
+                return record
+        why = self.records.ended.get(lease, "It was not made, or its market cannot be reached.")
+        raise NOT_FOUND(f"This provider has no lease {lease}.", why=why)
+
+    async def _serve(self, notice: LeaseNotice, group: dict[str, Any]) -> None:
+        """Go on with a lease after a restart: whatever of it is missing is started."""
+        if notice.funded_until > self.now:
+            await self.runner.start(notice, group)
+
+    def lease(self, lease: LeaseId) -> tuple[LeaseNotice, dict[str, Any]]:
+        """Return a lease and its group of the manifest; raise NOT_FOUND or CONFLICT."""
+        record = self.records.leases.get(lease)
+        if record is None:
+            why = self.records.ended.get(lease, "")
+            raise NOT_FOUND(f"This provider has no lease {lease}.", why=why)
+        if record.group is None:
+            raise CONFLICT(f"No manifest came for lease {lease}.")
+        return record.notice, record.group
+
+    async def _end(self, lease: LeaseId, why: str) -> None:
+        await self.runner.end(lease)
+        await self.log.append(encode(Ended(lease, why, self.now)))
+        self.inventory.release(lease.order)
+        self._reported.discard(lease)
+
+    def changed(self, info: WorkloadInfo) -> None:
+        """Take note of a workload's change of state: report results, give up on the unstable."""
+        label = info.labels.get("lease")
+        for lease, record in self.records.leases.items():
+            if str(lease) == label:
+                link = self.links.get(record.market)
+                if link is not None and info.state is State.ENDED:
+                    self._later(self._report(link, lease))
+                elif link is not None and info.restarts > RESTARTS_MAX:
+                    self._later(self._give_up(link, record.notice))
+
+    async def _report(self, link: MarketLink, lease: LeaseId) -> None:
+        found = await self.runner.result(lease)
+        if found is None or lease in self._reported:
+            return
+        self._reported.add(lease)
+        await link.submit(m.Report(lease, found[0], found[1]))
+
+    async def _give_up(self, link: MarketLink, notice: LeaseNotice) -> None:
+        if notice.state is LeaseState.ACTIVE:
+            await link.submit(m.CloseBid(notice.id, Reason.UNSTABLE))
+
+    async def _withdraw_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(WITHDRAW_SECONDS)
+            await self.withdraw()
+
+    async def withdraw(self) -> list[LeaseId]:
+        """Take what every lease earned so far; return the leases."""
+        done = []
+        for lease, record in list(self.records.leases.items()):
+            link = self.links.get(record.market)
+            if link is not None:
+                await link.submit(m.Withdraw(lease))
+                done.append(lease)
+        return done
+
+
+def _differs(old: LeaseNotice, new: LeaseNotice) -> bool:
+    """Tell whether what changed of a lease matters to who serves it."""
+    moved = abs(new.funded_until - old.funded_until) >= HORIZON_MILLISECONDS
+    return moved or (old.state, old.manifest_hash, old.reclaim_at) != (
+        new.state,
+        new.manifest_hash,
+        new.reclaim_at,
+    )

@@ -1,0 +1,130 @@
+"""A small HTTP client on asyncio, for what markets and providers ask of each other.
+
+One request a connection, every answer bounded in size and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import httptools
+import msgspec
+
+from skerry.kernel.errors import (
+    ENGINE_FAILED,
+    INVALID,
+    NODE_UNREACHABLE,
+    TIMED_OUT,
+    TOO_LARGE,
+    SkerryError,
+    from_dict,
+)
+
+BODY_BYTES_MAX = 16 << 20
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer: status and body."""
+
+    status: int
+    body: bytes
+
+
+async def request(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    seconds: float = ANSWER_SECONDS,
+) -> Answer:
+    """Ask and return the answer; raise NODE_UNREACHABLE, TIMED_OUT or TOO_LARGE."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise INVALID(f"{url[:200]!r} is no address.", why="It begins with http:// or https://.")
+    secure = ssl.create_default_context() if parts.scheme == "https" else None
+    port = parts.port or (443 if secure else 80)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure)
+    except (OSError, TimeoutError) as error:
+        raise NODE_UNREACHABLE(
+            f"{parts.scheme}://{parts.netloc} does not answer.",
+            why=str(error) or "It took too long.",
+        ) from error
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    sent = {"Host": parts.netloc, "Content-Length": str(len(body)), "Connection": "close"}
+    lines = [f"{name}: {value}" for name, value in {**sent, **(headers or {})}.items()]
+    head = "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""])
+    if any(mark in "".join((method, target, *lines)) for mark in "\r\n"):
+        raise INVALID("A header has a line break.")
+    try:
+        async with asyncio.timeout(seconds):
+            writer.write(head.encode() + body)
+            await writer.drain()
+            return await _read(reader)
+    except TimeoutError as error:
+        raise TIMED_OUT(f"{parts.netloc} did not answer within {seconds:g} s.") from error
+    except OSError as error:
+        raise NODE_UNREACHABLE(f"{parts.netloc} went away.", why=str(error)) from error
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+class _Collector:
+    """What httptools tells of an answer."""
+
+    def __init__(self) -> None:
+        self.body = bytearray()
+        self.done = False
+
+    def on_body(self, data: bytes) -> None:
+        """Take a part of the body."""
+        self.body += data
+        if len(self.body) > BODY_BYTES_MAX:
+            raise TOO_LARGE(f"The answer is larger than {BODY_BYTES_MAX} bytes.")
+
+    def on_message_complete(self) -> None:
+        """Take note of the end."""
+        self.done = True
+
+
+async def _read(reader: asyncio.StreamReader) -> Answer:
+    collector = _Collector()
+    parser = httptools.HttpResponseParser(collector)
+    try:
+        while not collector.done:
+            data = await reader.read(64 * 1024)
+            if not data:
+                break
+            parser.feed_data(data)
+    except httptools.HttpParserError as error:
+        cause = error.__context__ or error
+        if isinstance(cause, SkerryError):
+            raise cause from error
+        raise ENGINE_FAILED("The answer is not HTTP.", why=str(error)) from error
+    if not parser.get_status_code():
+        raise NODE_UNREACHABLE("The other side closed without an answer.")
+    return Answer(parser.get_status_code(), bytes(collector.body))
+
+
+def check(answer: Answer) -> bytes:
+    """Return the body of a good answer; raise the error that a bad one tells."""
+    if answer.status < 400:
+        return answer.body
+    try:
+        shape = msgspec.json.decode(answer.body)
+    except msgspec.DecodeError:
+        shape = None
+    if isinstance(shape, dict) and "code" in shape and "what" in shape:
+        raise from_dict(shape)
+    text = answer.body[:300].decode(errors="replace").strip()
+    raise ENGINE_FAILED(f"The other side answered {answer.status}.", why=text)
