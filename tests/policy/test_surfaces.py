@@ -195,8 +195,8 @@ async def test_pages(node: Node) -> None:
         assert text in body, page
         assert "<b>Mine</b>" not in body
         assert body.count("<h1>") == 1
-    for menu in ("Policy", "Audit", "Sovereignty", "Drills"):
-        assert f">{menu}</a>" in body
+        tabs = ("Policy", "Audit", "Sovereignty", "Drills")
+        assert page == "/audit/1" or all(f">{tab}</a>" in body for tab in tabs)
 
 
 async def test_the_report_in_every_form(node: Node) -> None:
