@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 
 from skerry.kernel.money import Rate
 from skerry.market.core import prices
@@ -77,6 +78,7 @@ def fits(provider: Provider, spec: GroupSpec) -> bool:
     )
 
 
+@lru_cache(maxsize=4096)
 def posted_price(posted: PriceList, spec: GroupSpec) -> Rate:
     """Return what a group costs at standing prices."""
     hourly = Fraction(0)

@@ -88,6 +88,7 @@ class Agent:
         self._following: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(ANSWERS_AT_ONCE)
         self._reported: set[LeaseId] = set()
+        self._ending: set[LeaseId] = set()
 
     @property
     def now(self) -> int:
@@ -199,8 +200,9 @@ class Agent:
         for notice in live.values():
             await self._hold(link, notice)
         for lease, record in list(self.records.leases.items()):
-            if record.market == link.name and lease not in live:
-                await self._end(lease, "its market says that it ended")
+            if record.market == link.name and lease not in live and lease not in self._ending:
+                self._ending.add(lease)
+                self._later(self._end(lease, "its market says that it ended"))
 
     async def _answer(self, link: MarketLink, order: OrderNotice) -> None:
         async with self._slots:
@@ -306,8 +308,12 @@ class Agent:
         return record.notice, record.group
 
     async def _end(self, lease: LeaseId, why: str) -> None:
-        await self.runner.end(lease)
-        await self.log.append(encode(Ended(lease, why, self.now)))
+        """Stop what a lease paid for; programs may take their time, and others do not wait."""
+        try:
+            await self.runner.end(lease)
+            await self.log.append(encode(Ended(lease, why, self.now)))
+        finally:
+            self._ending.discard(lease)
         self.inventory.release(lease.order)
         self._reported.discard(lease)
 
