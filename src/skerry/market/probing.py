@@ -72,7 +72,9 @@ class Probing:
         for each in found.values():
             if each.uris:
                 try:
-                    await request("GET", each.uris[0], seconds=ANSWER_SECONDS)
+                    answer = await request("GET", each.uris[0], seconds=ANSWER_SECONDS)
                 except SkerryError:
+                    return False
+                if answer.status >= 500:
                     return False
         return True
