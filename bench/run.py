@@ -20,7 +20,7 @@ from typing import Any
 
 from harness import ROOT, Options, load_average, machine, say
 
-NAMES = ("postgres", "branch", "router", "hrana", "bucket", "market", "cli")
+NAMES = ("postgres", "branch", "router", "hrana", "bucket", "backup", "market", "cli")
 PAGE = ROOT / "docs" / "reference" / "benchmarks.md"
 
 

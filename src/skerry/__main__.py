@@ -4,11 +4,16 @@ import sys
 
 from skerry import __version__
 
+_VERSION = frozenset({"--version", "-V"})
+_JSON = "--json"
+
 
 def main() -> None:
     """Run the command line; exits with its code."""
-    if sys.argv[1:] in (["--version"], ["-V"]):
-        sys.stdout.write(f"skerry {__version__}\n")
+    said = set(sys.argv[1:])
+    if said & _VERSION and said <= {*_VERSION, _JSON}:
+        found = f'{{"version": "{__version__}"}}' if _JSON in said else f"skerry {__version__}"
+        sys.stdout.write(f"{found}\n")
         return
     from skerry.surfaces.cli.main import run  # noqa: PLC0415 (the version comes without it)
 

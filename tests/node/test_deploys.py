@@ -149,6 +149,29 @@ async def test_what_a_deploy_remarks_is_in_its_answer(node: Node) -> None:
     assert (await deploy(node, app)).remarks == ()
 
 
+DIES = """
+import os, signal
+async def fetch(request, env):
+    if request.url.path == "/exit":
+        os._exit(3)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+async def test_how_a_function_died_is_in_its_log(node: Node) -> None:
+    toml = '[app]\nname = "news"\n[functions.web]\nentry = "web:fetch"\n'
+    await deploy(node, {"skerry.toml": toml, "web.py": DIES})
+    for path, reason in {"/exit": "exit status 3", "/kill": "SIGKILL"}.items():
+        assert (await ask(node, "news", path))[0] == 502
+        async with asyncio.timeout(10):
+            while True:
+                records = await node.logbook.tail("news", "main", "web", 1)
+                if records and reason in records[0].text:
+                    break
+                await asyncio.sleep(0.02)
+        assert records[0].level == "error"
+
+
 async def drained(node: Node) -> None:
     async with asyncio.timeout(10):
         while any(cell.leaving for cell in node.supervisor.awake()):

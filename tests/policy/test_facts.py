@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from skerry.kernel.errors import CONFIG_INVALID, SkerryError
 from skerry.kernel.policy import Evidence, Fact
+from skerry.node.audit.note import LOG, Signer
 from skerry.node.policy.atlas import atlas
 from skerry.node.policy.facts import counted, is_attested, read_facts, settle, statement
 
@@ -55,11 +56,9 @@ def test_equally_good_facts_that_differ_are_undecided_and_sets_unite() -> None:
 
 
 def attested(key: Ed25519PrivateKey, fact: Fact) -> Fact:
-    public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
-    fact = msgspec.structs.replace(
-        fact, evidence=Evidence.ATTESTED, by=f"auditor+{public}", expires="2027-01-01"
-    )
-    signature = base64.b64encode(key.sign(statement(fact))).decode()
+    by = str(Signer("auditor.example/1", LOG, key).verifier)
+    fact = msgspec.structs.replace(fact, evidence=Evidence.ATTESTED, by=by, expires="2027-01-01")
+    signature = base64.b64encode(key.sign(statement(fact).encode())).decode()
     return msgspec.structs.replace(fact, signature=signature)
 
 

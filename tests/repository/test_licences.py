@@ -42,6 +42,10 @@ SPOKEN = {
 }
 
 
+# How the text of a licence begins, for packages whose metadata name none.
+BEGUN = {"Apache License Version 2.0": "Apache-2.0", "MIT License": "MIT"}
+
+
 def shipped(root: str = "skerry", extras: frozenset[str] = frozenset({"all"})) -> dict[str, str]:
     """Return the licence of everything that `pip install skerry[all]` installs here."""
     found: dict[str, str] = {}
@@ -77,7 +81,18 @@ def licence(package: Distribution) -> str:
     named = [line.split(" :: ")[-1] for line in lines if line.startswith("License ::")]
     if not named and "License" in meta:
         named = [meta["License"].splitlines()[0]]
-    return " OR ".join(SPOKEN.get(name, name) for name in named) or "unknown"
+    return " OR ".join(SPOKEN.get(name, name) for name in named) or licence_of_files(package)
+
+
+def licence_of_files(package: Distribution) -> str:
+    """Return the licence whose text a package carries."""
+    for file in package.files or []:
+        if ".dist-info/licenses/" in str(file):
+            text = " ".join(file.read_text().split())
+            for begin, expression in BEGUN.items():
+                if text.startswith(begin):
+                    return expression
+    return "unknown"
 
 
 def is_allowed(expression: str) -> bool:

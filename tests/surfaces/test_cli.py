@@ -450,8 +450,15 @@ def test_names_are_completed(served: Served) -> None:
 
 
 def test_version() -> None:
-    done = program("--version")
-    assert done.stdout == f"skerry {__version__}\n"
+    assert program("--version").stdout == f"skerry {__version__}\n"
+    assert json.loads(program("--version", "--json").stdout) == {"version": __version__}
+
+
+@pytest.mark.parametrize("said", [["nonsense", "--json"], ["branch", "nonsense", "--json"]])
+def test_a_wrong_word_is_told_to_programs_too(run: Run, said: list[str]) -> None:
+    code, out, err = run(*said)
+    assert (code, out) == (2, "")
+    assert json.loads(err)["error"]["code"] == "INVALID"
 
 
 def test_a_reader_that_goes_away_is_no_error(served: Served) -> None:

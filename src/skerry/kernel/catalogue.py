@@ -157,6 +157,7 @@ AnyEvent = (
 
 
 HISTORY_MAX = 50
+_decoder = msgspec.json.Decoder(AnyEvent)
 
 
 class Branch(msgspec.Struct):
@@ -206,11 +207,10 @@ class Catalogue:
         self.keys: dict[str, bytes] = {}
         self._moved_ids: dict[str, str] = {}
         self._by_id: dict[str, tuple[str, str, str]] = {}
-        self._decoder = msgspec.json.Decoder(AnyEvent)
 
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
-        event = self._decoder.decode(body)
+        event = event_of(body)
         if isinstance(event, AppCreated):
             self.next_index = max(self.next_index, event.index + 1)
             self.apps.setdefault(event.app, App(event.app, event.index))
@@ -379,6 +379,12 @@ def _keep_secret(app: App, event: SecretSet | SecretDeleted) -> None:
         app.secrets[event.name] = event.sealed
     else:
         app.secrets.pop(event.name, None)
+
+
+def event_of(body: bytes) -> AnyEvent:
+    """Return the event that a log entry's body tells."""
+    event: AnyEvent = _decoder.decode(body)
+    return event
 
 
 def encode(event: Event) -> bytes:

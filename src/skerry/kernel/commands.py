@@ -356,7 +356,10 @@ class Command:
     line asks before something is lost; `empty` says what an empty list means. `local` names a
     function of a service, from the parameters to the result, that the command line calls itself:
     such a command needs no node, and the API has none of it. One that `reaches` gets the way to the
-    node as a second argument (`Reach`), for what is no command: a terminal, say.
+    node as a second argument (`Reach`), for what is no command: a terminal, say. `offline` names a
+    function of a service, from the parameters, the home and the progress, that the command line
+    asks first: where it answers anything but None no node is needed, else the command goes to the
+    node as usual.
     """
 
     name: str
@@ -372,6 +375,7 @@ class Command:
     empty: str = ""
     local: str = ""
     reaches: bool = False
+    offline: str = ""
 
     @property
     def action(self) -> str:

@@ -86,6 +86,9 @@ BUSY = Problem("BUSY", 503, "A limit on load was reached; try again.", temporary
 TIMED_OUT = Problem("TIMED_OUT", 504, "It took longer than allowed.", temporary=True)
 ENGINE_FAILED = Problem("ENGINE_FAILED", 502, "An engine or a function failed.")
 NODE_UNREACHABLE = Problem("NODE_UNREACHABLE", 503, "No node answers.", temporary=True)
+STORE_UNREACHABLE = Problem(
+    "STORE_UNREACHABLE", 503, "A store of another machine does not answer.", temporary=True
+)
 ALREADY_RUNNING = Problem("ALREADY_RUNNING", 409, "A node runs on this home already.")
 CORRUPT = Problem("CORRUPT", 500, "Stored data fails its checksum.")
 INTERNAL = Problem("INTERNAL", 500, "A defect in Skerry.")

@@ -90,7 +90,8 @@ class Context:
     `directory` is the state and is what is branched; `run` holds sockets and is emptied at each
     wake; `code` is the deployed version of the app, read-only. `bindings` are the names of the
     resources of the same branch that this one may use; `url` is the node's own; `permit` is asked
-    before anything of the resource goes to a place outside the node.
+    before anything of the resource goes to a place outside the node. `environments` holds what the
+    operator installed for kinds, `<kind>/<name>`, readable and executable for engines.
     """
 
     ref: ResourceRef
@@ -107,6 +108,7 @@ class Context:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     url: str = ""
     permit: Permit = refuse
+    environments: Path | None = None
 
     @property
     def log(self) -> logging.Logger:
@@ -162,6 +164,13 @@ class Engine(ABC):
     async def status(self) -> dict[str, Any]:
         """Return what a person wants to know: sizes, counts, settings."""
         return {}
+
+    async def count(self) -> dict[str, int]:
+        """Count what the state holds, by reading it: rows, keys, objects.
+
+        A drill reports it of a restored state, and that it can be read at all.
+        """
+        return {key: each for key, each in (await self.status()).items() if type(each) is int}
 
 
 RECOVER_FILE = "recover.json"

@@ -209,6 +209,14 @@ class Branches:
             raise
         return target
 
+    async def snapshot(self, source: Branch, target: str, progress: Progress) -> None:
+        """Copy a branch's directory at one instant, for a backup; no branch comes of it.
+
+        The copy is the caller's to delete; at the node's start it is swept. Raises NOT_FOUND if the
+        branch has gone.
+        """
+        await self._copy(source, target, progress)
+
     async def _copy(self, source: Branch, target: str, progress: Progress) -> None:
         cell = self._supervisor.cell(source.app, source.name)
         loop = asyncio.get_running_loop()

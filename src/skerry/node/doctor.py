@@ -43,11 +43,13 @@ def _volume(node: Node) -> Iterator[Check]:
 
 
 def _logs(node: Node) -> Iterator[Check]:
-    for name, log in (("catalogue", node.catalogue_log), ("ledger", node.ledger_log)):
+    for name, log in (("catalogue log", node.catalogue_log), ("ledger log", node.ledger_log)):
         entries = _count(log)
-        yield Check(f"{name} log", True, f"{entries} entries, chain intact")
+        yield Check(name, True, f"{entries} entries, chain intact")
     balanced = node.ledger.balanced()
-    yield Check("ledger", balanced, "debits equal credits" if balanced else "out of balance")
+    yield Check(
+        "ledger of record", balanced, "debits equal credits" if balanced else "out of balance"
+    )
 
 
 def _count(log: Log) -> int:

@@ -6,6 +6,7 @@
 <home>/volume/   one directory a branch: what is branched
 <home>/volume.img  the file system mounted there, if the operator made one
 <home>/apps/     <app>/<version>/: deployed code
+<home>/environments/ <kind>/<name>/: what the operator installed for kinds
 <home>/logs/     <app>/<branch>.log: what functions and engines said
 <home>/spool/    exports and imports on their way
 <home>/services/ <service>/: what services of the node keep
@@ -34,7 +35,11 @@ _LONGEST_SOCKET_NAME = len("/0123456789abcdef/.s.PGSQL.5432.lock")
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win."""
+    """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win.
+
+    `engine_read` are folders of the machine that engines may read, such as weights of models; what
+    lies there must be readable for every user.
+    """
 
     name: str = ""
     country: str = ""
@@ -44,6 +49,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     http_port: int = HTTP_PORT
     ports: dict[str, int] = {}
     domain: str = "localhost"
+    engine_read: tuple[str, ...] = ()
     currency: str = "EUR"
     prices: dict[str, tuple[int, int]] = {}
 
@@ -56,12 +62,13 @@ class Home:
         self.digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
         self.keys = self.root / "keys"
         self.logs = self.root / "logs"
-        self.catalogue = self.root / "log" / "catalogue"
-        self.ledger = self.root / "log" / "ledger"
+        self.catalogue = self.root / "log/catalogue"
+        self.ledger = self.root / "log/ledger"
         self.volume = self.root / "volume"
         self.image = self.root / "volume.img"
         self.facts = self.root / "facts.toml"
         self.apps = self.root / "apps"
+        self.environments = self.root / "environments"
         self.spool = self.root / "spool"
         self.run = self._run_directory()
         self.socket = self.run / "api.sock"
@@ -86,7 +93,7 @@ class Home:
     def create(self, entropy: Entropy) -> None:
         """Make what is missing, with its modes."""
         open_to_cells = 0o711
-        for path in (self.root, self.run, self.volume, self.apps, self.spool):
+        for path in (self.root, self.run, self.volume, self.apps, self.spool, self.environments):
             path.mkdir(parents=True, exist_ok=True)
             _own(path)
             path.chmod(open_to_cells)

@@ -85,6 +85,11 @@ class LogFile:
             os.fsync(self._descriptor)
         self._durable = (sequence, previous)
 
+    @property
+    def head(self) -> tuple[int, bytes]:
+        """The sequence number that the next entry gets, and the digest of the last durable one."""
+        return self._durable
+
     def read(self, start: int = 0) -> Iterator[Entry]:
         """See `Log.read`."""
         segments = self._segments()

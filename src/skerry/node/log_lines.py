@@ -12,17 +12,6 @@ MARK = "\x01"
 LINE_BYTES_MAX = 16 * 1024
 
 
-class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of `skerry logs`."""
-
-    time: int
-    app: str
-    branch: str
-    source: str
-    text: str
-    level: str = "info"
-
-
 class LineFormatter(logging.Formatter):
     """Formats a record as a marked line, so that the node knows its level and logger."""
 
@@ -31,8 +20,12 @@ class LineFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
-        fields = [record.levelname.lower(), record.name, text]
-        return MARK + msgspec.json.encode(fields).decode()
+        return marked(record.levelname.lower(), record.name, text)
+
+
+def marked(level: str, logger: str, text: str) -> str:
+    """Return a line that `parse_line` takes apart again."""
+    return MARK + msgspec.json.encode([level, logger, text]).decode()
 
 
 def parse_line(line: str) -> tuple[str, str, str]:

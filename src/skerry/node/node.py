@@ -25,6 +25,9 @@ from skerry.kernel.policy import Policy
 from skerry.kernel.service import Service
 from skerry.node.accountant import Accountant
 from skerry.node.archives import Archives
+from skerry.node.audit.identity import audit_signer, witness_signer
+from skerry.node.audit.recorder import Recorder
+from skerry.node.audit.witness import Collector, WitnessDesk
 from skerry.node.branches import Branches
 from skerry.node.cell.server import Server
 from skerry.node.cells import Cell, Running
@@ -97,6 +100,7 @@ class Node:
         self.since = self.clock.now()
         self._make_api = make_api
         self._stop_asked = asyncio.Event()
+        self._catalogue_changed: Callable[[], None] = _nothing
         self._stack = contextlib.AsyncExitStack()
         self._secret_values: dict[str, tuple[str, ...]] = {}
         self._old_secrets: dict[str, set[str]] = {}
@@ -151,7 +155,7 @@ class Node:
     async def _open_state(self, stack: contextlib.AsyncExitStack) -> None:
         """Open the logs, the volume and the keys."""
         self.catalogue_log = await asyncio.to_thread(
-            LogFile, self.home.catalogue, self.clock, self.catalogue.apply
+            LogFile, self.home.catalogue, self.clock, self._apply_to_catalogue
         )
         stack.push_async_callback(self.catalogue_log.close)
         self.ledger_log = await asyncio.to_thread(
@@ -166,10 +170,37 @@ class Node:
         self.vault = Vault(self.home.node_key(), self.catalogue)
         self.archives = Archives(self.home.spool, self.entropy)
         self.archives.clear()
+        self.audit = await asyncio.to_thread(self._open_audit)
+        stack.push_async_callback(self.audit.close)
+        await self.audit.start()
+        self._catalogue_changed = self.audit.changed
+        self.witnesses = Collector(self.audit.ask)
+        self.witness_desk = WitnessDesk(
+            self.home.service("audit") / "seen.json",
+            witness_signer(self.audit.log.signer, self.home.node_key()),
+            self.clock,
+        )
         self.placement = await asyncio.to_thread(self._make_policy)
+        self.placement.recorder = self.audit.decided
         self.policy: Policy = self.placement
         self.logbook = Logbook(self.home.logs, self.clock, self._secrets_of)
         stack.push_async_callback(self.logbook.close)
+
+    def _apply_to_catalogue(self, body: bytes) -> None:
+        """Fold a change, and let the audit log follow it."""
+        self.catalogue.apply(body)
+        self._catalogue_changed()
+
+    def _open_audit(self) -> Recorder:
+        """Open the audit log; its key is derived from the node's, its origin names both."""
+        return Recorder(
+            directory=self.home.service("audit"),
+            signer=audit_signer(self.name, self.home.node_key(), self.home.service("audit")),
+            clock=self.clock,
+            catalogue_log=self.catalogue_log,
+            ledger_log=self.ledger_log,
+            ledger=self.ledger,
+        )
 
     def _make_policy(self) -> Engine:
         """Make the policy with what the operator says of this node and of others."""
@@ -197,6 +228,7 @@ class Node:
             vault=self.vault,
             policy=self.policy,
             cgroups=cgroups,
+            engine_read=self.config.engine_read,
         )
         packages = [manifest.package for manifest in self.manifests.values()]
         processes = Processes(packages)
@@ -393,6 +425,10 @@ class Node:
             lines = {line for value in values for line in value.splitlines()}
             self._secret_values[app] = tuple(lines | self._old_secrets.get(app, set()))
         return self._secret_values[app]
+
+
+def _nothing() -> None:
+    """Tell nobody: there is no audit log yet."""
 
 
 def _clear_group(group: Group) -> None:

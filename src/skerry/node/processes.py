@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from skerry.kernel.errors import ENGINE_FAILED
 from skerry.node.zygote import MESSAGE_BYTES_MAX, Ended, Forked, Setup, expose_paths
 
 START_SECONDS = 30.0
+STOP_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +33,15 @@ class Child:
     channel: socket.socket
     output: int
     ended: asyncio.Future[Ended]
+
+
+def how_it_ended(status: int) -> str:
+    """Return in words how a process ended, from its wait status."""
+    if not os.WIFSIGNALED(status):
+        return f"exit status {os.WEXITSTATUS(status)}"
+    number = os.WTERMSIG(status)
+    likely = ", most often because it used more memory than it may"
+    return signal.Signals(number).name + (likely if number == signal.SIGKILL else "")
 
 
 class Processes:
@@ -147,15 +158,24 @@ class Processes:
             self._zygote = None
 
     async def stop(self) -> None:
-        """End the zygote; the kernel ends what it forked and still runs."""
+        """End the zygote, which ends all that runs still."""
         if self._connection is None or self._zygote is None:
             return
         asyncio.get_running_loop().remove_reader(self._connection.fileno())
         self._connection.close()
         self._connection = None
         zygote, self._zygote = self._zygote, None
+        await asyncio.to_thread(_end, zygote)
+
+
+def _end(zygote: subprocess.Popen[bytes]) -> None:
+    """Wait until the zygote has ended by itself, or make it."""
+    try:
+        zygote.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        _log.warning("the zygote does not end by itself")
         zygote.kill()
-        await asyncio.to_thread(zygote.wait)
+        zygote.wait()
 
 
 def environment() -> dict[str, str]:

@@ -18,7 +18,8 @@ from skerry.kernel.manifest import Manifest
 from skerry.node.cell.spec import PermitCall, ProcessSpec
 from skerry.node.cells import SHARED, Cell, Failures, PortSession, Running
 from skerry.node.channel import Call, Channel
-from skerry.node.processes import Child, Processes, read_lines
+from skerry.node.log_lines import LINE_BYTES_MAX, marked
+from skerry.node.processes import Child, Processes, how_it_ended, read_lines
 from skerry.node.sandbox.cgroup import Group
 from skerry.node.workshop import Workshop
 
@@ -219,7 +220,7 @@ class Supervisor:
             read_lines(
                 child.output,
                 lambda line: self._on_line(cell.app, cell.branch, source, line),
-                16 * 1024,
+                LINE_BYTES_MAX,
             )
         )
         self._spawn(self._watch_end(cell, running, listening))
@@ -232,7 +233,7 @@ class Supervisor:
         if not listening.done():
             raise ENGINE_FAILED(
                 f"{running.key or 'The engines'} did not start.",
-                why=f"The process ended with status {running.child.ended.result().status}.",
+                why=f"The process ended: {how_it_ended(running.child.ended.result().status)}.",
                 hint="skerry logs",
             )
 
@@ -244,10 +245,10 @@ class Supervisor:
         running.cpu_ms = max(running.cpu_ms, ended.cpu_ms)
         lived = (self._clock.now() - running.started) / 1e9
         if not running.leaving and ended.status != 0:
-            _log.warning(
-                "%s/%s %s ended with status %d after %.1f s",
-                cell.app, cell.branch, running.key or "engines", ended.status, lived,
-            )  # fmt: skip
+            source = running.key or "engines"
+            text = f"The process ended after {lived:.1f} s: {how_it_ended(ended.status)}."
+            self._on_line(cell.app, cell.branch, source, marked("error", "", text))
+            _log.warning("%s/%s %s: %s", cell.app, cell.branch, source, text)
             killed = ended.status == signal.SIGKILL
             if not listening.done() or (lived < QUICK_DEATH_SECONDS and not killed):
                 failures = cell.failures.setdefault(running.key, Failures())

@@ -55,8 +55,10 @@ class Workshop:
         vault: Vault,
         policy: Policy,
         cgroups: Cgroups,
+        engine_read: tuple[str, ...] = (),
     ) -> None:
         self._home = home
+        self._engine_read = engine_read
         self._node_name = node_name
         self._group_prefix = group_prefix
         self._catalogue = catalogue
@@ -143,6 +145,7 @@ class Workshop:
             served=tuple(self.slot(branch, each) for each in served),
             bound=tuple(self.slot(branch, each) for each in bound),
             confinement=confinement,
+            environments="" if tight else str(self._home.environments),
         )
         return process, group
 
@@ -244,8 +247,12 @@ class Workshop:
         return Confinement(
             uid=uid,
             gid=uid,
-            read=() if tight else ENGINE_READ,
-            execute=(*expose_paths(), str(self.code(branch.app, branch.version).parent)),
+            read=() if tight else (*ENGINE_READ, *self._engine_read),
+            execute=(
+                *expose_paths(),
+                str(self.code(branch.app, branch.version).parent),
+                *(() if tight else (str(self._home.environments),)),
+            ),
             write=(*writable, *(() if tight else (SHARED_MEMORY,))),
             limits=limits,
             tight=tight,

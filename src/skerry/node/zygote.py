@@ -3,7 +3,11 @@
 It has one thread and no event loop, so that forking is safe, and it stays alive when the node's own
 process is busy. The node sends a request with two descriptors (the new process's channel and its
 output); the zygote answers with the process id, and reports each process that ends with what it
-used. When the node dies, the kernel ends the zygote, and with it every process that it forked.
+used. When the node dies, the kernel tells the zygote, which ends every process that it forked; when
+the zygote dies, the kernel ends them.
+
+What such a process starts and leaves behind becomes the zygote's child. It ends with the process
+if it is of its group still, else with the node. Where there are control groups, they end all of it.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ from skerry.node.sandbox import expose, prepare
 
 MESSAGE_BYTES_MAX = 64 * 1024
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PROCESSES_MAX = 1 << 20
 
 
 class Forked(msgspec.Struct, tag=True, frozen=True):
@@ -70,7 +76,9 @@ def main() -> None:
 def _die_with_parent() -> None:
     parent = os.getppid()
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        library = ctypes.CDLL(None)
+        library.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        library.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if os.getppid() != parent:
         raise SystemExit("The node went away.")
 
@@ -94,12 +102,21 @@ class _Zygote:
     def __init__(self, connection: socket.socket, manifests: dict[str, Manifest]) -> None:
         self._connection = connection
         self._manifests = manifests
+        self._forked: set[int] = set()
         self._wake, self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: None)  # the connection says whether to end
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def serve(self) -> None:
+        """Carry out requests until the node closes the connection, or is gone."""
+        try:
+            self._serve()
+        finally:
+            self._end_all()
+
+    def _serve(self) -> None:
         while True:
             readable, _, _ = select.select([self._connection.fileno(), self._wake], [], [])
             if self._wake in readable:
@@ -117,6 +134,7 @@ class _Zygote:
         pid = os.fork()
         if pid == 0:
             self._become(channel, output)
+        self._forked.add(pid)
         os.close(channel)
         os.close(output)
         self._send(Forked(int(data), pid))
@@ -154,8 +172,31 @@ class _Zygote:
                 return
             if pid == 0:
                 return
+            if pid not in self._forked:
+                continue
+            self._forked.discard(pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
             cpu_ms = int((used.ru_utime + used.ru_stime) * 1000)
             self._send(Ended(pid, status, cpu_ms, used.ru_maxrss * 1024))
+
+    def _end_all(self) -> None:
+        """End every child; those that become ours as their parents die, too."""
+        for _ in range(_PROCESSES_MAX):
+            for pid in self._children():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                self._forked.discard(os.wait4(-1, 0)[0])
+            except ChildProcessError:
+                return
+
+    def _children(self) -> set[int]:
+        try:
+            listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        except FileNotFoundError:
+            return self._forked
+        return self._forked | {int(each) for each in listed.split()}
 
     def _send(self, message: Forked | Ended) -> None:
         self._connection.send(msgspec.msgpack.encode(message))

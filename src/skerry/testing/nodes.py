@@ -12,6 +12,7 @@ from typing import Any
 
 from skerry.kernel import commands as c
 from skerry.kernel.manifest import Manifest
+from skerry.kernel.service import Service
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
 
@@ -23,7 +24,10 @@ async def _no_api(scope: Any, receive: Any, send: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def running_node(
-    manifests: Mapping[str, Manifest], home: Path | None = None, volume_driver: str | None = None
+    manifests: Mapping[str, Manifest],
+    home: Path | None = None,
+    volume_driver: str | None = None,
+    services: Mapping[str, Service] | None = None,
 ) -> AsyncIterator[Node]:
     """Yield a started node; stop it and remove its home at the end.
 
@@ -39,7 +43,7 @@ async def running_node(
             name="test-node",
             volume_driver=volume_driver,
         )
-        node = Node(options, manifests, lambda _: _no_api)
+        node = Node(options, manifests, lambda _: _no_api, services or {})
         await node.start()
         try:
             yield node
@@ -59,19 +63,19 @@ def open_directory() -> Iterator[Path]:
         yield path
 
 
-def pack(files: Mapping[str, str]) -> bytes:
-    """Return a tar archive of text files, as `skerry deploy` uploads them."""
+def pack(files: Mapping[str, str | bytes]) -> bytes:
+    """Return a tar archive of files, as `skerry deploy` uploads them."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, text in files.items():
-            data = text.encode()
+        for name, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     return buffer.getvalue()
 
 
-async def deploy(node: Node, files: Mapping[str, str], branch: str = "main") -> c.Deployed:
+async def deploy(node: Node, files: Mapping[str, str | bytes], branch: str = "main") -> c.Deployed:
     """Deploy an app made of text files."""
 
     async def chunks() -> AsyncIterator[bytes]:

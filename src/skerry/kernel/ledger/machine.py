@@ -44,6 +44,15 @@ class Machine(Queries):
         self.timestamp = 0
         self._auditor = Auditor(self.state)
 
+    @classmethod
+    def restored(cls, state: State, timestamp: int) -> Machine:
+        """Return a ledger that goes on from a state that was kept; it is audited as a whole."""
+        machine = cls()
+        machine.state = state
+        machine._auditor = Auditor(state)
+        machine._finish(timestamp)
+        return machine
+
     @property
     def digest(self) -> int:
         """The 64-bit digest of the whole state; equal states have equal digests."""

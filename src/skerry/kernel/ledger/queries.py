@@ -31,7 +31,8 @@ from skerry.kernel.ledger.records import (
 )
 from skerry.kernel.ledger.state import Balances, Moment, State
 
-_FIELDS = ("user_data_128", "user_data_64", "user_data_32", "ledger", "code")
+_FIELDS = QueryFilter.__struct_fields__[:5]
+"""User data, ledger and code."""
 
 Row = TypeVar("Row", Account, Transfer, Moment)
 Filter = AccountFilter | QueryFilter | ChangesFilter
@@ -84,7 +85,9 @@ class Queries:
         """Return what moved, with the balances after it, in the order of time."""
         if not _makes_sense(wanted):
             return []
-        moments = islice(_between(self.state.moments, wanted), min(wanted.limit, CHANGES_MAX))
+        moments = islice(
+            _between(self.state.moments_by_time(), wanted), min(wanted.limit, CHANGES_MAX)
+        )
         return [self._change(each) for each in moments]
 
     def _of_account(self, wanted: AccountFilter) -> Iterator[Transfer]:

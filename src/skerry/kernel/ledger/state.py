@@ -52,7 +52,7 @@ class State:
         self.transfer_order: list[Transfer] = []
         self.transfers_of: defaultdict[int, list[Transfer]] = defaultdict(list)
         self.fates: dict[int, PendingStatus] = {}
-        self.burned: set[int] = set()
+        self.burned: dict[int, None] = {}
         self.moments: list[Moment] = []
         self.moment_of: dict[int, Moment] = {}
         self.touched: dict[int, None] = {}
@@ -132,18 +132,16 @@ class State:
         debit = self.accounts[transfer.debit_account_id]
         credit = self.accounts[transfer.credit_account_id]
         moment = Moment(timestamp, change, transfer, balances(debit), balances(credit))
-        # An imported transfer may lie before an expiry that came earlier.
-        at = bisect.bisect_right(self.moments, timestamp, key=_timestamp)
-        self.moments.insert(at, moment)
+        self.moments.append(moment)
         if change is not Change.TWO_PHASE_EXPIRED:
             self.moment_of[timestamp] = moment
         if self._undo is not None:
-            self._undo += (lambda: self.moments.pop(at), lambda: self.moment_of.pop(timestamp))
+            self._undo += (self.moments.pop, lambda: self.moment_of.pop(timestamp))
 
     def burn(self, transfer_id: int) -> None:
         """Let an id fail for ever; a chain that breaks does not take this back."""
         assert self._undo is None
-        self.burned.add(transfer_id)
+        self.burned[transfer_id] = None
         self.burned_now.append(transfer_id)
 
     def forget_changes(self) -> None:
@@ -163,6 +161,13 @@ class State:
                 return transfer
             heapq.heappop(self._expiries)
         return None
+
+    def moments_by_time(self) -> list[Moment]:
+        """Return the movements in the order of their timestamps.
+
+        An imported transfer may lie before an expiry that came earlier.
+        """
+        return sorted(self.moments, key=_timestamp)
 
     def newest_account(self) -> int:
         """Return the timestamp of the newest account, or 0."""

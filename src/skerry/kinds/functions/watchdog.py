@@ -63,10 +63,15 @@ class Watchdog:
     def _answer(self) -> None:
         """Show, in the loop, that the loop runs."""
         self._answered.set()
-        if self._backstop is not None and not self._over.is_set():
+        if self._backstop is None or self._over.is_set():
+            return
+        try:
             faulthandler.dump_traceback_later(
                 self._backstop_seconds, file=self._backstop, exit=True
             )
+        except RuntimeError:
+            self._backstop = None
+            self._log.warning("No more threads can be started: `processes` of them run.")
 
     def _watch(self) -> None:
         missed = 0

@@ -91,7 +91,7 @@ MANIFEST = Manifest(
         Verb.SLEEP: YES,
         Verb.PLACE: YES,
         Verb.METER: YES,
-        Verb.BACKUP: not_yet("The node's backup does not exist yet."),
+        Verb.BACKUP: YES,
         Verb.BIND: YES,
         Verb.EXPORT: YES,
         Verb.IMPORT: YES,
@@ -109,8 +109,7 @@ MANIFEST = Manifest(
                     name="cloudflare",
                     language="Python",
                     line='Cloudflare(base_url="{url}/client/v4", api_token="{token}")'
-                    '.kv.namespaces.values.get("key", account_id="{app}", '
-                    'namespace_id="{namespace_id}")',
+                    '.kv.namespaces.keys.list("{namespace_id}", account_id="{app}")',
                 ),
                 Client(
                     name="curl",

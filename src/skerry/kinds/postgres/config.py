@@ -46,3 +46,7 @@ class PostgresConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dsn_secret: Annotated[
         str, Meta(description="Name of the secret that holds the DSN of an external database.")
     ] = ""
+
+    def __post_init__(self) -> None:
+        if self.external and not self.dsn_secret:
+            raise ValueError("external: It needs dsn_secret too, which names the secret of the DSN")

@@ -16,7 +16,7 @@ import msgspec
 from skerry.kernel.app import parse_duration
 from skerry.kernel.errors import UNSUPPORTED, SkerryError
 from skerry.kernel.kind import Context, Engine, Recover
-from skerry.kinds.postgres import cluster, install, records, roles, statement
+from skerry.kinds.postgres import cluster, counts, install, records, roles, statement
 from skerry.kinds.postgres.config import PostgresConfig
 from skerry.kinds.postgres.control import CONNECTION_ERRORS, Control
 from skerry.kinds.postgres.external import External, external_dsn
@@ -76,6 +76,9 @@ class PostgresEngine(Engine):
         last = records.read(self._owner_file, Owner)
         if last == owner:
             await end_leftovers(self.data, self.context.clock)
+        if last is not None and before is not None and last != owner:
+            # What a copy's parent had set up may not have been written down when it was copied.
+            before = msgspec.structs.replace(before, id=last.id)
         cloned = last is not None and last != owner
         cloned = cloned or (before is not None and before.id != self.context.id)
         pending = self.history.pending()
@@ -178,6 +181,12 @@ class PostgresEngine(Engine):
         since = await asyncio.to_thread(self.history.since)
         status = await self.control.status()
         return {"version": self.installation().version, "recoverable_since": since, **status}
+
+    async def count(self) -> dict[str, int]:
+        """See `Engine.count`: the rows of every table of every database."""
+        if not self.server.running:
+            return {}
+        return await counts.count(self.context.run, self.context.keys)
 
     async def word_import(self, params: ImportParams) -> ImportResult:
         """Copy a database from elsewhere; raises INVALID, ENGINE_FAILED."""

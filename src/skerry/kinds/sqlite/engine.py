@@ -74,6 +74,10 @@ class SqliteEngine(Engine):
         shape = await asyncio.to_thread(self._status)
         return {**shape, "streams": len(self.streams)}
 
+    async def count(self) -> dict[str, int]:
+        """See `Engine.count`: the rows of every table."""
+        return await asyncio.to_thread(self._count)
+
     async def word_query(self, params: QueryParams) -> QueryResult:
         """Run one statement that reads; raise DENIED for one that writes."""
         return await self._word(params, reads=True)
@@ -116,6 +120,25 @@ class SqliteEngine(Engine):
             }
         finally:
             connection.close()
+
+    def _count(self) -> dict[str, int]:
+        connection = connect(self.path, readonly=True)
+        try:
+            tables = (
+                "select name from sqlite_schema where type = 'table' and name not like 'sqlite_%'"
+            )
+            names = [str(row[0]) for row in connection.execute(tables)]
+            rows = 0
+            for name in names:
+                count = f"select count(*) from {_identifier(name)}"  # noqa: S608 (a quoted name)
+                rows += int(connection.execute(count).get)
+            return {"tables": len(names), "rows": rows}
+        finally:
+            connection.close()
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _ask(stream: Stream, params: QueryParams, *, reads: bool) -> Steps:

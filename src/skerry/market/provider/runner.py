@@ -166,7 +166,7 @@ class Runner:
         try:
             if stdin:
                 await session.write(stdin)
-            session.end_input()
+            await session.end_input()
             async for stream, data in session.output():
                 collected[stream] += data
                 if sum(map(len, collected.values())) > OUTPUT_BYTES_MAX:

@@ -271,7 +271,7 @@ class _Wire:
             await socket.close()
             return
         if query.get("stdin") not in ("1", "true"):
-            session.end_input()
+            await session.end_input()
         taking = asyncio.create_task(_take_input(socket, session))
         try:
             await _send_output(socket, session)
@@ -317,7 +317,7 @@ async def _take_input(socket: WebSocket, session: Any) -> None:
         frame = message.get("bytes") or b""
         if frame[:1] == bytes([STDIN]):
             if len(frame) == 1:
-                session.end_input()
+                await session.end_input()
             else:
                 await session.write(frame[1:])
         elif frame[:1] == bytes([RESIZE]) and len(frame) == 1 + _resize.size:

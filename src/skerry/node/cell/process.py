@@ -154,6 +154,7 @@ class Process:
             secrets=spec.secrets,
             url=self._spec.url,
             permit=host.permit,
+            environments=Path(self._spec.environments) if self._spec.environments else None,
         )
 
     def _bound_context(self, spec: SlotSpec) -> Callable[[], tuple[Manifest, Context]]:
@@ -225,6 +226,12 @@ class Process:
             if slot.awake:
                 found[name] = await (await slot.ready()).status()
         return found
+
+    async def do_count(self, call: Call) -> dict[str, int]:
+        """Start a resource's engine if need be, and count what its state holds."""
+        current_call.set(call)
+        async with self._slot(call.params["resource"]).used() as engine:
+            return await engine.count()
 
     async def do_stop(self, call: Call) -> None:
         """End the process once its answers are out."""

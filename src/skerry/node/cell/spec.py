@@ -42,6 +42,7 @@ class ProcessSpec(msgspec.Struct, frozen=True):
     served: tuple[SlotSpec, ...]
     bound: tuple[SlotSpec, ...]
     confinement: Confinement
+    environments: str = ""
 
 
 class PermitCall(msgspec.Struct, frozen=True):

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from skerry.kernel.errors import CONFIG_INVALID
+from skerry.kernel.errors import CONFIG_INVALID, SkerryError
 from skerry.kernel.policy import Evidence, Fact
+from skerry.node.audit.note import Verifier
 
 FILE_BYTES_MAX = 4 << 20
 SETS = frozenset({"affiliates", "certificates", "controllers", "sites"})
@@ -79,22 +78,22 @@ def _values(fact: Fact) -> tuple[str, ...]:
     return (fact.value,) if isinstance(fact.value, str) else tuple(sorted(fact.value))
 
 
-def statement(fact: Fact) -> bytes:
-    """Return the bytes that an attester signs: what is said, without how well it is supported."""
+def statement(fact: Fact) -> str:
+    """Return the text that an attester signs: what is said, without how well it is supported."""
     said = msgspec.structs.replace(
         fact, evidence=Evidence.DECLARED, by="", signature="", index=None, note=""
     )
-    return b"skerry fact v1\n" + msgspec.json.encode(said, order="sorted")
+    return "skerry fact v1\n" + msgspec.json.encode(said, order="sorted").decode()
 
 
 def is_attested(fact: Fact) -> bool:
-    """Tell whether the signature is the attester's; `by` is `<name>+<32-byte key in base64>`."""
+    """Tell whether the signature is the attester's; `by` is a verifier key (C2SP signed-note)."""
     try:
-        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(fact.by.rpartition("+")[2]))
-        key.verify(base64.b64decode(fact.signature), statement(fact))
-    except (InvalidSignature, ValueError, binascii.Error):
+        key = Verifier.parse(fact.by)
+        signature = base64.b64decode(fact.signature, validate=True)
+    except (SkerryError, binascii.Error):
         return False
-    return True
+    return key.verifies(statement(fact), signature) is not None
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):

@@ -43,7 +43,8 @@ def view_of(name: str, facts: Iterable[Fact], today: str, atlas: Atlas, *, here:
     """Derive what rules see of a place from the facts about it."""
     by_name: dict[str, list[Fact]] = {}
     for fact in facts:
-        by_name.setdefault(fact.name, []).append(fact)
+        if ":" not in fact.name:  # answers to a framework's questions are no attributes
+            by_name.setdefault(fact.name, []).append(fact)
     settled = {each: settle(found, today) for each, found in by_name.items()}
     country = _text(settled.get("country"))
     reach, reaching = _reach(settled)

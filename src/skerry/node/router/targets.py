@@ -27,9 +27,9 @@ from skerry.node.router.head import RequestHead
 class Target:
     """A resource, and the target line and path prefix that it is given; no app means the node.
 
-    `shares_origin`: it was not selected by a host of its own. `socket` is where it answers if it is
-    no resource, and `own_host` then the host before the node's domain that selects it. `node`: the
-    app was moved to that node, and the request goes there as it came.
+    `shares_origin`: it was not selected by a host of its own. `node`: the app was moved to that
+    node, and the request goes there as it came. `socket` is where it answers if it is no resource,
+    and `own_host` then the host before the node's domain that selects it.
     """
 
     app: str
@@ -38,9 +38,9 @@ class Target:
     path: bytes
     prefix: bytes = b""
     shares_origin: bool = False
+    node: str = ""
     socket: str = ""
     own_host: str = ""
-    node: str = ""
 
 
 Finder = Callable[[bytes, RequestHead], Target | None]

@@ -7,6 +7,7 @@ a thread or takes a lock of ours.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ _AT_RECURSIVE = 0x8000
 _AT_FDCWD = -100
 _MOVE_MOUNT_F_EMPTY_PATH = 0x4
 
+_PR_CAPBSET_DROP = 24
+_CAPABILITIES_MAX = 64
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAPGET = {"x86_64": 125, "aarch64": 90}
 _CAPSET = {"x86_64": 126, "aarch64": 91}
@@ -131,6 +134,18 @@ def drop_capabilities() -> None:
     number = _CAPSET[os.uname().machine]
     pointers = (ctypes.cast(header, ctypes.c_void_p), ctypes.cast(nothing, ctypes.c_void_p))
     check(syscall(number, *pointers), "capset")
+
+
+def drop_bounding_set() -> None:
+    """Give up every capability that a program could gain by being executed (capabilities(7))."""
+    for capability in range(_CAPABILITIES_MAX):
+        try:
+            prctl(_PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # The kernel has no capability of that number, nor any above it.
+            return
 
 
 def has_capability(bit: int) -> bool:

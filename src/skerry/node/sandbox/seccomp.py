@@ -38,6 +38,7 @@ _NAMESPACE_FLAGS = 0x7E020000
 _TERMINAL_INJECTION = (0x5412, 0x541C)
 _SOCKET_FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
 _NETLINK = 16
+_FAMILIES_MAX = 64
 
 _REFUSED = [
     "acct",
@@ -177,6 +178,36 @@ def program(machine: str, tight: bool, only_process: int | None = None) -> bytes
         code += _signals(number, only_process)
     code.append(_return(_ALLOW))
     return b"".join(code)
+
+
+def oci_profile() -> dict[str, object]:
+    """Return the filter as an OCI runtime is told it (config-linux.md, seccomp); not the tight one.
+
+    An OCI filter has no "all others": each socket family beyond the common ones is named.
+    """
+    refuse = {"action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM}
+
+    def when(name: str, *arguments: tuple[int, str, int, int], reason: int = errno.EPERM) -> object:
+        rows = [
+            {"index": index, "op": f"SCMP_CMP_{op}", "value": value, "valueTwo": second}
+            for index, op, value, second in arguments
+        ]
+        return {**refuse, "names": [name], "args": rows, "errnoRet": reason}
+
+    families = set(range(_FAMILIES_MAX)) - {int(each) for each in _SOCKET_FAMILIES} - {_NETLINK}
+    unknown = errno.EAFNOSUPPORT
+    namespaces = [1 << bit for bit in range(32) if _NAMESPACE_FLAGS >> bit & 1]
+    return {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [
+            {**refuse, "names": list(_REFUSED)},
+            {**refuse, "names": list(_ABSENT), "errnoRet": errno.ENOSYS},
+            *(when("clone", (0, "MASKED_EQ", flag, flag)) for flag in namespaces),
+            *(when("ioctl", (1, "EQ", request, 0)) for request in _TERMINAL_INJECTION),
+            *(when("socket", (0, "EQ", each, 0), reason=unknown) for each in sorted(families)),
+            when("socket", (0, "EQ", _NETLINK, 0), (2, "NE", 0, 0), reason=unknown),
+        ],
+    }
 
 
 def _refuse(number: dict[str, int], names: list[str], reason: int) -> list[bytes]:

@@ -109,7 +109,7 @@ class Handler:
                     said[stream].append(data)
         finally:
             writing.cancel()
-            session.close()
+            await session.close()
         assert session.code is not None, "its output has ended"
         return s.Executed(session.code, b"".join(said["stdout"]), b"".join(said["stderr"]))
 

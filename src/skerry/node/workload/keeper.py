@@ -29,13 +29,14 @@ from skerry.node.channel import Call, Channel
 from skerry.node.sandbox import Membership
 from skerry.node.sandbox.cgroup import Group
 from skerry.node.workload.classes import LADDER, Launch
+from skerry.node.workload.classes.base import Program
 from skerry.node.workload.gauge import Gauge, bounds_of
 from skerry.node.workload.order import CONTROL, SESSIONS, Folder, Kept, Order, Process, Wish
 from skerry.node.workload.outcome import outcome
 from skerry.node.workload.output import LogWriter
 from skerry.node.workload.relay import Network, Relay
 from skerry.node.workload.sessions import SESSIONS_MAX, Ask, serve_session
-from skerry.node.workload.spawn import Child, Program, join, start
+from skerry.node.workload.spawn import Child, join, start
 from skerry.node.workload.spec import Exit, Restart, State
 from skerry.node.workload.stage import Stage, set_stage
 
@@ -65,6 +66,7 @@ class Keeper:
         self._sessions = 0
         self._child: Child | None = None
         self._first: int | None = None
+        self._open: list[int] = []
         self._network: Network | None = None
         self._relay = Relay(self._find_network)
         self._reading: list[asyncio.Task[None]] = []
@@ -115,6 +117,9 @@ class Keeper:
         while True:
             if (early := self._wanted_end()) is not None:
                 self._end(early)
+                if not told:
+                    late = CONFLICT("The workload did not start.", why=f"It is {early.reason}.")
+                    first.note("failed", late.as_dict())
                 return
             began = time.monotonic()
             await self._start()
@@ -171,9 +176,8 @@ class Keeper:
         for stream, (read_end, _) in outputs.items():
             self._reading.append(asyncio.ensure_future(self._read(stream, read_end)))
         self._gauge.first = self._child.pid
+        self._open = launch.close
         await self._find_first(launch, self._child)
-        for descriptor in launch.close:
-            os.close(descriptor)
 
     async def _find_first(self, launch: Launch, child: Child) -> None:
         """Find the first process inside; a program that ended at once has none any more."""
@@ -181,11 +185,13 @@ class Keeper:
         if launch.find_first is None:
             return
         deadline = time.monotonic() + FIRST_SECONDS
+        pause = 0.0005
         while time.monotonic() < deadline:
             self._first = launch.find_first(child.pid)
             if self._first is not None or child.ended.done():
                 break
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.02)
         else:
             child.kill()
             raise ENGINE_FAILED("The sandbox did not come up in time.")
@@ -283,6 +289,9 @@ class Keeper:
             task.cancel()
         self._reading.clear()
         self._log.end()
+        for descriptor in self._open:
+            os.close(descriptor)
+        self._open = []
         self._class.end(self._order, self._stage.place)
         self._gauge.end()
         self._child = self._first = None
@@ -378,12 +387,14 @@ class Keeper:
         order, place = self._order, self._stage.place
         if self._kept.state != State.RUNNING or self._child is None:
             raise CONFLICT(f"{order.name} does not run.", hint="skerry workload list")
-        argv = self._class.session_argv(order, place, list(ask.argv))
+        program = Program(
+            argv=list(ask.argv),
+            env={**order.env, **ask.env},
+            directory=order.image.directory,
+            terminal=ask.terminal is not None,
+        )
+        argv = self._class.session_argv(order, place, program)
         if argv is None and self._first is not None:
-            env = {**order.env, **ask.env}
-            program = Program(
-                list(ask.argv), env, order.image.directory, terminal=ask.terminal is not None
-            )
             return join(self._first, place, order.limits, program, streams)
         if not argv:
             raise UNSUPPORTED(

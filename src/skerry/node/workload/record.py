@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.kernel.errors import ENGINE_FAILED, SkerryError, from_dict
+from skerry.kernel.errors import BUSY, ENGINE_FAILED, SkerryError, from_dict
 from skerry.node.channel import Call, Channel
 from skerry.node.workload.order import CONTROL, Folder, Kept, Order, Wish
 from skerry.node.workload.spec import Exit, Reachable, State, WorkloadInfo, WorkloadUsage
@@ -84,6 +84,14 @@ class Record:
             await self.ask_status(GONE_SECONDS)
             return True
         return False
+
+    async def free(self, seconds: float) -> None:
+        """Wait until no keeper lives, as one that has said its last word ends. Raises BUSY."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while await asyncio.to_thread(lambda: self.folder.kept):
+            if asyncio.get_running_loop().time() > deadline:
+                raise BUSY(f"The keeper of {self.name} has not ended.")
+            await asyncio.sleep(0.005)
 
     def disconnect(self) -> None:
         """Let go of the keeper, which goes on."""

@@ -266,6 +266,8 @@ class Session:
             else:
                 yield ("stderr" if kind == ERRORS else "stdout"), data
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the session, and the program with it."""
         self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()

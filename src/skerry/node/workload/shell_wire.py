@@ -84,7 +84,7 @@ async def _run(handler: Handler, socket: WebSocket) -> None:
             giving.cancel()
     finally:
         taking.cancel()
-        session.close()
+        await session.close()
 
 
 async def _take(session: Terminal, socket: WebSocket) -> None:

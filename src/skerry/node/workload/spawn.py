@@ -23,7 +23,7 @@ from skerry.node.sandbox.confinement import (
     limit_process,
 )
 from skerry.node.workload.classes import Launch, Place
-from skerry.node.workload.classes.base import INSIDE_ID
+from skerry.node.workload.classes.base import INSIDE_ID, Program
 
 CANNOT_START = 126
 _NAMESPACES = {
@@ -52,16 +52,6 @@ class Child:
         if not self.ended.done():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A program to run inside: `terminal` says that its standard input is one."""
-
-    argv: list[str]
-    env: dict[str, str]
-    directory: str
-    terminal: bool = False
 
 
 def fork(
@@ -164,12 +154,16 @@ def join(
         os.umask(0o022)
         if os.geteuid() == 0:
             os.setgroups([])
+        outside = Path("/").stat()
         enter(namespaces)
+        if os.path.samestat(outside, Path("/").stat()):
+            raise PermissionError("the sandbox is not complete")
         child = os.fork()
         if child:
             _stand_in(child)
         close_descriptors(())
         _become_inside()
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         limit_process(Confinement(uid=INSIDE_ID, limits=limits, cgroup=place.membership))
         os.chdir(program.directory)
         landlock.enforce_scopes()
@@ -229,6 +223,7 @@ def _take_session(terminal: bool) -> None:
 
 def _become_inside() -> None:
     """Become the sandbox's user without any capability, for good."""
+    linux.drop_bounding_set()
     os.setresgid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
     os.setresuid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
     linux.drop_capabilities()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from skerry.kernel.errors import DISK_FULL, ENGINE_FAILED, UNSUPPORTED
 from skerry.node.sandbox import Membership, linux
+from skerry.node.workload.classes import LADDER
 from skerry.node.workload.classes.base import Place, disk_folder, find_program
 from skerry.node.workload.classes.crun import hide_unified
 from skerry.node.workload.images import tree_bytes
@@ -94,7 +95,7 @@ def _make_folder(disk: Path) -> str:
 
 def _make_disk(order: Order, folder: Folder) -> str:
     """Mount the disk, made if it is new; fall back to a folder where there is no loop device."""
-    folder.disk.mkdir(mode=0o711, exist_ok=True)
+    folder.disk.mkdir(mode=0o700, exist_ok=True)
     if any(folder.disk.iterdir()):
         return MEASURED
     mkfs, mount = find_program("mkfs.ext4"), find_program("mount")
@@ -139,8 +140,9 @@ def _make_places(order: Order, disk: Path) -> None:
     for name in ("work", *(disk_folder(mount.name) for mount in order.spec.mounts)):
         path = disk / name
         path.mkdir(mode=0o755, exist_ok=True)
-        if order.uid is not None:
-            os.chown(path, order.uid, order.uid)
+        owner = LADDER[order.spec.isolation].owner(order)
+        if owner is not None:
+            os.chown(path, owner, owner)
 
 
 def _run(program: str, *arguments: str) -> str | None:

@@ -102,6 +102,8 @@ class Workloads:
         await asyncio.to_thread(self.images.open)
         for path in sorted(self._root.iterdir()):
             folder = Folder(path)
+            if path == self._sockets:
+                continue
             if not folder.complete:
                 await asyncio.to_thread(shutil.rmtree, path, True)
                 continue
@@ -229,6 +231,7 @@ class Workloads:
         """Start a keeper and wait until its program runs. Raises what kept it from that."""
         if self._yard is None:
             self._yard = Yard()
+        await record.free(CALL_SECONDS)
         ours = await self._yard.keep(record.folder.path)
         await record.connect(ours, self._changed)
         try:

@@ -279,6 +279,14 @@ def _run(command: Command, entry: Entry, service: Service | None, /, **given: An
         found = run(made, call.client) if command.reaches else run(made)
         answer(call, found, msgspec.to_builtins(found), entry.empty)
         return
+    if command.offline:
+        assert service is not None
+        with call.out.steps() as steps:
+            made = msgspec.convert(params, command.params)
+            found = service.load(command.offline)(made, call.home, steps)
+        if found is not None:
+            answer(call, found, msgspec.to_builtins(found), entry.empty)
+            return
     perform(call, command, params, entry.empty)
 
 
@@ -336,6 +344,8 @@ def arguments(command: Command, given: Mapping[str, Any], call: Call) -> dict[st
     info = {each.name: each for each in msgspec.structs.fields(command.params)}
     if "app" in info and info["app"].required and "app" not in said:
         said["app"] = call.app()
+    if command.offline and "app" in info and "app" not in said and call.project is not None:
+        said["app"] = call.project.app
     if "branch" in info and info["branch"].default == MAIN and "branch" not in said:
         branch = call.branch()
         said |= {"branch": branch} if branch else {}

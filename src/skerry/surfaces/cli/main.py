@@ -38,6 +38,7 @@ def run(arguments: list[str]) -> int:
         _forget_stdout()
         return 0
     except click.ClickException as error:
+        call.options.json |= "--json" in arguments  # what is wrong may stand before it
         return _failed(call, usage_error(error))
     except SkerryError as error:
         return _failed(call, error)

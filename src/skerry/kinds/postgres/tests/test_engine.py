@@ -137,6 +137,22 @@ async def test_a_copy_has_its_own_password_and_the_parents_data(
             await connect(copy, password=engine.keys.secret("password"))
 
 
+async def test_a_copy_of_a_copy_may_be_the_first_ones_again(
+    engine: EngineProcess, tmp_path: Path
+) -> None:
+    """As a promotion makes it, of a branch that woke just before."""
+    await written(engine, 1)
+    await engine.call("stop")
+    async with engine.clone(tmp_path / "two", "00000000000000bb") as copy:
+        await written(copy, 2)
+        await copy.call("prepare")
+        await copy.call("freeze", atomic=False)
+        promoted = copy.clone(tmp_path / "three", engine.id)
+        await copy.call("thaw")
+        async with promoted:
+            assert await notes(promoted) == [1, 2]
+
+
 async def test_a_frozen_server_writes_nothing_and_goes_on_when_thawed(
     engine: EngineProcess,
 ) -> None:

@@ -10,8 +10,10 @@ import asyncpg
 import psycopg
 import pytest
 
+from skerry.kernel.app import parse
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.names import ResourceRef
+from skerry.kinds.postgres.manifest import MANIFEST
 from skerry.kinds.postgres.tests.harness import EngineProcess
 from skerry.kinds.postgres.tests.node import Node
 
@@ -90,3 +92,11 @@ async def test_a_branch_or_a_missing_secret_is_refused(
         await engine.start()
     assert caught.value.code == code
     await engine.close()
+
+
+def test_an_app_file_that_names_no_dsn_is_wrong() -> None:
+    text = '[app]\nname = "news"\n\n[postgres.db]\nexternal = true\n'
+    with pytest.raises(SkerryError) as caught:
+        parse(text, {"postgres": MANIFEST})
+    assert caught.value.what.startswith("skerry.toml line 5: postgres.db.external:")
+    assert "dsn_secret" in caught.value.why

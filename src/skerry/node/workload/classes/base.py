@@ -55,6 +55,16 @@ class Launch:
     limits: Limits = field(default_factory=Limits)
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program to run inside: `terminal` says that its standard input is one."""
+
+    argv: list[str]
+    env: dict[str, str]
+    directory: str
+    terminal: bool = False
+
+
 class IsolationClass(Protocol):
     """One rung of the ladder."""
 
@@ -73,7 +83,11 @@ class IsolationClass(Protocol):
         """Prepare one start."""
         ...
 
-    def session_argv(self, order: Order, place: Place, argv: list[str]) -> list[str] | None:
+    def owner(self, order: Order) -> int | None:
+        """Return the machine's user that owns what the program writes (None: the node's own)."""
+        ...
+
+    def session_argv(self, order: Order, place: Place, program: Program) -> list[str] | None:
         """Return the program that runs another one inside.
 
         None if its namespaces are joined instead; nothing if no program can run inside.

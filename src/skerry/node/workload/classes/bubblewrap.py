@@ -11,12 +11,14 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 from skerry.node.sandbox import seccomp
 from skerry.node.workload.classes.base import (
     INSIDE_ID,
     Launch,
     Place,
+    Program,
     find_program,
     missing,
     needs_filesystem,
@@ -93,7 +95,11 @@ class Bubblewrap:
             limits=order.limits,
         )
 
-    def session_argv(self, order: Order, place: Place, argv: list[str]) -> list[str] | None:
+    def owner(self, order: Order) -> int | None:
+        """See `IsolationClass.owner`."""
+        return order.uid
+
+    def session_argv(self, order: Order, place: Place, program: Program) -> list[str] | None:
         """See `IsolationClass.session_argv`."""
         return None
 
@@ -107,9 +113,25 @@ class Status:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._text = ""
+        self._pid: int | None = None
 
     def find_first(self, _pid: int) -> int | None:
-        """Return the first process inside, as soon as bubblewrap has made it."""
+        """Return the first process inside, as soon as the sandbox around it is complete.
+
+        Bubblewrap tells its id when nothing is hidden from it yet; its last step is to start the
+        program.
+        """
+        if self._pid is None:
+            self._pid = self._read()
+        if self._pid is None:
+            return None
+        children = Path(f"/proc/{self._pid}/task/{self._pid}/children")
+        try:
+            return self._pid if children.read_text() else None
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+
+    def _read(self) -> int | None:
         try:
             self._text += os.read(self._descriptor, 4096).decode()
         except BlockingIOError:

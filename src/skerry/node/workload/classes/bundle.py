@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.node.workload.classes.base import INSIDE_ID, Place
+from skerry.node.workload.classes.base import INSIDE_ID, Place, Program
 from skerry.node.workload.classes.view import View, view
 from skerry.node.workload.order import Order
 
@@ -69,15 +69,20 @@ def _config(order: Order, seen: View, place: Place) -> dict[str, Any]:
         "hostname": order.name,
         "root": {"path": "rootfs", "readonly": True},
         "mounts": _mounts(seen),
-        "process": {
-            "terminal": False,
-            "user": {"uid": INSIDE_ID, "gid": INSIDE_ID},
-            "args": list(order.argv),
-            "env": [f"{name}={value}" for name, value in order.env.items()],
-            "cwd": order.image.directory,
-            "noNewPrivileges": True,
-            "capabilities": {},
-        },
+        "process": process_of(Program(list(order.argv), order.env, order.image.directory)),
+    }
+
+
+def process_of(program: Program) -> dict[str, Any]:
+    """Return a program as the section `process` describes it: without any privilege."""
+    return {
+        "terminal": False,
+        "user": {"uid": INSIDE_ID, "gid": INSIDE_ID},
+        "args": program.argv,
+        "env": [f"{name}={value}" for name, value in program.env.items()],
+        "cwd": program.directory,
+        "noNewPrivileges": True,
+        "capabilities": {},
     }
 
 
@@ -86,7 +91,7 @@ def _mounts(seen: View) -> list[dict[str, Any]]:
     safe = ["nosuid", "nodev"]
     mounts = [
         {"destination": "/proc", "type": "proc", "source": "proc"},
-        _memory("/dev", ["nosuid", "mode=755", "size=65536"]),
+        _memory("/dev", ["nosuid", "mode=755", "size=65536", "ro"]),
         _memory("/dev/shm", [*safe, "mode=1777", size]),  # noqa: S108 (inside the sandbox)
     ]
     for bind in seen.binds:

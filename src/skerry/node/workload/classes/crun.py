@@ -14,11 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.node.sandbox import linux
+from skerry.node.sandbox import linux, seccomp
 from skerry.node.workload.classes.base import (
     INSIDE_ID,
     Launch,
     Place,
+    Program,
     find_program,
     missing,
     needs_filesystem,
@@ -68,7 +69,8 @@ class Crun:
         """See `IsolationClass.launch`."""
         program = find_program("crun")
         assert program is not None, "the class was probed"
-        bundle = write_bundle(order, place, _NAMESPACES, **_user_map(order.uid))
+        more = {**_user_map(order.uid), "seccomp": seccomp.oci_profile()}
+        bundle = write_bundle(order, place, _NAMESPACES, **more)
         (bundle / "state").mkdir(mode=0o700)
         own(bundle, order.uid)
         pid_file = bundle / "pid"
@@ -82,7 +84,11 @@ class Crun:
             limits=order.limits,
         )
 
-    def session_argv(self, order: Order, place: Place, argv: list[str]) -> list[str] | None:
+    def owner(self, order: Order) -> int | None:
+        """See `IsolationClass.owner`."""
+        return order.uid
+
+    def session_argv(self, order: Order, place: Place, program: Program) -> list[str] | None:
         """See `IsolationClass.session_argv`."""
         return None
 

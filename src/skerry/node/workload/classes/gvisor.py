@@ -13,16 +13,19 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from skerry.node.sandbox import Limits
 from skerry.node.workload.classes.base import (
     INSIDE_ID,
     Launch,
     Place,
+    Program,
     find_program,
     missing,
     needs_filesystem,
 )
-from skerry.node.workload.classes.bundle import write_bundle
+from skerry.node.workload.classes.bundle import process_of, write_bundle
 from skerry.node.workload.classes.view import impossible_mounts
 from skerry.node.workload.images import Image
 from skerry.node.workload.order import Order
@@ -81,26 +84,32 @@ class Gvisor:
         bundle = write_bundle(order, place, _NAMESPACES)
         return Launch(
             argv=[program, *_root(bundle), *_OPTIONS, "run", "-bundle", str(bundle), order.id],
-            find_first=lambda pid: pid,
+            find_first=lambda pid: pid if _runs(bundle) else None,
             own_network=True,
             limits=_limits(order),
         )
 
-    def session_argv(self, order: Order, place: Place, argv: list[str]) -> list[str] | None:
-        """See `IsolationClass.session_argv`."""
-        program = find_program("runsc")
-        assert program is not None, "the class was probed"
-        environment = [f"-env={name}={value}" for name, value in order.image.env.items()]
+    def owner(self, order: Order) -> int | None:
+        """See `IsolationClass.owner`: a user inside is one of the machine, seen by gVisor alone."""
+        return INSIDE_ID
+
+    def session_argv(self, order: Order, place: Place, program: Program) -> list[str] | None:
+        """See `IsolationClass.session_argv`; the environment goes by a file, not by arguments."""
+        runsc = find_program("runsc")
+        assert runsc is not None, "the class was probed"
+        process = process_of(program)
+        place.folder.bundle.mkdir(mode=0o700, exist_ok=True)
+        descriptor, path = tempfile.mkstemp(prefix="session-", dir=place.folder.bundle)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(process))
         return [
-            program,
+            runsc,
             *_root(place.folder.bundle),
             *_OPTIONS,
             "exec",
-            "-user",
-            f"{INSIDE_ID}:{INSIDE_ID}",
-            *environment,
+            "-process",
+            path,
             order.id,
-            *argv,
         ]
 
     def end(self, order: Order, place: Place) -> None:
@@ -120,6 +129,17 @@ def _limits(order: Order) -> Limits:
         cpu_cores=spec.cpu_millicores / 1000,
         open_files=order.limits.open_files,
     )
+
+
+def _runs(bundle: Path) -> bool:
+    """Tell whether runsc says of its sandbox that the program runs."""
+    for path in Path(_root(bundle)[1]).glob("*.state"):
+        try:
+            return bool(msgspec.json.decode(path.read_bytes())["status"] == "running")
+        except (OSError, msgspec.DecodeError, KeyError):
+            # It is written just now.
+            return False
+    return False
 
 
 def _root(bundle: Path) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from skerry.node.sandbox import Confinement, Limits, confine
-from skerry.node.workload.classes.base import Launch, Place, missing
+from skerry.node.workload.classes.base import Launch, Place, Program, missing
 from skerry.node.workload.images import Image
 from skerry.node.workload.order import Order
 from skerry.node.workload.spec import MIB, ClassInfo, WorkloadSpec
@@ -66,7 +66,11 @@ class Wasm:
         )
         return Launch(work=lambda: _run(order, place, limits), uid=order.uid, limits=limits)
 
-    def session_argv(self, order: Order, place: Place, argv: list[str]) -> list[str] | None:
+    def owner(self, order: Order) -> int | None:
+        """See `IsolationClass.owner`."""
+        return order.uid
+
+    def session_argv(self, order: Order, place: Place, program: Program) -> list[str] | None:
         """See `IsolationClass.session_argv`: there is nothing inside that could run a program."""
         return []
 

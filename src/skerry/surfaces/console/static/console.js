@@ -23,8 +23,11 @@ document.addEventListener("click", async (event) => {
 const LINES_MAX = 2000;
 for (const frame of document.querySelectorAll("[data-follow]")) {
   const list = frame.querySelector("ol");
+  let atEnd = true;
+  frame.addEventListener("scroll", () => {
+    atEnd = frame.scrollHeight - frame.scrollTop - frame.clientHeight < 160;
+  }, { passive: true });
   new MutationObserver(() => {
-    const atEnd = frame.scrollHeight - frame.scrollTop - frame.clientHeight < 160;
     while (list.childElementCount > LINES_MAX) list.firstElementChild.remove();
     if (atEnd) frame.scrollTop = frame.scrollHeight;
   }).observe(list, { childList: true });

@@ -1,0 +1,178 @@
+"""Backing a bucket up to a local store: MB/s beside plain restic on the same files."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from harness import Options, Report, Table, clock, interleave, median, say, scratch, times
+
+from node import Node, node
+from skerry.kernel.clock import SystemClock
+from skerry.kinds._shared.s3 import sigv4
+
+TOML = """\
+[app]
+name = "bench"
+
+[bucket.files]
+idle = "1h"
+"""
+OBJECT_BYTES = 8 << 20
+AIM = 0.95
+_PACK = ("--pack-size", "64")
+
+
+def measure(options: Options) -> Report:
+    """Measure the first backup, one of which nothing has changed, and a proven restore."""
+    report = Report(
+        "A bucket of objects of 8 MiB, half of it random and half lines of JSON, to a repository "
+        "in a local folder. Ours is `skerry backup now`: freeze, clone, digests of every file, "
+        "policy, restic, record. Theirs is restic alone on the same files with packs of the same "
+        "size. Each first backup goes to an empty repository; making it is left out of both."
+    )
+    if shutil.which("restic") is None:
+        report.skip("everything", "restic is not installed: apt-get install restic")
+        return report
+    objects = options.pick(16, 64, 640)
+    rounds = options.pick(1, 3, 3)
+    with scratch("backup") as place, node(place / "home") as running:
+        running.deploy({"skerry.toml": TOML})
+        say(f"filling {objects} objects")
+        fill(running, objects)
+        state = only_branch(place / "home") / "files"
+        size = tree_bytes(state)
+        found = interleave(
+            {
+                "ours": lambda: ours(running, place),
+                "theirs": lambda: theirs(state, place),
+            },
+            rounds,
+        )
+        report.data = {"bytes": size, "seconds": found}
+        report.tables.append(table(size, found))
+        first = [each["first"] for each in found["ours"]]
+        peer = [each["first"] for each in found["theirs"]]
+        ratio = median(peer) / median(first)
+        verdict = "met" if ratio >= AIM else "not met"
+        report.notes.append(
+            f"The aim, {AIM} of plain restic's rate for a first backup, is {verdict}."
+        )
+    return report
+
+
+def table(size: int, found: dict[str, list[dict[str, float]]]) -> Table:
+    """Return rates and times, medians over the rounds."""
+    made = Table(("", "Skerry", "restic alone", "ratio of rates"))
+    for name, label in (
+        ("first", f"first backup of {size / 1e6:.0f} MB, MB/s"),
+        ("again", "backup of the same again, s"),
+        ("restore", "restore, MB/s (ours compared, started, counted)"),
+    ):
+        mine = median(each[name] for each in found["ours"])
+        other = median(each[name] for each in found["theirs"])
+        if name == "again":
+            made.add(label, mine, other, times(other, mine))
+        else:
+            made.add(label, size / 1e6 / mine, size / 1e6 / other, times(other, mine))
+    return made
+
+
+def ours(running: Node, place: Path) -> dict[str, float]:
+    """Measure one round of ours into a store of its own."""
+    store = place / f"ours-{os.urandom(4).hex()}"
+    running.call("backup.to", url=str(store))
+    found = {
+        "first": seconds(lambda: running.call("backup.now", app="bench")),
+        "again": seconds(lambda: running.call("backup.now", app="bench")),
+        "restore": seconds(lambda: running.call("backup.drill", app="bench")),
+    }
+    shutil.rmtree(store)
+    return found
+
+
+def theirs(state: Path, place: Path) -> dict[str, float]:
+    """Measure one round of restic alone."""
+    store, target = place / f"theirs-{os.urandom(4).hex()}", place / "restored"
+    restic(store, place, "init")
+    found = {
+        "first": seconds(lambda: restic(store, place, "backup", "--json", str(state))),
+        "again": seconds(lambda: restic(store, place, "backup", "--json", str(state))),
+        "restore": seconds(
+            lambda: restic(store, place, "restore", "latest", "--target", str(target))
+        ),
+    }
+    shutil.rmtree(store)
+    shutil.rmtree(target)
+    return found
+
+
+def restic(store: Path, place: Path, *words: str) -> None:
+    """Run restic with a cache of its own."""
+    env = {
+        **os.environ,
+        "RESTIC_PASSWORD": "bench",
+        "RESTIC_REPOSITORY": str(store),
+        "RESTIC_CACHE_DIR": str(place / "cache"),
+        "RESTIC_PROGRESS_FPS": "2",
+    }
+    subprocess.run(["restic", *_PACK, *words], env=env, check=True, stdout=subprocess.DEVNULL)
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Return how long something took."""
+    start = clock()
+    work()
+    return clock() - start
+
+
+def fill(running: Node, objects: int) -> None:
+    """Put objects through S3, each signed in its URL."""
+    door = running.connect("files", "bench")
+    url = urlsplit(door["url"])
+    host = url.netloc
+    for number in range(objects):
+        body = os.urandom(OBJECT_BYTES) if number % 2 else lines(number)
+        credential = (door["access_key"], door["secret_key"])
+        path = sigv4.presign(
+            "PUT",
+            host,
+            f"{url.path}/{door['bucket']}/{number}",
+            credential,
+            SystemClock().now(),
+            600,
+        )
+        connection = http.client.HTTPConnection(host, timeout=60)
+        connection.request("PUT", path, body)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200, answer.status
+        connection.close()
+
+
+def lines(seed: int) -> bytes:
+    """Return lines of JSON as a machine would log them."""
+    found, total = [], 0
+    while total < OBJECT_BYTES:
+        row = {"at": seed * 10**6 + total, "host": f"m{total % 97}", "load": total % 1013 / 100}
+        found.append(json.dumps(row).encode() + b"\n")
+        total += len(found[-1])
+    return b"".join(found)[:OBJECT_BYTES]
+
+
+def only_branch(home: Path) -> Path:
+    """Return the directory of the only branch."""
+    (found,) = [each for each in (home / "volume").iterdir() if each.name.isalnum()]
+    return found
+
+
+def tree_bytes(folder: Path) -> int:
+    """Return the bytes of all files below a folder."""
+    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())

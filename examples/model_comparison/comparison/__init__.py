@@ -1,0 +1,1 @@
+"""A page that asks two models the same."""

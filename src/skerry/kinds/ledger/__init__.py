@@ -1,0 +1,1 @@
+"""Kind ledger: a double-entry ledger in TigerBeetle's model."""

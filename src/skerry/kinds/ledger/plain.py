@@ -1,0 +1,150 @@
+"""The plain ledger of the kernel behind packed records."""
+
+from __future__ import annotations
+
+import bisect
+
+from skerry.kernel.ledger import Machine
+from skerry.kernel.ledger.records import (
+    Account,
+    Change,
+    PendingStatus,
+    Transfer,
+    pack,
+    pack_balance,
+    pack_change,
+    pack_ids,
+    pack_results,
+    unpack,
+    unpack_account_filter,
+    unpack_changes_filter,
+    unpack_ids,
+    unpack_query_filter,
+)
+from skerry.kernel.ledger.state import State
+from skerry.kinds.ledger.rows import Rows, pack_moment, unpack_moments
+
+
+class PlainBook:
+    """See `operations.Book`."""
+
+    name = "plain"
+
+    def __init__(self, machine: Machine | None = None) -> None:
+        self.machine = machine or Machine()
+
+    @classmethod
+    def from_rows(cls, rows: Rows, timestamp: int) -> PlainBook:
+        """Return the book of which these are the rows; it is audited as a whole."""
+        state = State()
+        for account in unpack(Account, rows.accounts):
+            state.add_account(account)
+        transfers = unpack(Transfer, rows.transfers)
+        for transfer, fate in zip(transfers, rows.fates, strict=True):
+            state.add_transfer(transfer)
+            if fate:
+                state.decide(transfer, PendingStatus(fate))
+        for moment in unpack_moments(rows.moments, transfers):
+            state.moments.append(moment)
+            if moment.type is not Change.TWO_PHASE_EXPIRED:
+                state.moment_of[moment.timestamp] = moment
+        for burned in unpack_ids(rows.burned):
+            state.burn(burned)
+        return cls(Machine.restored(state, timestamp))
+
+    @property
+    def timestamp(self) -> int:
+        """See `operations.Book`."""
+        return self.machine.timestamp
+
+    @property
+    def digest(self) -> int:
+        """See `operations.Book`."""
+        return self.machine.digest
+
+    @property
+    def next_expiry(self) -> int | None:
+        """See `operations.Book`."""
+        return self.machine.next_expiry
+
+    def create_accounts(self, events: memoryview, timestamp: int) -> bytes:
+        """See `operations.Book`."""
+        return pack_results(self.machine.create_accounts(unpack(Account, events), timestamp))
+
+    def create_transfers(self, events: memoryview, timestamp: int) -> bytes:
+        """See `operations.Book`."""
+        return pack_results(self.machine.create_transfers(unpack(Transfer, events), timestamp))
+
+    def expire(self, timestamp: int) -> int:
+        """See `operations.Book`."""
+        return self.machine.expire(timestamp)
+
+    def lookup_accounts(self, ids: memoryview) -> bytes:
+        """See `Queries.lookup_accounts`."""
+        return b"".join(map(pack, self.machine.lookup_accounts(unpack_ids(ids))))
+
+    def lookup_transfers(self, ids: memoryview) -> bytes:
+        """See `Queries.lookup_transfers`."""
+        return b"".join(map(pack, self.machine.lookup_transfers(unpack_ids(ids))))
+
+    def get_account_transfers(self, wanted: memoryview) -> bytes:
+        """See `Queries.get_account_transfers`."""
+        found = self.machine.get_account_transfers(unpack_account_filter(wanted))
+        return b"".join(map(pack, found))
+
+    def get_account_balances(self, wanted: memoryview) -> bytes:
+        """See `Queries.get_account_balances`."""
+        found = self.machine.get_account_balances(unpack_account_filter(wanted))
+        return b"".join(map(pack_balance, found))
+
+    def query_accounts(self, wanted: memoryview) -> bytes:
+        """See `Queries.query_accounts`."""
+        return b"".join(map(pack, self.machine.query_accounts(unpack_query_filter(wanted))))
+
+    def query_transfers(self, wanted: memoryview) -> bytes:
+        """See `Queries.query_transfers`."""
+        return b"".join(map(pack, self.machine.query_transfers(unpack_query_filter(wanted))))
+
+    def get_change_events(self, wanted: memoryview) -> bytes:
+        """See `Queries.get_change_events`."""
+        found = self.machine.get_change_events(unpack_changes_filter(wanted))
+        return b"".join(map(pack_change, found))
+
+    def account_count(self) -> int:
+        """Return how many accounts there are."""
+        return len(self.machine.state.account_order)
+
+    def count(self, table: str) -> int:
+        """See `rows.Kept`."""
+        state = self.machine.state
+        sizes = {
+            "transfers": len(state.transfer_order),
+            "moments": len(state.moments),
+            "burned": len(state.burned),
+        }
+        return sizes[table]
+
+    def rows(self, table: str, start: int, stop: int) -> bytes:
+        """See `rows.Kept`."""
+        state = self.machine.state
+        if table == "transfers":
+            return b"".join(map(pack, state.transfer_order[start:stop]))
+        if table == "moments":
+            return b"".join(
+                pack_moment(each, self._place(each.transfer)) for each in state.moments[start:stop]
+            )
+        return pack_ids(list(state.burned)[start:stop])
+
+    def accounts(self) -> bytes:
+        """See `rows.Kept`."""
+        return b"".join(map(pack, self.machine.state.account_order))
+
+    def fates(self) -> bytes:
+        """See `rows.Kept`."""
+        fates = self.machine.state.fates
+        order = self.machine.state.transfer_order
+        return bytes(fates.get(each.id, PendingStatus.NONE) for each in order)
+
+    def _place(self, transfer: Transfer) -> int:
+        order = self.machine.state.transfer_order
+        return bisect.bisect_left(order, transfer.timestamp, key=lambda each: each.timestamp)

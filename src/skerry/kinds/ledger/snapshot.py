@@ -1,0 +1,161 @@
+"""Snapshots: the state at one record of the log, so that a start need not read all of it.
+
+Rows that never change (see `rows`) lie in files of a fixed number of rows each, written once and
+shared by all snapshots and branches. The rest is in one file a snapshot: a head of JSON, then
+accounts, fates, and the rows that do not fill a file yet; its SHA-256 stands at its end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from skerry.kernel.errors import CORRUPT
+from skerry.kinds.ledger.files import sync_directory, write_durably
+from skerry.kinds.ledger.rows import ROW_BYTES, Kept, Rows
+
+ROWS = "rows"
+"""The folder of the files of rows; they never change."""
+
+FILE_ROWS = 1 << 16
+_SUFFIX = ".snapshot"
+_DIGEST_BYTES = 32
+
+
+class Session(msgspec.Struct):
+    """What is remembered of a client: its session, and its last request with the reply."""
+
+    number: int
+    request: int = 0
+    sequence: int = 0
+    timestamp: int = 0
+    operation: int = 0
+    reply: bytes = b""
+
+
+class Head(msgspec.Struct):
+    """What a snapshot says of itself; `previous` is the digest of the log's record `sequence`.
+
+    An import begins a new `generation` of row files, beside the old ones until it is complete.
+    """
+
+    sequence: int
+    previous: str
+    timestamp: int
+    state: int
+    generation: int
+    accounts: int
+    counts: dict[str, int]
+    sessions: dict[str, Session]
+
+
+def save(
+    directory: Path,
+    book: Kept,
+    *,
+    sequence: int,
+    previous: bytes,
+    timestamp: int,
+    state: int,
+    generation: int,
+    sessions: dict[int, Session],
+) -> int:
+    """Write a snapshot and remove the ones before it; return how many bytes were written."""
+    counts = {table: book.count(table) for table in ROW_BYTES}
+    accounts = book.accounts()
+    head = Head(
+        sequence,
+        previous.hex(),
+        timestamp,
+        state,
+        generation,
+        len(accounts) // 128,
+        counts,
+        {f"{client:x}": session for client, session in sessions.items()},
+    )
+    written = sum(_fill(directory / ROWS, book, table, generation) for table in ROW_BYTES)
+    tails = [book.rows(table, count - count % FILE_ROWS, count) for table, count in counts.items()]
+    encoded = msgspec.json.encode(head)
+    parts = [len(encoded).to_bytes(8, "little"), encoded, accounts, book.fates(), *tails]
+    path = directory / f"{sequence:020}{_SUFFIX}"
+    write_durably(path, [*parts, _sha256(parts)])
+    for old in directory.glob(f"*{_SUFFIX}"):
+        if old != path:
+            old.unlink()
+    sync_directory(directory)
+    return written + sum(map(len, parts))
+
+
+def load(directory: Path) -> tuple[Head, Rows] | None:
+    """Return the newest snapshot, or None if there is none; raise CORRUPT if it is damaged."""
+    paths = sorted(directory.glob(f"*{_SUFFIX}"))
+    if not paths:
+        return None
+    data = paths[-1].read_bytes()
+    body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    if _sha256([body]) != digest:
+        raise _damaged(paths[-1])
+    size = int.from_bytes(body[:8], "little")
+    head = msgspec.json.decode(body[8 : 8 + size], type=Head)
+    at = 8 + size
+    tables: dict[str, Any] = {}
+    for table, length in (
+        ("accounts", head.accounts * 128),
+        ("fates", head.counts["transfers"]),
+        *((name, head.counts[name] % FILE_ROWS * row) for name, row in ROW_BYTES.items()),
+    ):
+        tables[table] = body[at : at + length]
+        at += length
+    for table in ROW_BYTES:
+        tables[table] = _full(directory / ROWS, table, head) + tables[table]
+    return head, Rows(**tables)
+
+
+def _fill(folder: Path, book: Kept, table: str, generation: int) -> int:
+    """Write the files of rows that are full and not there yet."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    count = book.count(table)
+    written = 0
+    for start in range(0, count - count % FILE_ROWS, FILE_ROWS):
+        path = _path(folder, table, generation, start)
+        if not path.exists():
+            rows = book.rows(table, start, start + FILE_ROWS)
+            write_durably(path, [rows, _sha256([rows])])
+            written += len(rows)
+    return written
+
+
+def _full(folder: Path, table: str, head: Head) -> bytes:
+    count, generation = head.counts[table], head.generation
+    parts = []
+    for start in range(0, count - count % FILE_ROWS, FILE_ROWS):
+        path = _path(folder, table, generation, start)
+        data = path.read_bytes() if path.exists() else b""
+        rows, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+        if len(rows) != FILE_ROWS * ROW_BYTES[table] or _sha256([rows]) != digest:
+            raise _damaged(path)
+        parts.append(rows)
+    return b"".join(parts)
+
+
+def _path(folder: Path, table: str, generation: int, start: int) -> Path:
+    return folder / f"{table}-{generation}-{start:016}.rows"
+
+
+def _sha256(parts: Iterable[bytes]) -> bytes:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
+
+
+def _damaged(path: Path) -> Exception:
+    return CORRUPT(
+        f"The ledger's file {path.name} is damaged.",
+        why="It does not have the digest that it tells.",
+        hint="skerry doctor",
+    )

@@ -1,0 +1,72 @@
+"""Kind ledger as the conformance suite sees it: its HTTP API.
+
+A text under a key becomes transfers between two accounts: each carries up to 15 bytes of it in
+`user_data_128`, their place in `user_data_32`, and a number of the write in `user_data_64`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Any
+
+import msgspec
+
+from skerry.kernel.subject import Subject
+from skerry.kinds._shared.http.request import request
+
+_CHUNK = 15
+
+
+class LedgerSubject(Subject):
+    """Writes and reads text in the user data of linked transfers."""
+
+    async def put(self, key: str, value: str) -> None:
+        """See `Subject.put`."""
+        accounts = [{"id": number, "ledger": 1, "code": 1} for number in (1, 2)]
+        for each in await self._call("POST", "accounts", accounts):
+            assert each["status"] in ("created", "exists"), each
+        text = msgspec.json.encode([key, value])
+        chunks = [text[at : at + _CHUNK] for at in range(0, len(text), _CHUNK)]
+        name = hashlib.sha256(text).digest()
+        transfers = [
+            {
+                "id": str(int.from_bytes(name[:12], "big") << 16 | number),
+                "debit_account_id": 1,
+                "credit_account_id": 2,
+                "amount": 1,
+                "ledger": 1,
+                "code": len(chunk),
+                "user_data_128": str(int.from_bytes(chunk, "big")),
+                "user_data_64": str(int.from_bytes(name[:8], "big")),
+                "user_data_32": number,
+                "flags": ["linked"] if number < len(chunks) - 1 else [],
+            }
+            for number, chunk in enumerate(chunks)
+        ]
+        for each in await self._call("POST", "transfers", transfers):
+            assert each["status"] == "created", each
+
+    async def get(self) -> dict[str, str]:
+        """See `Subject.get`."""
+        texts: dict[str, bytes] = {}
+        cursor = 0
+        while found := await self._call("GET", f"transfers?timestamp_min={cursor + 1}"):
+            for each in found:
+                chunk = int(each["user_data_128"]).to_bytes(each["code"], "big")
+                texts[each["user_data_64"]] = texts.get(each["user_data_64"], b"") + chunk
+            cursor = int(found[-1]["timestamp"])
+        pairs = [msgspec.json.decode(text) for text in texts.values()]
+        return {str(key): str(value) for key, value in pairs}
+
+    async def _call(self, method: str, path: str, body: Any = None) -> Any:
+        fields = self.place.fields
+        answer = await asyncio.to_thread(
+            request,
+            f"{fields['url']}/{path}",
+            method,
+            None if body is None else msgspec.json.encode(body),
+            {"Authorization": f"Bearer {fields['token']}"},
+        )
+        assert answer.status == 200, answer.body
+        return msgspec.json.decode(answer.body)

@@ -1,0 +1,1 @@
+"""Kind models: one OpenAI-compatible endpoint before local models and hosted providers."""

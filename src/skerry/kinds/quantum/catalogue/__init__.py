@@ -1,0 +1,1 @@
+"""The catalogue: every device, with dated and sourced figures, prices and calibrations."""

@@ -1,0 +1,88 @@
+"""What is refused at once: requests that no device could run, before anything is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from skerry.kernel.errors import DENIED, INVALID, TOO_LARGE, UNSUPPORTED
+from skerry.kinds.quantum.catalogue import load
+from skerry.kinds.quantum.catalogue.model import Device
+from skerry.kinds.quantum.contract import JobRequest, Program
+
+SOURCE_BYTES_MAX = 4 << 20
+EXECUTIONS_MAX = 1000
+TEXT_MAX = 256
+TAGS_MAX = 50
+MEMORY_SHOTS_MAX = 1_000_000
+CIRCUITS = frozenset({"openqasm3", "openqasm2", "circuit"})
+"""Formats of programs that are circuits of gates."""
+
+
+def check(request: JobRequest, device: Device, allowed: tuple[str, ...]) -> None:
+    """Raise INVALID, TOO_LARGE, UNSUPPORTED or DENIED for a request that cannot run."""
+    place(device, (*request.where,), "This job")
+    place(device, allowed, "This resource")
+    if request.provider != "twin":
+        raise UNSUPPORTED(
+            f"There is no way from here to {device.name} itself ({request.provider[:40]!r}).",
+            hint="Leave the provider out: the job then runs on the twin.",
+        )
+    least, most = device.shots
+    if not least <= request.shots <= most:
+        raise INVALID(f"{device.name} takes {least} to {most} shots, not {request.shots}.")
+    if not request.programs:
+        raise INVALID("The job has no program.")
+    count = sum(len(program.bindings) for program in request.programs)
+    if not 0 < count <= EXECUTIONS_MAX:
+        raise TOO_LARGE(f"A job has 1 to {EXECUTIONS_MAX} executions, not {count}.")
+    for program in request.programs:
+        _program(program)
+    if request.options.memory and request.shots * count > MEMORY_SHOTS_MAX:
+        raise TOO_LARGE(f"Every shot in order is kept for {MEMORY_SHOTS_MAX} shots at most.")
+    for text in (request.name, request.token, request.owner, request.session):
+        if len(text) > TEXT_MAX:
+            raise INVALID(f"Names and tokens have at most {TEXT_MAX} characters.")
+    if len(request.tags) > TAGS_MAX:
+        raise INVALID(f"A job has at most {TAGS_MAX} tags.")
+
+
+def _program(program: Program) -> None:
+    size = len(program.source.encode("utf-8", "surrogatepass"))
+    if size > SOURCE_BYTES_MAX:
+        raise TOO_LARGE(f"A program has at most {SOURCE_BYTES_MAX >> 20} MiB, not {size} bytes.")
+    if program.format not in CIRCUITS:
+        raise UNSUPPORTED(
+            f"Programs in {program.format} cannot run on a twin of gates.",
+            why=f"Known: {', '.join(sorted(CIRCUITS))}.",
+        )
+
+
+def place(device: Device, allowed: tuple[str, ...], who: str) -> None:
+    """Raise DENIED if a machine stands outside of the allowed countries, naming others."""
+    if load.is_in(device.country, allowed):
+        return
+    others = ", ".join(_allowed(allowed)) or "none in the catalogue"
+    raise DENIED(
+        f"{device.name} stands in {device.country} ({device.place}).",
+        why=f"{who} may reach machines in {', '.join(allowed)} only: {others}.",
+        hint=f"skerry quantum devices --in {allowed[0]}",
+    )
+
+
+def _allowed(places: tuple[str, ...]) -> Iterator[str]:
+    for device in load.devices().values():
+        if (device.twin or device.status == "local") and load.is_in(device.country, places):
+            yield device.id
+
+
+def memory_bytes(most: int) -> int:
+    """Return what a simulation may use: the setting, or what the machine has free if less."""
+    info = Path("/proc/meminfo")
+    if not info.exists():
+        return most
+    for line in info.read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return min(most, int(value.split()[0]) * 1024 * 9 // 10)
+    return most

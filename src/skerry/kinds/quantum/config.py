@@ -1,0 +1,51 @@
+"""The settings of a quantum resource, `[quantum.<name>]` in `skerry.toml`."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+import msgspec
+
+_TEXT = "a decimal number"
+
+
+class QuantumConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where machines may stand, what jobs may cost, and what simulations may use."""
+
+    countries: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(
+            description="Countries in which a machine may stand (ISO 3166, or EU). It holds for "
+            "twins too, so that what runs on a twin may run on the machine."
+        ),
+    ] = ()
+    budget: Annotated[
+        str,
+        msgspec.Meta(description="The most that one job may cost on the machine; empty for any."),
+    ] = ""
+    currency: Annotated[str, msgspec.Meta(description="EUR or USD.")] = "EUR"
+    usd_per_eur: Annotated[
+        str, msgspec.Meta(description="What a euro is worth in dollars, for costs.")
+    ] = "1.10"
+    rate_as_of: Annotated[
+        str, msgspec.Meta(description="The date of that rate; the default is assumed, not read.")
+    ] = "assumed"
+    memory_mib: Annotated[
+        int, msgspec.Meta(ge=64, description="What one simulation may use of memory.")
+    ] = 3072
+    job_seconds_max: Annotated[
+        int, msgspec.Meta(ge=1, le=86_400, description="How long one execution may take.")
+    ] = 3600
+
+    def __post_init__(self) -> None:
+        for text in (self.usd_per_eur, self.budget or "0"):
+            try:
+                if Decimal(text) < 0:
+                    raise ValueError(f"{text} is below 0")
+            except InvalidOperation as error:
+                raise ValueError(f"{text!r} is not {_TEXT}") from error
+        if not Decimal(self.usd_per_eur) > 0:
+            raise ValueError("usd_per_eur must be above 0")
+        if self.currency not in ("EUR", "USD"):
+            raise ValueError("currency is EUR or USD")

@@ -1,0 +1,236 @@
+"""The neutral job: what every wire translates its own requests into, and its answers out of.
+
+A job is *programs x bindings x shots* on one device of the catalogue. Every pair of a program and
+one of its bindings is an **execution**; executions are numbered in that order, and each has a
+result of its own. Parameter sweeps, program sets and lists of PUBs are all this one shape.
+
+Bits are written with bit 0 first everywhere in this contract: the first character of a bit string
+is classical bit 0 of the program. `Result.endianness` says so; a wire whose own format differs
+reverses the text and nothing else.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Literal
+
+import msgspec
+
+BIT_ORDER = "bit 0 first"
+"""The order of the characters in every bit string of this contract."""
+
+Level = Literal["logical", "native", "verbatim"]
+"""How far a program was compiled by its author.
+
+`logical` is compiled for the device; `native` must already use the device's gates but may be laid
+out anew; `verbatim` names physical qubits and is run exactly as it is, or refused.
+"""
+
+Format = Literal["openqasm3", "openqasm2", "circuit", "ahs", "photonic"]
+"""What a program is written in; `circuit` is the JSON form of `worker.ir`."""
+
+Fidelity = Literal["twin", "ideal"]
+
+
+class JobState(enum.StrEnum):
+    """Where a job is. CANCELLING is asked for and not yet done."""
+
+    CREATED = "CREATED"
+    VALIDATED = "VALIDATED"
+    ESTIMATED = "ESTIMATED"
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    PARTIAL = "PARTIAL"
+    FAILED = "FAILED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+
+
+TERMINAL = frozenset({JobState.COMPLETED, JobState.PARTIAL, JobState.FAILED, JobState.CANCELLED})
+"""States that a job never leaves."""
+
+STEPS: dict[JobState, frozenset[JobState]] = {
+    JobState.CREATED: frozenset({JobState.VALIDATED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.VALIDATED: frozenset({JobState.ESTIMATED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.ESTIMATED: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset(
+        {JobState.RUNNING, JobState.CANCELLING, JobState.CANCELLED, JobState.FAILED}
+    ),
+    JobState.RUNNING: frozenset(
+        {
+            JobState.QUEUED,
+            JobState.COMPLETED,
+            JobState.PARTIAL,
+            JobState.FAILED,
+            JobState.CANCELLING,
+            JobState.CANCELLED,
+        }
+    ),
+    JobState.CANCELLING: frozenset(
+        {JobState.CANCELLED, JobState.COMPLETED, JobState.PARTIAL, JobState.FAILED}
+    ),
+}
+"""Which state may follow which; RUNNING goes back to QUEUED when its process was killed."""
+
+
+class Program(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A program as it came, byte for byte, and the values for its inputs, one set a binding."""
+
+    source: str
+    format: Format = "openqasm3"
+    bindings: tuple[dict[str, float], ...] = ({},)
+    dialect: str = ""
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """The most that a job may cost; `amount` is a decimal number."""
+
+    amount: str
+    currency: str = "EUR"
+
+
+class Options(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How to compile and run.
+
+    `pessimism` multiplies every error rate of a twin (1 is as published). `engine` overrides the
+    router. `layout` maps the program's qubits to physical ones, by label. `memory` keeps every
+    shot in its order, not only how often each came.
+    """
+
+    seed: int | None = None
+    pessimism: float = 1.0
+    fidelity: Fidelity = "twin"
+    engine: str = ""
+    layout: tuple[str, ...] = ()
+    optimisation: int = 1
+    memory: bool = False
+
+
+class JobRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is asked for.
+
+    `token` makes a repeated request find the job that the first one made. `where` names countries
+    (ISO 3166) or EU; the machine must stand in one of them. `owner` is whose turn it takes in the
+    fair queue. `tags` and `native` are the wire's own and come back unchanged.
+    """
+
+    device: str
+    programs: tuple[Program, ...]
+    shots: int = 1000
+    level: Level = "logical"
+    options: Options = Options()
+    budget: Budget | None = None
+    where: tuple[str, ...] = ()
+    provider: str = "twin"
+    name: str = ""
+    token: str = ""
+    owner: str = ""
+    session: str = ""
+    tags: dict[str, str] = {}
+    native: dict[str, Any] = {}
+
+
+class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a job costs, in micro-units of a currency, and how that came about.
+
+    `here` is what this run costs: nothing but the node's own compute for a twin. `hardware` is what
+    the same job costs on the machine at the dated price list `prices`.
+    """
+
+    currency: str
+    hardware: int | None
+    here: int = 0
+    lines: tuple[str, ...] = ()
+    channel: str = ""
+    prices: str = ""
+    as_of: str = ""
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """Where a job stands: 1 is next. `as_of` is in nanoseconds since 1970; `eta` in seconds."""
+
+    position: int
+    of: int
+    as_of: int
+    eta_seconds: float | None = None
+
+
+class Calibrated(msgspec.Struct, frozen=True):
+    """Which published figures a twin was made of."""
+
+    device: str
+    revision: int
+    taken_at: str
+    source: str
+
+
+class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a result came about, enough to make it again and to dispute it.
+
+    `program_sha256` is of the bytes that came; `compiled` is what ran, in OpenQASM 3 with the
+    device's gates and physical qubits. `signature` is an HMAC-SHA-256 by the resource's own key
+    over everything else of the execution (see `sign`).
+    """
+
+    nature: str
+    device: str
+    engine: str
+    engine_reason: str
+    seed: int
+    versions: dict[str, str]
+    program_sha256: str
+    compiled: str
+    layout: tuple[str, ...]
+    calibration: Calibrated | None
+    pessimism: float
+    node: str
+    started: int
+    seconds: float
+    notes: tuple[str, ...] = ()
+    signature: str = ""
+
+
+class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The outcome of one execution.
+
+    `counts` says how often each bit string came; `registers` names the parts of it as (name, first
+    bit, bits). `memory` holds every shot in order if it was asked for. `measured` names the
+    program's qubit behind every bit (-1 where a bit was never written).
+    """
+
+    execution: int
+    shots: int
+    counts: dict[str, int]
+    registers: tuple[tuple[str, int, int], ...]
+    measured: tuple[int, ...]
+    provenance: Provenance
+    memory: tuple[str, ...] = ()
+    endianness: str = BIT_ORDER
+    extra: dict[str, Any] = {}
+
+
+class Job(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A job as it stands; times are nanoseconds since 1970 (UTC)."""
+
+    id: str
+    state: JobState
+    request: JobRequest
+    created: int
+    updated: int
+    executions: int
+    done: int = 0
+    started: int = 0
+    ended: int = 0
+    cost: Cost | None = None
+    expected_fidelity: float | None = None
+    error: dict[str, Any] | None = None
+    queue: Queue | None = None
+    vendor_job: str = ""
+    usage: dict[str, int] = {}
+    nature: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Tell whether the job is in its last state."""
+        return self.state in TERMINAL

@@ -1,0 +1,318 @@
+"""The desk: every operation of a quantum resource, in the words of the neutral job.
+
+Wires, words and bindings all come here and nowhere else. A job that `submit` returns is on the
+disk; it runs in its turn, on one worker, while another worker checks what comes next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from skerry.kernel.clock import Entropy, SystemEntropy
+from skerry.kernel.errors import INVALID
+from skerry.kernel.kind import Context
+from skerry.kinds.quantum import checks, pricing, transfer, twins
+from skerry.kinds.quantum.catalogue import load
+from skerry.kinds.quantum.catalogue.importing import read as read_calibration
+from skerry.kinds.quantum.catalogue.model import Calibration, Device
+from skerry.kinds.quantum.config import QuantumConfig
+from skerry.kinds.quantum.contract import (
+    Budget,
+    Cost,
+    Job,
+    JobRequest,
+    JobState,
+    Program,
+    Queue,
+    Result,
+)
+from skerry.kinds.quantum.runner import Runner
+from skerry.kinds.quantum.store import FILE, Event, Store
+from skerry.kinds.quantum.workers import Worker
+
+PLAN_SECONDS = 120.0
+STEPS = (JobState.CREATED, JobState.VALIDATED, JobState.ESTIMATED, JobState.QUEUED)
+
+T = TypeVar("T")
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a program is once it is compiled for a device, and what it would be to run it."""
+
+    device: str
+    qubits: int
+    bits: int
+    one_qubit_gates: int
+    two_qubit_gates: int
+    measurements: int
+    depth: int
+    fidelity: float
+    engine: str
+    reason: str
+    bytes_needed: int
+    layout: tuple[str, ...]
+
+
+class Desk:
+    """The operations of one resource, while its engine runs."""
+
+    def __init__(self, context: Context, entropy: Entropy | None = None) -> None:
+        self.context = context
+        self.config: QuantumConfig = context.config
+        self.path = context.directory / FILE
+        self._entropy = entropy or SystemEntropy()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="quantum-store")
+        self._store: Store
+        self._checker = Worker("gates", context.clock, context.environments)
+        self._learned: dict[str, tuple[int, Calibration]] = {}
+        self.runner = Runner(self)
+
+    async def start(self) -> None:
+        """Open the jobs, finish what a crash or a copy left unclear, and go on with the rest."""
+        self._store = await self._in_thread(
+            lambda: Store(self.path, self.context.clock, create=True)
+        )
+        self._learned = await self.stored(Store.calibrations)
+        await self.stored(_settle, self.context.id)
+        await self.runner.start()
+
+    async def stop(self) -> None:
+        """Stop working; jobs that are not over go on at the next start."""
+        await self.runner.stop()
+        await self._checker.close()
+        if hasattr(self, "_store"):
+            await self._in_thread(self._store.close)
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def _in_thread(self, job: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(self._thread, job))
+
+    async def stored(self, job: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call a method of the store in its thread, to its end even if the caller goes away."""
+        return await self._in_thread(lambda: job(self._store, *args, **kwargs))
+
+    def device(self, name: str) -> tuple[Device, Calibration | None, int]:
+        """Return a device, the calibration in force for it, and its revision."""
+        found = load.find(name)
+        learned = self._learned.get(found.id)
+        if learned is not None:
+            return found, learned[1], learned[0]
+        return found, load.calibration(found.id), found.revision
+
+    async def learn(self, device: str, data: bytes) -> tuple[int, Calibration]:
+        """Take a vendor's capability or calibration file in as a device's next revision."""
+        found = load.find(device)
+        calibration = await asyncio.to_thread(read_calibration, data, found.id)
+        revision = await self.stored(Store.learn, calibration, found.revision + 1)
+        self._learned[found.id] = (revision, calibration)
+        return revision, calibration
+
+    async def plan(self, request: JobRequest, program: int = 0, binding: int = 0) -> Plan:
+        """Return what one execution of a request is on its device; raise what forbids it."""
+        device, _, _ = self.device(request.device)
+        checks.check(request, device, self.config.countries)
+        twins.check(device, request.options.pessimism)
+        params = self.worker_params(request, request.programs[program], binding, 0)
+        found = await self._checker.ask("plan", params, PLAN_SECONDS)
+        return msgspec.convert({"device": device.id, **found}, Plan)
+
+    async def parse(self, program: Program, binding: int = 0) -> dict[str, Any]:
+        """Return the circuit of a program (see `worker.ir`); raise INVALID with line and reason."""
+        params = {
+            "source": program.source,
+            "format": program.format,
+            "bindings": program.bindings[binding],
+        }
+        found: dict[str, Any] = await self._checker.ask("parse", params, PLAN_SECONDS)
+        return found
+
+    def worker_params(
+        self, request: JobRequest, program: Program, binding: int, seed: int
+    ) -> dict[str, Any]:
+        """Return what a worker is told of one execution."""
+        device, calibration, _ = self.device(request.device)
+        options = request.options
+        return {
+            "source": program.source,
+            "format": program.format,
+            "bindings": program.bindings[binding],
+            "device": twins.for_worker(device, calibration),
+            "level": request.level,
+            "layout": list(options.layout),
+            "optimisation": options.optimisation,
+            "pessimism": options.pessimism,
+            "fidelity": options.fidelity,
+            "engine": options.engine,
+            "memory": options.memory,
+            "shots": request.shots,
+            "seed": seed,
+            "memory_bytes": checks.memory_bytes(self.config.memory_mib << 20),
+        }
+
+    async def submit(self, request: JobRequest) -> Job:
+        """Check a request, estimate it, and queue it durably; nothing is kept of a refused one."""
+        device, _, _ = self.device(request.device)
+        request = msgspec.structs.replace(request, device=device.id)
+        plan = await self.plan(request)
+        plans = [plan]
+        for number in range(1, len(request.programs)):
+            plans += [await self.plan(request, number)]
+        uses = [use(request, each, number) for number, each in enumerate(plans)]
+        for program in request.programs:
+            for binding in range(1, len(program.bindings)):
+                await self.parse(program, binding)
+        cost = self._cost(device, uses, request.budget)
+        now = self.context.clock.now()
+        job = Job(
+            id=str(self._new_id()),
+            state=JobState.QUEUED,
+            request=request,
+            created=now,
+            updated=now,
+            executions=sum(len(each.bindings) for each in request.programs),
+            cost=cost,
+            expected_fidelity=plan.fidelity,
+            nature=nature(device, request),
+        )
+        kept = await self.stored(Store.add, job, STEPS)
+        if kept.id == job.id:
+            self.context.meter.add("tasks")
+            await self.runner.enqueue(kept)
+        return self._placed(kept)
+
+    def _new_id(self) -> str:
+        """Return an id in the shape of a UUID, which vendors' clients expect."""
+        text = self._entropy.bytes(16).hex()
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+
+    def _cost(self, device: Device, uses: list[pricing.Use], budget: Budget | None) -> Cost:
+        """Return what a job costs on the machine; raise DENIED above a ceiling."""
+        limits = [] if budget is None else [budget]
+        if self.config.budget:
+            limits.append(Budget(self.config.budget, self.config.currency))
+        found = self.cost(device, uses, self.config.currency)
+        for limit in limits:
+            pricing.enforce(self.cost(device, uses, limit.currency), limit, device)
+        return self.cost(device, uses, budget.currency) if budget else found
+
+    def cost(self, device: Device, uses: list[pricing.Use], currency: str) -> Cost:
+        """Return what some executions cost together on the machine."""
+        rates = pricing.Rates(self.config.usd_per_eur, self.config.rate_as_of)
+        parts = [pricing.cost(device, each, currency, rates) for each in uses]
+        if any(each.hardware is None for each in parts):
+            return next(each for each in parts if each.hardware is None)
+        total = sum(each.hardware or 0 for each in parts)
+        return msgspec.structs.replace(
+            parts[0], hardware=total, lines=tuple(line for each in parts for line in each.lines)
+        )
+
+    async def job(self, id: str) -> Job:  # noqa: A002 (the word of every vendor)
+        """Return a job with its place in the queue; raise NOT_FOUND."""
+        return self._placed(await self.stored(Store.job, id))
+
+    async def jobs(
+        self, states: tuple[JobState, ...] = (), limit: int = 100, before: str = ""
+    ) -> list[Job]:
+        """Return jobs, the newest first."""
+        if not 1 <= limit <= 1000:
+            raise INVALID("A page has 1 to 1000 jobs.")
+        found = await self.stored(Store.jobs, states, limit, before)
+        return [self._placed(each) for each in found]
+
+    def _placed(self, job: Job) -> Job:
+        if job.state is not JobState.QUEUED:
+            return job
+        position = self.runner.position(job)
+        queue = Queue(
+            position,
+            self.runner.waiting,
+            self.context.clock.now(),
+            self.runner.seconds_until(position),
+        )
+        return msgspec.structs.replace(job, queue=queue)
+
+    async def events(self, id: str) -> list[Event]:  # noqa: A002
+        """Return the steps of a job."""
+        return await self.stored(Store.events, id)
+
+    async def results(self, id: str) -> list[Result]:  # noqa: A002
+        """Return the results of a job so far."""
+        await self.stored(Store.job, id)
+        return await self.stored(Store.results, id)
+
+    async def result(self, id: str, execution: int = 0) -> Result:  # noqa: A002
+        """Return the result of one execution; raise NOT_FOUND if there is none yet."""
+        return await self.stored(Store.result, id, execution)
+
+    async def cancel(self, id: str) -> Job:  # noqa: A002
+        """Cancel a job; one that is over stays as it is."""
+        return await self.runner.cancel(id)
+
+    async def wait(self, id: str, seconds: float) -> Job:  # noqa: A002
+        """Return a job once it is over, or as it stands when the time is up."""
+        return self._placed(await self.runner.wait(id, seconds))
+
+    async def restore(self, source: Path) -> None:
+        """Replace all jobs by an export; what runs is stopped first."""
+        await self.runner.stop()
+        try:
+            await self.stored(transfer.restore, source)
+            self._learned = await self.stored(Store.calibrations)
+        finally:
+            await self.runner.start()
+
+
+def use(request: JobRequest, plan: Plan, program: int = 0) -> pricing.Use:
+    """Return what prices are asked for of one program of a request, with all its bindings."""
+    count = len(request.programs[program].bindings)
+    return pricing.Use(
+        tasks=count,
+        shots=count * request.shots,
+        one_qubit_gates=plan.one_qubit_gates,
+        two_qubit_gates=plan.two_qubit_gates,
+        measurements=plan.measurements,
+    )
+
+
+def nature(device: Device, request: JobRequest) -> str:
+    """Say what a result comes from; a twin is called a twin."""
+    if device.status == "local":
+        return "simulation without noise on this node"
+    if request.options.fidelity == "ideal":
+        return f"simulation without noise of a circuit compiled for {device.name}; not the hardware"
+    return f"twin of {device.name}, a model made of published figures; not the hardware"
+
+
+def seed_of(job: Job) -> int:
+    """Return the seed of a job: its own, or one that follows from its id."""
+    if job.request.options.seed is not None:
+        return job.request.options.seed % (1 << 63)
+    return int.from_bytes(hashlib.sha256(job.id.encode()).digest()[:7])
+
+
+def _settle(store: Store, resource: str) -> None:
+    """Bring jobs into order that a crash or a copy left behind.
+
+    A job runs once: in a copy of the state (a branch), what was not over is cancelled there.
+    """
+    owner = store.meta("resource")
+    for job in store.open():
+        if owner and owner != resource:
+            note = "This is a copy; the job goes on where it was made."
+            if job.state is JobState.RUNNING:
+                store.change(job.id, JobState.CANCELLING, note)
+            store.change(job.id, JobState.CANCELLED, note, ended=job.updated)
+        elif job.state is JobState.CANCELLING:
+            store.change(job.id, JobState.CANCELLED, "after a restart", ended=job.updated)
+        elif job.state is JobState.RUNNING:
+            store.change(job.id, JobState.QUEUED, "after a restart")
+    if owner != resource:
+        store.set_meta("resource", resource)

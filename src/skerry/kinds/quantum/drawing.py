@@ -1,0 +1,121 @@
+"""Draws devices and outcomes with characters, for terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from skerry.kinds.quantum.catalogue.model import Calibration
+
+_WIDE, _NARROW = 10, 4
+_GRADES = "━─┄"
+_DOWN = "┃│┆"
+BARS_MAX = 24
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def percent(error: float | None) -> str:
+    """Return an error in per cent with two digits, or a cross where the pair does not work."""
+    if error is None:
+        return "✗"
+    value = error * 100
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def thirds(errors: Sequence[float]) -> tuple[float, float]:
+    """Return the bounds below which the best third, and the middle third, of errors lie."""
+    ordered = sorted(errors) or [0.0]
+    return ordered[len(ordered) // 3], ordered[2 * len(ordered) // 3]
+
+
+def grade(error: float | None, bounds: tuple[float, float]) -> int:
+    """Return 0 for the best third, 1, 2 for the worst, 3 for what does not work."""
+    if error is None:
+        return 3
+    return 0 if error <= bounds[0] else 1 if error <= bounds[1] else 2
+
+
+def topology(calibration: Calibration, columns: int) -> str:
+    """Return a device's lattice with the errors of its pairs; the marks fit the width.
+
+    With room enough, errors stand beside the lines in per cent; else lines tell thirds.
+    """
+    places = {label: (int(x), int(y)) for label, (x, y) in calibration.at.items()}
+    if not places:
+        return ""
+    across = max(x for x, _ in places.values()) + 1
+    step = _WIDE if across * _WIDE <= columns else _NARROW
+    bounds = thirds([error for _, _, error in calibration.edges() if error is not None])
+    down = max(y for _, y in places.values()) + 1
+    canvas = _Canvas(across * step, down * 2 - 1)
+    for first, second, error in calibration.edges():
+        _edge(canvas, places[first], places[second], error, bounds, step)
+    for label, (x, y) in places.items():
+        canvas.write(x * step, y * 2, label.replace("_", "."))
+    legend = _legend(bounds, wide=step == _WIDE)
+    return f"{canvas.text()}\n\n{legend}"
+
+
+class _Canvas:
+    def __init__(self, width: int, height: int) -> None:
+        self._rows = [[" "] * width for _ in range(height)]
+
+    def write(self, x: int, y: int, text: str) -> None:
+        for number, each in enumerate(text):
+            if x + number < len(self._rows[y]):
+                self._rows[y][x + number] = each
+
+    def text(self) -> str:
+        return "\n".join("".join(row).rstrip() for row in self._rows)
+
+
+def _edge(
+    canvas: _Canvas,
+    one: tuple[int, int],
+    other: tuple[int, int],
+    error: float | None,
+    bounds: tuple[float, float],
+    step: int,
+) -> None:
+    (x, y), (to_x, to_y) = sorted((one, other))
+    mark = grade(error, bounds)
+    if y == to_y:
+        sign = "✗" if mark == 3 else _GRADES[mark]
+        canvas.write(x * step + 1, y * 2, sign * (step * (to_x - x) - 1))
+        if step == _WIDE:
+            canvas.write(x * step + 4, y * 2, percent(error))
+    else:
+        sign = "✗" if mark == 3 else _DOWN[mark]
+        canvas.write(x * step, min(y, to_y) * 2 + 1, sign)
+        if step == _WIDE:
+            canvas.write(x * step + 1, min(y, to_y) * 2 + 1, percent(error))
+
+
+def _legend(bounds: tuple[float, float], *, wide: bool) -> str:
+    low, high = percent(bounds[0]), percent(bounds[1])
+    lines = f"━ ┃ two-qubit error up to {low} %   ─ │ up to {high} %   ┄ ┆ above   ✗ does not work"
+    return f"{lines}\nnumbers are errors in per cent" if wide else lines
+
+
+def histogram(counts: dict[str, int], columns: int) -> str:
+    """Return bars of the outcomes, the most frequent first; the rest is summed up in a line."""
+    total = sum(counts.values())
+    if not total:
+        return "no shots"
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown, rest = ordered[:BARS_MAX], ordered[BARS_MAX:]
+    label = min(max(len(text) for text, _ in shown), max(8, columns // 3))
+    room = max(10, columns - label - 18)
+    most = shown[0][1]
+    lines = []
+    for text, count in shown:
+        name = text if len(text) <= label else f"{text[: label - 1]}…"
+        lines.append(f"{name:<{label}} {_bar(count / most, room)} {count} ({count / total:.1%})")
+    if rest:
+        lines.append(f"and {len(rest)} more outcomes in {sum(count for _, count in rest)} shots")
+    return "\n".join(lines)
+
+
+def _bar(part: float, room: int) -> str:
+    eighths = round(part * room * 8)
+    full, left = divmod(eighths, 8)
+    return "█" * full + (_EIGHTHS[left] if left else "")

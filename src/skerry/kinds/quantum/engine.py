@@ -1,0 +1,143 @@
+"""The engine of a quantum resource: its desk, the verbs of every kind, and its words."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from skerry.kernel.kind import Context, Engine
+from skerry.kinds._shared.sqlite_state import WriterHold, checkpoint, connect, disk_bytes
+from skerry.kinds.quantum import transfer
+from skerry.kinds.quantum.contract import Job
+from skerry.kinds.quantum.desk import Desk
+from skerry.kinds.quantum.messages import (
+    Awaited,
+    Learned,
+    Listed,
+    Named,
+    Outcome,
+    Quote,
+    Quoted,
+    Request,
+    Revised,
+)
+from skerry.kinds.quantum.quoting import quotes
+from skerry.kinds.quantum.socket_wire import SocketWire
+from skerry.kinds.quantum.store import Store
+
+_FOLLOW_SECONDS = 0.5
+
+
+class QuantumEngine(Engine):
+    """Serves one queue of jobs."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.desk = Desk(context)
+        self._hold = WriterHold(self.desk.path)
+        self._socket = SocketWire(self.desk, context.run)
+
+    async def start(self) -> None:
+        """Open the jobs and go on with those that are not over."""
+        await self.desk.start()
+        await self._socket.start()
+
+    async def stop(self) -> None:
+        """Stop working and close the file."""
+        await self._socket.stop()
+        await asyncio.to_thread(self._hold.release)
+        await self.desk.stop()
+
+    async def endpoint(self) -> str:
+        """Return the path of the socket for bindings."""
+        return str(self._socket.path)
+
+    async def busy(self) -> str:
+        """Stay awake while jobs run or wait, and while a function waits for one."""
+        waiting = f"{self._socket.waiting} functions wait" if self._socket.waiting else ""
+        return self.desk.runner.busy or waiting
+
+    async def prepare(self) -> None:
+        """Move the log into the file, so that little is left to copy."""
+        await asyncio.to_thread(self._checkpoint)
+
+    async def freeze(self, atomic: bool) -> None:
+        """Hold off writers."""
+        await asyncio.to_thread(self._hold.hold)
+
+    async def thaw(self) -> None:
+        """Let writers go on."""
+        await asyncio.to_thread(self._hold.release)
+
+    async def export(self, target: Path) -> None:
+        """Write jobs, results and calibrations as lines of JSON."""
+        await self.desk.stored(transfer.export, target)
+
+    async def restore(self, source: Path) -> None:
+        """Replace everything by an export."""
+        await self.desk.restore(source)
+
+    async def status(self) -> dict[str, Any]:
+        """Return how many jobs are in each state, and what runs."""
+        states = await self.desk.stored(Store.count)
+        size = disk_bytes(self.desk.path)
+        return {"jobs": states, "bytes": size, "now": self.desk.runner.busy or "idle"}
+
+    async def word_submit(self, params: Request) -> Job:
+        """Queue a job, durably."""
+        return await self.desk.submit(params.request)
+
+    async def word_show(self, params: Named) -> Outcome:
+        """Return a job with its results so far and its steps."""
+        job = await self.desk.job(params.job)
+        results = await self.desk.results(params.job)
+        return Outcome(job, tuple(results), tuple(await self.desk.events(params.job)))
+
+    async def word_list(self, params: Listed) -> list[Job]:
+        """Return jobs, the newest first."""
+        return await self.desk.jobs(params.states, params.limit, params.before)
+
+    async def word_stop(self, params: Named) -> Job:
+        """Cancel a job, wherever it is."""
+        return await self.desk.cancel(params.job)
+
+    async def word_wait(self, params: Awaited) -> Outcome:
+        """Return a job once it is over, telling meanwhile how far it is."""
+        clock = self.context.clock
+        deadline = clock.monotonic() + params.seconds
+        job = await self.desk.job(params.job)
+        while not job.over and clock.monotonic() < deadline:
+            self.context.host.progress(job.done, job.executions, _said(job))
+            job = await self.desk.wait(params.job, _FOLLOW_SECONDS)
+        return await self.word_show(Named(params.job))
+
+    async def word_quote(self, params: Quoted) -> list[Quote]:
+        """Return what a program would be on the devices that policy allows."""
+        progress = self.context.host.progress
+        return await quotes(self.desk, params.request, params.devices, params.currency, progress)
+
+    async def word_learn(self, params: Learned) -> Revised:
+        """Take a vendor's calibration in as a device's next revision."""
+        revision, found = await self.desk.learn(params.device, params.data)
+        return Revised(
+            found.device,
+            revision,
+            found.taken_at,
+            found.source,
+            len(found.qubits),
+            len(found.pairs),
+        )
+
+    def _checkpoint(self) -> None:
+        connection = connect(self.desk.path)
+        try:
+            checkpoint(connection)
+        finally:
+            connection.close()
+
+
+def _said(job: Job) -> str:
+    if job.queue is not None and job.queue.position:
+        return f"{job.state}, {job.queue.position} of {job.queue.of} in the queue"
+    return f"{job.state}, {job.done} of {job.executions} executions done"

@@ -1,0 +1,270 @@
+"""Carries out `skerry quantum …`: the catalogue by itself, jobs by the app's own resource."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from skerry.kernel.commands import Done, Nothing, WordCall
+from skerry.kernel.errors import INVALID, NOT_FOUND, SkerryError
+from skerry.kernel.money import show
+from skerry.kinds.quantum import installing, pictures, reports, stacks
+from skerry.kinds.quantum import service as words
+from skerry.kinds.quantum.catalogue import load
+from skerry.kinds.quantum.catalogue.model import Device, Here
+from skerry.kinds.quantum.contract import Budget, JobRequest, Options, Program
+from skerry.kinds.quantum.messages import Outcome, Quote, Revised
+from skerry.kinds.quantum.runner import OPEN_FILE
+from skerry.kinds.quantum.twins import is_runnable, medians
+
+Progress = Callable[[int, int, str], None]
+KIND = "quantum"
+WAKE_SECONDS = 20.0
+_DECLARE = "[quantum.qpu] in skerry.toml, then `skerry deploy`"
+_log = logging.getLogger(__name__)
+
+
+class Handler:
+    """The service, made with the node (whose parts are not known here by type)."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._waker: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Wake resources whose jobs are not over, now and whenever one was killed."""
+        self._waker = asyncio.create_task(self._wake_open())
+
+    async def stop(self) -> None:
+        """Wake nothing more."""
+        if self._waker is not None:
+            self._waker.cancel()
+            await asyncio.gather(self._waker, return_exceptions=True)
+
+    async def _wake_open(self) -> None:
+        while True:
+            for branch in list(self._node.catalogue.branches()):
+                for record in list(self._node.catalogue.declared(branch)):
+                    if record.kind == KIND:
+                        await self._wake(branch, record)
+            await asyncio.sleep(WAKE_SECONDS)
+
+    async def _wake(self, branch: Any, record: Any) -> None:
+        state: Path = self._node.workshop.state(branch, record)
+        if not await asyncio.to_thread((state / OPEN_FILE).exists):
+            return
+        if self._node.supervisor.running(branch.app, branch.name, record.name) is not None:
+            return
+        try:
+            await self._node.supervisor.ready(branch.app, branch.name, record.name)
+        except SkerryError as error:
+            _log.warning("%s/%s/%s: %s", branch.app, branch.name, record.name, error.what)
+
+    async def do_devices(self, params: words.Listing, progress: Progress) -> reports.DeviceTable:
+        """See `quantum.devices`."""
+        rows = [
+            _row(each)
+            for each in load.devices().values()
+            if load.is_in(each.country, params.where)
+            and params.modality.lower() in each.modality.value
+            and params.status in ("", each.status.value)
+        ]
+        return reports.DeviceTable(tuple(rows))
+
+    async def do_device(self, params: words.Named, progress: Progress) -> reports.DeviceReport:
+        """See `quantum.device`."""
+        device = load.find(params.device)
+        calibration = load.calibration(device.id)
+        own = medians(calibration) if calibration else []
+        known = {each.name for each in own}
+        figures = [*own, *(each for each in device.figures if each.name not in known)]
+        return reports.DeviceReport(
+            device,
+            str(_here(device)),
+            device.revision,
+            calibration,
+            tuple(figures),
+            pictures.topology(device, calibration),
+            params.svg,
+        )
+
+    async def do_estimate(self, params: words.Estimate, progress: Progress) -> reports.QuoteTable:
+        """See `quantum.estimate`."""
+        budget = Budget(params.budget, params.currency) if params.budget else None
+        request = JobRequest(
+            device="sim-ideal",
+            programs=(Program(params.program),),
+            shots=params.shots,
+            budget=budget,
+            where=params.where,
+        )
+        asked = {"request": request, "devices": params.device, "currency": params.currency}
+        found: list[Quote] = await self._call(params, "quote", asked, progress)
+        return reports.QuoteTable(params.shots, params.currency, tuple(found))
+
+    async def do_run(self, params: words.Run, progress: Progress) -> reports.JobReport:
+        """See `quantum.run`."""
+        request = JobRequest(
+            device=params.device,
+            programs=(Program(params.program),),
+            shots=params.shots,
+            level=params.level,
+            options=Options(
+                seed=params.seed,
+                pessimism=params.pessimism,
+                fidelity=params.fidelity,
+                engine=params.engine,
+            ),
+            budget=Budget(params.budget, params.currency) if params.budget else None,
+            where=params.where,
+            name=params.name,
+            token=params.token,
+        )
+        progress(0, 0, "checking and compiling the program")
+        job = await self._call(params, "submit", {"request": request}, progress)
+        if not params.wait:
+            return reports.JobReport(job)
+        found = await self._call(params, "wait", {"job": job.id}, progress)
+        return _report(found)
+
+    async def do_jobs(self, params: words.Jobs, progress: Progress) -> reports.JobTable:
+        """See `quantum.jobs`."""
+        found = await self._call(params, "list", {"limit": params.limit}, progress)
+        return reports.JobTable(tuple(found))
+
+    async def do_job(self, params: words.OfJob, progress: Progress) -> reports.JobReport:
+        """See `quantum.job`."""
+        return _report(await self._call(params, "show", {"job": params.job}, progress))
+
+    async def do_histogram(self, params: words.Chart, progress: Progress) -> reports.Text:
+        """See `quantum.histogram`."""
+        found: Outcome = await self._call(params, "show", {"job": params.job}, progress)
+        if not found.results:
+            raise NOT_FOUND(f"Job {params.job} has no result.", why=f"It is {found.job.state}.")
+        if params.form == "html":
+            return reports.Text(pictures.page(found.job, found.results))
+        if params.form == "svg":
+            return reports.Text(pictures.histogram(found.results[0], f"Job {params.job}"))
+        return reports.Text(_report(found).draw(80))
+
+    async def do_cost(self, params: words.OfJob, progress: Progress) -> reports.JobCost:
+        """See `quantum.cost`."""
+        found: Outcome = await self._call(params, "show", {"job": params.job}, progress)
+        job, cost = found.job, found.job.cost
+        assert cost is not None, "every job was estimated"
+        return reports.JobCost(
+            job=job.id,
+            device=job.request.device,
+            here=f"{show(cost.here, cost.currency)} (the node's own compute: skerry meter)",
+            hardware=reports.money(cost),
+            channel=cost.channel,
+            prices=cost.prices,
+            as_of=cost.as_of,
+            lines=cost.lines,
+            usage=job.usage,
+        )
+
+    async def do_cancel(self, params: words.OfJob, progress: Progress) -> Done:
+        """See `quantum.cancel`."""
+        job = await self._call(params, "stop", {"job": params.job}, progress)
+        return Done(f"Job {job.id} is {job.state}.")
+
+    async def do_catalogue_import(self, params: words.Import, progress: Progress) -> Revised:
+        """See `quantum.catalogue.import`."""
+        asked = {"device": params.device, "data": params.file}
+        found: Revised = await self._call(params, "learn", asked, progress)
+        return found
+
+    async def do_stacks(self, params: Nothing, progress: Progress) -> list[reports.StackRow]:
+        """See `quantum.stacks`."""
+        return [
+            reports.StackRow(name, self._state(name), each.summary)
+            for name, each in stacks.STACKS.items()
+        ]
+
+    def _state(self, name: str) -> str:
+        if stacks.is_here(name):
+            return "in the node's environment"
+        made = stacks.folder(self._node.home.environments, name)
+        if (made / stacks.COMPLETE).exists():
+            return "in an environment of its own"
+        return "not installed"
+
+    async def do_install(self, params: words.StackNamed, progress: Progress) -> Done:
+        """See `quantum.install`."""
+        stack = stacks.stack(params.stack)
+        target = stacks.folder(self._node.home.environments, params.stack)
+        await installing.install(stack, target, progress)
+        return Done(f"The stack {params.stack} is installed.", next="skerry quantum stacks")
+
+    async def _call(
+        self, params: words.Here, word: str, asked: dict[str, Any], progress: Progress
+    ) -> Any:
+        """Call a word of the app's quantum resource."""
+        name = params.resource or self._only(params.app, params.branch)
+        call = WordCall(
+            name=name,
+            app=params.app,
+            params=msgspec.to_builtins(asked),
+            branch=params.branch,
+        )
+        return await self._node.words.call(KIND, word, call, progress)
+
+    def _only(self, app: str, branch: str) -> str:
+        """Return the app's only quantum resource; raise NOT_FOUND or INVALID."""
+        found = self._node.catalogue.branch(app, branch)
+        names = [r.name for r in self._node.catalogue.declared(found) if r.kind == KIND]
+        if not names:
+            raise NOT_FOUND(f"{app}/{branch} has no quantum resource.", hint=f"Add {_DECLARE}.")
+        if len(names) > 1:
+            raise INVALID(
+                f"{app}/{branch} has several quantum resources: {', '.join(names)}.",
+                hint=f"--resource {names[0]}",
+            )
+        return str(names[0])
+
+
+def _report(found: Outcome) -> reports.JobReport:
+    return reports.JobReport(found.job, found.results, found.events)
+
+
+def _here(device: Device) -> Here:
+    return Here(
+        twin=device.twin,
+        simulator=device.status.value == "local",
+        provider=False,
+        estimate=not is_runnable(device) and device.status.value in ("announced", "unsold"),
+    )
+
+
+def _row(device: Device) -> reports.DeviceRow:
+    calibration = load.calibration(device.id)
+    figures = {each.name: each.value for each in reversed(device.figures)}
+    if calibration is not None:
+        figures |= {each.name: each.value for each in medians(calibration)}
+    return reports.DeviceRow(
+        id=device.id,
+        name=device.name,
+        vendor=device.vendor,
+        modality=device.modality.value,
+        status=device.status.value,
+        qubits=device.qubits,
+        country=device.country,
+        place=device.place,
+        topology=device.topology.shape or device.topology.kind,
+        native_gates=device.native_gates,
+        here=str(_here(device)),
+        as_of=device.as_of,
+        one_qubit_fidelity=figures.get("one_qubit_fidelity"),
+        two_qubit_fidelity=figures.get("two_qubit_fidelity"),
+        readout_fidelity=figures.get("readout_fidelity"),
+        two_qubit_seconds=figures.get("two_qubit_seconds"),
+        prices=tuple(reports.price_line(device, each.channel) for each in device.prices),
+        conflicts=sum(1 for _ in device.conflicts()),
+        note=device.note,
+    )

@@ -1,0 +1,52 @@
+"""The line of jobs: fair between owners, first come first served for each."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+
+class Line:
+    """Which job is next: owners take turns, so that a thousand jobs of one delay no other."""
+
+    def __init__(self) -> None:
+        self._owners: OrderedDict[str, deque[str]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(len(each) for each in self._owners.values())
+
+    def join(self, owner: str, job: str) -> None:
+        """Put a job at the end of its owner's own line."""
+        self._owners.setdefault(owner, deque()).append(job)
+
+    def leave(self, owner: str, job: str) -> bool:
+        """Take a job out; return whether it waited."""
+        jobs = self._owners.get(owner)
+        if jobs is None or job not in jobs:
+            return False
+        jobs.remove(job)
+        if not jobs:
+            del self._owners[owner]
+        return True
+
+    def next(self) -> str | None:
+        """Take the job whose turn it is; its owner goes to the end."""
+        if not self._owners:
+            return None
+        owner, jobs = self._owners.popitem(last=False)
+        job = jobs.popleft()
+        if jobs:
+            self._owners[owner] = jobs
+        return job
+
+    def position(self, owner: str, job: str) -> int:
+        """Return how many turns from now the job comes, 1 for the next; 0 if it does not wait."""
+        jobs = self._owners.get(owner)
+        if jobs is None or job not in jobs:
+            return 0
+        rounds = jobs.index(job)
+        place = list(self._owners).index(owner)
+        ahead = 0
+        for number, others in enumerate(self._owners.values()):
+            if number != place:
+                ahead += min(len(others), rounds + (1 if number < place else 0))
+        return ahead + rounds + 1

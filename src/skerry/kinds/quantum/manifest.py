@@ -1,0 +1,84 @@
+"""What the kind `quantum` declares."""
+
+from __future__ import annotations
+
+from skerry.kernel.manifest import (
+    YES,
+    Client,
+    EngineInfo,
+    Manifest,
+    Unit,
+    Verb,
+    Wire,
+    Word,
+    not_yet,
+)
+from skerry.kinds.quantum.config import QuantumConfig
+from skerry.kinds.quantum.contract import Job
+from skerry.kinds.quantum.messages import (
+    Awaited,
+    Learned,
+    Listed,
+    Named,
+    Outcome,
+    Quote,
+    Quoted,
+    Request,
+    Revised,
+)
+
+MANIFEST = Manifest(
+    name="quantum",
+    summary="Jobs for quantum computers of all vendors, on dated twins of them.",
+    stands_in_for="Amazon Braket, Azure Quantum, IBM Quantum, Google Quantum AI, Scaleway QaaS",
+    engine_info=EngineInfo(name="Stim, Aer, qsim", version="", module="stim", extra="quantum"),
+    engine="engine:QuantumEngine",
+    subject="subject:QuantumSubject",
+    can={
+        Verb.BRANCH: YES,
+        Verb.BRANCH_AT: not_yet("Past states of jobs are not kept apart."),
+        Verb.SLEEP: YES,
+        Verb.PLACE: YES,
+        Verb.METER: YES,
+        Verb.BACKUP: not_yet("The node's backup does not exist yet."),
+        Verb.BIND: YES,
+        Verb.EXPORT: YES,
+        Verb.IMPORT: YES,
+    },
+    wires=(
+        Wire(
+            name="jobs",
+            protocol="the neutral job over HTTP",
+            summary="Jobs, results, devices and quotes as JSON.",
+            application="wire:make",
+            claim="claim:claim",
+            connection="claim:connection",
+            clients=(
+                Client(
+                    name="curl",
+                    language="shell",
+                    line='curl -H "Authorization: Bearer {token}" {url}/quantum/v1/jobs',
+                ),
+            ),
+        ),
+    ),
+    binding="binding:bind",
+    config=QuantumConfig,
+    units=(
+        Unit("tasks", "Jobs that were queued."),
+        Unit("shots", "Shots that were run."),
+        Unit("engine_ms", "Milliseconds in which an engine ran shots."),
+        Unit("hqc_thousandths", "Thousandths of Quantinuum's credits that jobs on its twins mean."),
+    ),
+    words=(
+        Word("submit", "Queue a job.", Request, Job, "run", mutates=True),
+        Word("show", "Show a job with its results and steps.", Named, Outcome, "read"),
+        Word("list", "List jobs, the newest first.", Listed, list[Job], "read"),
+        Word("stop", "Cancel a job.", Named, Job, "run", mutates=True),
+        Word("wait", "Wait for a job's end.", Awaited, Outcome, "read"),
+        Word("quote", "Compare devices for a program.", Quoted, list[Quote], "read"),
+        Word("learn", "Take a calibration file in.", Learned, Revised, "configure", mutates=True),
+    ),
+    actions=("read", "run", "configure"),
+    package=__package__ or "",
+)

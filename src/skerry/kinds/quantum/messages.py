@@ -1,0 +1,94 @@
+"""Parameters and results of the kind's words."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from skerry.kinds.quantum.contract import Cost, Job, JobRequest, JobState, Result
+from skerry.kinds.quantum.store import Event
+
+Plain = Annotated[dict[str, Any], msgspec.Meta(description="a job, as JSON (see contract.py)")]
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A job to submit."""
+
+    request: JobRequest
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A job by its id."""
+
+    job: str
+
+
+class Awaited(msgspec.Struct, frozen=True):
+    """A job by its id, and how long to wait for its end."""
+
+    job: str
+    seconds: float = 3600.0
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """Which jobs to list: their states (all without any), how many, and after which one."""
+
+    states: tuple[JobState, ...] = ()
+    limit: int = 100
+    before: str = ""
+
+
+class Quoted(msgspec.Struct, frozen=True):
+    """A job that is not sent, and the devices to compare (all without any)."""
+
+    request: JobRequest
+    devices: tuple[str, ...] = ()
+    currency: str = "EUR"
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """A vendor's capability or calibration file for a device."""
+
+    device: str
+    data: bytes
+
+
+class Revised(msgspec.Struct, frozen=True):
+    """The revision that a file became."""
+
+    device: str
+    revision: int
+    taken_at: str
+    source: str
+    qubits: int
+    pairs: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """A job with all that is known of it."""
+
+    job: Job
+    results: tuple[Result, ...]
+    events: tuple[Event, ...]
+
+
+class Quote(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a program is on one device; without a twin, only what the price list says.
+
+    `fidelity` is the chance that nothing goes wrong in one shot; `seconds` is the time on the
+    machine, as far as its figures tell; `why` says why it does not fit.
+    """
+
+    device: str
+    fits: bool
+    country: str
+    why: str = ""
+    qubits: int = 0
+    two_qubit_gates: int = 0
+    fidelity: float | None = None
+    cost: Cost | None = None
+    waiting: int = 0
+    seconds: float | None = None
+    as_of: str = ""
+    nature: str = ""

@@ -1,0 +1,143 @@
+"""What a job costs on the machine, at dated price lists, before it is sent and years after.
+
+Amounts are micro-units of a currency, computed in decimals and rounded up, so that a ceiling holds.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from typing import NamedTuple
+
+import msgspec
+
+from skerry.kernel.errors import DENIED, INVALID
+from skerry.kernel.money import MICRO, show
+from skerry.kinds.quantum.catalogue.model import Device, Price
+from skerry.kinds.quantum.contract import Budget, Cost
+
+CURRENCIES = ("EUR", "USD")
+_HQC_BASE, _HQC_DIVISOR = 5, 5000
+
+
+class Use(NamedTuple):
+    """What prices are asked for: programs as they run, and how often."""
+
+    tasks: int
+    shots: int
+    one_qubit_gates: int
+    two_qubit_gates: int
+    measurements: int
+    seconds: float = 0.0
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """What a euro is worth in dollars, as a decimal number, and since when that is assumed."""
+
+    usd_per_eur: str
+    as_of: str
+
+
+def amount(text: str) -> Decimal:
+    """Return a decimal number of 0 or more; raise INVALID."""
+    try:
+        found = Decimal(text)
+    except InvalidOperation as error:
+        raise INVALID(f"{text[:40]!r} is not an amount of money.") from error
+    if not found.is_finite() or found < 0 or found > 10**9:
+        raise INVALID(f"{text[:40]!r} is not an amount of money.")
+    return found
+
+
+def cost(device: Device, use: Use, currency: str, rates: Rates) -> Cost:
+    """Return the cost on the cheapest channel that has a price; `hardware` is None without one."""
+    if currency not in CURRENCIES:
+        raise INVALID(f"Prices are in {' or '.join(CURRENCIES)}, not {currency[:10]}.")
+    if device.status == "local":
+        return Cost(currency, 0, lines=("A simulator of this node.",))
+    offers = [_offer(device, price, use, currency, rates) for price in device.prices]
+    priced = [each for each in offers if each.hardware is not None]
+    if priced:
+        return min(priced, key=lambda each: each.hardware or 0)
+    if offers:
+        return offers[0]
+    return Cost(currency, None, lines=("No price of it is published in what was read.",))
+
+
+def _offer(device: Device, price: Price, use: Use, currency: str, rates: Rates) -> Cost:
+    source = device.sources[price.source]
+    if price.hqc:
+        credits_used = hqc(use)
+        lines = [f"{credits_used} HQC = 5 + shots x (N1 + 10 N2 + 5 Nm) / 5000", price.note]
+        return Cost(currency, None, lines=tuple(lines), channel=price.channel, as_of=source.as_of)
+    total, lines = _sum(price, use)
+    if total == 0:
+        text = (f"It is paid by time: {price.per_hour} {price.currency} an hour.", price.note)
+        return Cost(currency, None, lines=text, channel=price.channel, as_of=source.as_of)
+    if source.recalled:
+        lines.append("The price is recalled, not read.")
+    if price.note:
+        lines.append(price.note)
+    if currency != price.currency:
+        rate = Decimal(rates.usd_per_eur)
+        total = total / rate if currency == "EUR" else total * rate
+        lines.append(f"1 EUR = {rates.usd_per_eur} USD (set on this node, {rates.as_of})")
+    return Cost(
+        currency,
+        micro(total),
+        lines=tuple(lines),
+        channel=price.channel,
+        prices=source.title,
+        as_of=source.as_of,
+    )
+
+
+def _sum(price: Price, use: Use) -> tuple[Decimal, list[str]]:
+    parts = (
+        (price.per_task, use.tasks, "task"),
+        (price.per_shot, use.shots, "shot"),
+        (price.per_second, Decimal(str(round(use.seconds, 6))), "second"),
+        (price.per_one_qubit_gate, use.one_qubit_gates * use.shots, "one-qubit gate and shot"),
+        (price.per_two_qubit_gate, use.two_qubit_gates * use.shots, "two-qubit gate and shot"),
+    )
+    total, lines = Decimal(0), []
+    for each, count, what in parts:
+        if Decimal(each) and count:
+            total += Decimal(each) * count
+            lines.append(f"{count} x {each} {price.currency} a {what}")
+    least = Decimal(price.minimum) * use.tasks
+    if least > total:
+        lines.append(f"at least {price.minimum} {price.currency} a task")
+        total = least
+    return total, lines
+
+
+def hqc(use: Use) -> Decimal:
+    """Return Quantinuum's credits of a job: 5 + C (N1 + 10 N2 + 5 Nm) / 5000 for each task."""
+    weighted = use.one_qubit_gates + 10 * use.two_qubit_gates + 5 * use.measurements
+    each = Decimal(use.shots) * weighted / _HQC_DIVISOR
+    return (_HQC_BASE * use.tasks + each).quantize(Decimal("0.001"))
+
+
+def micro(value: Decimal) -> int:
+    """Return micro-units, rounded up."""
+    return int((value * MICRO).to_integral_value(ROUND_CEILING))
+
+
+def enforce(found: Cost, budget: Budget | None, device: Device) -> None:
+    """Raise DENIED if a job costs more than its budget, or if nobody knows what it costs."""
+    if budget is None:
+        return
+    ceiling = micro(amount(budget.amount))
+    if found.hardware is None:
+        raise DENIED(
+            f"What the job costs on {device.name} is not known, so the budget cannot be kept.",
+            why=" ".join(found.lines),
+            hint="skerry quantum estimate",
+        )
+    if found.hardware > ceiling:
+        raise DENIED(
+            f"The job costs {show(found.hardware, found.currency)} on {device.name}, "
+            f"and the budget is {show(ceiling, budget.currency)}.",
+            why=" ".join(found.lines),
+            hint="skerry quantum estimate",
+        )

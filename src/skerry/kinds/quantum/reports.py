@@ -1,0 +1,322 @@
+"""What `skerry quantum …` answers, and how it draws itself for people."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+
+import msgspec
+
+from skerry.kernel.money import show
+from skerry.kinds.quantum import drawing
+from skerry.kinds.quantum.catalogue.model import Calibration, Device, Figure
+from skerry.kinds.quantum.contract import Cost, Job, Result
+from skerry.kinds.quantum.messages import Quote
+from skerry.kinds.quantum.store import Event
+
+
+def columns_of(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> str:
+    """Return rows of text under a head, aligned; the last column is not padded."""
+    lines = [head, *rows]
+    wide = [max(len(line[number]) for line in lines) for number in range(len(head))]
+    wide[-1] = 0
+    return "\n".join(
+        "  ".join(f"{cell:<{size}}" for cell, size in zip(line, wide, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+class DeviceRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A device in a list; fidelities are medians, or the vendor's averages."""
+
+    id: str
+    name: str
+    vendor: str
+    modality: str
+    status: str
+    qubits: int
+    country: str
+    place: str
+    topology: str
+    native_gates: tuple[str, ...]
+    here: str
+    as_of: str
+    one_qubit_fidelity: float | None = None
+    two_qubit_fidelity: float | None = None
+    readout_fidelity: float | None = None
+    two_qubit_seconds: float | None = None
+    prices: tuple[str, ...] = ()
+    conflicts: int = 0
+    note: str = ""
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value * 100:.2f}"
+
+
+class DeviceTable(msgspec.Struct, frozen=True):
+    """Devices; figures are as of each one's date."""
+
+    devices: tuple[DeviceRow, ...]
+
+    def draw(self, columns: int) -> str:
+        """Return a table, with as many columns as there is room for."""
+        head = ("device", "qubits", "2q %", "read %", "at", "status", "here", "as of", "price")
+        rows = [
+            (
+                each.id,
+                str(each.qubits or "-"),
+                _share(each.two_qubit_fidelity),
+                _share(each.readout_fidelity),
+                each.country,
+                each.status,
+                each.here,
+                each.as_of,
+                each.prices[0] if each.prices else "-",
+            )
+            for each in self.devices
+        ]
+        if not rows:
+            return "No device is like that."
+        keep = len(head)
+        text = columns_of(rows, head)
+        while keep > 6 and max(map(len, text.splitlines())) > columns:
+            keep -= 1
+            text = columns_of([row[:keep] for row in rows], head[:keep])
+        return f"{text}\n\n2q, read: median fidelities. One device: skerry quantum device <id>"
+
+
+class DeviceReport(msgspec.Struct, frozen=True):
+    """A device with every figure, its sources, and its calibration."""
+
+    device: Device
+    here: str
+    revision: int
+    calibration: Calibration | None
+    figures: tuple[Figure, ...]
+    svg: str = ""
+    svg_only: bool = False
+
+    def draw(self, columns: int) -> str:
+        """Return the device as text, its topology drawn."""
+        if self.svg_only:
+            return self.svg
+        device = self.device
+        blocks = [_about(device, self.here, self.revision)]
+        if self.figures:
+            rows = [
+                (each.name.replace("_", " "), _figure(each), _source(device, each.source))
+                for each in self.figures
+            ]
+            blocks.append(columns_of(rows, ("figure", "value", "source")))
+        for one, other in device.conflicts():
+            blocks.append(
+                f"conflict: {one.name.replace('_', ' ')} is {one.value:g} in "
+                f"{_source(device, one.source)}, and {other.value:g} in "
+                f"{_source(device, other.source)}"
+            )
+        blocks += [
+            f"price on {price.channel}: {price_line(device, price.channel)}"
+            for price in device.prices
+        ]
+        if self.calibration is not None:
+            blocks.append(drawing.topology(self.calibration, columns))
+            blocks += list(self.calibration.notes)
+        elif device.topology.kind == "all":
+            blocks.append("Every pair of qubits can interact.")
+        return "\n\n".join(block for block in blocks if block)
+
+
+def _about(device: Device, here: str, revision: int) -> str:
+    lines = [
+        f"{device.name}  ({device.id}), {device.vendor}",
+        f"{device.modality}, {device.qubits or 'no'} qubits, {device.status}; "
+        f"the machine stands in {device.place} ({device.country})",
+        f"gates: {', '.join(device.native_gates) or '-'}; topology: "
+        f"{device.topology.shape or device.topology.kind}",
+        f"here: {here}; as of {device.as_of}, revision {revision}",
+    ]
+    return "\n".join([*lines, *([device.note] if device.note else [])])
+
+
+def _figure(figure: Figure) -> str:
+    if figure.unit == "s":
+        for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
+            if abs(figure.value) >= size:
+                return f"{figure.value / size:.4g} {unit}"
+    if figure.name.endswith("fidelity"):
+        return f"{figure.value * 100:.4g} %"
+    return f"{figure.value:g} {figure.unit}".strip()
+
+
+def _source(device: Device, key: str) -> str:
+    found = device.sources.get(key)
+    if found is None:
+        return key
+    return f"{found.title} ({found.as_of}{', recalled' if found.recalled else ''})"
+
+
+def price_line(device: Device, channel: str) -> str:
+    """Return a channel's price in words."""
+    price = next(each for each in device.prices if each.channel == channel)
+    amounts = (
+        ("task", price.per_task),
+        ("shot", price.per_shot),
+        ("second", price.per_second),
+        ("hour", price.per_hour),
+        ("one-qubit gate and shot", price.per_one_qubit_gate),
+        ("two-qubit gate and shot", price.per_two_qubit_gate),
+    )
+    said = [f"{amount} {price.currency} a {what}" for what, amount in amounts if amount != "0"]
+    said += [f"at least {price.minimum} {price.currency}"] if price.minimum != "0" else []
+    said += ["in HQC"] if price.hqc else []
+    source = device.sources[price.source]
+    return f"{', '.join(said)} ({source.as_of}){'; ' + price.note if price.note else ''}"
+
+
+class QuoteTable(msgspec.Struct, frozen=True):
+    """What a program would be on each device, the best first."""
+
+    shots: int
+    currency: str
+    quotes: tuple[Quote, ...]
+
+    def draw(self, columns: int) -> str:
+        """Return what fits as a table, and what does not with the reason."""
+        rows = [
+            (
+                each.device,
+                each.country,
+                f"{each.fidelity:.3f}" if each.fidelity is not None else "-",
+                str(each.two_qubit_gates),
+                money(each.cost),
+                "-" if each.seconds is None else f"{each.seconds:.3g} s",
+                each.as_of,
+            )
+            for each in self.quotes
+            if each.fits
+        ]
+        head = ("device", "at", "fidelity", "2q gates", "cost", "time", "figures of")
+        blocks = [columns_of(rows, head) if rows else "It fits on no device that is allowed."]
+        others = [f"{each.device}: {each.why}"[:columns] for each in self.quotes if not each.fits]
+        if others:
+            blocks.append("does not fit:\n" + "\n".join(others))
+        blocks.append(
+            "fidelity: the chance that nothing goes wrong in one shot, by published errors. Costs "
+            "are those of the machine at the dated price list. Runs here are on twins, for nothing."
+        )
+        return "\n\n".join(blocks)
+
+
+def money(cost: Cost | None) -> str:
+    """Return what a job costs on the machine, or that it is not known."""
+    if cost is None or cost.hardware is None:
+        return "not known"
+    return show(cost.hardware, cost.currency)
+
+
+class JobReport(msgspec.Struct, frozen=True):
+    """A job with its results and steps."""
+
+    job: Job
+    results: tuple[Result, ...] = ()
+    events: tuple[Event, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 if it is done, 1 if it failed, 8 while it is not over."""
+        if not self.job.over:
+            return 8
+        return 0 if self.job.state == "COMPLETED" else 1
+
+    def draw(self, columns: int) -> str:
+        """Return the job, its histograms, and where they come from."""
+        job = self.job
+        lines = [f"job {job.id}  {job.state}  {job.nature}"]
+        if job.queue is not None and job.queue.position:
+            lines.append(f"{job.queue.position} of {job.queue.of} in the queue")
+        if job.error is not None:
+            lines.append(f"{job.error['what']} {job.error['why']}".strip())
+        blocks = ["\n".join(lines)]
+        blocks += [_outcome(each, columns, many=len(self.results) > 1) for each in self.results]
+        blocks.append(_cost_line(job))
+        return "\n\n".join(block for block in blocks if block)
+
+
+def _outcome(result: Result, columns: int, *, many: bool) -> str:
+    source = result.provenance
+    head = f"execution {result.execution}\n" if many else ""
+    calibration = source.calibration
+    dated = f", figures of {calibration.taken_at}" if calibration else ""
+    return (
+        f"{head}{drawing.histogram(result.counts, columns)}\n\n"
+        f"{result.shots} shots, {result.endianness}; {source.nature}{dated}\n"
+        f"engine {source.engine}: {source.engine_reason} Seed {source.seed}, "
+        f"{source.seconds:.3f} s."
+    )
+
+
+def _cost_line(job: Job) -> str:
+    if job.cost is None or job.cost.hardware in (None, 0):
+        return ""
+    return f"on the machine it would cost {money(job.cost)} ({job.cost.channel}, {job.cost.as_of})"
+
+
+class JobTable(msgspec.Struct, frozen=True):
+    """Jobs, the newest first."""
+
+    jobs: tuple[Job, ...]
+
+    def draw(self, columns: int) -> str:
+        """Return a table."""
+        rows = [
+            (
+                each.id,
+                each.state.value,
+                each.request.device,
+                f"{each.done}/{each.executions}",
+                str(each.request.shots),
+                _moment(each.created),
+                each.request.name,
+            )
+            for each in self.jobs
+        ]
+        head = ("job", "state", "twin of", "done", "shots", "created", "name")
+        return columns_of(rows, head) if rows else "No jobs yet: skerry quantum run"
+
+
+def _moment(nanoseconds: int) -> str:
+    moment = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.UTC)
+    return moment.strftime("%Y-%m-%d %H:%M")
+
+
+class JobCost(msgspec.Struct, frozen=True):
+    """What a job cost here, what it costs on the machine, and by which price list."""
+
+    job: str
+    device: str
+    here: str
+    hardware: str
+    channel: str
+    prices: str
+    as_of: str
+    lines: tuple[str, ...]
+    usage: dict[str, int]
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A text that is written as it is."""
+
+    text: str
+
+    def draw(self, columns: int) -> str:
+        """Return the text."""
+        return self.text
+
+
+class StackRow(msgspec.Struct, frozen=True):
+    """A stack and whether it can be used."""
+
+    stack: str
+    state: str
+    summary: str

@@ -1,0 +1,282 @@
+"""Runs queued jobs, one execution after the other, and keeps every result as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from skerry.kernel.errors import CONFLICT, INTERNAL, SkerryError
+from skerry.kinds.quantum import pricing, twins
+from skerry.kinds.quantum.contract import TERMINAL, Job, JobState, Program, Provenance, Result
+from skerry.kinds.quantum.line import Line
+from skerry.kinds.quantum.store import Store
+from skerry.kinds.quantum.workers import StoppedError, Worker
+
+if TYPE_CHECKING:
+    from skerry.kinds.quantum.desk import Desk
+
+OPEN_FILE = "open-jobs"
+"""Is in the state's directory while jobs are not over, so that the node wakes the resource."""
+
+_RECENT = 20
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+class Runner:
+    """The loop that runs jobs; there is one of each resource."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._line = Line()
+        self._worker = Worker("gates", desk.context.clock, desk.context.environments)
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self._version = 0
+        self._current = ""
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self._line)
+
+    @property
+    def busy(self) -> str:
+        """What is being done, or nothing."""
+        if self._current:
+            return f"job {self._current} runs"
+        return f"{self.waiting} jobs wait" if self.waiting else ""
+
+    async def start(self) -> None:
+        """Line up what is queued, and start."""
+        self._line = Line()
+        for job in await self._desk.stored(Store.open):
+            if job.state is JobState.QUEUED:
+                self._line.join(job.request.owner, job.id)
+        self._task = asyncio.create_task(self._loop())
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Stop; the running job goes back into the queue at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        await self._worker.close()
+
+    async def enqueue(self, job: Job) -> None:
+        """Put a job that is on the disk into the line."""
+        await self._mark(is_open=True)
+        self._line.join(job.request.owner, job.id)
+        self._wake.set()
+
+    def position(self, job: Job) -> int:
+        """Return a job's place in the line, 1 for the next."""
+        return self._line.position(job.request.owner, job.id)
+
+    def seconds_until(self, position: int) -> float | None:
+        """Estimate when a place in the line comes to its turn, from how long jobs took lately."""
+        if not self._recent:
+            return None
+        running = 1 if self._current else 0
+        return round((position - 1 + running) * sum(self._recent) / len(self._recent), 3)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job, wherever it is; return it as it then stands."""
+        job = await self._desk.stored(Store.job, job_id)
+        if self._line.leave(job.request.owner, job_id):
+            ended = self._desk.context.clock.now()
+            job = await self._desk.stored(
+                Store.change, job_id, JobState.CANCELLED, "asked for", ended=ended
+            )
+            await self._tell()
+        elif self._current == job_id:
+            job = await self._cancel_running(job_id)
+        return job
+
+    async def _cancel_running(self, job_id: str) -> Job:
+        """Stop the job that runs, or is about to; one that ends meanwhile stays as it ends."""
+        try:
+            job = await self._desk.stored(Store.change, job_id, JobState.CANCELLING, "asked for")
+        except SkerryError as error:
+            if error.problem is not CONFLICT:
+                raise
+            return await self._desk.stored(Store.job, job_id)
+        await self._worker.stop()
+        return job
+
+    async def wait(self, job_id: str, seconds: float) -> Job:
+        """Return a job once it is over, or as it stands when the time is up."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    seen = self._version
+                    job = await self._desk.stored(Store.job, job_id)
+                    if job.state in TERMINAL:
+                        return job
+                    async with self._changed:
+                        while self._version == seen:
+                            await self._changed.wait()
+        except TimeoutError:
+            return await self._desk.stored(Store.job, job_id)
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._version += 1
+            self._changed.notify_all()
+
+    async def _loop(self) -> None:
+        while True:
+            job_id = self._line.next()
+            if job_id is None:
+                await self._mark(is_open=False)
+                self._wake.clear()
+                if not self._line:
+                    await self._wake.wait()
+                continue
+            self._current = job_id
+            try:
+                await self._job(job_id)
+            except StoppedError:
+                await self._cancelled(job_id)
+            except SkerryError as error:
+                await self._end(job_id, error)
+            except Exception as error:
+                self._desk.context.log.exception("job %s", job_id)
+                await self._end(job_id, INTERNAL(f"{type(error).__name__}: {error}"))
+            finally:
+                self._current = ""
+                await self._tell()
+
+    async def _mark(self, *, is_open: bool) -> None:
+        file = self._desk.context.directory / OPEN_FILE
+        if is_open:
+            await asyncio.to_thread(file.touch)
+        else:
+            await asyncio.to_thread(file.unlink, missing_ok=True)
+
+    async def _job(self, job_id: str) -> None:
+        clock = self._desk.context.clock
+        began = clock.monotonic()
+        job = await self._desk.stored(Store.change, job_id, JobState.RUNNING, started=clock.now())
+        pairs = [
+            (program, binding)
+            for program in job.request.programs
+            for binding in range(len(program.bindings))
+        ]
+        for number in range(job.done, len(pairs)):
+            await self._execution(job_id, number, *pairs[number], last=number + 1 == len(pairs))
+            await self._tell()
+        self._recent.append(clock.monotonic() - began)
+
+    async def _execution(
+        self, job_id: str, number: int, program: Program, binding: int, *, last: bool
+    ) -> None:
+        from skerry.kinds.quantum.desk import seed_of  # noqa: PLC0415 (each knows the other)
+
+        desk, clock = self._desk, self._desk.context.clock
+        job = await desk.stored(Store.job, job_id)
+        if job.state is JobState.CANCELLING:
+            raise StoppedError
+        seed = (seed_of(job) + number) % (1 << 63)
+        params = desk.worker_params(job.request, program, binding, seed)
+        started, began = clock.now(), clock.monotonic()
+        found = await self._worker.ask("run", params, float(desk.config.job_seconds_max))
+        seconds = clock.monotonic() - began
+        result = self._result(job, number, program, found, seed, started, seconds)
+        usage = self._count(job, found, seconds)
+        values: dict[str, Any] = {"done": number + 1, "usage": usage}
+        state = None
+        if last:
+            state, values["ended"] = JobState.COMPLETED, clock.now()
+        await desk.stored(Store.keep_result, job_id, result, state, **values)
+
+    def _count(self, job: Job, found: dict[str, Any], seconds: float) -> dict[str, int]:
+        """Meter one execution; return the job's usage so far."""
+        device, _, _ = self._desk.device(job.request.device)
+        spent = {"shots": job.request.shots, "engine_ms": round(seconds * 1000)}
+        if any(price.hqc for price in device.prices):
+            use = pricing.Use(1, job.request.shots, *found["gates"])
+            spent["hqc_thousandths"] = int(pricing.hqc(use) * 1000)
+        for unit, amount in spent.items():
+            self._desk.context.meter.add(unit, amount)
+        return {unit: job.usage.get(unit, 0) + amount for unit, amount in spent.items()}
+
+    def _result(
+        self,
+        job: Job,
+        number: int,
+        program: Program,
+        found: dict[str, Any],
+        seed: int,
+        started: int,
+        seconds: float,
+    ) -> Result:
+        device, calibration, revision = self._desk.device(job.request.device)
+        provenance = Provenance(
+            nature=job.nature,
+            device=device.id,
+            engine=found["engine"],
+            engine_reason=found["reason"],
+            seed=seed,
+            versions=found["versions"],
+            program_sha256=hashlib.sha256(program.source.encode()).hexdigest(),
+            compiled=found["compiled"],
+            layout=tuple(found["layout"]),
+            calibration=twins.calibrated(device, calibration, revision),
+            pessimism=job.request.options.pessimism,
+            node=self._desk.context.url,
+            started=started,
+            seconds=round(seconds, 6),
+            notes=_notes(job),
+        )
+        result = Result(
+            execution=number,
+            shots=job.request.shots,
+            counts=found["counts"],
+            registers=tuple((name, start, size) for name, start, size in found["registers"]),
+            measured=tuple(found["measured"]),
+            provenance=provenance,
+            memory=tuple(found.get("memory", ())),
+            extra={"pragmas": found["pragmas"]} if found["pragmas"] else {},
+        )
+        signature = sign(result, self._desk.context.keys.secret("results", 42))
+        signed = msgspec.structs.replace(provenance, signature=signature)
+        return msgspec.structs.replace(result, provenance=signed)
+
+    async def _cancelled(self, job_id: str) -> None:
+        ended = self._desk.context.clock.now()
+        await self._desk.stored(Store.change, job_id, JobState.CANCELLED, "", ended=ended)
+
+    async def _end(self, job_id: str, error: SkerryError) -> None:
+        """Put a job whose run failed, or was stopped, into its last state."""
+        job = await self._desk.stored(Store.job, job_id)
+        if job.state in TERMINAL:
+            return
+        if job.state is JobState.CANCELLING:
+            await self._cancelled(job_id)
+            return
+        state = JobState.PARTIAL if job.done else JobState.FAILED
+        now = self._desk.context.clock.now()
+        await self._desk.stored(
+            Store.change, job_id, state, error.what, ended=now, error=error.as_dict()
+        )
+
+
+def _notes(job: Job) -> tuple[str, ...]:
+    if job.request.options.pessimism == 1.0 or job.request.options.fidelity == "ideal":
+        return ()
+    return (f"Published error rates are multiplied by {job.request.options.pessimism:g}.",)
+
+
+def sign(result: Result, key: str) -> str:
+    """Return the HMAC-SHA-256 of a result without its signature, in hexadecimal."""
+    bare = msgspec.structs.replace(result.provenance, signature="")
+    data = _encoder.encode(msgspec.structs.replace(result, provenance=bare))
+    return hmac.new(key.encode(), data, hashlib.sha256).hexdigest()

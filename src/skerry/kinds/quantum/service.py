@@ -1,0 +1,146 @@
+"""What the words `skerry quantum …` are that name no resource: devices, estimates, runs, stacks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from skerry.kernel.commands import AppName, BranchName, Command, Done, Nothing, Params, about
+from skerry.kernel.names import MAIN
+from skerry.kernel.service import Service
+from skerry.kinds.quantum.messages import Revised
+from skerry.kinds.quantum.reports import (
+    DeviceReport,
+    DeviceTable,
+    JobCost,
+    JobReport,
+    JobTable,
+    QuoteTable,
+    StackRow,
+    Text,
+)
+
+Resource = Annotated[str, about("the resource; by default the only one of kind quantum")]
+Job = Annotated[str, about("the job's id", positional=True)]
+Source = Annotated[
+    str, about("a circuit in OpenQASM 2 or 3, or - for standard input", positional=True, file=True)
+]
+Where = Annotated[
+    tuple[str, ...], about("only machines in these countries (ISO 3166), or in the EU")
+]
+Money = Annotated[str, about("the most that it may cost on the machine")]
+Currency = Annotated[Literal["EUR", "USD"], about("of the budget and of costs")]
+
+
+class Listing(Params, frozen=True, rename={"where": "in"}):
+    """Which devices to list."""
+
+    where: Where = ()
+    modality: Annotated[str, about("only those of this modality, such as 'trapped ion'")] = ""
+    status: Annotated[str, about("only those of this status, such as offered")] = ""
+
+
+class Named(Params, frozen=True):
+    """A device."""
+
+    device: Annotated[str, about("a device, such as iqm-garnet", positional=True)]
+    svg: Annotated[bool, about("draw its topology as SVG, and nothing else")] = False
+
+
+class Here(Params, frozen=True, kw_only=True):
+    """Where jobs are kept."""
+
+    app: AppName
+    branch: BranchName = MAIN
+    resource: Resource = ""
+
+
+class Estimate(Here, frozen=True, kw_only=True, rename={"where": "in"}):
+    """A program to compare devices for."""
+
+    program: Source
+    shots: Annotated[int, about("how often it is run")] = 1000
+    device: Annotated[tuple[str, ...], about("only this device; may be repeated")] = ()
+    budget: Money = ""
+    currency: Currency = "EUR"
+    where: Where = ()
+
+
+class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
+    """A program to run."""
+
+    program: Source
+    device: Annotated[str, about("on whose twin it runs")] = "sim-ideal"
+    shots: Annotated[int, about("how often it is run")] = 1000
+    seed: Annotated[int | None, about("makes the outcome repeatable")] = None
+    pessimism: Annotated[float, about("multiplies every error rate of the twin")] = 1.0
+    fidelity: Annotated[Literal["twin", "ideal"], about("with the twin's noise, or without")] = (
+        "twin"
+    )
+    level: Annotated[
+        Literal["logical", "native", "verbatim"], about("how far the program is compiled already")
+    ] = "logical"
+    engine: Annotated[str, about("an engine, instead of the one that is chosen")] = ""
+    budget: Money = ""
+    currency: Currency = "EUR"
+    where: Where = ()
+    name: Annotated[str, about("a name to find the job by")] = ""
+    token: Annotated[str, about("the same token again finds the same job")] = ""
+    wait: Annotated[bool, about("wait for the end")] = True
+
+
+class OfJob(Here, frozen=True, kw_only=True):
+    """A job."""
+
+    job: Job
+
+
+class Chart(OfJob, frozen=True, kw_only=True):
+    """A job's histogram."""
+
+    form: Annotated[Literal["text", "svg", "html"], about("what to write")] = "text"
+
+
+class Jobs(Here, frozen=True, kw_only=True):
+    """Which jobs to list."""
+
+    limit: Annotated[int, about("how many of the newest")] = 20
+
+
+class Import(Here, frozen=True, kw_only=True):
+    """A vendor's file to take in."""
+
+    file: Annotated[
+        bytes, about("a capability or calibration file in JSON", positional=True, file=True)
+    ]
+    device: Annotated[str, about("the device that it is of")]
+
+
+class StackNamed(Params, frozen=True):
+    """A stack."""
+
+    stack: Annotated[str, about("a stack, such as gates", positional=True)]
+
+
+SERVICE = Service(
+    name="quantum",
+    summary="Quantum computers of all vendors: compare, estimate, run on twins",
+    commands=(
+        Command("quantum.devices", "List every device with dated figures", Listing, DeviceTable),
+        Command("quantum.device", "Draw a device with its errors", Named, DeviceReport),
+        Command("quantum.estimate", "Compare devices for a program", Estimate, QuoteTable),
+        Command("quantum.run", "Run a program on a twin", Run, JobReport, mutates=True),
+        Command(
+            "quantum.jobs", "List jobs", Jobs, JobTable, empty="No jobs yet: skerry quantum run"
+        ),
+        Command("quantum.job", "Show a job, its result and provenance", OfJob, JobReport),
+        Command("quantum.histogram", "Write a job's histogram", Chart, Text),
+        Command("quantum.cost", "Tell what a job cost, however old", OfJob, JobCost),
+        Command("quantum.cancel", "Cancel a job", OfJob, Done, mutates=True),
+        Command(
+            "quantum.catalogue.import", "Take a vendor's figures in", Import, Revised, mutates=True
+        ),
+        Command("quantum.stacks", "List stacks of quantum libraries", Nothing, list[StackRow]),
+        Command("quantum.install", "Install a stack", StackNamed, Done, mutates=True),
+    ),
+    handler="handler:Handler",
+)

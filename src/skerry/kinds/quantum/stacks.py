@@ -1,0 +1,84 @@
+"""Stacks: sets of quantum libraries, each in this environment or in one of its own.
+
+`gates` is what `pip install 'skerry[quantum]'` adds. The others cannot all live together, so
+`skerry quantum install <stack>` builds an environment for each. A worker runs in the first
+environment that has its stack.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from skerry.kernel.errors import EXTRA_MISSING, NOT_FOUND
+from skerry.kernel.names import did_you_mean
+
+KIND = "quantum"
+COMPLETE = "complete"
+"""A file in an environment that was built to its end."""
+
+
+class Stack(NamedTuple):
+    """What a stack is for, the packages that make it, and a module that tells that it is there."""
+
+    summary: str
+    packages: tuple[str, ...]
+    modules: tuple[str, ...]
+
+
+STACKS = {
+    "gates": Stack(
+        "circuits: OpenQASM, Qiskit's transpiler, Stim, Aer, qsim",
+        ("openqasm3[parser]>=1", "qiskit>=2.1", "qiskit-aer>=0.17", "stim>=1.14", "qsimcirq>=0.22"),
+        ("openqasm3", "qiskit", "qiskit_aer", "stim"),
+    ),
+    "resources": Stack("resource estimation: Microsoft's qdk", ("qdk>=1.30",), ("qdk",)),
+    "photons": Stack("photonic circuits: Perceval", ("perceval-quandela>=1.2",), ("perceval",)),
+    "atoms": Stack(
+        "analog programs of neutral atoms: Braket's AHS simulator",
+        ("amazon-braket-default-simulator>=1.30", "amazon-braket-schemas>=1.24"),
+        ("braket.default_simulator",),
+    ),
+    "chemistry": Stack(
+        "molecules: PySCF and Qiskit Nature",
+        ("pyscf>=2.6", "qiskit>=2.1", "qiskit-nature>=0.7.2", "qiskit-algorithms>=0.3"),
+        ("pyscf", "qiskit_nature", "qiskit_algorithms"),
+    ),
+}
+
+
+def stack(name: str) -> Stack:
+    """Return a stack; raise NOT_FOUND."""
+    if name not in STACKS:
+        raise NOT_FOUND(f"There is no stack {name[:40]}.", why=did_you_mean(name, STACKS))
+    return STACKS[name]
+
+
+def is_here(name: str) -> bool:
+    """Tell whether this process's own environment has a stack."""
+    try:
+        return all(find_spec(module) is not None for module in STACKS[name].modules)
+    except ModuleNotFoundError:
+        return False
+
+
+def folder(environments: Path, name: str) -> Path:
+    """Return where the environment of a stack lies."""
+    return environments / KIND / name
+
+
+def python(name: str, environments: Path | None) -> str:
+    """Return the interpreter that has a stack; raise EXTRA_MISSING with what adds it."""
+    if is_here(name):
+        return sys.executable
+    if environments is not None:
+        made = folder(environments, name)
+        if (made / COMPLETE).exists():
+            return str(made / "bin" / "python")
+    extra = "pip install 'skerry[quantum]', or " if name == "gates" else ""
+    raise EXTRA_MISSING(
+        f"The stack {name} is not installed ({STACKS[name].summary}).",
+        hint=f"{extra}skerry quantum install {name}",
+    )

@@ -1,0 +1,251 @@
+"""Jobs on disk: one SQLite file, in which everything acknowledged survives `kill -9`."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from skerry.kernel.clock import Clock
+from skerry.kernel.errors import BUSY, CONFLICT, NOT_FOUND
+from skerry.kinds._shared.sqlite_state import connect, writing
+from skerry.kinds.quantum.catalogue.model import Calibration
+from skerry.kinds.quantum.contract import STEPS, TERMINAL, Job, JobState, Result
+
+FILE = "jobs.sqlite"
+OPEN_JOBS_MAX = 10_000
+RESULT_BYTES_MAX = 512 << 20
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS jobs(
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    token TEXT UNIQUE,
+    state TEXT NOT NULL,
+    device TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs(state, number);
+CREATE TABLE IF NOT EXISTS results(
+    job TEXT NOT NULL, execution INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (job, execution)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events(
+    job TEXT NOT NULL, at INTEGER NOT NULL, state TEXT NOT NULL, note TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_by_job ON events(job);
+CREATE TABLE IF NOT EXISTS calibrations(
+    device TEXT NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (device, revision)
+) WITHOUT ROWID;
+"""
+_OPEN = tuple(each for each in JobState if each not in TERMINAL)
+_MARKS = ", ".join("?" * len(_OPEN))
+_encoder = msgspec.json.Encoder()
+_jobs = msgspec.json.Decoder(Job)
+_results = msgspec.json.Decoder(Result)
+_calibrations = msgspec.json.Decoder(Calibration)
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A step of a job: when, into which state, and why."""
+
+    at: int
+    state: JobState
+    note: str
+
+
+class Store:
+    """The jobs of one resource, on one connection; its methods block."""
+
+    def __init__(self, path: Path, clock: Clock, *, create: bool = False) -> None:
+        self._clock = clock
+        self.db = connect(path, create=create)
+        if create:
+            self.db.execute(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.db.close()
+
+    def meta(self, key: str) -> str:
+        """Return what is kept under a key, or nothing."""
+        found = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).get
+        return "" if found is None else str(found)
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep a text under a key."""
+        with writing(self.db) as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def add(self, job: Job, steps: tuple[JobState, ...] = ()) -> Job:
+        """Keep a new job, durably, and return it; or the one that was made with its token.
+
+        `steps` are the states that it has been through, its own the last.
+        Raises BUSY beyond a bound of open jobs, CONFLICT if the token was for something else.
+        """
+        with writing(self.db) as db:
+            token = job.request.token or None
+            if token is not None:
+                found = db.execute("SELECT body FROM jobs WHERE token = ?", (token,)).get
+                if found is not None:
+                    return _same(_jobs.decode(found), job)
+            count = db.execute(f"SELECT count(*) FROM jobs WHERE state IN ({_MARKS})", _OPEN).get  # noqa: S608
+            if int(count or 0) >= OPEN_JOBS_MAX:
+                raise BUSY(f"{OPEN_JOBS_MAX} jobs wait already.", hint="skerry quantum jobs")
+            self.insert(job)
+            for state in steps:
+                self._note(job.id, state, "")
+        return job
+
+    def insert(self, job: Job) -> None:
+        """Write a job's row, inside of a transaction of the caller."""
+        request = job.request
+        self.db.execute(
+            "INSERT INTO jobs(id, token, state, device, owner, created, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                job.id,
+                request.token or None,
+                job.state,
+                request.device,
+                request.owner,
+                job.created,
+                _encoder.encode(job),
+            ),
+        )
+
+    def job(self, id: str) -> Job:  # noqa: A002 (the word of every vendor)
+        """Return a job; raise NOT_FOUND."""
+        found = self.db.execute("SELECT body FROM jobs WHERE id = ?", (id,)).get
+        if found is None:
+            raise NOT_FOUND(f"There is no job {id[:100]}.", hint="skerry quantum jobs")
+        return _jobs.decode(found)
+
+    def change(self, id: str, state: JobState | None = None, note: str = "", **values: Any) -> Job:  # noqa: A002
+        """Take a job to another state, with other values, durably; raise CONFLICT if it cannot."""
+        with writing(self.db) as db:
+            job = self.job(id)
+            if state is not None and state is not job.state:
+                if state not in STEPS.get(job.state, frozenset()):
+                    raise CONFLICT(f"Job {id} is {job.state}; it cannot become {state}.")
+                self._note(id, state, note)
+                values["state"] = state
+            made = msgspec.structs.replace(job, updated=self._clock.now(), **values)
+            db.execute(
+                "UPDATE jobs SET state = ?, body = ? WHERE id = ?",
+                (made.state, _encoder.encode(made), id),
+            )
+        return made
+
+    def _note(self, id: str, state: JobState, note: str) -> None:  # noqa: A002
+        row = (id, self._clock.now(), state, note)
+        self.db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
+
+    def events(self, id: str) -> list[Event]:  # noqa: A002
+        """Return the steps of a job, in their order."""
+        query = "SELECT at, state, note FROM events WHERE job = ? ORDER BY at, rowid"
+        return [Event(at, JobState(s), note) for at, s, note in self.db.execute(query, (id,))]
+
+    def jobs(
+        self, states: tuple[JobState, ...] = (), limit: int = 100, before: str = ""
+    ) -> list[Job]:
+        """Return jobs, the newest first; `before` is the id of the last one of the page before."""
+        where, values = [], list[Any]()
+        if states:
+            where.append(f"state IN ({', '.join('?' * len(states))})")
+            values += states
+        if before:
+            where.append("number < (SELECT number FROM jobs WHERE id = ?)")
+            values.append(before)
+        condition = f"WHERE {' AND '.join(where)}" if where else ""
+        query = f"SELECT body FROM jobs {condition} ORDER BY number DESC LIMIT ?"  # noqa: S608
+        return [_jobs.decode(body) for (body,) in self.db.execute(query, (*values, limit))]
+
+    def open(self) -> list[Job]:
+        """Return the jobs that are not over, the oldest first."""
+        query = f"SELECT body FROM jobs WHERE state IN ({_MARKS}) ORDER BY number"  # noqa: S608
+        return [_jobs.decode(body) for (body,) in self.db.execute(query, _OPEN)]
+
+    def all(self) -> Iterator[Job]:
+        """Yield every job, the oldest first."""
+        for (body,) in self.db.execute("SELECT body FROM jobs ORDER BY number"):
+            yield _jobs.decode(body)
+
+    def count(self) -> dict[str, int]:
+        """Return how many jobs are in each state."""
+        return dict(self.db.execute("SELECT state, count(*) FROM jobs GROUP BY state"))
+
+    def keep_result(
+        self,
+        id: str,  # noqa: A002
+        result: Result,
+        state: JobState | None = None,
+        **values: Any,
+    ) -> Job:
+        """Keep the result of one execution with the job's new state and values, durably."""
+        body = zlib.compress(_encoder.encode(result), 6)
+        with writing(self.db) as db:
+            db.execute(
+                "INSERT OR REPLACE INTO results VALUES (?, ?, ?)", (id, result.execution, body)
+            )
+            job = self.job(id)
+            if state is not None:
+                assert state in STEPS[job.state], "the runner keeps to the steps"
+                self._note(id, state, "")
+                values["state"] = state
+            made = msgspec.structs.replace(job, updated=self._clock.now(), **values)
+            db.execute(
+                "UPDATE jobs SET state = ?, body = ? WHERE id = ?",
+                (made.state, _encoder.encode(made), id),
+            )
+        return made
+
+    def results(self, id: str) -> list[Result]:  # noqa: A002
+        """Return the results of a job so far, in the order of executions."""
+        query = "SELECT body FROM results WHERE job = ? ORDER BY execution"
+        return [_results.decode(zlib.decompress(each)) for (each,) in self.db.execute(query, (id,))]
+
+    def result(self, id: str, execution: int) -> Result:  # noqa: A002
+        """Return the result of one execution; raise NOT_FOUND if there is none yet."""
+        query = "SELECT body FROM results WHERE job = ? AND execution = ?"
+        found = self.db.execute(query, (id, execution)).get
+        if found is None:
+            job = self.job(id)
+            raise NOT_FOUND(
+                f"Job {id} has no result {execution}.", why=f"It is {job.state}, {job.done} done."
+            )
+        return _results.decode(zlib.decompress(found))
+
+    def learn(self, calibration: Calibration, first: int) -> int:
+        """Keep a calibration as the next revision of a device, from `first` on; return it."""
+        with writing(self.db) as db:
+            query = "SELECT max(revision) FROM calibrations WHERE device = ?"
+            newest = db.execute(query, (calibration.device,)).get
+            revision = first if newest is None else int(newest) + 1
+            body = _encoder.encode(calibration)
+            db.execute(
+                "INSERT INTO calibrations VALUES (?, ?, ?)", (calibration.device, revision, body)
+            )
+        return revision
+
+    def calibrations(self) -> dict[str, tuple[int, Calibration]]:
+        """Return the newest imported calibration of every device, with its revision."""
+        query = "SELECT device, revision, body FROM calibrations ORDER BY device, revision"
+        return {
+            device: (revision, _calibrations.decode(body))
+            for device, revision, body in self.db.execute(query)
+        }
+
+
+def _same(found: Job, wanted: Job) -> Job:
+    if found.request != wanted.request:
+        raise CONFLICT(
+            f"The token of this request made job {found.id}, which asked for something else."
+        )
+    return found

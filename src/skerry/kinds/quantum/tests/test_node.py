@@ -1,0 +1,192 @@
+"""On a node: the binding of a function, the HTTP wire, the service, and `kill -9`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import textwrap
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from skerry.app import kinds, services
+from skerry.kernel.errors import NOT_FOUND, SkerryError
+from skerry.kinds._shared.http.request import Answer, request
+from skerry.kinds.quantum.reports import JobReport
+from skerry.kinds.quantum.tests.conftest import ghz, slow
+from skerry.node.dispatcher import Dispatcher
+from skerry.node.node import Node, Options
+from skerry.testing.nodes import deploy, open_directory, perform
+
+APP = "lab"
+FUNCTION = '''
+    PROGRAM = """{program}"""
+
+    def fetch(request, env):
+        result = env.qpu.run(PROGRAM, shots=100, device="iqm-garnet", seed=3)
+        job = env.qpu.submit(PROGRAM, shots=10)
+        return {{"counts": result.counts, "twin": result.provenance.nature, "job": job.id}}
+'''
+TOML = """
+    [app]
+    name = "lab"
+    [functions.web]
+    entry = "web"
+    bindings = ["qpu"]
+    [quantum.qpu]
+"""
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    with open_directory() as home:
+        options = Options(
+            home=home / "h", http_port=0, ports={"pg": 0}, name="test", volume_driver="copy"
+        )
+        made = Node(options, kinds(), lambda _: _nothing, services())
+        await made.start()
+        try:
+            yield made
+        finally:
+            await made.stop()
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def serve(node: Node, *, function: bool = False) -> None:
+    toml = TOML if function else '[app]\nname = "lab"\n[quantum.qpu]\n'
+    files = {"skerry.toml": textwrap.dedent(toml)}
+    if function:
+        files["web.py"] = textwrap.dedent(FUNCTION).format(program=ghz(3))
+    await deploy(node, files)
+
+
+async def ask(node: Node, word: str, **params: Any) -> Any:
+    """Carry out `quantum.<word>` as every surface does."""
+    dispatcher = Dispatcher(node)
+    command = dispatcher.commands[f"quantum.{word}"]
+    shape: msgspec.Struct = msgspec.convert(params, command.params)
+    return await dispatcher.perform(command, shape)
+
+
+async def test_a_function_runs_a_program_and_waits_for_its_result(node: Node) -> None:
+    await serve(node, function=True)
+    url = node.url_of(APP, "main")
+    answer = await asyncio.to_thread(request, url)
+    assert answer.status == 200, answer.body
+    found = msgspec.json.decode(answer.body)
+    assert sum(found["counts"].values()) == 100
+    assert found["counts"]["000"] + found["counts"]["111"] > 60
+    assert "twin" in found["twin"]
+    report = await ask(node, "job", app=APP, job=found["job"])
+    assert report.job.request.shots == 10
+
+
+async def test_the_wire_takes_jobs_and_refuses_strangers(node: Node) -> None:
+    await serve(node)
+    found = await perform(node, "resource.connect", name="qpu", app=APP, branch="main")
+    token, base = found.fields["token"], f"{found.fields['url']}/quantum/v1"
+
+    async def call(path: str, method: str = "GET", body: Any = None, key: str = token) -> Answer:
+        data = body if isinstance(body, bytes | None) else msgspec.json.encode(body)
+        headers = {"Authorization": f"Bearer {key}"}
+        return await asyncio.to_thread(request, f"{base}{path}", method, data, headers)
+
+    job = {"device": "iqm-garnet", "programs": [{"source": ghz(2)}], "shots": 50}
+    made = await call("/jobs", "POST", job)
+    assert made.status == 201, made.body
+    id_ = msgspec.json.decode(made.body)["id"]
+    state = "QUEUED"
+    while state not in ("COMPLETED", "FAILED"):
+        await asyncio.sleep(0.05)
+        state = msgspec.json.decode((await call(f"/jobs/{id_}")).body)["state"]
+    results = msgspec.json.decode((await call(f"/jobs/{id_}/results")).body)
+    assert sum(results[0]["counts"].values()) == 50
+    assert (await call(f"/jobs/{id_}/results/7")).status == 404
+    assert (await call(f"/jobs/{id_}/cancel", "POST")).status == 200
+    assert len(msgspec.json.decode((await call("/devices")).body)) > 40
+    assert msgspec.json.decode((await call("/devices/iqm-garnet")).body)["revision"] == 2
+    wrong = f"{token[:-3]}xxx"
+    for bad, status in (
+        (await call("/jobs", key=wrong), 401),
+        (await call("/nothing"), 404),
+        (await call("/jobs", "POST", b"{"), 400),
+        (await call("/jobs", "POST", job | {"shots": -1}), 400),
+        (await call("/jobs", "POST", job | {"device": "no-such"}), 404),
+        (await call("/jobs/no-such"), 404),
+    ):
+        assert bad.status == status, bad.body
+        assert b'"title"' in bad.body
+    assert len(msgspec.json.decode((await call("/jobs")).body)) == 1
+
+
+async def test_the_words_without_a_resource(node: Node) -> None:
+    table = await ask(node, "devices")
+    assert len(table.devices) > 40
+    assert "iqm-garnet" in table.draw(80)
+    european = await ask(node, "devices", **{"in": ["EU"], "modality": "ion"})
+    assert [each.id for each in european.devices] == ["aqt-ibex-q1"]
+    report = await ask(node, "device", device="iqm-garnet")
+    assert "20━━0.22━━16" in report.draw(100)
+    assert "0.00145 USD a shot" in report.draw(100)
+    assert "conflict: qubits" in (await ask(node, "device", device="quantinuum-h2-1")).draw(80)
+    drawn = await ask(node, "device", device="iqm-garnet", svg=True)
+    assert drawn.draw(80).startswith("<svg")
+    stacks = {each.stack: each.state for each in await ask(node, "stacks")}
+    assert stacks["gates"] == "in the node's environment"
+    with pytest.raises(SkerryError) as refused:
+        await ask(node, "install", stack="no-such")
+    assert refused.value.problem is NOT_FOUND
+
+
+async def test_estimate_run_cost_and_histogram(node: Node) -> None:
+    await serve(node)
+    where = {"in": ["EU"]}
+    table = await ask(
+        node, "estimate", app=APP, program=ghz(3), budget="5", currency="EUR", **where
+    )
+    assert {each.device for each in table.quotes} == {"iqm-garnet", "iqm-emerald", "sim-ideal"}
+    assert "1.42 EUR" in table.draw(100)
+    report: JobReport = await ask(node, "run", app=APP, program=ghz(3), device="iqm-garnet")
+    assert report.exit_code == 0
+    text = report.draw(80)
+    assert "twin of IQM Garnet" in text
+    assert "█" in text
+    cost = await ask(node, "cost", app=APP, job=report.job.id)
+    assert (cost.hardware, cost.channel) == ("1.42 EUR", "Scaleway")
+    assert (await ask(node, "jobs", app=APP)).draw(80).count(report.job.id) == 1
+    for form, start in (("svg", "<svg"), ("html", "<!doctype html>"), ("text", "job ")):
+        chart = await ask(node, "histogram", app=APP, job=report.job.id, form=form)
+        assert chart.draw(80).startswith(start)
+    units = {each.unit: each.amount for each in await perform(node, "node.meter", app=APP)}
+    assert (units["tasks"], units["shots"]) == (1, 1000)
+
+
+async def test_a_job_goes_on_after_its_process_was_killed(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skerry.kinds.quantum.handler.WAKE_SECONDS", 0.2)
+    await serve(node)
+    report = await ask(
+        node, "run", app=APP, program=slow(), device="iqm-garnet", shots=400, wait=False
+    )
+    assert report.exit_code == 8
+    running = node.supervisor.running(APP, "main", "qpu")
+    assert running is not None
+    os.kill(running.child.pid, signal.SIGKILL)
+    await running.child.ended
+    await node.services.handler("quantum").stop()
+    await node.services.handler("quantum").start()
+    async with asyncio.timeout(50):
+        while node.supervisor.running(APP, "main", "qpu") is None:
+            await asyncio.sleep(0.05)
+        while not (report := await ask(node, "job", app=APP, job=report.job.id)).job.over:
+            await asyncio.sleep(0.1)
+    assert report.exit_code == 0
+    assert sum(report.results[0].counts.values()) == 400

@@ -1,0 +1,140 @@
+"""Makes twins: what a worker is told of a device, from published figures and nothing else."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from skerry.kernel.errors import INVALID, UNSUPPORTED
+from skerry.kinds.quantum.catalogue.model import Calibration, Device, Figure, QubitFigures
+from skerry.kinds.quantum.contract import Calibrated
+
+PESSIMISM_MAX = 20.0
+
+
+def is_runnable(device: Device) -> bool:
+    """Tell whether circuits for the device can run on this node, on a twin or a simulator."""
+    return device.twin or device.status == "local"
+
+
+def check(device: Device, pessimism: float) -> None:
+    """Raise UNSUPPORTED if a device has no twin, INVALID if the pessimism is out of bounds."""
+    if not is_runnable(device):
+        raise UNSUPPORTED(
+            f"{device.name} has no twin for circuits here.",
+            why=device.note or "What is published is not enough for one.",
+            hint="skerry quantum devices",
+        )
+    if not 0.0 <= pessimism <= PESSIMISM_MAX:
+        raise INVALID(f"The pessimism is a factor from 0 to {PESSIMISM_MAX:g}.")
+
+
+def calibrated(device: Device, calibration: Calibration | None, revision: int) -> Calibrated | None:
+    """Return which figures a twin is made of."""
+    if device.status == "local":
+        return None
+    if calibration is not None:
+        return Calibrated(device.id, revision, calibration.taken_at, calibration.source)
+    titles = "; ".join(each.title for each in device.sources.values())
+    return Calibrated(device.id, revision, device.as_of, f"Published averages: {titles}")
+
+
+def for_worker(device: Device, calibration: Calibration | None) -> dict[str, Any] | None:
+    """Return the device as `worker.devices` reads it; None for a simulator without noise."""
+    if device.status == "local":
+        return None
+    shape: dict[str, Any] = {"id": device.id, "native": list(device.native_gates)}
+    if calibration is None:
+        return shape | _averages(device)
+    shape["labels"] = list(calibration.qubits)
+    if device.topology.kind == "all":
+        pairs = [error for error in calibration.pairs.values() if error is not None]
+        shape |= {"all": True, "pair_error": median(pairs) if pairs else 0.0}
+    else:
+        shape |= {"all": False, "pairs": calibration.pairs}
+    missing = _middle(calibration)
+    shape["one"] = {label: _figures(each, missing) for label, each in calibration.qubits.items()}
+    shape["seconds"] = {
+        "one": calibration.one_qubit_seconds or device.value("one_qubit_seconds"),
+        "two": calibration.two_qubit_seconds or device.value("two_qubit_seconds"),
+    }
+    return shape
+
+
+def _averages(device: Device) -> dict[str, Any]:
+    read = _error(device, "readout_fidelity")
+    return {
+        "all": True,
+        "labels": [str(number) for number in range(device.qubits)],
+        "average": {
+            "error": _error(device, "one_qubit_fidelity"),
+            "r01": read,
+            "r10": read,
+            "t1": device.value("t1"),
+            "t2": device.value("t2"),
+        },
+        "pair_error": _error(device, "two_qubit_fidelity"),
+        "seconds": {
+            "one": device.value("one_qubit_seconds"),
+            "two": device.value("two_qubit_seconds"),
+        },
+    }
+
+
+def _error(device: Device, name: str) -> float:
+    fidelity = device.value(name)
+    return 0.0 if fidelity is None else round(1.0 - fidelity, 12)
+
+
+def _figures(found: QubitFigures, missing: QubitFigures) -> dict[str, float | None]:
+    """Return a qubit's figures, the device's medians where its own are not published."""
+
+    def pick(name: str) -> float | None:
+        own: float | None = getattr(found, name)
+        return getattr(missing, name) if own is None else own
+
+    return {
+        "error": pick("gate_error"),
+        "r01": pick("read_0_as_1"),
+        "r10": pick("read_1_as_0"),
+        "t1": pick("t1"),
+        "t2": pick("t2"),
+    }
+
+
+def _middle(calibration: Calibration) -> QubitFigures:
+    """Return the median of every figure over the qubits that have it."""
+
+    def middle(name: str) -> float | None:
+        values = [getattr(each, name) for each in calibration.qubits.values()]
+        known = [value for value in values if value is not None]
+        return median(known) if known else None
+
+    return QubitFigures(*(middle(name) for name in QubitFigures.__struct_fields__))
+
+
+def medians(calibration: Calibration) -> list[Figure]:
+    """Return the medians of a calibration as figures, each with the unit it is in."""
+    middle = _middle(calibration)
+    pairs = [error for error in calibration.pairs.values() if error is not None]
+    reads = [
+        (each.read_0_as_1 + each.read_1_as_0) / 2
+        for each in calibration.qubits.values()
+        if each.read_0_as_1 is not None and each.read_1_as_0 is not None
+    ]
+    found = [
+        ("one_qubit_fidelity", None if middle.gate_error is None else 1 - middle.gate_error, ""),
+        ("two_qubit_fidelity", 1 - median(pairs) if pairs else None, ""),
+        ("readout_fidelity", 1 - median(reads) if reads else None, ""),
+        ("t1", middle.t1, "s"),
+        ("t2", middle.t2, "s"),
+        ("one_qubit_seconds", calibration.one_qubit_seconds, "s"),
+        ("two_qubit_seconds", calibration.two_qubit_seconds, "s"),
+        ("readout_seconds", calibration.readout_seconds, "s"),
+    ]
+    source = f"calibration {calibration.taken_at}"
+    return [
+        Figure(name, float(f"{value:.6g}"), unit, source)
+        for name, value, unit in found
+        if value is not None
+    ]

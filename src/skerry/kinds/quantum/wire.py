@@ -1,0 +1,133 @@
+"""The neutral job over HTTP, and the place where wires of vendors are hung in.
+
+    POST /quantum/v1/jobs                  a `JobRequest`; answers 201 with the `Job`
+    GET  /quantum/v1/jobs?limit=&before=&state=
+    GET  /quantum/v1/jobs/{id}             POST /quantum/v1/jobs/{id}/cancel
+    GET  /quantum/v1/jobs/{id}/results     GET  …/results/{execution}
+    GET  /quantum/v1/devices               GET  /quantum/v1/devices/{id}
+    POST /quantum/v1/quotes                a `JobRequest`; its device is not looked at
+
+Every request carries the resource's bearer token. Errors are problems (RFC 9457).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from skerry.kernel.errors import INVALID, NOT_FOUND, TOO_LARGE, UNAUTHENTICATED, SkerryError
+from skerry.kernel.kind import ASGIApplication
+from skerry.kinds.quantum import claim
+from skerry.kinds.quantum.catalogue import load
+from skerry.kinds.quantum.contract import JobRequest, JobState
+from skerry.kinds.quantum.desk import Desk
+from skerry.kinds.quantum.engine import QuantumEngine
+from skerry.kinds.quantum.quoting import quotes
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+BODY_MAX = 32 << 20
+_ROUTE = re.compile(
+    r".*/quantum/v1/(jobs|devices|quotes)"
+    r"(?:/([\w.-]{1,100}))?(?:/(results|cancel))?(?:/(\d{1,6}))?/?"
+)
+_requests = msgspec.json.Decoder(JobRequest)
+_encoder = msgspec.json.Encoder()
+
+
+def make(engine: QuantumEngine) -> ASGIApplication:
+    """Return the ASGI application of a resource."""
+
+    async def application(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] == "http":
+            await _serve(engine.desk, scope, receive, send)
+
+    return application
+
+
+async def _serve(desk: Desk, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    try:
+        headers = dict(reversed(scope["headers"]))
+        context = desk.context
+        if not claim.opens(headers.get(b"authorization", b""), context.id, context.keys):
+            raise UNAUTHENTICATED(
+                "The request has no valid token.", hint=f"skerry connect {context.ref.name}"
+            )
+        status, body = await _answer(desk, scope, receive)
+    except msgspec.MsgspecError as error:
+        await _refuse(send, INVALID("The request is malformed.", why=str(error)))
+    except SkerryError as error:
+        await _refuse(send, error)
+    else:
+        await _reply(send, status, _encoder.encode(body), b"application/json")
+
+
+async def _answer(desk: Desk, scope: MutableMapping[str, Any], receive: Receive) -> tuple[int, Any]:
+    method, path = scope["method"], scope["path"]
+    found = _ROUTE.fullmatch(path)
+    if found is None:
+        raise NOT_FOUND(f"There is nothing at {path[:200]}.", hint="GET /quantum/v1/devices")
+    noun, name, part, number = found.groups()
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+    route = (method, noun, bool(name), part)
+    if route == ("POST", "jobs", False, None):
+        return 201, await desk.submit(await _request(receive))
+    if route == ("GET", "jobs", False, None):
+        states = (JobState(query["state"]),) if query.get("state") in set(JobState) else ()
+        limit = int(query["limit"]) if query.get("limit", "").isdigit() else 100
+        return 200, await desk.jobs(states, limit, query.get("before", ""))
+    if route == ("GET", "jobs", True, None):
+        return 200, await desk.job(name)
+    if route == ("POST", "jobs", True, "cancel"):
+        return 200, await desk.cancel(name)
+    if route == ("GET", "jobs", True, "results"):
+        every = number is None
+        return 200, await (desk.results(name) if every else desk.result(name, int(number)))
+    if route == ("GET", "devices", False, None):
+        return 200, list(load.devices().values())
+    if route == ("GET", "devices", True, None):
+        device, calibration, revision = desk.device(name)
+        return 200, {"device": device, "calibration": calibration, "revision": revision}
+    if route == ("POST", "quotes", False, None):
+        request = await _request(receive)
+        return 200, await quotes(desk, request, (), query.get("currency", "EUR"), _silent)
+    raise NOT_FOUND(f"{method[:20]} is not done at {path[:200]}.")
+
+
+async def _request(receive: Receive) -> JobRequest:
+    """Return the body as a request; raise TOO_LARGE, or what the decoder finds."""
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > BODY_MAX:
+            raise TOO_LARGE(f"A request has at most {BODY_MAX >> 20} MiB.")
+        more = message.get("more_body", False)
+    return _requests.decode(b"".join(chunks))
+
+
+def _silent(_done: int, _total: int, _text: str) -> None:
+    """Report to nobody."""
+
+
+async def _refuse(send: Send, error: SkerryError) -> None:
+    shape = {"title": error.what, "status": error.problem.http, **error.as_dict()}
+    await _reply(send, error.problem.http, _encoder.encode(shape), b"application/problem+json")
+
+
+async def _reply(send: Send, status: int, body: bytes, kind: bytes) -> None:
+    headers = [
+        (b"content-type", kind),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,82 @@
+"""Density matrices, matrix product states and state vectors on Qiskit Aer."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from .compiling import _append
+from .noise import CHANNELS, DEPOLARISE_1, DEPOLARISE_2, Noisy
+
+METHODS = {
+    "density-matrix": "density_matrix",
+    "mps": "matrix_product_state",
+    "statevector": "statevector",
+}
+_PAIRS = ["".join(each) for each in product("IXYZ", repeat=2)][1:]
+
+
+@lru_cache(maxsize=8192)
+def _error(kind: str, params: tuple[float, ...]) -> Any:
+    from qiskit_aer.noise import pauli_error  # noqa: PLC0415
+
+    if kind == DEPOLARISE_1:
+        terms = [(each, params[0] / 3) for each in "XYZ"]
+    elif kind == DEPOLARISE_2:
+        terms = [(each, params[0] / 15) for each in _PAIRS]
+    else:
+        terms = list(zip("XYZ", params, strict=True))
+    none = "II" if kind == DEPOLARISE_2 else "I"
+    return pauli_error([*terms, (none, 1 - sum(chance for _, chance in terms))]).to_instruction()
+
+
+def sample(
+    noisy: Noisy, shots: int, seed: int, engine: str, order: tuple[int, ...], threads: int
+) -> Any:
+    """Return the bits of every shot as an array of booleans, one row a shot."""
+    from qiskit import QuantumCircuit  # noqa: PLC0415
+    from qiskit_aer import AerSimulator  # noqa: PLC0415
+
+    circuit = noisy.circuit
+    place = {qubit: number for number, qubit in enumerate(order or range(circuit["qubits"]))}
+    found = QuantumCircuit(circuit["qubits"], circuit["bits"])
+    for name, qubits, params in circuit["ops"]:
+        places = [place[each] for each in qubits]
+        if name in CHANNELS:
+            found.append(_error(name, tuple(params)), places)
+        elif name == "measure":
+            found.measure(places[0], params[0])
+        elif name == "reset":
+            found.reset(places[0])
+        elif name not in ("barrier", "delay"):
+            _append(found, name, places, params)
+    simulator = AerSimulator(
+        method=METHODS[engine],
+        seed_simulator=seed % (1 << 31),
+        max_parallel_threads=threads,
+    )
+    result = simulator.run(_plain(found, simulator), shots=shots, memory=True).result()
+    if not result.success:
+        raise RuntimeError(f"Aer did not finish: {result.status}")
+    return _bits(result.get_memory(), shots, circuit["bits"])
+
+
+def _plain(found: Any, simulator: Any) -> Any:
+    """Return the circuit without gates that Aer's methods do not know by name."""
+    from qiskit import transpile  # noqa: PLC0415
+
+    known = set(simulator.configuration().basis_gates) | {"measure", "reset", "quantum_channel"}
+    if {each.operation.name for each in found.data} <= known:
+        return found
+    return transpile(found, simulator, optimization_level=0)
+
+
+def _bits(memory: list[str], shots: int, bits: int) -> Any:
+    """Turn Aer's texts (bit 0 last) into rows of bits."""
+    if bits == 0:
+        return np.zeros((shots, 0), dtype=bool)
+    text = np.frombuffer("".join(memory).encode(), dtype=np.uint8).reshape(shots, bits)
+    return (text == ord("1"))[:, ::-1]

@@ -1,0 +1,51 @@
+"""What a worker can be asked to do, by name; each is imported when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def _parse(params: dict[str, Any]) -> Any:
+    from .running import parsed, with_readout  # noqa: PLC0415
+
+    return with_readout(parsed(params))
+
+
+def _plan(params: dict[str, Any]) -> Any:
+    from .running import plan  # noqa: PLC0415
+
+    return plan(params)
+
+
+def _run(params: dict[str, Any]) -> Any:
+    from .running import run  # noqa: PLC0415
+
+    return run(params)
+
+
+def _emit(params: dict[str, Any]) -> Any:
+    from . import emitting  # noqa: PLC0415
+    from .running import parsed  # noqa: PLC0415
+
+    dialects = {
+        "openqasm3": emitting.openqasm3,
+        "openqasm2": emitting.openqasm2,
+        "braket": emitting.braket,
+    }
+    return dialects[params["dialect"]](parsed(params))
+
+
+def _ready(params: dict[str, Any]) -> Any:
+    from .routing import installed_engines  # noqa: PLC0415
+
+    return sorted(installed_engines())
+
+
+DO: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "parse": _parse,
+    "plan": _plan,
+    "run": _run,
+    "emit": _emit,
+    "ready": _ready,
+}

@@ -1,0 +1,117 @@
+"""From Qiskit's gates to those of a vendor, and back.
+
+A device's own set is compiled for by an equivalent set that Qiskit's transpiler knows; then every
+gate is renamed. Machines of IQM, Google and IonQ need no pulse for a rotation about z: it is
+carried along as a phase of the pulses that follow (arXiv:1612.00858), so that any gate of one qubit
+is one pulse (two on IonQ's).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .ir import TURN, Circuit, Op, UnsupportedError
+
+_SETS: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
+    (frozenset({"prx", "cz"}), ("rz", "rx", "cz")),
+    (frozenset({"rx", "rz", "cz"}), ("rz", "sx", "x", "cz")),
+    (frozenset({"rz", "sx", "x", "cz"}), ("rz", "sx", "x", "cz")),
+    (frozenset({"rz", "sx", "x", "ecr"}), ("rz", "sx", "x", "ecr")),
+    (frozenset({"phased_xz", "cz"}), ("rz", "rx", "cz")),
+    (frozenset({"gpi", "gpi2", "zz"}), ("rz", "sx", "x", "rzz")),
+    (frozenset({"gpi", "gpi2", "ms"}), ("rz", "sx", "x", "rxx")),
+    (frozenset({"phasedx", "rz", "zzphase"}), ("rz", "rx", "rzz")),
+    (frozenset({"r", "rz", "rxx"}), ("rz", "rx", "rxx")),
+)
+
+
+def basis(native: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the gates to compile for; raise UnsupportedError for a set that is not known."""
+    for own, compiled in _SETS:
+        if own == frozenset(native):
+            return compiled
+    raise UnsupportedError(f"Nothing here compiles for the gates {', '.join(native)}.")
+
+
+def renamed(circuit: Circuit, native: tuple[str, ...]) -> Circuit:
+    """Return a circuit over the compiled set with the vendor's gates."""
+    pulse = next((_PULSES[name] for name in native if name in _PULSES), None)
+    if pulse is not None:
+        return circuit | {"ops": _framed(circuit, pulse)}
+    names = _RENAMED.get(frozenset(native), {})
+    return circuit | {"ops": [names.get(op[0], _same)(op) for op in circuit["ops"]]}
+
+
+def _same(op: Op) -> Op:
+    return op
+
+
+_RENAMED: dict[frozenset[str], dict[str, Callable[[Op], Op]]] = {
+    frozenset({"rx", "rz", "cz"}): {
+        "sx": lambda op: ["rx", op[1], [math.pi / 2]],
+        "x": lambda op: ["rx", op[1], [math.pi]],
+    },
+    frozenset({"phasedx", "rz", "zzphase"}): {
+        "rx": lambda op: ["phasedx", op[1], [op[2][0], 0.0]],
+        "rzz": lambda op: ["zzphase", op[1], op[2]],
+    },
+    frozenset({"r", "rz", "rxx"}): {"rx": lambda op: ["r", op[1], [op[2][0], 0.0]]},
+}
+
+Pulse = Callable[[float, float], list[Any]]
+"""Makes the name and the parameters of a rotation by an angle about an axis in the plane."""
+
+_PULSES: dict[str, Pulse] = {
+    "prx": lambda angle, axis: ["prx", [angle, axis]],
+    "phased_xz": lambda angle, axis: ["phased_xz", [angle / math.pi, 0.0, axis / math.pi]],
+    "gpi": lambda angle, axis: ["gpi" if angle > 2 else "gpi2", [_turns(axis)]],
+}
+_ANGLES = {"sx": math.pi / 2, "x": math.pi}
+
+
+def _framed(circuit: Circuit, pulse: Pulse) -> list[Op]:
+    """Return a vendor's gates; `frame` is the rotation about z that each qubit still owes."""
+    frame = [0.0] * circuit["qubits"]
+    ops: list[Op] = []
+    for name, qubits, params in circuit["ops"]:
+        first = qubits[0] if qubits else 0
+        if name == "rz":
+            frame[first] += params[0]
+        elif name in ("rx", "sx", "x"):
+            gate, values = pulse(_ANGLES.get(name) or params[0], -frame[first])
+            ops.append([gate, qubits, values])
+        elif name == "rzz":
+            rest, flipped = _halves(params[0])
+            if rest:
+                ops.append(["zz", qubits, [rest / TURN]])
+            if flipped:  # exp(-i pi/2 ZZ) is Z on both qubits: half a turn in each frame
+                for each in qubits:
+                    frame[each] += math.pi
+        elif name == "rxx":
+            ops += _ms(qubits, [_turns(-frame[each]) for each in qubits], params[0])
+        else:
+            if name == "reset":
+                frame[first] = 0.0
+            ops.append([name, qubits, params])
+    return ops
+
+
+def _turns(angle: float) -> float:
+    return angle / TURN % 1.0
+
+
+def _halves(angle: float) -> tuple[float, bool]:
+    """Return an angle in (-pi/2, pi/2] and whether half a turn of both qubits is left over."""
+    steps = round(angle / math.pi)
+    return angle - steps * math.pi, bool(steps % 2)
+
+
+def _ms(qubits: list[int], phases: list[float], angle: float) -> list[Op]:
+    rest, flipped = _halves(angle)
+    if rest < 0:
+        rest, phases = -rest, [(phases[0] + 0.5) % 1.0, phases[1]]
+    # exp(-i pi/2 XX) is X on both qubits.
+    both: list[Op] = [["gpi", [each], [phase]] for each, phase in zip(qubits, phases, strict=True)]
+    return [*([["ms", qubits, [*phases, rest / TURN]]] if rest else []), *(both if flipped else [])]

@@ -1,0 +1,151 @@
+"""The noise of a twin: Pauli errors at the published rates, and errors of reading.
+
+Every gate is followed by a depolarising channel whose average infidelity is the published one: for
+dimension d, the chance of a Pauli error is `error * (d + 1) / d`. Waiting qubits decay by their T1
+and T2, twirled into Pauli errors (arXiv:1305.2021). Reading flips bits by the published chances.
+One model serves every engine, so that engines can be compared. What is not published is not
+modelled: crosstalk, leakage, coherent errors and drift.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from .devices import Device, Qubit, is_virtual
+from .ir import NOT_GATES, Circuit, Op, UnsupportedError
+
+DEPOLARISE_1 = "depolarise1"
+DEPOLARISE_2 = "depolarise2"
+PAULI = "pauli"
+CHANNELS = frozenset({DEPOLARISE_1, DEPOLARISE_2, PAULI})
+"""Operations that stand for noise: their parameters are chances."""
+
+_MOST = {DEPOLARISE_1: 0.75, DEPOLARISE_2: 15 / 16}
+
+
+@dataclass
+class Noisy:
+    """A circuit with noise as operations, the chances to read each bit wrongly, and the odds.
+
+    `reads` holds (chance to read 0 as 1, chance to read 1 as 0) of every bit. `fidelity` is the
+    chance that nothing at all goes wrong in one shot.
+    """
+
+    circuit: Circuit
+    reads: list[tuple[float, float]] = field(default_factory=list)
+    fidelity: float = 1.0
+
+    @property
+    def is_noisy(self) -> bool:
+        """Tell whether the circuit itself, not only its reading, has noise."""
+        return any(op[0] in CHANNELS for op in self.circuit["ops"])
+
+
+def ideal(circuit: Circuit) -> Noisy:
+    """Return a circuit as it is, without noise."""
+    return Noisy(circuit, [(0.0, 0.0)] * circuit["bits"])
+
+
+class _Clock:
+    """When each qubit is free, and what it suffers while it waits."""
+
+    def __init__(self, qubits: list[Qubit], pessimism: float) -> None:
+        self._free = [0.0] * len(qubits)
+        self._qubits = qubits
+        self._pessimism = pessimism
+
+    def start(self, places: list[int], *, together: bool = False) -> list[Op]:
+        """Return the errors of qubits that wait until all of them are free."""
+        begin = max(self._free if together else (self._free[each] for each in places))
+        found = []
+        for each in places:
+            channel = self._waiting(each, begin - self._free[each])
+            if channel:
+                found.append(channel)
+            self._free[each] = begin
+        return found
+
+    def spend(self, places: list[int], seconds: float) -> None:
+        """Note that qubits are busy."""
+        for each in places:
+            self._free[each] += seconds
+
+    def wait(self, place: int, seconds: float) -> list[Op]:
+        """Return the errors of a qubit that waits for a time."""
+        self._free[place] += seconds
+        channel = self._waiting(place, seconds)
+        return [channel] if channel else []
+
+    def _waiting(self, place: int, seconds: float) -> Op | None:
+        qubit, seconds = self._qubits[place], seconds * self._pessimism
+        if seconds <= 0.0 or not (qubit.t1 or qubit.t2):
+            return None
+        relaxed = 0.0 if not qubit.t1 else -math.expm1(-seconds / qubit.t1)
+        dephased = relaxed / 2 if not qubit.t2 else -math.expm1(-seconds / qubit.t2)
+        flip = relaxed / 4
+        return [PAULI, [place], [flip, flip, max(dephased / 2 - flip, 0.0)]]
+
+
+def twin(circuit: Circuit, device: Device, pessimism: float) -> Noisy:
+    """Return a compiled circuit with the device's noise; its labels say which qubits it uses."""
+    qubits = [device.qubit(label) for label in circuit["labels"]]
+    clock = _Clock(qubits, pessimism)
+    ops: list[Op] = []
+    for op in circuit["ops"]:
+        name, places, params = op
+        if name == "measure":
+            ops += [*clock.start(places, together=True), op]
+        elif name in NOT_GATES:
+            if name == "delay":
+                ops += clock.wait(places[0], params[0])
+            ops.append(op)
+        else:
+            ops += clock.start(places)
+            ops.append(op)
+            ops += _gate_errors(op, circuit["labels"], qubits, device, pessimism)
+            if not is_virtual(name, params):
+                seconds = device.one_seconds if len(places) == 1 else device.two_seconds
+                clock.spend(places, seconds)
+    noisy = Noisy({**circuit, "ops": ops}, _reads(circuit, qubits, pessimism))
+    noisy.fidelity = _fidelity(noisy)
+    return noisy
+
+
+def _gate_errors(
+    op: Op, labels: list[str], qubits: list[Qubit], device: Device, pessimism: float
+) -> list[Op]:
+    name, places, params = op
+    if is_virtual(name, params):
+        return []
+    if len(places) == 1:
+        chance, kind = qubits[places[0]].error * 1.5, DEPOLARISE_1
+    elif len(places) == 2:
+        error = device.pair_error(labels[places[0]], labels[places[1]])
+        if error is None:
+            raise UnsupportedError(f"No figure for {labels[places[0]]}-{labels[places[1]]}.")
+        chance, kind = error * 1.25, DEPOLARISE_2
+    else:
+        raise UnsupportedError(f"{name} on {len(places)} qubits has no published error.")
+    chance = min(chance * pessimism, _MOST[kind])
+    return [[kind, places, [chance]]] if chance > 0.0 else []
+
+
+def _reads(circuit: Circuit, qubits: list[Qubit], pessimism: float) -> list[tuple[float, float]]:
+    found = [(0.0, 0.0)] * circuit["bits"]
+    for name, places, params in circuit["ops"]:
+        if name == "measure":
+            qubit = qubits[places[0]]
+            wrong = (qubit.r01 * pessimism, qubit.r10 * pessimism)
+            found[params[0]] = (min(wrong[0], 0.5), min(wrong[1], 0.5))
+    return found
+
+
+def _fidelity(noisy: Noisy) -> float:
+    logarithm = 0.0
+    for name, _, params in noisy.circuit["ops"]:
+        if name in CHANNELS:
+            logarithm += math.log1p(-min(sum(params), 1 - 1e-12))
+    for low, high in noisy.reads:
+        logarithm += math.log1p(-min((low + high) / 2, 1 - 1e-12))
+    return math.exp(logarithm)

@@ -1,0 +1,208 @@
+"""Runs one circuit: compile, add noise, choose an engine, sample, read, count."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from . import emitting, routing
+from .compiling import compiled
+from .devices import device, is_virtual
+from .ir import Circuit, Op, UnsupportedError, measured
+from .noise import CHANNELS, Noisy, ideal, twin
+
+DEFAULT_REGISTER = "meas"
+DISTINCT_MAX = 2_000_000
+
+
+def parsed(params: dict[str, Any]) -> Circuit:
+    """Return the circuit of a program in any of the formats; raise UnsupportedError."""
+    if params["format"] == "circuit":
+        from .checking import checked  # noqa: PLC0415
+
+        return checked(params["source"], params.get("bindings") or {})
+    from .qasm import read  # noqa: PLC0415 (the parser loads in a tenth of a second)
+
+    return read(params["source"], params.get("bindings") or {})
+
+
+def with_readout(circuit: Circuit) -> Circuit:
+    """Return a circuit that measures: all of its qubits, if it measures none itself."""
+    if circuit["qubits"] == 0:
+        raise UnsupportedError("The program has no qubits.")
+    if any(op[0] == "measure" for op in circuit["ops"]):
+        return circuit
+    start, count = circuit["bits"], circuit["qubits"]
+    ops: list[Op] = [["measure", [each], [start + each]] for each in range(count)]
+    return circuit | {
+        "bits": start + count,
+        "registers": [*circuit["registers"], [DEFAULT_REGISTER, start, count]],
+        "ops": [*circuit["ops"], *ops],
+    }
+
+
+def prepared(params: dict[str, Any]) -> tuple[Circuit, Noisy]:
+    """Return the program's circuit, and what is to run of it."""
+    circuit = with_readout(parsed(params))
+    if params.get("device") is None:
+        return circuit, ideal(circuit)
+    target = device(params["device"])
+    found = compiled(
+        circuit,
+        target,
+        params.get("level", "logical"),
+        list(params.get("layout") or ()),
+        int(params.get("optimisation", 1)),
+        int(params["seed"]),
+    )
+    if params.get("fidelity") == "ideal":
+        return circuit, ideal(found)
+    return circuit, twin(found, target, float(params.get("pessimism", 1.0)))
+
+
+def plan(params: dict[str, Any]) -> dict[str, Any]:
+    """Return what a run would be, without running it."""
+    circuit, noisy = prepared(params)
+    choice = _choose(noisy, params)
+    found = noisy.circuit
+    one, two, reads = _gate_counts(found)
+    return {
+        "qubits": found["qubits"],
+        "bits": found["bits"],
+        "program_qubits": circuit["qubits"],
+        "one_qubit_gates": one,
+        "two_qubit_gates": two,
+        "measurements": reads,
+        "depth": _depth(found),
+        "fidelity": noisy.fidelity,
+        "engine": choice.engine,
+        "reason": choice.reason,
+        "bytes_needed": choice.bytes_needed,
+        "layout": found.get("labels", []),
+    }
+
+
+def _gate_counts(circuit: Circuit) -> list[int]:
+    """Count gates on one qubit that take time, gates on more, and measurements."""
+    counts = [0, 0, 0]
+    for name, qubits, params in circuit["ops"]:
+        if name == "measure":
+            counts[2] += 1
+        elif name in _known_gates() and not is_virtual(name, params):
+            counts[0 if len(qubits) == 1 else 1] += 1
+    return counts
+
+
+def _known_gates() -> frozenset[str]:
+    from .ir import ARITY  # noqa: PLC0415
+
+    return frozenset(ARITY)
+
+
+def _depth(circuit: Circuit) -> int:
+    level = [0] * circuit["qubits"]
+    for name, qubits, _ in circuit["ops"]:
+        if name in _known_gates():
+            depth = 1 + max(level[each] for each in qubits)
+            for each in qubits:
+                level[each] = depth
+    return max(level, default=0)
+
+
+def _choose(noisy: Noisy, params: dict[str, Any]) -> routing.Choice:
+    return routing.choose(
+        noisy,
+        routing.installed_engines(),
+        int(params["memory_bytes"]),
+        params.get("engine") or "",
+    )
+
+
+def run(params: dict[str, Any]) -> dict[str, Any]:
+    """Return counts, and how they came about."""
+    circuit, noisy = prepared(params)
+    choice = _choose(noisy, params)
+    shots, seed = int(params["shots"]), int(params["seed"])
+    bits = _sampled(noisy, choice, shots, seed, int(params.get("threads", 1)))
+    bits = _read(bits, noisy, seed)
+    found = noisy.circuit
+    result: dict[str, Any] = {
+        "counts": _counts(bits),
+        "registers": found["registers"],
+        "measured": measured(circuit),
+        "engine": choice.engine,
+        "reason": choice.reason,
+        "compiled": emitting.openqasm3(_without_noise(found)),
+        "layout": found.get("labels", []),
+        "fidelity": noisy.fidelity,
+        "versions": versions(choice.engine),
+        "pragmas": circuit.get("pragmas", []),
+        "gates": _gate_counts(found),
+    }
+    if params.get("memory"):
+        result["memory"] = [_text(row) for row in bits]
+    return result
+
+
+def _without_noise(circuit: Circuit) -> Circuit:
+    kept = [op for op in circuit["ops"] if op[0] not in CHANNELS]
+    return circuit | {"ops": kept}
+
+
+def _sampled(noisy: Noisy, choice: routing.Choice, shots: int, seed: int, threads: int) -> Any:
+    if choice.engine == "stim":
+        from . import stim_engine  # noqa: PLC0415 (each engine only where it runs)
+
+        return stim_engine.sample(noisy, shots, seed)
+    if choice.engine == "qsim":
+        from . import qsim_engine  # noqa: PLC0415
+
+        return qsim_engine.sample(noisy, shots, seed, threads)
+    from . import aer_engine  # noqa: PLC0415
+
+    return aer_engine.sample(noisy, shots, seed, choice.engine, choice.order, threads)
+
+
+def _read(bits: Any, noisy: Noisy, seed: int) -> Any:
+    """Return bits as a device reads them: each flips by its own chance."""
+    import numpy as np  # noqa: PLC0415
+
+    if not any(low or high for low, high in noisy.reads):
+        return bits
+    generator = np.random.default_rng([seed, 1])
+    wrong = np.array(noisy.reads)
+    chance = np.where(bits, wrong[:, 1], wrong[:, 0])
+    return bits ^ (generator.random(bits.shape) < chance)
+
+
+def _counts(bits: Any) -> dict[str, int]:
+    import numpy as np  # noqa: PLC0415
+
+    if bits.shape[1] == 0:
+        return {"": len(bits)}
+    packed = np.packbits(bits, axis=1)
+    rows, numbers = np.unique(packed, axis=0, return_counts=True)
+    if len(rows) > DISTINCT_MAX:
+        raise UnsupportedError(f"There are more than {DISTINCT_MAX} different outcomes.")
+    width = bits.shape[1]
+    texts = (_text(row[:width]) for row in np.unpackbits(rows, axis=1))
+    return {text: int(number) for text, number in zip(texts, numbers, strict=True)}
+
+
+def _text(row: Any) -> str:
+    return "".join("1" if each else "0" for each in row)
+
+
+def versions(engine: str) -> dict[str, str]:
+    """Return the versions of what took part."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+    names = ["openqasm3", "qiskit"]
+    names += {"stim": ["stim"], "qsim": ["qsimcirq", "cirq-core"]}.get(engine, ["qiskit-aer"])
+    found = {"python": sys.version.split()[0]}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,354 @@
+"""Brings what happens on a node into its audit log, without slowing what happens.
+
+- Decisions that are acted on wait in memory and are written in batches; the same decision again
+  within ten minutes is counted, not repeated.
+- Changes of the catalogue are taken from its own log, which is durable before: what a crash cuts
+  off is caught up at the next start, so that none is missing.
+- What was billed is stated as growth of every account since the last statement, with the head of
+  the ledger's log, which commits to every reading.
+- Whoever needs an entry to be durable before going on awaits `add`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from skerry.kernel.catalogue import AnyEvent, AppDeleted, BranchDeleted, Catalogue, ResourceRecord
+from skerry.kernel.clock import Clock
+from skerry.kernel.errors import BUSY, ENGINE_FAILED
+from skerry.kernel.ledger import Ledger
+from skerry.kernel.log import Entry
+from skerry.kernel.policy import Decision, Request
+from skerry.node.audit.entries import (
+    Record,
+    decode,
+    encode,
+    moment,
+    of_decision,
+    of_event,
+    shown,
+)
+from skerry.node.audit.log import AuditLog
+from skerry.node.audit.merkle import leaf_hash
+from skerry.node.audit.note import Signer
+
+BATCH_MAX = 2000
+PENDING_MAX = 20_000
+GATHER_SECONDS = 0.2
+REPEAT_SECONDS = 600.0
+REPEATS_MAX = 10_000
+STATEMENT_SECONDS = 600.0
+ACCOUNTS_MAX = 400
+"""Accounts in one statement; a longer one is continued in the next entry."""
+
+_log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """A log whose entries the audit log follows."""
+
+    @property
+    def head(self) -> tuple[int, bytes]:
+        """The sequence number of the next entry, and the digest of the last durable one."""
+        ...
+
+    def read(self, start: int = 0) -> Iterator[Entry]:
+        """See `Log.read`."""
+        ...
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """An entry that is to be written, and who waits for its index."""
+
+    what: str
+    of: dict[str, Any]
+    time: int
+    done: asyncio.Future[int] | None = None
+
+
+@dataclass(slots=True)
+class _Repeat:
+    """A decision that was written, and how often it came again since."""
+
+    request: Request
+    decision: Decision
+    since: float
+    count: int = 0
+
+
+@dataclass(slots=True)
+class _Past:
+    """What the log says already: how far it followed the catalogue, and what it stated."""
+
+    catalogue_next: int = 0
+    billed: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+class Recorder:
+    """The audit log of a node as the rest of the node uses it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        signer: Signer,
+        clock: Clock,
+        catalogue_log: Source,
+        ledger_log: Source,
+        ledger: Ledger,
+    ) -> None:
+        self._clock = clock
+        self._catalogue_log = catalogue_log
+        self._ledger_log = ledger_log
+        self._ledger = ledger
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
+        self._pending: list[_Wanted] = []
+        self._repeats: dict[Any, _Repeat] = {}
+        self._lost = 0
+        self._seen = 0
+        self._barriers: list[asyncio.Future[None]] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._shadow = Catalogue()
+        self._past = _Past()
+        self._stated_at = clock.monotonic()
+        self._closing = False
+        self.on_checkpoint: list[Callable[[], None]] = []
+        """Called after entries were sealed: whoever collects cosignatures listens here."""
+        self.log = AuditLog(directory, signer)
+
+    # ---- life ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Catch up with the catalogue, then follow."""
+        await self._in_thread(self._read_past)
+        self._task = asyncio.create_task(self._run())
+        self._wake.set()
+
+    def _read_past(self) -> None:
+        """Read what the log says already, so that nothing is stated twice or left out."""
+        for data in self.log.entries():
+            record = decode(data)
+            if record.what == "catalogue":
+                self._past.catalogue_next = int(record.of["sequence"]) + 1
+            elif record.what == "billed":
+                for account, unit, amount in record.of["growth"]:
+                    key = (account, unit)
+                    self._past.billed[key] = self._past.billed.get(key, 0) + amount
+
+    async def close(self) -> None:
+        """State what was billed last, write what waits, and stop."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.shield(self._task)
+        self._thread.shutdown()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            if not self._closing:
+                await asyncio.sleep(GATHER_SECONDS)
+            self._wake.clear()
+            closing = self._closing
+            try:
+                await self._flush(closing)
+            except Exception:
+                if closing:
+                    raise
+                _log.exception("the audit log could not be written; it is tried again")
+                await asyncio.sleep(1.0)
+                self._wake.set()
+            if closing and self._closing:
+                return
+
+    # ---- what is told --------------------------------------------------------------------------
+
+    def decided(self, request: Request, decision: Decision) -> None:
+        """Note a decision that is acted on. Never blocks; too many are counted as lost."""
+        key = (
+            request.principal,
+            request.action,
+            request.where,
+            request.app,
+            request.branch,
+            request.resource,
+            request.encrypted,
+            decision.allowed,
+            decision.rule,
+            decision.policy,
+        )
+        now = self._clock.monotonic()
+        known = self._repeats.get(key)
+        if known is not None and now - known.since < REPEAT_SECONDS:
+            known.count += 1
+            return
+        if known is not None:
+            self._tell_repeats(known)
+        elif len(self._repeats) >= REPEATS_MAX:
+            for each in self._repeats.values():
+                self._tell_repeats(each)
+            self._repeats.clear()
+        self._repeats[key] = _Repeat(request, decision, now)
+        self._want("decision", of_decision(request, decision))
+
+    def _tell_repeats(self, known: _Repeat) -> None:
+        if known.count:
+            said = of_decision(known.request, known.decision, known.count)
+            self._want("decision", said)
+
+    def changed(self) -> None:
+        """Note that the catalogue has changed: its log is followed soon."""
+        self._wake.set()
+
+    async def add(self, what: str, of: dict[str, Any]) -> int:
+        """Append an entry; return its index when it is durable. Raises BUSY, and disk errors."""
+        if self._closing:
+            raise ENGINE_FAILED("The audit log is closed.", why="The node is stopping.")
+        if len(self._pending) >= PENDING_MAX:
+            raise BUSY("The audit log's disk does not keep up.")
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._pending.append(_Wanted(what, of, self._clock.now(), done))
+        self._wake.set()
+        return await asyncio.shield(done)
+
+    def _want(self, what: str, of: dict[str, Any]) -> None:
+        if len(self._pending) >= PENDING_MAX:
+            self._lost += 1
+            return
+        self._pending.append(_Wanted(what, of, self._clock.now()))
+        self._wake.set()
+
+    # ---- writing -------------------------------------------------------------------------------
+
+    async def _flush(self, closing: bool) -> None:
+        """Write what waits, what the catalogue's log has more, and a statement if it is due."""
+        if closing:
+            for each in self._repeats.values():
+                self._tell_repeats(each)
+            self._repeats.clear()
+        barriers, self._barriers = self._barriers, []
+        wanted = await self._in_thread(self._news_of_catalogue)
+        due = self._clock.monotonic() - self._stated_at >= STATEMENT_SECONDS
+        statement = self._statement() if closing or due else []
+        if self._lost:
+            self._want("lost", {"decisions": self._lost})
+            self._lost = 0
+        taken, self._pending = self._pending, []
+        batch = [*wanted, *taken, *statement]
+        for start in range(0, len(batch), BATCH_MAX):
+            part = batch[start : start + BATCH_MAX]
+            try:
+                first = await self._in_thread(self._write, part)
+            except BaseException as error:
+                self._fail(batch[start:], error)
+                self._barriers = [*barriers, *self._barriers]
+                raise
+            self._note_written(part, first)
+        if batch:
+            for listener in self.on_checkpoint:
+                listener()
+        for barrier in barriers:
+            if not barrier.done():
+                barrier.set_result(None)
+
+    def _fail(self, batch: Sequence[_Wanted], error: BaseException) -> None:
+        """Tell who waits; keep what nobody waits for. A statement is made anew."""
+        kept = []
+        for each in batch:
+            if each.done is not None:
+                if not each.done.done():
+                    each.done.set_exception(error)
+            elif each.what != "billed":
+                kept.append(each)
+        self._pending = [*kept, *self._pending][:PENDING_MAX]
+
+    def _note_written(self, part: Sequence[_Wanted], first: int) -> None:
+        for index, each in enumerate(part, start=first):
+            if each.done is not None and not each.done.done():
+                each.done.set_result(index)
+            if each.what == "catalogue":
+                self._past.catalogue_next = int(each.of["sequence"]) + 1
+            elif each.what == "billed":
+                for account, unit, amount in each.of["growth"]:
+                    key = (account, unit)
+                    self._past.billed[key] = self._past.billed.get(key, 0) + amount
+                self._stated_at = self._clock.monotonic()
+
+    def _write(self, batch: Sequence[_Wanted]) -> int:
+        """Make the entries and append them; runs in the audit thread."""
+        index, before = self.log.head.size, self.log.last
+        lines = []
+        for each in batch:
+            record = Record(index, moment(each.time), each.what, each.of, shown(before))
+            line = encode(record)
+            lines.append(line)
+            index, before = index + 1, leaf_hash(line)
+        return self.log.append(lines)
+
+    def _news_of_catalogue(self) -> list[_Wanted]:
+        """Return entries for what the catalogue's log has more than the audit log."""
+        durable = self._catalogue_log.head[0]
+        if durable <= self._seen:
+            return []
+        found = []
+        for entry in self._catalogue_log.read(self._seen):
+            if entry.sequence >= durable:
+                break
+            event = msgspec.json.decode(entry.body, type=AnyEvent)
+            if entry.sequence >= self._past.catalogue_next:
+                gone = list(_gone(self._shadow, event))
+                said = of_event(event, entry.sequence, entry.digest(), gone)
+                found.append(_Wanted("catalogue", said, entry.time))
+            self._shadow.apply(entry.body)
+            self._seen = entry.sequence + 1
+        return found
+
+    def _statement(self) -> list[_Wanted]:
+        """Return what every account used since the last statement."""
+        growth = [
+            (account, unit, balance.debits - self._past.billed.get((account, unit), 0))
+            for (account, unit), balance in sorted(self._ledger.balances.items())
+            if balance.debits > self._past.billed.get((account, unit), 0)
+        ]
+        sequence, digest = self._ledger_log.head
+        head = {"log": "ledger", "entries": sequence, "digest": digest.hex()}
+        return [
+            _Wanted("billed", {**head, "growth": growth[i : i + ACCOUNTS_MAX]}, self._clock.now())
+            for i in range(0, len(growth), ACCOUNTS_MAX)
+        ]
+
+    async def _in_thread(self, work: Callable[..., Any], *values: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, work, *values)
+
+    async def ask(self, work: Callable[[AuditLog], Any]) -> Any:
+        """Run something on the log in its own thread, between two batches."""
+        return await self._in_thread(work, self.log)
+
+    async def settle(self) -> None:
+        """Wait until what was told so far is durable."""
+        barrier: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._barriers.append(barrier)
+        self._wake.set()
+        await asyncio.shield(barrier)
+
+
+def _gone(shadow: Catalogue, event: AnyEvent) -> Iterable[ResourceRecord]:
+    """Yield the resources that an event deletes."""
+    app = shadow.apps.get(event.app)
+    if app is None:
+        return
+    if isinstance(event, AppDeleted):
+        for branch in app.branches.values():
+            yield from branch.resources.values()
+    elif isinstance(event, BranchDeleted) and event.branch in app.branches:
+        yield from app.branches[event.branch].resources.values()

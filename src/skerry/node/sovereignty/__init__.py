@@ -1,0 +1,1 @@
+"""How sovereign a node, a provider or a placement is, as the EU's framework computes it."""

@@ -1,0 +1,65 @@
+"""A program for a test: it backs a home up, and kills itself where it is told to.
+
+python -m tests.backup.killed HOME STORE POINT
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.backup.conftest import node_at
+
+from skerry.node.backup import cut, digests
+from skerry.node.backup.handler import Backup
+from skerry.node.backup.meter import Pace
+from skerry.node.backup.repository import Repository
+from skerry.node.branches import Branches
+from skerry.node.log_file import LogFile
+from skerry.testing.nodes import perform
+
+POINTS = {
+    "before the clone": (Branches, "snapshot", "before"),
+    "after the clone": (Branches, "snapshot", "after"),
+    "while digesting": (digests.Memory, "note", "before"),
+    "after the cut": (cut._Cutter, "make", "after"),
+    "while listing": (Repository, "snapshots", "after"),
+    "while uploading": (Pace, "hear", "before"),
+    "before it is on record": (Backup, "_note", "before"),
+    "after it is on record": (LogFile, "append", "after"),
+    "while measuring": (Repository, "size", "before"),
+}
+
+
+def die(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(point: str) -> None:
+    owner, name, when = POINTS[point]
+    original = getattr(owner, name)
+    if when == "before":
+        setattr(owner, name, die)
+        return
+
+    async def after(*arguments: Any, **named: Any) -> Any:
+        await original(*arguments, **named)
+        die()
+
+    setattr(owner, name, after)
+
+
+async def main(home: Path, store: str, point: str) -> None:
+    async with node_at(home) as node:
+        if not (home / "services" / "backup" / "settings.json").exists():
+            await perform(node, "backup.to", url=store)
+        arm(point)
+        await perform(node, "backup.now")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
