@@ -34,8 +34,10 @@ class Gauge:
         if not self._grouped:
             self._cpu_ms = 0
 
-    def end(self) -> None:
-        """The program has ended: nothing is held any more."""
+    def end(self, cpu_ms: int) -> None:
+        """The program has ended with this use of CPU: nothing is held any more."""
+        if not self._grouped and cpu_ms > self._cpu_ms:
+            self._meter.add("cpu_ms", cpu_ms - self._cpu_ms)
         self.memory_bytes = 0
         self.first = None
 

@@ -293,7 +293,7 @@ class Keeper:
             os.close(descriptor)
         self._open = []
         self._class.end(self._order, self._stage.place)
-        self._gauge.end()
+        self._gauge.end(child.cpu_ms)
         self._child = self._first = None
 
     async def _pause(self, seconds: float) -> None:
