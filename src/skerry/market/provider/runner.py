@@ -166,13 +166,13 @@ class Runner:
         try:
             if stdin:
                 await session.write(stdin)
-            await session.end_input()
+            session.end_input()
             async for stream, data in session.output():
                 collected[stream] += data
                 if sum(map(len, collected.values())) > OUTPUT_BYTES_MAX:
                     raise TOO_LARGE(f"The command wrote more than {OUTPUT_BYTES_MAX} bytes.")
         finally:
-            session.close()
+            await session.close()
         return session.code or 0, bytes(collected["stdout"]), bytes(collected["stderr"])
 
     async def _chosen(self, lease: LeaseId, service: str) -> list[WorkloadInfo]:

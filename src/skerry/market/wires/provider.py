@@ -271,12 +271,12 @@ class _Wire:
             await socket.close()
             return
         if query.get("stdin") not in ("1", "true"):
-            await session.end_input()
+            session.end_input()
         taking = asyncio.create_task(_take_input(socket, session))
         try:
             await _send_output(socket, session)
         finally:
-            session.close()
+            await session.close()
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
 
@@ -312,12 +312,12 @@ async def _take_input(socket: WebSocket, session: Any) -> None:
     while True:
         message = await socket.receive()
         if message["type"] == "websocket.disconnect":
-            session.close()
+            await session.close()
             return
         frame = message.get("bytes") or b""
         if frame[:1] == bytes([STDIN]):
             if len(frame) == 1:
-                await session.end_input()
+                session.end_input()
             else:
                 await session.write(frame[1:])
         elif frame[:1] == bytes([RESIZE]) and len(frame) == 1 + _resize.size:
