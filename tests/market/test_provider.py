@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,8 @@ STANDING = PriceList(10_000, 5000, 50, 500_000)
 
 def order(name: str = "smallest", number: int = 1) -> OrderNotice:
     group = parse(GOOD[name]).groups[0]
-    limit = prices.total(
-        [
-            prices.times(prices.per_block(u.amount), prices.Fraction(u.count))
-            for u in group.resources
-        ]
-    )  # type: ignore[attr-defined]
+    each = [prices.times(prices.per_block(u.amount), Fraction(u.count)) for u in group.resources]
+    limit = prices.total(each)
     return OrderNotice(OrderId("t", 1, 1, number), group, Terms(), limit)
 
 

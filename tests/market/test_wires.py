@@ -131,9 +131,9 @@ async def test_the_providers_gateway() -> None:
             token = lease_token(handler.wallet, node.clock)
             head = {"Authorization": f"Bearer {token}"}
             lease = f"{gateway}/lease/1/1/1"
-            status, text = await ask(node, "GET", f"{lease}/manifest", **head)
+            _, text = await ask(node, "GET", f"{lease}/manifest", **head)
             assert json.loads(text)[0]["services"][0]["env"] == ["GREETING=hello"]
-            _status, text = await ask(node, "GET", f"{lease}/service/web/status", **head)
+            _, text = await ask(node, "GET", f"{lease}/service/web/status", **head)
             assert json.loads(text)["total"] == 1
             assert (await ask(node, "GET", f"{lease}/service/api/status", **head))[0] == 404
             assert (await ask(node, "GET", f"{gateway}/lease/9/1/1/status", **head))[0] == 404
