@@ -124,9 +124,9 @@ async def test_the_providers_gateway() -> None:
             await do(node, "fund", amount="20")
             await do(node, "deploy", file=SDL)
             handler = market_of(node)
-            status, text = await ask(node, "GET", f"{gateway}/status")
+            _, text = await ask(node, "GET", f"{gateway}/status")
             assert json.loads(text)["cluster"]["leases"] == 1
-            status, text = await ask(node, "GET", f"{gateway}/address")
+            _, text = await ask(node, "GET", f"{gateway}/address")
             assert json.loads(text)["address"] == handler.provider_wallet.address
             token = lease_token(handler.wallet, node.clock)
             head = {"Authorization": f"Bearer {token}"}

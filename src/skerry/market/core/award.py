@@ -34,7 +34,7 @@ def award(state: State, order: Order, at: int) -> tuple[Outcome, tuple[Verdict, 
     for provider in board.providers:
         name = provider.address
         if name == outcome.winner:
-            reason = "won"
+            reason = _how_it_won(terms.clearing, outcome, order.limit)
         elif name in order.declined:
             reason = "; ".join(order.declined[name])
         elif name in outcome.scores and terms.clearing is Rule.MANUAL:
@@ -43,6 +43,15 @@ def award(state: State, order: Order, at: int) -> tuple[Outcome, tuple[Verdict, 
             reason = reasons.get(name) or "no bid came within the window"
         verdicts.append(Verdict(name, reason, outcome.scores.get(name)))
     return outcome, tuple(verdicts)
+
+
+def _how_it_won(rule: Rule, outcome: Outcome, limit: Rate) -> str:
+    """Return that an offer won, and what its price came from."""
+    if rule is not Rule.SECOND_SCORE:
+        return "won: paid what it asked"
+    if len(outcome.scores) > 1:
+        return "won: paid what ties the next"
+    return "won: paid the limit, as nobody else bid" if outcome.price == limit else "won"
 
 
 def _bids(state: State, order: Order, left: int, at: int) -> list[Offer]:
