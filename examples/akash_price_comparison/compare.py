@@ -2,8 +2,8 @@
 
     python3 compare.py [--usd-per-eur 1.10] [--gpu h100] [--keep]
 
-The node of SKERRY_HOME must be a market with a provider and money in its wallet. Amounts stay in the
-currency of their list; ratios need a rate of exchange, which is yours to give.
+The node of SKERRY_HOME must be a market with a provider and money in its wallet. Amounts stay in
+the currency of their list; ratios need a rate of exchange, which is yours to give.
 """
 
 from __future__ import annotations

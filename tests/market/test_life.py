@@ -129,6 +129,26 @@ async def test_a_provider_closes_and_the_tenant_asks_again() -> None:
             assert (record.good, record.all) == (0, 1_000_000)
 
 
+async def test_a_new_version_runs_in_place() -> None:
+    with open_directory() as made:
+        async with running(made / "h") as node:
+            await do(node, "provider.start", country="FI")
+            await do(node, "fund", amount="20")
+            await do(node, "deploy", file=SDL)
+            (before,) = await node.workloads.list()
+            newer = SDL.replace("GREETING=hello", "GREETING=again")
+            done = await do(node, "update", dseq=1, file=newer)
+            assert done.feasible
+            (after,) = await node.workloads.list()
+            assert after.id != before.id
+            ran = await do(node, "shell", dseq=1, command=["/bin/sh", "-c", "echo $GREETING"])
+            assert ran.output == "again\n"
+            bigger = SDL.replace("units: 0.1", "units: 0.2")
+            with pytest.raises(SkerryError, match="other resources"):
+                await do(node, "update", dseq=1, file=bigger)
+            assert len(market_of(node).exchange.state.leases) == 1
+
+
 async def test_a_result_is_reported_and_repeated_elsewhere() -> None:
     with open_directory() as made:
         async with (

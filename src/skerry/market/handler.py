@@ -330,6 +330,13 @@ class Handler:
         await self.submit(m.Deposit(name, self.wallet.address, amount))
         return Done(f"Deployment {params.dseq} has {show(amount, self.currency)} more.")
 
+    async def do_update(self, params: s.Update, progress: Progress) -> r.Deployed:
+        """See `market.update`."""
+        name = self.deployment(params.dseq)
+        plan = await asyncio.to_thread(self.tenant.plan, params.file)
+        await self.tenant.update(name, plan)
+        return await self.placing.hand_over(name, progress, keep=True)
+
     async def do_start(self, params: s.OfDeployment, progress: Progress) -> r.Deployed:
         """See `market.start`."""
         name = self.deployment(params.dseq)

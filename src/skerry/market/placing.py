@@ -109,8 +109,13 @@ class Placing:
         found = present.bids(self._handler, name)
         return tuple(r.Obstacle(each.order, each.provider, (each.why,)) for each in found)
 
-    async def hand_over(self, name: DeploymentId, progress: Progress) -> r.Deployed:
-        """Send the manifest to the providers, and tell where the services answer."""
+    async def hand_over(
+        self, name: DeploymentId, progress: Progress, *, keep: bool = False
+    ) -> r.Deployed:
+        """Send the manifest to the providers, and tell where the services answer.
+
+        A deployment whose manifest is refused is closed, unless it is to be kept.
+        """
         handler = self._handler
         progress(0, 0, "starting what was ordered")
         leases = [e for e in handler.exchange.state.leases_of(name) if e.state in RUNNING]
@@ -119,7 +124,7 @@ class Placing:
                 handler.decide(lease.id)
             await handler.tenant.send_manifests(name)
         except SkerryError as error:
-            if not error.problem.temporary:
+            if not (error.problem.temporary or keep):
                 # Nothing would run, and the lease would be paid for until it timed out.
                 await handler.submit(m.CloseDeployment(name))
             raise

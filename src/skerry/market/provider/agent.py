@@ -28,9 +28,9 @@ from skerry.market.link import FEED_SECONDS_MAX, Feed, LeaseNotice, MarketLink, 
 from skerry.market.provider.inventory import Inventory, need
 from skerry.market.provider.manifests import group_of
 from skerry.market.provider.pricing import STANDARD, NoPriceError, price_of
-from skerry.market.provider.records import Ended, Held, Manifested, Records, encode
+from skerry.market.provider.records import Ended, Held, Manifested, Record, Records, encode
 from skerry.market.provider.runner import Runner
-from skerry.market.sdl.build import LEASED_IP
+from skerry.market.sdl.build import LEASED_IP, manifest_hash
 from skerry.node.log_file import LogFile
 from skerry.node.workload import State, WorkloadInfo
 
@@ -40,6 +40,8 @@ HORIZON_MILLISECONDS = 2000
 """How far a lease's prepaid time must move before its workloads are told."""
 RETRY_SECONDS = (1.0, 30.0)
 ANSWERS_AT_ONCE = 16
+FEED_TRIES = 100
+FEED_TRY_SECONDS = 0.02
 WITHDRAW_SECONDS = 24 * 3600.0
 RESTARTS_MAX = 20
 """After so many restarts a workload counts as unstable, and its lease is closed."""
@@ -273,22 +275,23 @@ class Agent:
 
     async def take_manifest(self, lease: LeaseId, manifest: list[dict[str, Any]]) -> None:
         """Check a manifest and run it; it is durable, and runs, when this returns."""
-        record = self.records.leases.get(lease)
-        if record is None:
-            record = await self._await_lease(lease)
+        record = await self._await_lease(lease, manifest_hash(manifest))
         group = group_of(manifest, record.notice)
         await self.runner.check(record.notice, group)
         again = record.group is not None and record.group != group
         await self.log.append(encode(Manifested(lease, group, self.now)))
         await (self.runner.replace if again else self.runner.start)(record.notice, group)
 
-    async def _await_lease(self, lease: LeaseId) -> Any:
-        """Wait a moment for the feed to tell of a lease that was made just now."""
-        for _ in range(100):
-            await asyncio.sleep(0.02)
+    async def _await_lease(self, lease: LeaseId, digest: str) -> Record:
+        """Return a lease; the feed may take a moment to tell of it, or of its new manifest."""
+        for _ in range(FEED_TRIES):
             record = self.records.leases.get(lease)
-            if record is not None:
+            if record is not None and record.notice.manifest_hash == digest:
                 return record
+            await asyncio.sleep(FEED_TRY_SECONDS)
+        record = self.records.leases.get(lease)
+        if record is not None:
+            return record
         why = self.records.ended.get(lease, "It was not made, or its market cannot be reached.")
         raise NOT_FOUND(f"This provider has no lease {lease}.", why=why)
 
