@@ -29,6 +29,7 @@ SERVICE = Service(
         ),
     ),
     handler="handler:Federation",
+    ports={"federation": 7880},
     words={
         "node invite": "federation.invite",
         "node join": "federation.join",

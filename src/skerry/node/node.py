@@ -15,12 +15,12 @@ from typing import Any
 
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
-from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, SkerryError
+from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, INVALID, SkerryError
 from skerry.kernel.kind import ASGIApplication, Front
 from skerry.kernel.ledger import Ledger, Reading
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.money import Rate
-from skerry.kernel.names import host_label
+from skerry.kernel.names import did_you_mean, host_label
 from skerry.kernel.policy import Policy
 from skerry.kernel.service import Service
 from skerry.node.accountant import Accountant
@@ -128,6 +128,7 @@ class Node:
             stack.enter_context(self._only_one())
             self.config = self.home.config()
             self.name = self.options.name or self.config.name or default_name()
+            self._check_ports()
             await self._open_state(stack)
             await self._start_cells(stack)
             await self._listen(stack)
@@ -355,6 +356,29 @@ class Node:
         await api.start()
         stack.callback(api.stop_accepting)
 
+    def wanted_port(self, name: str) -> int:
+        """Return the port to open for a port wire or a service, as the operator wants it."""
+        return {**self._known_ports(), **self.config.ports, **self.options.ports}[name]
+
+    def _known_ports(self) -> dict[str, int]:
+        """Return every port that can be chosen, with its default."""
+        wires = (wire for each in self.manifests.values() for wire in each.wires if wire.front)
+        found = {wire.name: wire.port for wire in wires}
+        for service in self.services.declared.values():
+            found |= service.ports
+        return found
+
+    def _check_ports(self) -> None:
+        """Raise INVALID if the operator chose a port for what there is not."""
+        known = self._known_ports()
+        for name in (*self.config.ports, *self.options.ports):
+            if name not in known:
+                raise INVALID(
+                    f"There is no port named {name}.",
+                    why=did_you_mean(name, known),
+                    hint="skerry up --help",
+                )
+
     async def _open_fronts(self, stack: contextlib.AsyncExitStack) -> None:
         certificate = self.home.keys / "tls.pem"
         await asyncio.to_thread(
@@ -366,7 +390,7 @@ class Node:
                 if not wire.front:
                     continue
                 front: Front = manifest.load(wire.front)(gateway)
-                port = {**self.config.ports, **self.options.ports}.get(wire.name, wire.port)
+                port = self.wanted_port(wire.name)
                 loop = asyncio.get_running_loop()
                 try:
                     server = await loop.create_server(front.protocol, self.host, port)
