@@ -315,9 +315,15 @@ def _start_reclaim(state: State, message: m.StartReclaim, at: int) -> None:
 
 
 def _settle(state: State, message: m.Settle, at: int) -> None:
-    for name in message.deployments:
-        if state.deployments[name].state is DeploymentState.ACTIVE:
-            settle(state, name, at)
+    active = [
+        name
+        for name in message.deployments
+        if state.deployments[name].state is DeploymentState.ACTIVE
+    ]
+    with state.books.together(at):
+        dry = [name for name in active if state.escrow.settle(state.accounts[name], at)]
+    for name in dry:
+        settle(state, name, at)
 
 
 def settle(state: State, name: DeploymentId, at: int) -> bool:
