@@ -235,6 +235,7 @@ SERVICE = Service(
         ),
     ),
     handler="handler:Handler",
+    checks="health:checks",
     mounts=(
         Mount("/market/v1", "wires.market:make"),
         Mount("/market/provider", "wires.provider:make"),

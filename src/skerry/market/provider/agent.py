@@ -175,7 +175,9 @@ class Agent:
                 if not registered:
                     await link.submit(message)
                     registered = True
-                feed = await link.feed(after, FEED_SECONDS_MAX)
+                # After a loss of contact the first answer is asked for at once.
+                seconds = 0.0 if self.contact.get(link.name) else FEED_SECONDS_MAX
+                feed = await link.feed(after, seconds)
                 await self._take(link, feed)
             except (SkerryError, OSError, TimeoutError) as error:
                 # Lost contact ends no lease: everything goes on, and this tries again.
