@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from typing import Any
 
@@ -14,6 +15,7 @@ from skerry.kernel.clock import SystemEntropy
 from skerry.kernel.errors import SkerryError
 from skerry.market.identity import bech32
 from skerry.market.identity.keys import Wallet, address_of, is_address, signed_by
+from skerry.market.identity.ripemd import plain_ripemd160
 from skerry.market.identity.tokens import (
     Deployments,
     LeaseClaims,
@@ -61,6 +63,16 @@ def test_the_address_of_a_known_key() -> None:
     hashed = bytes.fromhex("751e76e8199196d454941c45d1b3a323f1433bd6")
     assert address_of(key) == bech32.encode("akash", hashed)
     assert is_address(address_of(key))
+
+
+@given(st.binary(max_size=300))
+def test_ripemd_without_openssl(data: bytes) -> None:
+    try:
+        wanted = hashlib.new("ripemd160", data, usedforsecurity=False).digest()
+    except ValueError:
+        pytest.skip("this OpenSSL has no RIPEMD-160 to compare with")
+    assert plain_ripemd160(data) == wanted
+    assert plain_ripemd160(b"").hex() == "9c1185a5c5e9fc54612808977ee8f548b2258d31"
 
 
 @settings(max_examples=20, deadline=None)
