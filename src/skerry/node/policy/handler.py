@@ -160,7 +160,7 @@ class Handler:
             cases = msgspec.convert(tomllib.loads(params.file), _Cases).case
         except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise INVALID(
-                f"The cases cannot be read: {error}.", hint="skerry docs policy"
+                f"The cases cannot be read: {error}.", hint="skerry docs evidence"
             ) from error
         if not cases or len(cases) > CASES_MAX:
             raise INVALID(f"There must be 1 to {CASES_MAX} cases; there are {len(cases)}.")
