@@ -41,7 +41,7 @@ from skerry.node.log_file import LogFile
 from skerry.node.logbook import Logbook
 from skerry.node.policy.engine import Engine
 from skerry.node.policy.facts import read_facts
-from skerry.node.policy.known import known_actions, own_facts
+from skerry.node.policy.known import known_actions, own_facts, reading_actions
 from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
@@ -56,8 +56,16 @@ from skerry.node.workload import Workloads
 from skerry.node.workload.targets import make_finder
 from skerry.node.workshop import Workshop
 
-PRICES = {"cpu_ms": Rate(10_000, 3_600_000), "memory_mib_s": Rate(5_000, 1024 * 3600)}
-"""Micro-units of money: 0.01 for an hour of a core, 0.005 for an hour of a GiB."""
+PRICES = {
+    "cpu_ms": Rate(10_000, 3_600_000),
+    "memory_mib_s": Rate(5_000, 1024 * 3600),
+    "micro_eur": Rate(1, 1),
+}
+"""Micro-units of money: 0.01 for an hour of a core, 0.005 for an hour of a GiB.
+
+What providers charge in euro is passed on as it is; a node with another currency names its own
+rate under `prices` in its config.
+"""
 
 API_DRAIN_SECONDS = 0.5
 """How long a call may go on when the node stops; a log that is followed has no end."""
@@ -208,6 +216,7 @@ class Node:
             catalogue_log=self.catalogue_log,
             ledger_log=self.ledger_log,
             ledger=self.ledger,
+            reading=reading_actions(self.manifests.values(), self.services.declared.values()),
         )
 
     def _make_policy(self) -> Engine:

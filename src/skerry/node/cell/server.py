@@ -13,7 +13,8 @@ from uvicorn.server import ServerState
 
 HEAD_BYTES_MAX = 64 * 1024
 WEBSOCKET_BYTES_MAX = 32 * 1024 * 1024
-CONNECTIONS_MAX = 1000
+CONNECTIONS_MAX = 10_000
+BACKLOG = 4096
 HANG_UP_SECONDS = 2.0
 """How long an answer may take to notice that nobody reads it."""
 
@@ -52,7 +53,7 @@ class Server:
                     config=self._config, server_state=self._state, app_state={}
                 ),
                 str(self._path),
-                backlog=CONNECTIONS_MAX,
+                backlog=BACKLOG,
             )
         finally:
             os.umask(mask)
