@@ -356,6 +356,7 @@ class Handler:
         """See `market.close`."""
         name = self.deployment(params.dseq)
         await self.submit(m.CloseDeployment(name))
+        await asyncio.to_thread(self.tenant.forget_manifest, name)
         total = show(present.invoice(self, name).total, self.currency)
         return Done(
             f"Deployment {params.dseq} is closed; it cost {total}.",

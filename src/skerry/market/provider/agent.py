@@ -254,14 +254,10 @@ class Agent:
             if any(each.kind == LEASED_IP for each in unit.resources.endpoints):
                 found.append("endpoint: it has no addresses to lease")
             wanted = [each.key for each in unit.resources.gpu_attributes]
-            if unit.resources.gpu_units and not self._has_gpu(wanted):
+            own = self.inventory.capacity.gpu_model
+            if unit.resources.gpu_units and not has_gpu(own, wanted):
                 found.append(f"gpu: it has none of {', '.join(wanted)}")
         return found
-
-    def _has_gpu(self, wanted: list[str]) -> bool:
-        own = self.inventory.capacity.gpu_model.lower().replace(" ", "")
-        models = [key.split("/")[3] for key in wanted if key.startswith("vendor/nvidia/model/")]
-        return bool(own) and any(model == "*" or model in own for model in models)
 
     async def _hold(self, link: MarketLink, notice: LeaseNotice) -> None:
         """Take note of a lease that this provider has, or of what changed of it."""
@@ -358,6 +354,24 @@ class Agent:
                 await link.submit(m.Withdraw(lease))
                 done.append(lease)
         return done
+
+
+def has_gpu(own: str, wanted: list[str]) -> bool:
+    """Tell whether a GPU, by the name that its tool gives it, is one of those asked for.
+
+    What the name does not say (its memory, its interface) is not promised.
+    """
+    name = own.lower().replace(" ", "")
+    for key in wanted:
+        parts = key.lower().split("/")
+        asked = dict(zip(parts[::2], parts[1::2], strict=False))
+        model = asked.get("model", "*")
+        memory = asked.get("ram", "").removesuffix("gi").removesuffix("g")
+        fits = model in ("*", "") or model in name
+        fits = fits and (not memory or f"{memory}gb" in name)
+        if name and fits and asked.get("interface", "") in name:
+            return True
+    return False
 
 
 def _differs(old: LeaseNotice, new: LeaseNotice) -> bool:
