@@ -337,7 +337,7 @@ class TestRunning:
         for isolation in ("bwrap", "crun"):
             if not {c.name: c.available for c in await workloads.classes()}[isolation]:
                 continue
-            script = "echo /*; cd /work; echo x > y; /usr/bin/id"
+            script = "echo /*; cd /workload; echo x > y; /usr/bin/id"
             spec = program("/bin/sh", "-c", script, image="tiny:1", isolation=isolation)
             info = await run_to_end(workloads, spec, f"t-{isolation}")
             assert info.exit is not None
@@ -345,7 +345,7 @@ class TestRunning:
             names = set((await said(workloads, f"t-{isolation}"))[0].split())
             assert names <= {
                 "/bin", "/lib", "/lib64", "/usr", "/etc", "/dev", "/proc", "/sys", "/tmp",
-                "/run", "/work",
+                "/run", "/workload",
             }  # fmt: skip
         with pytest.raises(SkerryError) as caught:
             await workloads.remove_image("tiny:1")

@@ -173,7 +173,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "entrypoint": tuple(inner.get("Entrypoint") or ()),
         "command": tuple(inner.get("Cmd") or ()),
         "env": {"PATH": HOST_PATH, **env},
-        "directory": inner.get("WorkingDir") or "/work",
+        "directory": inner.get("WorkingDir") or "/workload",
         "ports": tuple(int(each) for each in ports if each.isdigit()),
     }
 

@@ -102,7 +102,7 @@ class Workloads:
         await asyncio.to_thread(self.images.open)
         for path in sorted(self._root.iterdir()):
             folder = Folder(path)
-            if path == self._sockets:
+            if path.name.startswith("."):
                 continue
             if not folder.complete:
                 await asyncio.to_thread(shutil.rmtree, path, True)

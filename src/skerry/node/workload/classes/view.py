@@ -11,10 +11,10 @@ from skerry.node.workload.classes.base import Place, disk_folder
 from skerry.node.workload.images import Image
 from skerry.node.workload.spec import WorkloadSpec
 
-WORK = "/work"
+WORK = "/workload"
 SCRATCH = ("/tmp", "/run", "/var/tmp")  # noqa: S108 (places inside a sandbox, private to it)
 _SCRATCH_BYTES_LEAST = 1 << 20
-_OURS = frozenset(("dev", "proc", "sys", "tmp", "run", "work"))
+_OURS = frozenset(("dev", "proc", "sys", "tmp", "run", "workload"))
 
 
 class Bind(msgspec.Struct, frozen=True):
