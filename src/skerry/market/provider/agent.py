@@ -246,8 +246,9 @@ class Agent:
         """Return why this provider cannot serve an order."""
         found = self.inventory.obstacles(need(order.group), order.id)
         isolation = order.terms.isolation or "bwrap"
+        exposed = any(unit.resources.endpoints for unit in order.group.resources)
         for image in order.images:
-            for reason in await self.runner.obstacles(image, isolation):
+            for reason in await self.runner.obstacles(image, isolation, exposed=exposed):
                 if reason not in found:
                     found.append(reason)
         for unit in order.group.resources:
