@@ -87,7 +87,6 @@ class Agent:
         self._clock = clock
         self._answered: dict[str, set[OrderId]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._following: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(ANSWERS_AT_ONCE)
         self._reported: set[LeaseId] = set()
         self._ending: set[LeaseId] = set()
@@ -116,15 +115,24 @@ class Agent:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.log.close()
 
-    async def join(
-        self, link: MarketLink, isolation: tuple[str, ...], images: list[str], *, must: bool
-    ) -> None:
+    async def join(self, link: MarketLink, *, must: bool) -> None:
         """Register in a market and follow it, now or as soon as it can be reached.
 
         `must`: raise why the market refuses or cannot be reached, and do not follow it.
         """
+        said = None
+        if must:
+            said = await self.describe()
+            await link.submit(said)
+        self.links[link.name] = link
+        self._answered[link.name] = set()
+        self._later(self._follow(link, said))
+
+    async def describe(self) -> m.RegisterProvider:
+        """Return what this provider says of itself: its classes and images are those of now."""
         settings = self.settings
-        message = m.RegisterProvider(
+        isolation, images = await self.runner.can()
+        return m.RegisterProvider(
             owner=self.address,
             name=settings.name,
             url=settings.url,
@@ -132,32 +140,14 @@ class Agent:
             isolation=isolation,
             capacity=self.inventory.capacity,
             attributes=settings.attributes,
-            images=tuple(images),
+            images=images,
             posted=settings.standing if settings.offers_posted else None,
         )
-        self.links[link.name] = link
-        self._answered[link.name] = set()
-        self._following[link.name] = self._later(self._follow(link, message))
-        if must:
-            try:
-                await link.submit(message)
-            except SkerryError:
-                await self.leave(link.name)
-                raise
 
-    async def leave(self, market: str) -> None:
-        """Follow a market no longer; its leases go on."""
-        self.links.pop(market, None)
-        task = self._following.pop(market, None)
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Carry out work in the background; what goes wrong is told, and the rest goes on."""
@@ -168,13 +158,14 @@ class Agent:
         except OSError:
             _log.exception("the provider's work failed")
 
-    async def _follow(self, link: MarketLink, message: m.RegisterProvider) -> None:
-        after, pause, registered = -1, RETRY_SECONDS[0], False
+    async def _follow(self, link: MarketLink, said: m.RegisterProvider | None) -> None:
+        after, pause = -1, RETRY_SECONDS[0]
         while True:
             try:
-                if not registered:
+                message = await self.describe()
+                if message != said:
                     await link.submit(message)
-                    registered = True
+                    said = message
                 # After a loss of contact the first answer is asked for at once.
                 seconds = 0.0 if self.contact.get(link.name) else FEED_SECONDS_MAX
                 feed = await link.feed(after, seconds)

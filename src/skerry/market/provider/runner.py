@@ -36,6 +36,12 @@ class Runner:
     def __init__(self, workloads: Workloads) -> None:
         self._workloads = workloads
 
+    async def can(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the classes of isolation and the images that this node has."""
+        classes = [each.name for each in await self._workloads.classes() if each.available]
+        images = await asyncio.to_thread(self._workloads.images.list)
+        return tuple(classes), tuple(each.name for each in images)
+
     async def obstacles(self, image: str, isolation: str, *, exposed: bool) -> list[str]:
         """Return why an image cannot be run in a class here, with a port to the outside or not."""
         found = []
