@@ -40,6 +40,8 @@ HORIZON_MILLISECONDS = 2000
 """How far a lease's prepaid time must move before its workloads are told."""
 RETRY_SECONDS = (1.0, 30.0)
 ANSWERS_AT_ONCE = 16
+REASONS_MAX = 20
+REASON_MAX = 500
 FEED_TRIES = 100
 FEED_TRY_SECONDS = 0.02
 WITHDRAW_SECONDS = 24 * 3600.0
@@ -212,7 +214,8 @@ class Agent:
                     reasons = [error.why or error.what]
             self.inventory.release(order.id)
             with contextlib.suppress(SkerryError):
-                await link.submit(m.Decline(order.id, self.address, tuple(reasons)[:20]))
+                said = tuple(each[:REASON_MAX] for each in reasons[:REASONS_MAX])
+                await link.submit(m.Decline(order.id, self.address, said))
 
     async def _bid(self, link: MarketLink, order: OrderNotice) -> None:
         """Reserve what an order needs, price it and bid."""
