@@ -16,6 +16,8 @@ from skerry.kinds.quantum.messages import (
     Learned,
     Listed,
     Named,
+    Need,
+    Needed,
     Outcome,
     Quote,
     Quoted,
@@ -116,6 +118,10 @@ class QuantumEngine(Engine):
         """Return what a program would be on the devices that policy allows."""
         progress = self.context.host.progress
         return await quotes(self.desk, params.request, params.devices, params.currency, progress)
+
+    async def word_needs(self, params: Needed) -> list[Need]:
+        """Return what a program needs with error correction."""
+        return await self.desk.resources(params)
 
     async def word_learn(self, params: Learned) -> Revised:
         """Take a vendor's calibration in as a device's next revision."""

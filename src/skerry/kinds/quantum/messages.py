@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -71,6 +71,33 @@ class Outcome(msgspec.Struct, frozen=True):
     job: Job
     results: tuple[Result, ...]
     events: tuple[Event, ...]
+
+
+class Needed(msgspec.Struct, frozen=True):
+    """A program, or the name of a workload, whose needs are to be estimated."""
+
+    source: str = ""
+    format: Literal["openqasm", "qsharp"] = "openqasm"
+    workload: str = ""
+    error_budget: float = 1e-3
+
+
+class Need(msgspec.Struct, frozen=True):
+    """What a program needs on one target with error correction.
+
+    `frontier` trades physical qubits for seconds. `hypothetical` targets assume qubits that nobody
+    has shown.
+    """
+
+    target: str
+    code: str
+    hypothetical: bool
+    qubits: int
+    seconds: float
+    logical_qubits: int
+    code_distance: int
+    factories: int
+    frontier: tuple[tuple[int, float], ...]
 
 
 class Quote(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -15,6 +15,8 @@ HEAD_BYTES_MAX = 64 * 1024
 WEBSOCKET_BYTES_MAX = 32 * 1024 * 1024
 CONNECTIONS_MAX = 10_000
 BACKLOG = 4096
+HANG_UP_SECONDS = 2.0
+"""How long an answer may take to notice that nobody reads it."""
 
 
 class Server:
@@ -62,3 +64,15 @@ class Server:
             self._server.close()
         for connection in list(self._state.connections):
             connection.shutdown()
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Stop accepting, wait a moment for answers, and hang up on those that go on."""
+        self.stop_accepting()
+        await self._wait(drain_seconds)
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        await self._wait(HANG_UP_SECONDS)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._state.tasks:
+            await asyncio.wait(set(self._state.tasks), timeout=seconds)
