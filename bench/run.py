@@ -20,7 +20,7 @@ from typing import Any
 
 from harness import ROOT, Options, load_average, machine, say
 
-NAMES = ("postgres", "branch", "router", "hrana", "bucket", "backup", "cli")
+NAMES = ("postgres", "branch", "router", "hrana", "bucket", "backup", "quantum", "cli")
 PAGE = ROOT / "docs" / "reference" / "benchmarks.md"
 
 
