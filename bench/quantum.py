@@ -79,7 +79,8 @@ def measure(options: Options) -> Report:
         f"A job over HTTP, from the request to the result in hand ({SHOTS} shots): parsed, "
         "compiled for the device, estimated, written to the disk, queued, run in a warm worker, "
         "written again, fetched. `overhead` is what is not the worker's own run, which compiles "
-        "once more. Peers are called in this process with their libraries loaded and the circuit built."
+        "once more. Peers are called in this process with their libraries loaded and the circuit "
+        "built."
     )
     rounds = options.pick(2, 5, 9)
     with scratch("quantum") as place, node(place / "home") as running_node:

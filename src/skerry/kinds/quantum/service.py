@@ -78,7 +78,8 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
         "twin"
     )
     language: Annotated[
-        Literal["openqasm3", "openqasm2", "circuit", "ahs"], about("what the program is written in")
+        Literal["openqasm3", "openqasm2", "circuit", "ahs", "photonic"],
+        about("what the program is written in"),
     ] = "openqasm3"
     level: Annotated[
         Literal["logical", "native", "verbatim"], about("how far the program is compiled already")

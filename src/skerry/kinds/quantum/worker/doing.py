@@ -26,6 +26,10 @@ def _engine(params: dict[str, Any]) -> Any:
         from . import atoms  # noqa: PLC0415
 
         return atoms
+    if params.get("paradigm") == "photonic":
+        from . import photons  # noqa: PLC0415
+
+        return photons
     from . import running  # noqa: PLC0415
 
     return running
