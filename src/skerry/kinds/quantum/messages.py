@@ -111,7 +111,7 @@ class Molecule(msgspec.Struct, frozen=True):
 
 
 class Energy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Energies in hartree; `exact` is that of the active space that the circuit has too."""
+    """Energies in hartree; `exact` is of the circuit's active space, `full` of all orbitals."""
 
     mean_field: float
     exact: float
@@ -120,6 +120,7 @@ class Energy(msgspec.Struct, frozen=True, omit_defaults=True):
     parameters: int
     evaluations: int
     length: float | None = None
+    full: float | None = None
 
 
 class Quote(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -369,13 +369,13 @@ class EnergyTable(msgspec.Struct, frozen=True):
                 f"{each.variational:.6f}",
                 f"{each.exact:.6f}",
                 f"{(each.variational - each.exact) * 1000:.3f}",
-                f"{(each.exact - each.mean_field) * 1000:.3f}",
+                "-" if each.full is None else f"{each.full:.6f}",
                 str(each.qubits),
                 str(each.evaluations),
             )
             for each in self.energies
         ]
-        head = ("length", "mean field", "circuit", "exact", "error mHa", "correlation mHa")
+        head = ("length", "mean field", "circuit", "exact", "error mHa", "all orbitals")
         text = columns_of(rows, (*head, "qubits", "evaluations"))
         curve = [(each.length, each.exact) for each in self.energies if each.length is not None]
         blocks = [text, drawing.curve(curve, columns) if len(curve) > 1 else ""]

@@ -2,7 +2,8 @@
 
 PySCF computes the integrals and the mean field; Qiskit Nature chooses the active space and maps
 electrons to qubits (parity mapping, two qubits saved); the circuit is UCCSD. Energies are in
-hartree, lengths in angstrom. The exact value is that of the same active space.
+hartree, lengths in angstrom. `exact` is that of the same active space, `full` that of all orbitals
+where there are few of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 from .ir import UnsupportedError
 
 ATOMS_MAX = 8
-QUBITS_MAX = 10
+QUBITS_MAX = 6
+FULL_ORBITALS_MAX = 10
 POINTS_MAX = 40
 _ATOM = re.compile(r"\s*([A-Z][a-z]?)((?:\s+[-+]?\d+(?:\.\d*)?){3})\s*")
 _BASIS = re.compile(r"[A-Za-z0-9*+\-]{1,20}")
@@ -39,6 +41,17 @@ def chemistry(params: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for each in lengths
     ]
+
+
+def _full(text: str, basis: str) -> float | None:
+    """Return the energy of all electrons in all orbitals, if there are few enough."""
+    from pyscf import fci, gto, scf  # noqa: PLC0415
+
+    molecule = gto.M(atom=text, basis=basis, verbose=0)
+    if molecule.nao > FULL_ORBITALS_MAX:
+        return None
+    field = scf.RHF(molecule).run(verbose=0)
+    return float(fci.FCI(field).kernel()[0])
 
 
 def _atoms(text: str) -> list[tuple[str, tuple[float, ...]]]:
@@ -80,7 +93,7 @@ def _computed(atoms: list[tuple[str, tuple[float, ...]]], params: dict[str, Any]
         problem = PySCFDriver(atom=text, basis=params["basis"]).run()
     except (QiskitNatureError, KeyError, ValueError) as error:
         raise UnsupportedError("The molecule cannot be computed.", str(error)[:300]) from error
-    field = float(problem.reference_energy)
+    field, full = float(problem.reference_energy), _full(text, params["basis"])
     problem = FreezeCoreTransformer().transform(problem)
     electrons, orbitals = int(params.get("electrons", 0)), int(params.get("orbitals", 0))
     if electrons and orbitals:
@@ -97,7 +110,7 @@ def _computed(atoms: list[tuple[str, tuple[float, ...]]], params: dict[str, Any]
     if qubits > QUBITS_MAX:
         raise UnsupportedError(
             f"The active space has {qubits} qubits, at most {QUBITS_MAX}.",
-            "Choose a smaller one: electrons and orbitals.",
+            "Choose a smaller one: --electrons 2 --orbitals 3.",
         )
     exact = GroundStateEigensolver(mapper, NumPyMinimumEigensolver()).solve(problem)
     solver = VQE(
@@ -109,6 +122,7 @@ def _computed(atoms: list[tuple[str, tuple[float, ...]]], params: dict[str, Any]
     found = GroundStateEigensolver(mapper, solver).solve(problem)
     return {
         "mean_field": field,
+        "full": full,
         "exact": float(exact.total_energies[0].real),
         "variational": float(found.total_energies[0].real),
         "qubits": int(qubits),
