@@ -100,7 +100,7 @@ def measure(options: Options) -> Report:
         "durable before it is acknowledged unless said otherwise, with all rules, the audit and "
         "the state's digest after every batch. *Wire* is TigerBeetle's protocol through the node's "
         "port to the cell, from a client in the measuring process that sends prepared bytes over "
-        "two sessions; the official client spends its time making and reading Python objects. The "
+        "four sessions; the official client spends its time making and reading Python objects. The "
         "Postgres and SQLite ledgers know no more than unique ids, balances and a limit."
     )
     with contextlib.ExitStack() as stack:
@@ -172,7 +172,7 @@ def memory(accounts: int, options: Options) -> Way:
 
 @contextlib.contextmanager
 def kept(place: Path, machine: str, accounts: int, size: int) -> Iterator[Way]:
-    """A ledger in this process, with its log: four batches under way at a time."""
+    """A ledger in this process, with its log: twelve batches under way at a time."""
     folder = place / machine
     folder.mkdir()
     keeper, batches = Keeper(folder, SystemClock(), machine=machine), Batches(accounts)
@@ -180,7 +180,7 @@ def kept(place: Path, machine: str, accounts: int, size: int) -> Iterator[Way]:
     loop = asyncio.new_event_loop()
 
     async def all_of(operation: Operation, prepared: list[bytes]) -> None:
-        room = asyncio.Semaphore(4)
+        room = asyncio.Semaphore(12)
 
         async def one(each: bytes) -> None:
             async with room:
@@ -243,10 +243,10 @@ class Raw:
 
 @contextlib.contextmanager
 def wire(made: Node, accounts: int, options: Options) -> Iterator[Way]:
-    """A ledger of the node, over two sessions of prepared bytes."""
+    """A ledger of the node, over four sessions of prepared bytes."""
     fields = made.connect("books", "bench")
     port, cluster = int(fields["port"]), int(fields["cluster_id"])
-    sessions = [Raw(port, cluster, client) for client in (101, 102)]
+    sessions = [Raw(port, cluster, client) for client in range(101, 105)]
     batches = Batches(accounts)
     for each in batches.opening():
         body = one_batch(Operation.CREATE_ACCOUNTS, each)
@@ -260,7 +260,7 @@ def wire(made: Node, accounts: int, options: Options) -> Iterator[Way]:
 
     def run(prepared: list[bytes]) -> None:
         bodies = [one_batch(Operation.CREATE_TRANSFERS, each) for each in prepared]
-        shares = [(session, bodies[at::2]) for at, session in enumerate(sessions)]
+        shares = [(session, bodies[at::4]) for at, session in enumerate(sessions)]
         threads = [threading.Thread(target=send, args=share) for share in shares]
         for thread in threads:
             thread.start()
