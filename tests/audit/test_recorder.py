@@ -301,3 +301,25 @@ async def test_what_the_last_stop_knew_is_not_read_again_unless_it_is_another_lo
     past.write_text(json.dumps({**before, "root": "A" * 43 + "=", "catalogue_next": 0}))
     async with running(home) as node:
         assert len(await entries(node, "catalogue")) == 4, "the log itself is read then"
+
+
+class Absent(Desk):
+    """A witness that does not answer."""
+
+    async def seen(self, origin: str) -> int:
+        raise OSError("no route")
+
+
+async def test_a_witness_that_does_not_answer_is_named_and_holds_nobody_up(home: Path) -> None:
+    async with running(home) as node:
+        absent, there = (
+            Absent(home.parent / "a.json", "absent"),
+            Desk(home.parent / "t.json", "there"),
+        )
+        there.desk.trust(node.audit.log.verifier)
+        for desk in (absent, there):
+            node.witnesses.witnesses[desk.verifier.name] = desk
+        await deploy(node, {"skerry.toml": APP})
+        found = await perform(node, "audit.witness")
+        assert found.cosigned == ("skerry/there/witness",)
+        assert found.refused == ("skerry/absent/witness: no route",)

@@ -293,7 +293,7 @@ class Recorder:
             self._want("lost", {"decisions": self._lost})
             self._lost = 0
         taken, self._pending = self._pending, []
-        batch = [*wanted, *taken, *statement]
+        batch = sorted([*wanted, *taken, *statement], key=lambda each: each.time)
         for start in range(0, len(batch), BATCH_MAX):
             part = batch[start : start + BATCH_MAX]
             try:
@@ -345,7 +345,7 @@ class Recorder:
         durable = self._catalogue_log.head[0]
         if durable <= self._seen:
             return []
-        found = []
+        found: list[_Wanted] = []
         for entry in self._catalogue_log.read(self._seen):
             if entry.sequence >= durable:
                 break
@@ -353,7 +353,8 @@ class Recorder:
             if entry.sequence >= self._past.catalogue_next:
                 gone = list(_gone(self._shadow, event))
                 said = of_event(event, entry.sequence, entry.digest(), gone)
-                found.append(_Wanted("catalogue", said, entry.time))
+                time = max(entry.time, found[-1].time if found else 0)
+                found.append(_Wanted("catalogue", said, time))
             self._shadow.apply(entry.body)
             self._seen = entry.sequence + 1
         return found

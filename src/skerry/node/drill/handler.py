@@ -22,7 +22,7 @@ from skerry.node.words import Progress
 COUNTS_DAYS = 365
 """A verdict counts for a year: C3A asks for the tests once a year."""
 
-AS_COUNTRY = frozenset({"sov-3.4", "sov-7.4"})
+AS_COUNTRY = frozenset({"sov-3.4", "sov-6.5", "sov-7.4"})
 """Answers that are no better supported than the country in which the node lies."""
 
 Run = Callable[[Node, str | None], Awaitable[Outcome]]

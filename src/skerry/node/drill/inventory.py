@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from skerry import __version__
+from skerry.kernel.policy import Request
 from skerry.node.drill.verdict import Outcome, shortened
 from skerry.node.home import write_secret
 from skerry.node.node import Node
@@ -53,6 +54,10 @@ async def software(node: Node, app: str | None) -> Outcome:
     if without:
         found.lack(f"licences of {shortened(without)}: their metadata names none")
     found.lack("countries of origin: no package's metadata names one")
+    own = next((each for each in components if each["name"] == "skerry"), {})
+    if own.get("licenses") == [{"license": {"name": "Apache-2.0"}}]:
+        found.check(True, "Skerry's own licence is Apache-2.0: use, change, pass on")
+        found.answers["sov-6.3"] = 3
     found.answers["sov-5.4"] = 2
     return found
 
@@ -102,6 +107,9 @@ async def hardware(node: Node, app: str | None) -> Outcome:
     unknown = [who for who, where in (*silicon.processors, *silicon.accelerators) if not where]
     if unknown:
         found.lack(f"the countries of {shortened(unknown)}")
+    else:
+        view = node.placement.view(Request("drill", "drill:hardware", node.name))
+        found.answers["sov-6.5"] = 2 if "EU" in view.attributes["jurisdictions"] else 1
     found.lack("where the parts were made: a machine shows makers' names, not places")
     return found
 
@@ -147,6 +155,7 @@ async def source(node: Node, app: str | None) -> Outcome:
     files = await asyncio.to_thread(lambda: sum(1 for _ in package.rglob("*.py")))
     found.check(files > 0, f"Skerry {__version__} is here as source: {files} files")
     space = os.access(package, os.R_OK)
-    found.check(space, "it can be read and changed without anybody else")
+    if found.check(space, "it can be read and changed without anybody else"):
+        found.answers["sov-6.4"] = 5
     found.lack("a copy elsewhere, not older than 24 hours")
     return found

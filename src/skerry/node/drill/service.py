@@ -96,5 +96,5 @@ SERVICE = Service(
         ),
     ),
     handler="handler:Handler",
-    pages=(Page("/drills", "Drills", "page:view", "drills.html", menu="Drills"),),
+    pages=(Page("/drills", "Drills", "page:view", "drills.html"),),
 )

@@ -51,7 +51,5 @@ SERVICE = Service(
         Command("sovereignty.criteria", "List the criteria", Nothing, list[Question]),
     ),
     handler="handler:Handler",
-    pages=(
-        Page("/sovereignty", "Sovereignty", "page:view", "sovereignty.html", menu="Sovereignty"),
-    ),
+    pages=(Page("/sovereignty", "Sovereignty", "page:view", "sovereignty.html"),),
 )
