@@ -7,7 +7,6 @@ from pathlib import Path
 from skerry.kernel.commands import Check
 from skerry.kinds.ledger.book import has_compiler
 
-
 _CACHE = Path(__file__).with_name("compiled") / "__pycache__"
 
 
