@@ -26,8 +26,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from skerry.surfaces.installed import manifests
+
 PORTS = ("7878", "7432")
 """The ports that pages show; a run has others."""
+
+OTHER_PORTS = (
+    "federation",
+    *(wire.name for each in manifests() for wire in each.wires if wire.front),
+)
+"""The ports that no page shows; the system chooses them."""
 
 PAGE_SECONDS = 110
 STOP_SECONDS = 40
@@ -130,7 +138,9 @@ def prepare(folder: Path, numbers: dict[str, str]) -> dict[str, str]:
     for each in (home, folder / "place"):
         each.mkdir()
     http, postgres = (numbers[port] for port in PORTS)
-    (home / "config.toml").write_text(f"http-port = {http}\n\n[ports]\npg = {postgres}\n")
+    ports = {**dict.fromkeys(OTHER_PORTS, 0), "pg": postgres}
+    lines = [f"http-port = {http}", "", "[ports]", *(f"{k} = {v}" for k, v in ports.items())]
+    (home / "config.toml").write_text("\n".join(lines) + "\n")
     programs = str(Path(sys.executable).parent)
     return {
         "PATH": f"{programs}:{os.environ.get('PATH', os.defpath)}",

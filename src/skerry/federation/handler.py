@@ -17,6 +17,7 @@ from skerry.federation.receiving import Receiving
 from skerry.federation.tls import server_context
 from skerry.federation.tunnel import Tunnels
 from skerry.federation.wire import Wire
+from skerry.federation.witnessing import Witnessing, read_keys
 from skerry.kernel.commands import Done, Nothing
 from skerry.kernel.errors import CONFLICT, INVALID, UNAUTHENTICATED, SkerryError
 from skerry.kernel.policy import Fact, Request, enforce
@@ -24,7 +25,6 @@ from skerry.node.log_file import LogFile
 from skerry.node.node import Node
 from skerry.node.words import Progress
 
-PORT = 7880
 SETTLE_SECONDS = 5.0
 RENEW_SECONDS = 12 * 3600.0
 HELLO_SECONDS = 3.0
@@ -59,13 +59,14 @@ class Federation:
         )
         self._tunnels = Tunnels(node.home.run, self.identity, self.peers.find)
         node.router.lead_elsewhere(self._tunnels.path)
+        self._witnessing = Witnessing(node, self.calls, self.wire)
         self._placing = Placing(node, self.calls, self._tunnels.open)
         for name in set(node.catalogue.moved.values()):
             await self._lead_to(name)
         self._renewing = asyncio.create_task(self._renew_for_ever())
         self._settling = asyncio.create_task(self._settle_for_ever())
         for peer in self.peers:
-            self._tell_policy(peer)
+            self._learn(peer)
         if list(self.peers):
             await self._listen()
 
@@ -82,8 +83,7 @@ class Federation:
         """Open the port if it is not open. Raises CONFLICT if it is taken."""
         if self._listener.port:
             return
-        ports = {**self.node.config.ports, **self.node.options.ports}
-        port = ports.get("federation", PORT)
+        port = self.node.wanted_port("federation")
         try:
             await self._listener.start(self.node.host, port)
         except OSError as error:
@@ -123,7 +123,9 @@ class Federation:
     def card(self) -> Card:
         """Return what this node says of itself."""
         config = self.node.config
-        url = self._url or f"https://{self.node.host}:{self._listener.port}"
+        port = self._listener.port
+        url = self._url or (f"https://{self.node.host}:{port}" if port else "")
+        log_key, witness_key = self._witnessing.keys()
         return Card(
             id=self.identity.id,
             name=self.node.name,
@@ -131,6 +133,8 @@ class Federation:
             owner=config.owner,
             country=config.country,
             labels=dict(config.labels),
+            log_key=log_key,
+            witness_key=witness_key,
         )
 
     # ---- commands -----------------------------------------------------------------------------
@@ -189,6 +193,7 @@ class Federation:
         event = PeerRevoked(peer.card.id, self.node.clock.now())
         await self._log_file.append(encode(event))
         self.node.placement.forget(f"peer/{peer.card.id}")
+        self._witnessing.forget(peer.card.id)
         await self._listener.renew()
         return Done(f"{peer.card.name} is bound to this node no more.")
 
@@ -216,6 +221,11 @@ class Federation:
         if peer.card.id not in self.peers.by_id:
             raise UNAUTHENTICATED(f"{peer.card.name} is bound to this node no more.")
 
+    def _learn(self, peer: Peer) -> None:
+        """Let the rest of the node know what a peer says of itself."""
+        self._tell_policy(peer)
+        self._witnessing.learn(peer)
+
     def _tell_policy(self, peer: Peer) -> None:
         """Let the policy know what a peer says of itself; it counts as no more than that."""
         card = peer.card
@@ -231,9 +241,10 @@ class Federation:
     async def _bind(self, card: Card, authority: str, key: bytes) -> None:
         self.peers.check_new(card, self.node.name)
         address_of(card.url)
+        read_keys(card)
         event = PeerJoined(card, key, authority, self.node.clock.now())
         await self._log_file.append(encode(event))
-        self._tell_policy(self.peers.by_id[card.id])
+        self._learn(self.peers.by_id[card.id])
         await self._listener.renew()
 
     def _holds(self) -> tuple[m.Held, ...]:
@@ -266,9 +277,10 @@ class Federation:
         known = self.peers.by_id[peer]
         if asked.card != known.card and asked.card.id == peer:
             address_of(asked.card.url)
+            read_keys(asked.card)
             event = PeerJoined(asked.card, known.public_key, known.authority, known.joined)
             await self._log_file.append(encode(event))
-            self._tell_policy(self.peers.by_id[peer])
+            self._learn(self.peers.by_id[peer])
         return m.Greeting(self.card(), __version__, self._holds())
 
 

@@ -13,7 +13,8 @@ from skerry.kernel.names import did_you_mean
 class Card(msgspec.Struct, frozen=True):
     """What a node says of itself: `url` is where its federation port is reached.
 
-    Owner, country and labels are the operator's own word, and are graded as such.
+    Owner, country and labels are the operator's own word, and are graded as such. `log_key` and
+    `witness_key` are those of its audit log, and of the node as a witness of others' logs.
     """
 
     id: str
@@ -22,6 +23,8 @@ class Card(msgspec.Struct, frozen=True):
     owner: str = ""
     country: str = ""
     labels: dict[str, str] = {}
+    log_key: str = ""
+    witness_key: str = ""
 
 
 class PeerJoined(msgspec.Struct, frozen=True, tag_field="event", tag="peer-joined"):

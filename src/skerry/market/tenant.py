@@ -99,6 +99,22 @@ class Tenant:
             await self._exchange.submit(owner, message)
             return DeploymentId(owner, self._state.dseqs[owner])
 
+    async def update(self, deployment: DeploymentId, plan: Plan) -> None:
+        """Announce a new manifest; raise CONFLICT if it asks for other resources."""
+        known = [
+            self._state.groups[each].spec for each in self._state.deployment(deployment).groups
+        ]
+        if [_size(each) for each in known] != [_size(each) for each in plan.groups]:
+            raise CONFLICT(
+                f"The file asks for other resources than deployment {deployment.dseq} has.",
+                why="A lease is for what was ordered.",
+                hint="skerry market deploy",
+            )
+        digest = plan.sdl.manifest_hash
+        data = manifest_bytes(plan.sdl.manifest)
+        await asyncio.to_thread(write_secret, self._manifest_path(digest), data)
+        await self._exchange.submit(self._wallet.address, m.UpdateDeployment(deployment, digest))
+
     def _manifest_path(self, digest: str) -> Path:
         return self._directory / f"manifest-{digest}.json"
 
@@ -160,3 +176,8 @@ class Tenant:
         """Yield what a lease's services said."""
         check_running(lease)
         return self.link(lease).logs(lease.id, service, lines, follow)
+
+
+def _size(group: GroupSpec) -> Any:
+    """Return what a group is leased for: its name and its resources, whatever it may cost."""
+    return group.name, [(unit.resources, unit.count) for unit in group.resources]

@@ -17,8 +17,8 @@ import pytest
 from tests.node.workload.scene import need, python, run_to_end, said, shell, until
 
 from skerry.node.workload import Mount, Port, Workloads
+from skerry.node.workload.disk import ENFORCED
 from skerry.node.workload.spec import MIB
-from skerry.node.workload.stage import ENFORCED
 
 LINUX = ("bwrap", "crun", "gvisor")
 GROUPED = "enforced for all processes together"
@@ -72,10 +72,10 @@ def read(path):
 def setuid_copy():
     with open("/usr/bin/id", "rb") as file:
         data = file.read()
-    with open("/work/id", "wb") as file:
+    with open("/workload/id", "wb") as file:
         file.write(data)
-    os.chmod("/work/id", 0o6755)
-    said = subprocess.run(["/work/id", "-u"], capture_output=True, text=True).stdout.strip()
+    os.chmod("/workload/id", 0o6755)
+    said = subprocess.run(["/workload/id", "-u"], capture_output=True, text=True).stdout.strip()
     if said == "1000":
         raise PermissionError("still user 1000")
     return said
@@ -124,12 +124,12 @@ attempt("become root", lambda: os.setuid(0))
 attempt("become another", lambda: os.setresuid(65534, 65534, 65534))
 attempt("groups", lambda: os.setgroups([0]))
 attempt("set-user-id", setuid_copy)
-attempt("mount", lambda: call(libc.mount(b"tmpfs", b"/work", b"tmpfs", 0, b"")))
-attempt("bind mount", lambda: call(libc.mount(b"/usr", b"/work", None, 4096, None)))
+attempt("mount", lambda: call(libc.mount(b"tmpfs", b"/workload", b"tmpfs", 0, b"")))
+attempt("bind mount", lambda: call(libc.mount(b"/usr", b"/workload", None, 4096, None)))
 attempt("remount", lambda: call(libc.mount(None, b"/", None, 32 | 4096, None)))
 attempt("unmount", lambda: call(libc.umount2(b"/usr", 2)))
-attempt("chroot", lambda: os.chroot("/work"))
-attempt("device", lambda: os.mknod("/work/disk", 0o600 | stat.S_IFBLK, os.makedev(254, 0)))
+attempt("chroot", lambda: os.chroot("/workload"))
+attempt("device", lambda: os.mknod("/workload/disk", 0o600 | stat.S_IFBLK, os.makedev(254, 0)))
 attempt("host name", lambda: socket.sethostname("x"))
 attempt("clock", lambda: call(libc.settimeofday(ctypes.byref((ctypes.c_long * 2)(1, 0)), None)))
 attempt("reboot", lambda: call(libc.reboot(0)))
@@ -296,7 +296,8 @@ class TestAmounts:
         group = workloads._cgroups.create(record.order.group)
         peak = group.usage().memory_peak_bytes
         overhead = 64 * MIB if isolation == "gvisor" else 0
-        assert peak is None or peak <= 64 * MIB + overhead
+        # The kernel charges in batches, so the peak may be a few pages over.
+        assert peak is None or peak <= 65 * MIB + overhead
 
     async def test_files_in_memory_count_as_memory(
         self, workloads: Workloads, isolation: str
@@ -385,7 +386,7 @@ class TestAmounts:
         script = (
             "n = 0\n"
             "try:\n"
-            "    while n < 100000: open(f'/work/{n}', 'w').close(); n += 1\n"
+            "    while n < 100000: open(f'/workload/{n}', 'w').close(); n += 1\n"
             "except OSError as error: print(error.strerror, flush=True)"
         )
         info = await run_to_end(workloads, python(script, isolation=isolation), "a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -181,8 +182,8 @@ class TestOutlivesItsNode:
             await workloads.run(shell("sleep 60"), "a")
             await workloads.remove("a")
             assert await workloads.list() == []
-            left = [each.name for each in (root / "workloads").iterdir()]
-            assert left in ([], [".sockets"])
+            left = {each.name for each in (root / "workloads").iterdir()}
+            assert left <= {".sockets", ".blanks"}
 
 
 class TestWatching:
@@ -257,9 +258,10 @@ class TestSessions:
         await until_seen("sleep 4714")
         await workloads.stop_one("a", grace_seconds=0.1)
         assert not processes_that_say("sleep 4714")
-        with pytest.raises(SkerryError):
+        with contextlib.suppress(SkerryError):
             async for _ in session.output():
                 pass
+        assert session.code in (None, 137)
         await session.close()
         with pytest.raises(SkerryError) as caught:
             await workloads.execute("a", ("/bin/true",))

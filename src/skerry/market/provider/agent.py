@@ -28,9 +28,9 @@ from skerry.market.link import FEED_SECONDS_MAX, Feed, LeaseNotice, MarketLink, 
 from skerry.market.provider.inventory import Inventory, need
 from skerry.market.provider.manifests import group_of
 from skerry.market.provider.pricing import STANDARD, NoPriceError, price_of
-from skerry.market.provider.records import Ended, Held, Manifested, Records, encode
+from skerry.market.provider.records import Ended, Held, Manifested, Record, Records, encode
 from skerry.market.provider.runner import Runner
-from skerry.market.sdl.build import LEASED_IP
+from skerry.market.sdl.build import LEASED_IP, manifest_hash
 from skerry.node.log_file import LogFile
 from skerry.node.workload import State, WorkloadInfo
 
@@ -40,6 +40,8 @@ HORIZON_MILLISECONDS = 2000
 """How far a lease's prepaid time must move before its workloads are told."""
 RETRY_SECONDS = (1.0, 30.0)
 ANSWERS_AT_ONCE = 16
+FEED_TRIES = 100
+FEED_TRY_SECONDS = 0.02
 WITHDRAW_SECONDS = 24 * 3600.0
 RESTARTS_MAX = 20
 """After so many restarts a workload counts as unstable, and its lease is closed."""
@@ -88,6 +90,7 @@ class Agent:
         self._following: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(ANSWERS_AT_ONCE)
         self._reported: set[LeaseId] = set()
+        self._ending: set[LeaseId] = set()
 
     @property
     def now(self) -> int:
@@ -172,7 +175,9 @@ class Agent:
                 if not registered:
                     await link.submit(message)
                     registered = True
-                feed = await link.feed(after, FEED_SECONDS_MAX)
+                # After a loss of contact the first answer is asked for at once.
+                seconds = 0.0 if self.contact.get(link.name) else FEED_SECONDS_MAX
+                feed = await link.feed(after, seconds)
                 await self._take(link, feed)
             except (SkerryError, OSError, TimeoutError) as error:
                 # Lost contact ends no lease: everything goes on, and this tries again.
@@ -199,8 +204,9 @@ class Agent:
         for notice in live.values():
             await self._hold(link, notice)
         for lease, record in list(self.records.leases.items()):
-            if record.market == link.name and lease not in live:
-                await self._end(lease, "its market says that it ended")
+            if record.market == link.name and lease not in live and lease not in self._ending:
+                self._ending.add(lease)
+                self._later(self._end(lease, "its market says that it ended"))
 
     async def _answer(self, link: MarketLink, order: OrderNotice) -> None:
         async with self._slots:
@@ -271,22 +277,23 @@ class Agent:
 
     async def take_manifest(self, lease: LeaseId, manifest: list[dict[str, Any]]) -> None:
         """Check a manifest and run it; it is durable, and runs, when this returns."""
-        record = self.records.leases.get(lease)
-        if record is None:
-            record = await self._await_lease(lease)
+        record = await self._await_lease(lease, manifest_hash(manifest))
         group = group_of(manifest, record.notice)
         await self.runner.check(record.notice, group)
         again = record.group is not None and record.group != group
         await self.log.append(encode(Manifested(lease, group, self.now)))
         await (self.runner.replace if again else self.runner.start)(record.notice, group)
 
-    async def _await_lease(self, lease: LeaseId) -> Any:
-        """Wait a moment for the feed to tell of a lease that was made just now."""
-        for _ in range(100):
-            await asyncio.sleep(0.02)
+    async def _await_lease(self, lease: LeaseId, digest: str) -> Record:
+        """Return a lease; the feed may take a moment to tell of it, or of its new manifest."""
+        for _ in range(FEED_TRIES):
             record = self.records.leases.get(lease)
-            if record is not None:
+            if record is not None and record.notice.manifest_hash == digest:
                 return record
+            await asyncio.sleep(FEED_TRY_SECONDS)
+        record = self.records.leases.get(lease)
+        if record is not None:
+            return record
         why = self.records.ended.get(lease, "It was not made, or its market cannot be reached.")
         raise NOT_FOUND(f"This provider has no lease {lease}.", why=why)
 
@@ -306,8 +313,12 @@ class Agent:
         return record.notice, record.group
 
     async def _end(self, lease: LeaseId, why: str) -> None:
-        await self.runner.end(lease)
-        await self.log.append(encode(Ended(lease, why, self.now)))
+        """Stop what a lease paid for; programs may take their time, and others do not wait."""
+        try:
+            await self.runner.end(lease)
+            await self.log.append(encode(Ended(lease, why, self.now)))
+        finally:
+            self._ending.discard(lease)
         self.inventory.release(lease.order)
         self._reported.discard(lease)
 

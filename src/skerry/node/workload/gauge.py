@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from skerry.kernel.clock import Clock
 from skerry.node.sandbox import Membership
 from skerry.node.sandbox.cgroup import Group
 from skerry.node.tree_usage import tree_usage
@@ -18,11 +17,12 @@ PROC_SECONDS = 5.0
 class Gauge:
     """Adds the growth of a cgroup's, or of a process tree's, use to the counters."""
 
-    def __init__(self, folder: Folder, group: Group) -> None:
+    def __init__(self, folder: Folder, group: Group, clock: Clock) -> None:
+        self._clock = clock
         self._meter = folder.meter()
         self._group = group
         self._cpu_ms = group.usage().cpu_ms or 0
-        self._sampled = time.monotonic()
+        self._sampled = self._clock.monotonic()
         self._fraction = 0.0
         self._grouped = group.usage().cpu_ms is not None
         self.first: int | None = None
@@ -30,18 +30,20 @@ class Gauge:
 
     def begin(self) -> None:
         """Start to count a new program."""
-        self._sampled = time.monotonic()
+        self._sampled = self._clock.monotonic()
         if not self._grouped:
             self._cpu_ms = 0
 
-    def end(self) -> None:
-        """The program has ended: nothing is held any more."""
+    def end(self, cpu_ms: int) -> None:
+        """The program has ended with this use of CPU: nothing is held any more."""
+        if not self._grouped and cpu_ms > self._cpu_ms:
+            self._meter.add("cpu_ms", cpu_ms - self._cpu_ms)
         self.memory_bytes = 0
         self.first = None
 
     def sample(self) -> None:
         """Read what is used now, and add what it grew by."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if not self._grouped and now - self._sampled < PROC_SECONDS and self.memory_bytes:
             return
         cpu_ms, memory_bytes = self._read()

@@ -50,8 +50,8 @@ class Handler:
         image = self.workloads.images.resolve(params.image)
         return WorkloadSpec(
             image=params.image,
-            command=params.command[:1] if image.kind != "wasm" else (),
-            args=params.command[1:] if image.kind != "wasm" else params.command,
+            command=params.program[:1] if image.kind != "wasm" else (),
+            args=params.program[1:] if image.kind != "wasm" else params.program,
             env=dict(_pairs(params.env, "a variable")),
             isolation=params.isolation or ("wasm" if image.kind == "wasm" else "bwrap"),
             cpu_millicores=round(params.cpu * 1000),
@@ -93,7 +93,7 @@ class Handler:
 
     async def do_exec(self, params: s.Execute, progress: Progress) -> s.Executed:
         """See `workload.exec`."""
-        session = await self.workloads.execute(params.name, params.command)
+        session = await self.workloads.execute(params.name, params.program)
         said: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         total = 0
         writing = asyncio.ensure_future(_give_input(session, params.input))

@@ -47,7 +47,7 @@ class Image(msgspec.Struct, frozen=True):
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     env: dict[str, str] = {}
-    directory: str = "/work"
+    directory: str = "/workload"
     binds: tuple[tuple[str, str], ...] = ()
     ports: tuple[int, ...] = ()
     source: str = ""
@@ -174,7 +174,7 @@ def tree_bytes(folder: Path) -> int:
     return total
 
 
-_ACCOUNTS = "root:x:0:0:root:/root:/bin/sh\nskerry:x:1000:1000:Skerry:/work:/bin/sh\n"
+_ACCOUNTS = "root:x:0:0:root:/root:/bin/sh\nskerry:x:1000:1000:Skerry:/workload:/bin/sh\n"
 _GROUPS = "root:x:0:\nskerry:x:1000:\n"
 _HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 _SWITCH = "passwd: files\ngroup: files\nhosts: files\n"

@@ -34,6 +34,9 @@ PACKAGES_SECONDS = 900.0
 WASM_BYTES_MAX = 256 << 20
 LAYERS_MAX = 256
 MANIFEST_BYTES_MAX = 4 << 20
+PIP_OPTIONS: tuple[str, ...] = ()
+"""What pip is told beside; its own configuration says where packages come from."""
+
 PYTHON_SET = "/opt/python"
 DEBIAN_SET = "/opt/debian"
 _WASM = b"\0asm"
@@ -170,7 +173,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "entrypoint": tuple(inner.get("Entrypoint") or ()),
         "command": tuple(inner.get("Cmd") or ()),
         "env": {"PATH": HOST_PATH, **env},
-        "directory": inner.get("WorkingDir") or "/work",
+        "directory": inner.get("WorkingDir") or "/workload",
         "ports": tuple(int(each) for each in ports if each.isdigit()),
     }
 
@@ -279,7 +282,7 @@ def _install_python(rootfs: Path, requirements: tuple[str, ...]) -> None:
     target.mkdir(parents=True)
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--only-binary", ":all:"]
     where = ["--target", str(target), "--python-version", version]
-    _run(sys.executable, "-m", "pip", "install", *options, *where, *requirements)
+    _run(sys.executable, "-m", "pip", "install", *options, *PIP_OPTIONS, *where, *requirements)
 
 
 def _install_debian(rootfs: Path, packages: tuple[str, ...]) -> None:

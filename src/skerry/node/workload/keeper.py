@@ -17,13 +17,13 @@ import logging
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from skerry.kernel.clock import Clock, SystemClock
 from skerry.kernel.errors import CONFLICT, ENGINE_FAILED, UNSUPPORTED, SkerryError
 from skerry.node.channel import Call, Channel
 from skerry.node.sandbox import Membership
@@ -54,11 +54,12 @@ _log = logging.getLogger(__name__)
 class Keeper:
     """One workload's keeper."""
 
-    def __init__(self, order: Order, folder: Folder) -> None:
+    def __init__(self, order: Order, folder: Folder, clock: Clock) -> None:
         self._order = order
+        self._clock = clock
         self._folder = folder
         self._class = LADDER[order.spec.isolation]
-        self._log = LogWriter(folder.log)
+        self._log = LogWriter(folder.log, clock)
         self._wish = folder.wish()
         self._kept = Kept(State.STARTING, expires=self._wish.expires)
         self._changed = asyncio.Event()
@@ -103,7 +104,7 @@ class Keeper:
         self._group = order.cgroups.create(order.group)
         membership: Membership = self._group.membership
         self._stage = set_stage(order, self._folder, membership)
-        self._gauge = Gauge(self._folder, self._group)
+        self._gauge = Gauge(self._folder, self._group, self._clock)
         self._update(
             started=before.started,
             restarts=before.restarts,
@@ -121,9 +122,9 @@ class Keeper:
                     late = CONFLICT("The workload did not start.", why=f"It is {early.reason}.")
                     first.note("failed", late.as_dict())
                 return
-            began = time.monotonic()
+            began = self._clock.monotonic()
             await self._start()
-            self._update(state=State.RUNNING, started=time.time_ns(), exit=None)
+            self._update(state=State.RUNNING, started=self._clock.now(), exit=None)
             if not told:
                 first.note("running", None)
                 told = True
@@ -131,7 +132,7 @@ class Keeper:
             if not self._again(ended):
                 self._end(ended)
                 return
-            if time.monotonic() - began > STEADY_SECONDS:
+            if self._clock.monotonic() - began > STEADY_SECONDS:
                 pause = 1.0
             self._update(state=State.WAITING, exit=ended, restarts=self._kept.restarts + 1)
             await self._pause(pause)
@@ -146,7 +147,7 @@ class Keeper:
 
     def _wanted_end(self) -> Exit | None:
         """Return why the program must not run (any more), None if it may."""
-        now = time.time_ns()
+        now = self._clock.now()
         if not self._wish.run:
             return Exit("stopped", at=now)
         if self._wish.expires is not None and now >= self._wish.expires:
@@ -184,9 +185,9 @@ class Keeper:
         self._first = None
         if launch.find_first is None:
             return
-        deadline = time.monotonic() + FIRST_SECONDS
+        deadline = self._clock.monotonic() + FIRST_SECONDS
         pause = 0.0005
-        while time.monotonic() < deadline:
+        while self._clock.monotonic() < deadline:
             self._first = launch.find_first(child.pid)
             if self._first is not None or child.ended.done():
                 break
@@ -240,7 +241,7 @@ class Keeper:
         expires = self._wish.expires
         if expires is None:
             return TICK_SECONDS
-        return min(TICK_SECONDS, max(0.001, (expires - time.time_ns()) / 1e9))
+        return min(TICK_SECONDS, max(0.001, (expires - self._clock.now()) / 1e9))
 
     def _measure(self) -> None:
         self._gauge.sample()
@@ -293,13 +294,13 @@ class Keeper:
             os.close(descriptor)
         self._open = []
         self._class.end(self._order, self._stage.place)
-        self._gauge.end()
+        self._gauge.end(child.cpu_ms)
         self._child = self._first = None
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next start, but no longer than the workload is wanted."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and self._wanted_end() is None:
+        deadline = self._clock.monotonic() + seconds
+        while (left := deadline - self._clock.monotonic()) > 0 and self._wanted_end() is None:
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), min(left, self._next_look()))
@@ -314,7 +315,7 @@ class Keeper:
             channel.note("state", msgspec.to_builtins(self._kept))
 
     def _end(self, ended: Exit) -> None:
-        at = ended.at or time.time_ns()
+        at = ended.at or self._clock.now()
         ended = msgspec.structs.replace(ended, at=at)
         self._update(state=State.ENDED, exit=ended, first=None)
 
@@ -436,4 +437,4 @@ def main(path: str, ready: socket.socket) -> None:
 
 
 async def _run(folder: Folder, ready: socket.socket) -> None:
-    await Keeper(folder.order(), folder).run(ready)
+    await Keeper(folder.order(), folder, SystemClock()).run(ready)

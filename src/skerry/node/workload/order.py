@@ -79,7 +79,7 @@ class Order(msgspec.Struct, frozen=True):
     @property
     def env(self) -> dict[str, str]:
         """The program's environment."""
-        return {"HOME": "/work", **self.image.env, **self.spec.env}
+        return {"HOME": "/workload", **self.image.env, **self.spec.env}
 
 
 class Wish(msgspec.Struct, frozen=True):

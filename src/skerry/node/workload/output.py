@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
+
+from skerry.kernel.clock import Clock
 
 LOG_BYTES_MAX = 8 * 1024 * 1024
 LINE_BYTES_MAX = 16 * 1024
@@ -28,8 +29,9 @@ class LogLine(msgspec.Struct, frozen=True, array_like=True):
 class LogWriter:
     """Writes lines; a file that is full becomes the older one, and what was older is dropped."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
+        self._clock = clock
         self._file = path.open("ab", buffering=0)
         self._rest = dict.fromkeys(_STREAMS, b"")
 
@@ -56,7 +58,7 @@ class LogWriter:
     def _write(self, stream: str, lines: list[bytes]) -> None:
         if not lines:
             return
-        now = time.time_ns()
+        now = self._clock.now()
         data = b"".join(
             msgspec.json.encode(LogLine(now, stream, each.decode(errors="replace"))) + b"\n"
             for line in lines

@@ -17,7 +17,7 @@ class Run(Params, frozen=True):
     """Parameters of `workload.run`."""
 
     image: Annotated[str, about("an image of this node's catalogue", positional=True)]
-    command: Annotated[
+    program: Annotated[
         tuple[str, ...],
         about("program and arguments; by default the image's own", positional=True, repeat=True),
     ] = ()
@@ -78,7 +78,7 @@ class Execute(Params, frozen=True):
     """Parameters of `workload.exec`."""
 
     name: Named
-    command: Annotated[
+    program: Annotated[
         tuple[str, ...], about("the program and its arguments", positional=True, repeat=True)
     ]
     input: Annotated[bytes, about("its standard input", file=True)] = b""
@@ -88,7 +88,7 @@ class Shell(Params, frozen=True):
     """Parameters of `workload.shell`."""
 
     name: Named
-    command: Annotated[
+    program: Annotated[
         tuple[str, ...], about("by default /bin/sh", positional=True, repeat=True)
     ] = ("/bin/sh",)
 

@@ -267,7 +267,7 @@ class Session:
                 yield ("stderr" if kind == ERRORS else "stdout"), data
 
     async def close(self) -> None:
-        """End the session, and the program with it."""
+        """End the session, and wait until its connection is gone."""
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()

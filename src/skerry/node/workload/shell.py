@@ -45,9 +45,11 @@ def run(params: Shell, reach: Reach) -> Left:
 
 
 def _talk(wire: Any, params: Shell) -> int:
+    from websockets.exceptions import ConnectionClosed  # noqa: PLC0415 (not for help)
+
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     size = os.get_terminal_size() if is_terminal else None
-    ask: dict[str, Any] = {"name": params.name, "argv": params.command}
+    ask: dict[str, Any] = {"name": params.name, "argv": params.program}
     if size is not None:
         ask["terminal"] = (max(size.lines, 1), max(size.columns, 1))
     wire.send(msgspec.json.encode(ask).decode())
@@ -56,7 +58,9 @@ def _talk(wire: Any, params: Shell) -> int:
     reader = threading.Thread(target=_listen, args=(wire, answer, done), daemon=True)
     with _raw(is_terminal), _resizing(wire, is_terminal):
         reader.start()
-        _type(wire, wake)
+        with contextlib.suppress(ConnectionClosed):
+            # It has ended, and the reader knows how.
+            _type(wire, wake)
     reader.join()
     os.close(wake)
     if answer and isinstance(answer[0], int):
@@ -105,7 +109,7 @@ def _raw(is_terminal: bool) -> Iterator[None]:
         return
     before = termios.tcgetattr(sys.stdin)
     try:
-        tty.setraw(sys.stdin)
+        tty.setraw(sys.stdin, termios.TCSADRAIN)
         yield
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

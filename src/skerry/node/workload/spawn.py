@@ -42,10 +42,14 @@ _IFF_UP_RUNNING = 0x41
 
 @dataclass(slots=True)
 class Child:
-    """A process that was started: `ended` gets its exit code, negative for a signal."""
+    """A process that was started: `ended` gets its exit code, negative for a signal.
+
+    From then on `cpu_ms` is what it and all that it waited for have used.
+    """
 
     pid: int
     ended: asyncio.Future[int]
+    cpu_ms: int = 0
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal; nothing if it has ended."""
@@ -80,24 +84,26 @@ def fork(
             os.write(2, f"skerry: {error}\n".encode())
         finally:
             os._exit(CANNOT_START)
-    return Child(pid, _watch(pid))
+    return _watch(pid)
 
 
-def _watch(pid: int) -> asyncio.Future[int]:
-    """Return a future of a child's exit code."""
+def _watch(pid: int) -> Child:
+    """Take note of the end of a child."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
+    child = Child(pid, ended)
     descriptor = os.pidfd_open(pid)
 
     def reap() -> None:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-        _, status = os.waitpid(pid, 0)
+        _, status, used = os.wait4(pid, 0)
+        child.cpu_ms = int((used.ru_utime + used.ru_stime) * 1000)
         if not ended.done():
             ended.set_result(os.waitstatus_to_exitcode(status))
 
     loop.add_reader(descriptor, reap)
-    return ended
+    return child
 
 
 def start(launch: Launch, place: Place, streams: tuple[int, int, int]) -> Child:
@@ -148,7 +154,7 @@ def join(
 
     def work() -> None:
         namespaces = open_namespaces(first)
-        _take_session(program.terminal)
+        os.setsid()
         for path in place.membership.paths:
             Path(path).write_text("0", encoding="ascii")
         os.umask(0o022)
@@ -161,6 +167,7 @@ def join(
         child = os.fork()
         if child:
             _stand_in(child)
+        _take_session(program.terminal)
         close_descriptors(())
         _become_inside()
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -216,6 +223,7 @@ def enter(namespaces: list[tuple[int, int]]) -> None:
 
 
 def _take_session(terminal: bool) -> None:
+    """Lead a session, within the sandbox's own processes, and control its terminal."""
     os.setsid()
     if terminal:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)

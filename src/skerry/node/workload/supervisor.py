@@ -102,7 +102,7 @@ class Workloads:
         await asyncio.to_thread(self.images.open)
         for path in sorted(self._root.iterdir()):
             folder = Folder(path)
-            if path == self._sockets:
+            if path.name.startswith("."):
                 continue
             if not folder.complete:
                 await asyncio.to_thread(shutil.rmtree, path, True)
@@ -257,6 +257,8 @@ class Workloads:
     async def restart(self, name: str, expires: int | None = None) -> WorkloadInfo:
         """Run a workload again that has ended, on the same disk. Raises NOT_FOUND or CONFLICT."""
         record = self._find(name)
+        if record.kept.state == State.ENDED:
+            await self._ended(record, 0.0)
         if record.connected:
             raise CONFLICT(f"{record.name} has not ended.", hint=f"skerry workload stop {name}")
         wish = Wish(True, expires if expires is not None else record.wish.expires)

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from skerry.kernel.clock import NANOSECONDS, Clock
 from skerry.kinds.models.config import ModelsConfig
 from skerry.kinds.models.gateway.failure import FailureError
 from skerry.kinds.models.gateway.refusals import refusal, wait_seconds
@@ -91,7 +92,8 @@ class Reply:
 class Upstream:
     """The HTTP client of one resource."""
 
-    def __init__(self, config: ModelsConfig, secrets: Mapping[str, str]) -> None:
+    def __init__(self, config: ModelsConfig, secrets: Mapping[str, str], clock: Clock) -> None:
+        self._clock = clock
         self._config = config
         self._secrets = secrets
         self._session: aiohttp.ClientSession | None = None
@@ -143,7 +145,7 @@ class Upstream:
         except (TimeoutError, aiohttp.ClientError):
             body = b""  # the status says enough
         response.close()
-        wait = wait_seconds(response.headers, _now())
+        wait = wait_seconds(response.headers, self._clock.now() / NANOSECONDS)
         if 300 <= status < 400:
             failure = FailureError(502, f"{provider}: it redirects, which is not followed.")
             return RouteError(failure, again=False, other=True)
@@ -194,9 +196,3 @@ def _broken(provider: str, error: Any) -> FailureError:
     # The text of the error names hosts and ports, never a header.
     message = f"{provider}: the connection failed: {type(error).__name__}"
     return FailureError(502, message, kind="server_error", code="provider_unreachable")
-
-
-def _now() -> float:
-    import time  # noqa: PLC0415 - for dates in headers only
-
-    return time.time()

@@ -11,9 +11,10 @@ from skerry.node.workload.classes.base import Place, disk_folder
 from skerry.node.workload.images import Image
 from skerry.node.workload.spec import WorkloadSpec
 
-WORK = "/work"
+WORK = "/workload"
 SCRATCH = ("/tmp", "/run", "/var/tmp")  # noqa: S108 (places inside a sandbox, private to it)
-_OURS = frozenset(("dev", "proc", "sys", "tmp", "run", "work"))
+_SCRATCH_BYTES_LEAST = 1 << 20
+_OURS = frozenset(("dev", "proc", "sys", "tmp", "run", "workload"))
 
 
 class Bind(msgspec.Struct, frozen=True):
@@ -28,7 +29,8 @@ class View(msgspec.Struct, frozen=True):
     """All that is mounted, in order: links of the root folder, binds, and small folders in memory.
 
     `scratch` are the folders in memory; what is in them is lost with the program and counts as its
-    memory.
+    memory. Where nothing else bounds them together with it, they are so small that all of them are
+    half of it at most.
     """
 
     links: tuple[tuple[str, str], ...]
@@ -57,7 +59,9 @@ def view(spec: WorkloadSpec, image: Image, place: Place) -> View:
         for mount in spec.mounts
     ]
     scratch = [each for each in SCRATCH if each != "/var/tmp" or (rootfs / "var/tmp").is_dir()]  # noqa: S108
-    return View(tuple(links), tuple(binds), tuple(scratch), max(spec.memory_bytes // 2, 1 << 20))
+    share = 2 if "memory" in place.membership.bounds else 8
+    size = max(spec.memory_bytes // share, _SCRATCH_BYTES_LEAST)
+    return View(tuple(links), tuple(binds), tuple(scratch), size)
 
 
 def impossible_mounts(spec: WorkloadSpec, image: Image) -> Iterator[str]:

@@ -62,7 +62,7 @@ class Wasm:
             processes=order.spec.pids + OVERHEAD_PIDS,
             cpu_cores=order.spec.cpu_millicores / 1000,
             open_files=64,
-            file_bytes=0,
+            file_bytes=order.spec.memory_bytes + OVERHEAD_BYTES,
         )
         return Launch(work=lambda: _run(order, place, limits), uid=order.uid, limits=limits)
 
