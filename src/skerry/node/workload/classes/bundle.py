@@ -34,7 +34,7 @@ def write_bundle(order: Order, place: Place, namespaces: tuple[str, ...], **linu
     The root folder is made of links and places to mount at; `linux` is added to the section of
     that name.
     """
-    bundle = place.folder.bundle
+    bundle = place.bundle
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(mode=0o700)
     seen = view(order.spec, order.image, place)
