@@ -71,9 +71,11 @@ TOOLS = (
     Tool("mkfs.btrfs", "btrfs-progs", "the btrfs volume driver"),
     Tool("mkfs.xfs", "xfsprogs", "the reflink volume driver"),
     Tool("psql", "postgresql-client", "psql as a client"),
+    Tool("aws", "awscli", "the AWS CLI as a client"),
     Tool("bwrap", "bubblewrap", "workloads of class bwrap"),
     Tool("crun", "crun", "workloads of class crun"),
     Tool("runsc", "runsc", "workloads of class gvisor"),
+    Tool("restic", "restic", "off-site backups"),
 )
 
 

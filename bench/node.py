@@ -12,6 +12,7 @@ from typing import Any
 
 from harness import clock, scratch, wait_until
 
+from skerry.app import kinds
 from skerry.kernel.errors import SkerryError
 from skerry.kinds._shared.http.request import request
 from skerry.node.home import Home
@@ -83,7 +84,9 @@ def node(home: Path | None = None, volume: str | None = None) -> Iterator[Node]:
             yield found
         return
     argv = [sys.executable, "-m", "skerry", "up", "--home", str(home)]
-    argv += ["--http-port", "0", "--port", "pg=0", *(["--volume", volume] if volume else [])]
+    argv += ["--http-port", "0", *(["--volume", volume] if volume else [])]
+    wires = (wire for manifest in kinds().values() for wire in manifest.wires if wire.front)
+    argv += [word for wire in wires for word in ("--port", f"{wire.name}=0")]
     log = home.with_suffix(".log").open("ab")
     start = clock()
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -20,7 +20,10 @@ from typing import Any
 
 from harness import ROOT, Options, load_average, machine, say
 
-NAMES = ("postgres", "branch", "router", "hrana", "bucket", "backup", "workloads", "cli")
+NAMES = (
+    "postgres", "branch", "router", "hrana", "bucket", "backup", "models", "policy", "workloads",
+    "ledger", "market", "quantum", "cli",
+)  # fmt: skip
 PAGE = ROOT / "docs" / "reference" / "benchmarks.md"
 
 

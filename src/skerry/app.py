@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 
 import uvloop
@@ -34,7 +35,14 @@ def make_node(options: Options) -> Node:
 def up(options: Options) -> None:
     """Run a node in the foreground until it is told to stop."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    _open_all_files()
     uvloop.run(_serve(options))
+
+
+def _open_all_files() -> None:
+    """Take the open files that the machine allows: each client of the router needs two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(options: Options) -> None:

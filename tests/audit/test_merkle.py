@@ -91,10 +91,10 @@ def test_bundles_are_cut_at_their_lengths() -> None:
         tiles.pack_entries([b"x" * 65536])
 
 
-EXAMPLE = """This is an example message.
-
-\u2014 example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=
-"""  # noqa: E501
+SIGNATURE = (
+    "Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM="
+)
+EXAMPLE = f"This is an example message.\n\n\u2014 example.com/foo {SIGNATURE}\n"
 EXAMPLE_KEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from skerry.kernel.commands import Nothing
-from skerry.kernel.errors import SkerryError
+from skerry.kernel.errors import DISK_FULL, SkerryError
 from skerry.kernel.manifest import read_manifests
 from skerry.kernel.policy import Place, Request, enforce
 from skerry.kernel.service import read_services
@@ -243,11 +243,83 @@ async def test_a_full_disk_is_told_and_made_good(
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(node.audit.log, "append", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(SkerryError) as raised:
             await node.audit.add("note", {"text": "x"})
+        assert raised.value.problem is DISK_FULL
         await perform(node, "branch.create", app="paper", name="pr")
         await asyncio.sleep(0.5)
         monkeypatch.setattr(node.audit.log, "append", real)
         assert await node.audit.add("note", {"text": "y"}) > 0
         events = [json.dumps(await said(node, each)) for each in await entries(node, "catalogue")]
         assert sum('"branch": "pr"' in each for each in events) == 1
+
+
+async def test_what_is_too_long_for_an_entry_is_cut_and_says_so(home: Path) -> None:
+    async with running(home) as node:
+        index = await node.audit.add(
+            "receipt",
+            {"rows": [["x" * 900, number] for number in range(900)], "text": "y" * 90_000, "n": 7},
+        )
+        found = await perform(node, "audit.show", entry=index)
+        assert found.of["cut"] is True and found.of["n"] == 7
+        assert found.of["rows"][0][1] == 0
+        many = {f"key-{number}": "z" * 200 for number in range(2000)}
+        index = await node.audit.add("receipt", {"many": many})
+        assert (await perform(node, "audit.show", entry=index)).of["cut"] is True
+
+
+async def test_decisions_may_come_from_any_thread(home: Path) -> None:
+    async with running(home) as node:
+        await deploy(node, {"skerry.toml": APP})
+        place = Place("elastx", "SE")
+        request = Request("operator", "backup:send", "elastx", "paper", "main", place=place)
+
+        def decide() -> None:
+            with pytest.raises(SkerryError):
+                enforce(node.policy, request)
+
+        await asyncio.to_thread(decide)
+        await asyncio.sleep(0.6)
+        path = node.audit.log.directory / "checkpoint"
+        size = int((await asyncio.to_thread(path.read_text)).splitlines()[1])
+        found = [await said(node, each) for each in await entries(node, "decision")]
+        assert any(each["action"] == "backup:send" for each in found)
+        assert size > 0
+
+
+async def test_what_the_last_stop_knew_is_not_read_again_unless_it_is_another_log(
+    home: Path,
+) -> None:
+    async with running(home) as node:
+        await deploy(node, {"skerry.toml": APP})
+    past = home / "services" / "audit" / "past.json"
+    before = json.loads(past.read_text())
+    async with running(home) as node:
+        assert node.audit._past.catalogue_next == before["catalogue_next"] == 4
+        changes = await entries(node, "catalogue")
+        assert len(changes) == 4
+    past.write_text(json.dumps({**before, "root": "A" * 43 + "=", "catalogue_next": 0}))
+    async with running(home) as node:
+        assert len(await entries(node, "catalogue")) == 4, "the log itself is read then"
+
+
+class Absent(Desk):
+    """A witness that does not answer."""
+
+    async def seen(self, origin: str) -> int:
+        raise OSError("no route")
+
+
+async def test_a_witness_that_does_not_answer_is_named_and_holds_nobody_up(home: Path) -> None:
+    async with running(home) as node:
+        absent, there = (
+            Absent(home.parent / "a.json", "absent"),
+            Desk(home.parent / "t.json", "there"),
+        )
+        there.desk.trust(node.audit.log.verifier)
+        for desk in (absent, there):
+            node.witnesses.witnesses[desk.verifier.name] = desk
+        await deploy(node, {"skerry.toml": APP})
+        found = await perform(node, "audit.witness")
+        assert found.cosigned == ("skerry/there/witness",)
+        assert found.refused == ("skerry/absent/witness: no route",)

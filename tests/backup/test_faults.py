@@ -18,6 +18,8 @@ from skerry.node.node import Node
 from skerry.testing.faults import fault_proxy
 from skerry.testing.nodes import deploy, perform
 
+pytestmark = pytest.mark.timeout(240)
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -46,7 +48,6 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 async def test_killed_at_every_step_the_next_run_heals(place: Path) -> None:
     home, store = place / "h", place / "store"
     async with node_at(home) as node:

@@ -15,6 +15,8 @@ from skerry.node.backup.plan import parse_moment
 from skerry.node.node import Node
 from skerry.testing.nodes import deploy, perform
 
+pytestmark = pytest.mark.timeout(240)
+
 APP = '[app]\nname = "shop"\n\n[postgres.db]\n[kv.cache]\n'
 NOW = 1_795_773_600_000_000_000  # 2026-11-27T10:00:00Z
 

@@ -80,6 +80,7 @@ def test_destinations_as_the_engine_knows_them() -> None:
     assert check(Destination("file:///mnt/b", "p")).repository == "/mnt/b"
     sftp = check(Destination("sftp://u@host:2222//srv/b", "p"))
     assert sftp.address == ("host", 2222)
+    assert "-p 2222 -l u host -s sftp" in sftp.options(Path("known"))[-1]
     rest = check(Destination("rest:https://host:8000/", "p"))
     assert (rest.kind, rest.address) == ("rest", ("host", 8000))
 
@@ -88,7 +89,7 @@ def test_secrets_are_in_no_argument_and_no_repr() -> None:
     store = s3()
     assert "hidden" not in repr(store)
     assert "secret" not in repr(store)
-    assert not {"hidden", "secret", "ak"} & set(store.options())
+    assert not {"hidden", "secret", "ak"} & set(store.options(Path("known")))
     assert "secret" not in store.environment().values()
     assert store.environment()["AWS_SECRET_ACCESS_KEY"] == "hidden"
 

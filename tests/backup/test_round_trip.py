@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
+from click.testing import CliRunner
 from tests.backup.conftest import SHOP, STORE, backup_of, node_at
 
 from skerry.kernel.errors import SkerryError
 from skerry.node.backup import proof
+from skerry.node.backup.history import Proof, Signed
+from skerry.node.backup.rebuild import rebuild
 from skerry.node.node import Node
+from skerry.surfaces.cli import tree
+from skerry.surfaces.cli.call import Call
 from skerry.testing.nodes import deploy, perform
+
+pytestmark = pytest.mark.timeout(240)
 
 
 async def put(node: Node, key: str, value: str) -> None:
@@ -46,10 +54,17 @@ async def test_what_was_is_brought_back_beside_the_living(place: Path) -> None:
         assert drills.exit_code == 0
         assert drills.drills[0].counts["cache"]["keys"] == 1
         assert list(node.catalogue.app("shop").branches) == ["main", "rescue"]
-        signed = backup_of(node)._history.proofs[-1]
-        proof.verify(signed)
+        entry = await perform(node, "audit.show", entry=drills.drills[0].entry)
+        assert (entry.what, entry.of["result"]) == ("backup-drill", "proven")
+        stated = msgspec.convert(entry.of["proof"], Proof)
+        proof.verify(Signed(stated, entry.of["key"], entry.of["signature"]))
+        assert stated == backup_of(node)._history.proofs[-1].proof
         status = await perform(node, "backup.status")
         assert status.ok, status
+        await perform(node, "app.delete", app="shop")
+        gone = await perform(node, "backup.restore", app="shop", as_branch="main")
+        assert gone.branch == "main"
+        assert await got(node, "a") == "second"
         assert status.stores[0].rpo_seconds is None
         assert status.stores[0].rto_seconds > 0
         await asyncio.gather(*backup_of(node)._asides)
@@ -77,11 +92,17 @@ async def test_a_lost_machine_is_rebuilt_from_a_bucket_and_the_key(place: Path) 
             )
             await perform(node, "backup.now")
             key = (await perform(node, "backup.key")).key
+            printed = (await perform(node, "backup.key", page=True)).draw(80)
+            assert "<svg" in printed
+            assert key[:11] in printed
             password = (await perform(node, "resource.connect", app="shop", name="media")).fields
-        from skerry.node.backup.rebuild import rebuild
-
-        found = await rebuild(place / "new", key, None, lambda *_: None)
-        assert (found.node, found.branches) == ("home-node", 2)
+        (place / "key.txt").write_text(key)
+        words = ["restore", "--onto-new-node", "--key", str(place / "key.txt"), "--json"]
+        done = await asyncio.to_thread(
+            CliRunner().invoke, tree.root(), [*words, "--home", str(place / "new")], obj=Call()
+        )
+        assert done.exit_code == 0, done.output
+        assert "home-node with 2 branches" in done.stdout
         async with node_at(place / "new") as again:
             assert await got(again, "a") == "first"
             assert await got(again, "a", "pr-1") == "first"
@@ -91,4 +112,3 @@ async def test_a_lost_machine_is_rebuilt_from_a_bucket_and_the_key(place: Path) 
             assert (await perform(again, "backup.now"))[0].scope == "node"
             with pytest.raises(SkerryError, match="holds something already"):
                 await rebuild(place / "new", key, None, lambda *_: None)
-    await asyncio.sleep(0)

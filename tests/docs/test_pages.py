@@ -15,7 +15,7 @@ PAGES = sorted(
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     if any(True for _ in steps_of(path.read_text()))
 )
-EXTRA_PROGRAMS = {"curl", "psql", "aws", "node", "pgbench"}
+EXTRA_PROGRAMS = {"curl", "psql", "aws", "node", "pgbench", "restic"}
 
 
 @pytest.mark.slow

@@ -85,3 +85,18 @@ async def test_an_endpoint_without_an_app_of_ones_own(node: Node) -> None:
     assert again.api_key == made.api_key
     with pytest.raises(SkerryError):
         await perform(node, "models.serve", app=APP)
+
+
+async def test_the_console_shows_what_was_compared(node: Node) -> None:
+    from skerry.kinds.models.page import view
+
+    class Visit:
+        async def ask(self, command: str, **params: Any) -> Any:
+            return await perform(node, command, **params)
+
+    await perform(node, "models.compare", app=APP, prompt="it's?", models="small", max_tokens=2)
+    shown = await view(Visit())
+    first = shown["comparisons"][0]
+    assert first.prompt == "it's?" and first.rows[0].answer
+    assert len(shown["facts"](first.rows[0])) == 5
+    assert shown["cli"] == ["""skerry models compare 'it'"'"'s?' --models small"""]

@@ -49,9 +49,9 @@ deployment:
 
 
 @contextlib.asynccontextmanager
-async def running(home: Path, name: str = "tenant") -> AsyncIterator[Node]:
+async def running(home: Path, name: str = "tenant", port: int = 0) -> AsyncIterator[Node]:
     """Run a node with the market's and the workloads' services."""
-    options = Options(home=home, http_port=0, name=name, volume_driver="copy")
+    options = Options(home=home, http_port=port, name=name, volume_driver="copy")
     services = read_services(PACKAGES)
     node = Node(options, {}, lambda made: make_web(Dispatcher(made)), services)
     await node.start()

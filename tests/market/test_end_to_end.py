@@ -41,7 +41,7 @@ async def test_one_node_is_market_provider_and_tenant() -> None:
             parts = urlsplit(url)
             assert "Directory listing" in await answer(node, parts.path or "/", parts.netloc)
             (bid,) = await do(node, "bids")
-            assert bid.why == "won"
+            assert bid.why == "won: paid the limit, as nobody else bid"
             (service,) = await do(node, "status", dseq=1)
             assert (service.state, service.ready) == ("running", "1/1")
             ran = await do(

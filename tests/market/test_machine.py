@@ -29,8 +29,14 @@ from skerry.market.sdl.model import GroupSpec
 
 PROVIDERS = st.sampled_from(["p0", "p1", "p2"])
 SIGNERS = st.sampled_from([OPERATOR, TENANT, "p0", "p1", "p2", "stranger"])
-LATER = st.sampled_from([0, 1, 7, 999, 1000, 60_000, 3_600_000, 90_000_000])
+LATER = st.sampled_from([0, 0, 1, 7, 333, 999, 1000, 1000, 60_000, 60_000, 3_600_000, 7_200_000])
 RATES = st.builds(Rate, st.integers(1, 5000), st.sampled_from([1000, 3000, 7000, 60_000]))
+
+
+def some(live: Any, known: Any) -> Any:
+    """Draw mostly from what is live, and now and then from all that is known."""
+    everything = st.sampled_from(list(known))
+    return st.one_of(*[st.sampled_from(list(live))] * 4, everything) if live else everything
 
 
 class Histories(RuleBasedStateMachine):
@@ -72,7 +78,7 @@ class Histories(RuleBasedStateMachine):
         count=st.integers(1, 2),
         clearing=st.sampled_from(Rule),
         window=st.sampled_from([0, 3600]),
-        deposit=st.integers(1, 3 * EUR),
+        deposit=st.integers(90_000, 8 * EUR),
         pro_rata=st.booleans(),
     )
     def deploy(
@@ -101,28 +107,32 @@ class Histories(RuleBasedStateMachine):
     )
     @precondition(lambda self: self.scene.state.open_orders)
     def bid(self, data: Any, later: int, provider: str, price: Rate, window: int) -> None:
-        order = data.draw(st.sampled_from(list(self.scene.state.orders)))
+        order = data.draw(some(self.scene.state.open_orders, self.scene.state.orders))
         self.send(provider, m.CreateBid(order, provider, price, 500_000, window), later)
 
     @rule(data=st.data(), later=LATER, signer=SIGNERS)
     @precondition(lambda self: self.scene.state.bids)
     def take(self, data: Any, later: int, signer: str) -> None:
-        self.send(
-            signer, m.CreateLease(data.draw(st.sampled_from(list(self.scene.state.bids)))), later
-        )
+        state = self.scene.state
+        live = [bid for order in state.open_orders for bid in state.orders[order].bids]
+        signer = data.draw(st.sampled_from([signer, TENANT, TENANT, TENANT]))
+        self.send(signer, m.CreateLease(data.draw(some(live, state.bids))), later)
 
     @rule(data=st.data(), later=LATER)
     @precondition(lambda self: self.scene.state.orders)
     def clear(self, data: Any, later: int) -> None:
         self.send(
-            OPERATOR, m.Clear(data.draw(st.sampled_from(list(self.scene.state.orders)))), later
+            OPERATOR,
+            m.Clear(data.draw(some(self.scene.state.open_orders, self.scene.state.orders))),
+            later,
         )
 
     @rule(data=st.data(), later=LATER, signer=SIGNERS, what=st.integers(0, 4))
     @precondition(lambda self: self.scene.state.bids)
     def at_a_lease(self, data: Any, later: int, signer: str, what: int) -> None:
-        name = data.draw(st.sampled_from(list(self.scene.state.bids)))
-        signer = data.draw(st.sampled_from([signer, name.provider, name.owner]))
+        name = data.draw(some(self.scene.state.running, self.scene.state.bids))
+        right = name.owner if what == 0 else name.provider
+        signer = data.draw(st.sampled_from([signer, right, right, right]))
         message: AnyMessage = (
             m.CloseLease(name),
             m.CloseBid(name, Reason.UNSTABLE),
@@ -220,8 +230,8 @@ class Histories(RuleBasedStateMachine):
 
 
 Histories.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
+    max_examples=100,
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

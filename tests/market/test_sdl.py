@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from tests.market.files import BAD, GOOD, sdl
 
 from skerry.kernel.errors import SkerryError
 from skerry.market.core.terms import Rule, Terms, Verification, read_terms
+from skerry.market.health import checks
 from skerry.market.sdl import units
 from skerry.market.sdl.build import LEASED_IP, RANDOM_PORT, SHARED_HTTP
 from skerry.market.sdl.model import Attribute
@@ -107,6 +110,18 @@ def test_sizes(number: int, unit: str) -> None:
     base = 1024 if unit.endswith("i") else 1000
     power = "kmgt".index(unit[0].lower()) + 1 if unit else 0
     assert units.size_bytes(f"{number}{unit}") == number * base**power
+
+
+def test_without_the_extra_its_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(SkerryError, match="PyYAML") as caught:
+        parse(GOOD["smallest"])
+    assert caught.value.hint == "pip install 'skerry[market]'"
+    assert not checks()[0].ok
+
+
+def test_this_machine_is_well() -> None:
+    assert all(check.ok for check in checks())
 
 
 def test_our_terms_stand_among_the_attributes() -> None:

@@ -14,11 +14,12 @@ import pytest
 from tests.market.nodes import SDL, ask, do, market_of, running
 
 from skerry.kernel.errors import SkerryError
+from skerry.kernel.policy import Fact
 from skerry.market.core import books as b
 from skerry.market.identity.tokens import Leases, lease_token, message_token
 from skerry.market.service import Logs
 from skerry.node.node import Node
-from skerry.testing.nodes import open_directory
+from skerry.testing.nodes import deploy, open_directory
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +87,7 @@ async def test_the_better_score_wins_and_is_paid_what_ties_the_other() -> None:
         (lease,) = deployed.leases
         assert lease.provider == "finn"
         bids = {each.provider: each for each in await do(tenant, "bids")}
-        assert bids["finn"].why == "won"
+        assert bids["finn"].why == "won: paid what ties the next"
         assert bids["dora"].why == "score: it was worse"
         assert bids["finn"].score < bids["dora"].score
         state = market_of(tenant).exchange.state
@@ -134,7 +135,7 @@ async def test_policy_and_reasons() -> None:
         assert len(nobody.obstacles) == 2
 
 
-async def test_a_lease_outlives_its_market_and_its_provider() -> None:
+async def test_a_lease_outlives_its_market_and_is_reconciled() -> None:
     async with three() as all_three:
         tenant, finn = all_three.tenant, all_three.finn
         deployed = await do(tenant, "deploy", file=SDL, country=["FI"])
@@ -147,10 +148,18 @@ async def test_a_lease_outlives_its_market_and_its_provider() -> None:
         await until(lambda: any(agent.contact.values()), "the provider notices")
         assert "Directory listing" in await answer(finn, url)
         assert len(agent.records.leases) == 1
-        again = await market_of(finn).do_provider_show(None, None)  # type: ignore[arg-type]
-        assert again.contacts[0].trouble
-        assert again.leases[0].paid_until > finn.clock.now()
-        assert port
+        shown = await do(finn, "provider.show")
+        assert shown.contacts[0].trouble
+        assert shown.leases[0].paid_for.endswith(("d", "h"))
+        async with running(all_three.homes / "t", "tenant", port) as again:
+            await until(lambda: not any(agent.contact.values()), "the market is back")
+            assert len(agent.records.leases) == 1
+            (service,) = await do(again, "status", dseq=1)
+            assert service.ready == "1/1"
+            await do(again, "close", dseq=1)
+            await until(lambda: not agent.records.leases, "the provider takes it in")
+            assert await finn.workloads.list() == []
+            assert (await do(again, "invoice", dseq=1)).adds_up
 
 
 async def test_strangers_forgers_and_replays_change_nothing() -> None:
@@ -205,3 +214,26 @@ async def test_strangers_forgers_and_replays_change_nothing() -> None:
         )
         assert status == 422
         assert "not the one" in text
+
+
+async def test_the_policy_of_an_app_refuses_with_its_reason() -> None:
+    with open_directory() as homes:
+        async with (
+            running(homes / "t", "tenant") as tenant,
+            running(homes / "a", "austin") as austin,
+            running(homes / "d", "dora") as dora,
+        ):
+            await do(tenant, "fund", amount="20")
+            for node, country in ((austin, "US"), (dora, "DE")):
+                address = market_of(node).provider_wallet.address
+                await do(tenant, "admit", address=address)
+                await do(node, "provider.start", country=country, market=[tenant.url])
+            text = '[app]\nname = "shop"\n\n[policy]\njurisdiction = ["EU"]\n'
+            with pytest.raises(SkerryError, match="no app"):
+                await do(tenant, "deploy", file=SDL, for_app="shop")
+            tenant.placement.state([Fact("node/tenant", "country", "FI")])
+            await deploy(tenant, {"skerry.toml": text})
+            deployed = await do(tenant, "deploy", file=SDL, for_app="shop")
+            assert deployed.leases[0].provider == "dora"
+            bids = {each.provider: each for each in await do(tenant, "bids")}
+            assert bids["austin"].why.startswith("policy: jurisdiction"), bids["austin"].why

@@ -248,7 +248,7 @@ async def test_what_a_function_does_to_itself_hurts_only_itself(node: Node, what
         slowest = max(slowest, loop.time() - began)
         assert status == 200
         await asyncio.sleep(0.05)
-    assert slowest < 2
+    assert slowest < 10
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(20):
             await hurting

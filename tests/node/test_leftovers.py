@@ -50,7 +50,7 @@ async def main():
     chosen = {name: found[name] for name in ("functions", "hello")}
     async with running_node(chosen, Path(sys.argv[1])) as node:
         await deploy(node, {"skerry.toml": sys.argv[2], "web.py": sys.argv[3]})
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             print((await client.get(f"{node.url}/@news/")).text, flush=True)
         for line in iter(sys.stdin.readline, "stop\\n"):
             await perform(node, "branch.sleep", app="news", branch="main")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +22,7 @@ from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.errors import ALREADY_RUNNING, SkerryError
 from skerry.node.node import Node, Options
 from skerry.node.scheduler import Scheduler
-from skerry.testing.nodes import deploy, perform, running_node
+from skerry.testing.nodes import _no_api, deploy, perform, running_node
 
 HELLO = {"hello": kinds()["hello"]}
 TOML = '[app]\nname = "news"\n[hello.guests]\n'
@@ -72,6 +74,42 @@ def alive(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:7878"),
+        ("0.0.0.0", "http://127.0.0.1:7878"),
+        ("::", "http://[::1]:7878"),
+        ("2001:db8::1", "http://[2001:db8::1]:7878"),
+    ],
+)
+def test_a_url_leads_to_the_node(host: str, url: str, tmp_path: Path) -> None:
+    node = Node(Options(home=tmp_path), HELLO, lambda _: cast(Any, None))
+    node.host, node.http_port = host, 7878
+    assert node.url == url
+
+
+async def test_a_wire_whose_usual_port_is_taken_has_another(tmp_path: Path) -> None:
+    kind = next(each for each in kinds().values() if any(wire.front for wire in each.wires))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        wires = tuple(replace(wire, port=taken) if wire.front else wire for wire in kind.wires)
+        manifests = {kind.name: replace(kind, wires=wires)}
+        names = [wire.name for wire in wires if wire.front]
+        node = Node(Options(home=tmp_path / "h", http_port=0), manifests, lambda _: _no_api)
+        await node.start()
+        try:
+            assert taken not in [node.ports[name] for name in names]
+        finally:
+            await node.stop()
+        said = dict.fromkeys(names, taken)
+        node = Node(
+            Options(home=tmp_path / "h", http_port=0, ports=said), manifests, lambda _: _no_api
+        )
+        with pytest.raises(SkerryError, match=f"Port {taken}"):
+            await node.start()
 
 
 async def test_a_home_has_one_node() -> None:

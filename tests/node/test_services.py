@@ -69,6 +69,7 @@ SERVICE = Service(
     mounts=(Mount("/tally/raw", "wire:make"),),
     pages=(Page("/tally", "Tally", "page:view", "tally.html", live="_total.html", menu="Tally"),),
     config=Settings,
+    ports={"tally": 0},
     checks="page:checks",
 )
 '''
@@ -197,6 +198,15 @@ async def test_a_service_serves_commands_wires_and_pages(services: dict[str, Ser
             assert "tally" in {each["name"] for each in checks}
         async with running(services, made / "h") as node:
             assert (await ask(node, "POST", "/v1/tally.desk.open"))[2] == '{"total":1}'
+
+
+async def test_a_port_that_nobody_knows_is_refused(services: dict[str, Service]) -> None:
+    with open_directory() as made:
+        options = Options(home=made / "h", http_port=0, ports={"taly": 0}, name="test-node")
+        node = Node(options, {}, lambda made: make_web(Dispatcher(made)), services)
+        with pytest.raises(SkerryError, match="no port named taly") as caught:
+            await node.start()
+        assert "tally" in caught.value.why
 
 
 def test_the_command_line_has_its_words(

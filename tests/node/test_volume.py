@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -91,7 +92,12 @@ class TestImage:
         assert caught.value.code == "CONFLICT"
         detach(mountpoint)
         detach(mountpoint)
-        assert not Path("/sys/block", Path(device).name, "loop/backing_file").exists()
+        # A node of another test, started meanwhile, has the mount in a namespace of its own.
+        backing = Path("/sys/block", Path(device).name, "loop/backing_file")
+        deadline = time.monotonic() + 60
+        while backing.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not backing.exists()
 
     def test_an_ordinary_user_can_use_a_btrfs_image(
         self, images: Callable[[str], Path], tmp_path: Path

@@ -249,3 +249,14 @@ def test_what_other_nodes_say_is_replaced_and_forgotten() -> None:
     made.forget("n2")
     assert ask(made, where="n2").allowed
     assert made.nodes() == ["n1", "n2"]
+
+
+def test_the_operators_word_stands_in_for_the_atlas_and_says_so() -> None:
+    stated = Fact("provider/hetzner", "affiliates", ("DE",))
+    sites = Fact("provider/hetzner", "sites", ("DE",))
+    made = engine(facts=[stated, sites], main=PolicySpec(exclude_reach=("US",)))
+    found = send(made, "hetzner", "DE")
+    assert found.allowed
+    notes = {fact.name: fact.note for fact in found.facts}
+    assert notes["affiliates"] == "the atlas says DE, FI, SG, US"
+    assert notes["seat"] == ""

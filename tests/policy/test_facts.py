@@ -107,7 +107,8 @@ def _toml(document: Mapping[str, object]) -> str:
     lines = [f"attesters = {document['attesters']}"]
     for fact in facts:
         lines.append("[[fact]]")
-        lines += [f"{key} = {value!r}" for key, value in fact.items()]
+        said = {key: value for key, value in fact.items() if value is not None}
+        lines += [f"{key} = {value!r}" for key, value in said.items()]
     return "\n".join(lines)
 
 

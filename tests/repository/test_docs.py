@@ -132,10 +132,10 @@ def unknown_command(tree: dict[str, Any], words: list[str]) -> str:
     own tree, and `options` lists the names of its options.
     """
     node, options = tree, {"--help", "--json", *tree.get("options", [])}
-    for word in words:
+    for word in itertools.takewhile(lambda each: each != "--", words):
         if word.startswith("-"):
             name = word.partition("=")[0]
-            if node.get("options") is not None and name not in options and name != "--":
+            if node.get("options") is not None and name not in options:
                 return name
             continue
         children = node.get("commands") or {}
@@ -199,6 +199,7 @@ TREE = {
     [
         ("up --port 1 newsroom", ""),
         ("branch create pr-42 --at=now --json", ""),
+        ("up newsroom -- sh -c prot", ""),
         ("--version", ""),
         ("down", "down"),
         ("up --prot 1", "--prot"),

@@ -15,7 +15,8 @@ from skerry.node.policy.engine import Engine
 from skerry.node.sovereignty.derive import place_facts, silicon_facts, software_facts
 from skerry.node.sovereignty.drawing import draw_html, draw_report
 from skerry.node.sovereignty.framework import PREFIX, framework
-from skerry.node.sovereignty.report import Report, assess
+from skerry.node.sovereignty.report import assess
+from skerry.node.sovereignty.shape import Report
 from skerry.node.sovereignty.silicon import read_silicon
 
 CSF = framework()

@@ -117,9 +117,10 @@ def test_a_stream_ends_with_its_reader(served: Served) -> None:
 def test_a_mutation_is_finished_though_its_client_left(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finished = []
+    started, finished = [], []
 
     async def slow(command: c.Command, params: object, principal: str, progress: object) -> c.Done:
+        started.append(command.name)
         await asyncio.sleep(0.2)
         finished.append(command.name)
         return c.Done("done")
@@ -130,9 +131,10 @@ def test_a_mutation_is_finished_though_its_client_left(
     head = f"POST /v1/branch.wake HTTP/1.1\r\nHost: x\r\nAuthorization: {served.token}\r\n"
     body = '{"app":"newsroom"}'
     client.sendall(f"{head}Accept: {LINES}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-    time.sleep(0.05)
+    deadline = time.monotonic() + 20
+    while not started and time.monotonic() < deadline:
+        time.sleep(0.01)
     client.close()
-    deadline = time.monotonic() + 5
     while not finished and time.monotonic() < deadline:
         time.sleep(0.01)
     assert finished == ["branch.wake"]

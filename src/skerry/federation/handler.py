@@ -25,7 +25,6 @@ from skerry.node.log_file import LogFile
 from skerry.node.node import Node
 from skerry.node.words import Progress
 
-PORT = 7880
 SETTLE_SECONDS = 5.0
 RENEW_SECONDS = 12 * 3600.0
 HELLO_SECONDS = 3.0
@@ -84,8 +83,7 @@ class Federation:
         """Open the port if it is not open. Raises CONFLICT if it is taken."""
         if self._listener.port:
             return
-        ports = {**self.node.config.ports, **self.node.options.ports}
-        port = ports.get("federation", PORT)
+        port = self.node.wanted_port("federation")
         try:
             await self._listener.start(self.node.host, port)
         except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skerry.federation import messages as m
 from skerry.kernel.commands import Command, Done, Nothing
-from skerry.kernel.service import Service
+from skerry.kernel.service import Page, Service
 
 SERVICE = Service(
     name="federation",
@@ -29,6 +29,8 @@ SERVICE = Service(
         ),
     ),
     handler="handler:Federation",
+    ports={"federation": 7880},
+    pages=(Page("/nodes", "Nodes", "page:view", "nodes.html", live="_nodes.html", menu="Nodes"),),
     words={
         "node invite": "federation.invite",
         "node join": "federation.join",

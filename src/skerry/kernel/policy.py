@@ -53,7 +53,7 @@ class Evidence(enum.StrEnum):
         return list(Evidence).index(self) + 1
 
 
-class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
+class Fact(msgspec.Struct, frozen=True):
     """Something that is said about a place: by whom, since when, until when, and how supported.
 
     `subject` is `node/<name>`, `provider/<name>` or `country/<code>`. Dates are ISO 8601; `expires`

@@ -71,8 +71,9 @@ class Service:
 
     `words` are commands that stand at the top of the command line too (`{"restore":
     "backup.restore"}`). `config` is the type of the table `[<service>]` in `skerry.toml`, which
-    `AppSpec.services` holds as plain values. `checks` names `function() -> list[Check]`: what
-    `skerry doctor` says of the service.
+    `AppSpec.services` holds as plain values. `ports` are those that it may open, with their
+    defaults; `skerry up --port` and the node's config.toml choose others. `checks` names
+    `function() -> list[Check]`: what `skerry doctor` says of the service.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Service:
     mounts: tuple[Mount, ...] = ()
     pages: tuple[Page, ...] = ()
     config: type[msgspec.Struct] | None = None
+    ports: Mapping[str, int] = field(default_factory=dict)
     checks: str = ""
     package: str = field(default="", compare=False)
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from skerry.kernel.clock import Clock
@@ -32,7 +33,12 @@ SETTLE_MILLISECONDS = 60_000
 WARN_MILLISECONDS = 600_000
 """How long before the money runs out a tenant is warned."""
 SETTLE_BATCH = 1000
-TICK_SECONDS = 0.02
+ORDERS_MAX = 1000
+"""How many open orders, the oldest first, one answer of the feed holds."""
+TICK_MILLISECONDS = 5
+CHECK_MILLISECONDS = 1000
+"""How often it is looked whose money ran out: time is metered by the second."""
+QUIET_MILLISECONDS = 60_000
 FOREVER = 1 << 53
 """The horizon of a lease that costs nothing: later than any date, and exact in JSON."""
 
@@ -51,6 +57,7 @@ class Exchange:
         self._answers: dict[OrderId, int] = {}
         self._warned: set[DeploymentId] = set()
         self._settled_at = 0
+        self._checked_at = 0
         self._work: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -117,11 +124,8 @@ class Exchange:
         """Return what a provider needs to know."""
         await self.wait(after, seconds)
         state = self.state
-        orders = tuple(
-            self._order_notice(state.orders[name])
-            for name in state.open_orders
-            if provider in state.admitted
-        )
+        names = state.open_orders if provider in state.admitted else ()
+        orders = tuple(self._order_notice(state.orders[n]) for n in islice(names, ORDERS_MAX))
         known = state.providers.get(provider)
         leases = tuple(
             self._lease_notice(state.leases[name]) for name in (known.leases if known else ())
@@ -168,16 +172,22 @@ class Exchange:
 
     async def _run(self) -> None:
         while True:
+            seen = self.state.sequence
             await self._tick()
-            busy = bool(self.state.open_orders)
-            await self.wait(self.state.sequence, TICK_SECONDS if busy else self._idle_seconds())
+            await self.wait(seen, self._quiet_seconds())
 
-    def _idle_seconds(self) -> float:
-        """Return how long nothing happens by itself."""
+    def _quiet_seconds(self) -> float:
+        """Return how long nothing happens by itself, if nobody sends a message."""
         now = self.now
-        dry = [self.state.dry_at(name) for name in self._paying()]
-        soonest = min((each - now for each in dry if each is not None), default=60_000)
-        return min(max(soonest, 20), 1000) / 1000
+        moments = [now + QUIET_MILLISECONDS]
+        for name in self.state.open_orders:
+            order = self.state.orders[name]
+            end = order.created_at + order.group.terms.window_ms
+            if end > now:
+                moments.append(end)
+        if self.state.running:
+            moments.append(max(self._checked_at + CHECK_MILLISECONDS, now))
+        return max(min(moments) - now, TICK_MILLISECONDS) / 1000
 
     def _paying(self) -> Iterator[DeploymentId]:
         return iter({name.deployment: None for name in self.state.running})
@@ -200,8 +210,16 @@ class Exchange:
                 continue
             if self._due(order):
                 self._answers[name] = self._answered(order)
-                await self.submit(self.operator, m.Clear(name))
+                await self._clear(name)
         self._answers = {k: v for k, v in self._answers.items() if k in self.state.open_orders}
+
+    async def _clear(self, name: OrderId) -> None:
+        """Clear an order, unless it was closed or ran dry in the meantime."""
+        try:
+            await self.submit(self.operator, m.Clear(name))
+        except SkerryError as error:
+            if error.problem is not CONFLICT:
+                raise
 
     def _due(self, order: Order) -> bool:
         """Tell whether an order's window is over, or nobody is left to answer."""
@@ -218,6 +236,9 @@ class Exchange:
 
     async def _settle_due(self) -> None:
         now, state = self.now, self.state
+        if now - self._checked_at < CHECK_MILLISECONDS:
+            return
+        self._checked_at = now
         dry = []
         for name in self._paying():
             end = state.dry_at(name)

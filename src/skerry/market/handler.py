@@ -24,9 +24,9 @@ from skerry.market.core import messages as m
 from skerry.market.core.entities import Lease, Provider
 from skerry.market.core.messages import PriceList
 from skerry.market.core.names import BidId, DeploymentId, parse_lease
-from skerry.market.core.states import RUNNING, GroupState, Reason
+from skerry.market.core.states import RUNNING, DeploymentState, GroupState, Reason
 from skerry.market.core.terms import Rule, parse_verification
-from skerry.market.exchange import Exchange
+from skerry.market.exchange import SETTLE_BATCH, Exchange
 from skerry.market.identity.keys import Wallet
 from skerry.market.identity.tokens import MessageTokens
 from skerry.market.link import MarketLink, ProviderLink
@@ -95,7 +95,7 @@ class Handler:
         if agent is not None and provider == agent.address:
             return LocalProvider(agent)
         known = self.exchange.state.provider(provider)
-        return RemoteProvider(known.url, self.wallet, self.clock)
+        return RemoteProvider(known.url, provider, self.wallet, self.clock)
 
     async def submit(self, message: m.AnyMessage) -> None:
         """Send a message as this node's owner."""
@@ -330,6 +330,13 @@ class Handler:
         await self.submit(m.Deposit(name, self.wallet.address, amount))
         return Done(f"Deployment {params.dseq} has {show(amount, self.currency)} more.")
 
+    async def do_update(self, params: s.Update, progress: Progress) -> r.Deployed:
+        """See `market.update`."""
+        name = self.deployment(params.dseq)
+        plan = await asyncio.to_thread(self.tenant.plan, params.file)
+        await self.tenant.update(name, plan)
+        return await self.placing.hand_over(name, progress, keep=True)
+
     async def do_start(self, params: s.OfDeployment, progress: Progress) -> r.Deployed:
         """See `market.start`."""
         name = self.deployment(params.dseq)
@@ -349,6 +356,7 @@ class Handler:
         """See `market.close`."""
         name = self.deployment(params.dseq)
         await self.submit(m.CloseDeployment(name))
+        await asyncio.to_thread(self.tenant.forget_manifest, name)
         total = show(present.invoice(self, name).total, self.currency)
         return Done(
             f"Deployment {params.dseq} is closed; it cost {total}.",
@@ -358,6 +366,13 @@ class Handler:
     async def do_invoice(self, params: s.InvoiceOf, _progress: Progress) -> r.Invoice:
         """See `market.invoice`."""
         name = None if params.dseq is None else self.deployment(params.dseq)
+        active = [
+            each.id
+            for each in self.exchange.state.deployments.values()
+            if each.id == (name or each.id) and each.state is DeploymentState.ACTIVE
+        ]
+        for start in range(0, len(active), SETTLE_BATCH):
+            await self.submit(m.Settle(tuple(active[start : start + SETTLE_BATCH])))
         found = present.invoice(self, name)
         return msgspec.structs.replace(found, format=params.format)
 

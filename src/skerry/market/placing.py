@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 
+from skerry.kernel.errors import SkerryError
 from skerry.kernel.names import nearest
 from skerry.market import present
 from skerry.market import results as r
+from skerry.market.core import messages as m
 from skerry.market.core import prices
 from skerry.market.core.award import posted_price
 from skerry.market.core.clearing import all_obstacles
@@ -107,14 +109,25 @@ class Placing:
         found = present.bids(self._handler, name)
         return tuple(r.Obstacle(each.order, each.provider, (each.why,)) for each in found)
 
-    async def hand_over(self, name: DeploymentId, progress: Progress) -> r.Deployed:
-        """Send the manifest to the providers, and tell where the services answer."""
+    async def hand_over(
+        self, name: DeploymentId, progress: Progress, *, keep: bool = False
+    ) -> r.Deployed:
+        """Send the manifest to the providers, and tell where the services answer.
+
+        A deployment whose manifest is refused is closed, unless it is to be kept.
+        """
         handler = self._handler
         progress(0, 0, "starting what was ordered")
         leases = [e for e in handler.exchange.state.leases_of(name) if e.state in RUNNING]
-        for lease in leases:
-            handler.decide(lease.id)
-        await handler.tenant.send_manifests(name)
+        try:
+            for lease in leases:
+                handler.decide(lease.id)
+            await handler.tenant.send_manifests(name)
+        except SkerryError as error:
+            if not (error.problem.temporary or keep):
+                # Nothing would run, and the lease would be paid for until it timed out.
+                await handler.submit(m.CloseDeployment(name))
+            raise
         urls = [url for lease in leases for url in await self._urls(lease)]
         return r.Deployed(
             f"Deployment {name.dseq} runs.",
@@ -168,19 +181,19 @@ class Placing:
         handler = self._handler
         state = handler.exchange.state
         filters = state.board.filters(group, state.bond)
+        agent = handler.agent
 
         def also(address: str) -> list[str]:
+            if agent is not None and address == agent.address:
+                return []
             return _known_obstacles(state.providers[address], group, state.limit(group))
 
         found = all_obstacles(state.board, filters, also)
-        agent = handler.agent
         if agent is not None and agent.address in found:
             notice = OrderNotice(
                 OrderId(*group.id, 0), group.spec, group.terms, state.limit(group), group.images
             )
-            own = await agent.assess(notice)
-            merged = [each for each in found[agent.address] if each not in own]
-            found[agent.address] = merged + own
+            found[agent.address] += await agent.assess(notice)
         return found
 
     def _nearest(self, group: Group, found: dict[str, list[str]]) -> str:

@@ -72,11 +72,11 @@ def provider(handler: Any, agent: Agent) -> r.ProviderShown:
     return r.ProviderShown(
         address=agent.address,
         cpu_milli=total.cpu_milli,
-        cpu_milli_free=free.cpu_milli,
+        free_cpu_milli=free.cpu_milli,
         memory_bytes=total.memory_bytes,
-        memory_bytes_free=free.memory_bytes,
+        free_memory_bytes=free.memory_bytes,
         storage_bytes=total.storage_bytes,
-        storage_bytes_free=free.storage_bytes,
+        free_storage_bytes=free.storage_bytes,
         contacts=tuple(r.Contact(name, agent.contact.get(name, "")) for name in agent.links),
         leases=tuple(
             r.Served(
@@ -84,7 +84,7 @@ def provider(handler: Any, agent: Agent) -> r.ProviderShown:
                 state=record.notice.state.value,
                 per_hour=prices.per_hour(record.notice.price, handler.currency),
                 manifest=record.group is not None,
-                paid_until=record.notice.funded_until * MILLISECOND,
+                paid_for=_span(record.notice.funded_until - agent.now),
             )
             for name, record in agent.records.leases.items()
         ),
@@ -129,7 +129,7 @@ def _verdicts(handler: Any, order: Order) -> tuple[Verdict, ...]:
             Verdict(each.provider, "leads", each.score) if each.provider == outcome.winner else each
             for each in found
         )
-    if order.verdicts and order.winner and not any(e.reason == "won" for e in order.verdicts):
+    if order.verdicts and order.winner and not any(e.reason[:3] == "won" for e in order.verdicts):
         return tuple(_chosen(each, order.winner) for each in order.verdicts)
     if order.verdicts:
         return order.verdicts

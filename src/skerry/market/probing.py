@@ -19,6 +19,8 @@ from skerry.market.wires.client import request
 PROBE_SECONDS = 30.0
 ANSWER_SECONDS = 5.0
 PROBES_AT_ONCE = 8
+GRACE_SECONDS = 120.0
+"""How long a program may take to come up before it is probed."""
 _log = logging.getLogger("skerry.market")
 
 
@@ -45,17 +47,19 @@ class Probing:
         while True:
             await asyncio.sleep(PROBE_SECONDS)
             try:
-                await self.probe_all()
+                await self.probe_all(GRACE_SECONDS)
             except SkerryError as error:
                 _log.error("probes could not be noted: %s", error.what)
 
-    async def probe_all(self) -> None:
-        """Probe every lease that wants it, once."""
+    async def probe_all(self, grace_seconds: float = 0.0) -> None:
+        """Probe every lease that wants it and is older than its grace, once."""
         state = self._handler.exchange.state
+        oldest = self._handler.exchange.now - grace_seconds * 1000
         wanted = [
             state.leases[name]
             for name in list(state.running)
             if state.groups[name.group].terms.verification.level == "probe"
+            and state.leases[name].created_at <= oldest
         ]
         await asyncio.gather(*(self._probe(lease) for lease in wanted))
 
@@ -72,7 +76,9 @@ class Probing:
         for each in found.values():
             if each.uris:
                 try:
-                    await request("GET", each.uris[0], seconds=ANSWER_SECONDS)
+                    answer = await request("GET", each.uris[0], seconds=ANSWER_SECONDS)
                 except SkerryError:
+                    return False
+                if answer.status >= 500:
                     return False
         return True

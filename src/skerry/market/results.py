@@ -72,7 +72,7 @@ class Served(msgspec.Struct, frozen=True):
     state: str
     per_hour: str
     manifest: bool
-    paid_until: int
+    paid_for: str
 
 
 class ProviderShown(msgspec.Struct, frozen=True):
@@ -80,11 +80,11 @@ class ProviderShown(msgspec.Struct, frozen=True):
 
     address: str
     cpu_milli: int
-    cpu_milli_free: int
+    free_cpu_milli: int
     memory_bytes: int
-    memory_bytes_free: int
+    free_memory_bytes: int
     storage_bytes: int
-    storage_bytes_free: int
+    free_storage_bytes: int
     contacts: tuple[Contact, ...]
     leases: tuple[Served, ...]
 
@@ -131,6 +131,18 @@ class Deployed(msgspec.Struct, frozen=True):
     def exit_code(self) -> int:
         """1 if nobody serves it, or would."""
         return 0 if self.feasible else 1
+
+    def draw(self, _columns: int) -> str:
+        """Return what happened, in sentences."""
+        lines = [self.message + (f" It took {self.seconds:.2f} s." if self.seconds else "")]
+        lines += [f"  {each.group} at {each.provider}, {each.per_hour}" for each in self.leases]
+        lines += [f"  {url}" for url in self.urls]
+        for obstacle in self.obstacles:
+            why = "; ".join(obstacle.reasons)
+            lines.append(f"  {obstacle.group} at {obstacle.provider}: {why}")
+        lines += [self.nearest] if self.nearest else []
+        lines += [f"next: {self.next}"] if self.next else []
+        return "\n".join(lines)
 
 
 class BidInfo(msgspec.Struct, frozen=True):

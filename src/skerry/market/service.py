@@ -136,6 +136,13 @@ class Deposit(Params, frozen=True):
     amount: Amount
 
 
+class Update(Params, frozen=True):
+    """Parameters of `market.update`."""
+
+    dseq: Dseq
+    file: Annotated[str, about("the SDL file, with the same resources", positional=True, file=True)]
+
+
 class InvoiceOf(Params, frozen=True):
     """Parameters of `market.invoice`."""
 
@@ -207,6 +214,7 @@ SERVICE = Service(
         Command("market.status", "How a deployment fares", OfDeployment, list[r.ServiceInfo]),
         Command("market.logs", "What a deployment said", Logs, r.LineInfo, streams=True),
         Command("market.shell", "Run a command beside a service", Shell, r.Ran, mutates=True),
+        Command("market.update", "Run a new version of a file", Update, r.Deployed, mutates=True),
         Command("market.deposit", "Add money to a deployment", Deposit, Done, mutates=True),
         Command("market.start", "Ask for providers again", OfDeployment, r.Deployed, mutates=True),
         Command(
@@ -227,6 +235,7 @@ SERVICE = Service(
         ),
     ),
     handler="handler:Handler",
+    checks="health:checks",
     mounts=(
         Mount("/market/v1", "wires.market:make"),
         Mount("/market/provider", "wires.provider:make"),

@@ -16,7 +16,7 @@ from skerry.market.core import messages as m
 from skerry.market.core.entities import Lease
 from skerry.market.core.names import DeploymentId
 from skerry.market.core.state import State
-from skerry.market.core.states import RUNNING, OrderState
+from skerry.market.core.states import RUNNING, DeploymentState, OrderState
 from skerry.market.core.terms import Terms, read_terms
 from skerry.market.exchange import Exchange, check_running
 from skerry.market.identity.keys import Wallet
@@ -99,6 +99,22 @@ class Tenant:
             await self._exchange.submit(owner, message)
             return DeploymentId(owner, self._state.dseqs[owner])
 
+    async def update(self, deployment: DeploymentId, plan: Plan) -> None:
+        """Announce a new manifest; raise CONFLICT if it asks for other resources."""
+        known = [
+            self._state.groups[each].spec for each in self._state.deployment(deployment).groups
+        ]
+        if [_size(each) for each in known] != [_size(each) for each in plan.groups]:
+            raise CONFLICT(
+                f"The file asks for other resources than deployment {deployment.dseq} has.",
+                why="A lease is for what was ordered.",
+                hint="skerry market deploy",
+            )
+        digest = plan.sdl.manifest_hash
+        data = manifest_bytes(plan.sdl.manifest)
+        await asyncio.to_thread(write_secret, self._manifest_path(digest), data)
+        await self._exchange.submit(self._wallet.address, m.UpdateDeployment(deployment, digest))
+
     def _manifest_path(self, digest: str) -> Path:
         return self._directory / f"manifest-{digest}.json"
 
@@ -109,6 +125,17 @@ class Tenant:
             raise CONFLICT(f"This node does not have the manifest of {deployment}.")
         found: list[dict[str, Any]] = json.loads(path.read_text())
         return found
+
+    def forget_manifest(self, deployment: DeploymentId) -> None:
+        """Remove the manifest of a deployment that is closed, unless another has the same."""
+        digest = self._state.deployment(deployment).manifest_hash
+        others = (
+            each
+            for each in self._state.deployments.values()
+            if each.manifest_hash == digest and each.state is DeploymentState.ACTIVE
+        )
+        if next(others, None) is None:
+            self._manifest_path(digest).unlink(missing_ok=True)
 
     def check_manifest(self, deployment: DeploymentId, text: str) -> None:
         """Raise CONFLICT unless a text is the manifest of a deployment."""
@@ -160,3 +187,8 @@ class Tenant:
         """Yield what a lease's services said."""
         check_running(lease)
         return self.link(lease).logs(lease.id, service, lines, follow)
+
+
+def _size(group: GroupSpec) -> Any:
+    """Return what a group is leased for: its name and its resources, whatever it may cost."""
+    return group.name, [(unit.resources, unit.count) for unit in group.resources]

@@ -46,10 +46,23 @@ def _logs(node: Node) -> Iterator[Check]:
     for name, log in (("catalogue log", node.catalogue_log), ("ledger log", node.ledger_log)):
         entries = _count(log)
         yield Check(name, True, f"{entries} entries, chain intact")
+    yield from _audit(node)
     balanced = node.ledger.balanced()
     yield Check(
         "ledger of record", balanced, "debits equal credits" if balanced else "out of balance"
     )
+
+
+def _audit(node: Node) -> Iterator[Check]:
+    head, witnesses = node.audit.log.head, node.witnesses.verifiers
+    signed = node.audit.log.note.verified(witnesses)
+    others = f"{len(signed)} other nodes" if signed else "no other node"
+    yield Check("audit log", True, f"{head.size} entries, signed by this node and {others}")
+    config = node.config
+    stated = bool(config.country and config.owner)
+    said = f"{config.owner or 'an owner not stated'}, {config.country or 'a country not stated'}"
+    missing = "" if stated else "Say owner and country in config.toml: policies ask for them."
+    yield Check("place", stated, said, missing)
 
 
 def _count(log: Log) -> int:

@@ -272,7 +272,7 @@ class Handlers:
         manifest = node.manifests[resource.ref.kind]
         hostname = f"{host_label(branch.app, branch.name, name)}.{node.config.domain}"
         address = Address(
-            http=f"http://{node.host}:{node.http_port}",
+            http=node.url,
             hostname=hostname,
             http_port=node.http_port,
             ports=node.ports,

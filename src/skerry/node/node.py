@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -15,12 +16,12 @@ from typing import Any
 
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
-from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, SkerryError
+from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, INVALID, SkerryError
 from skerry.kernel.kind import ASGIApplication, Front
 from skerry.kernel.ledger import Ledger, Reading
-from skerry.kernel.manifest import Manifest
+from skerry.kernel.manifest import Manifest, Wire
 from skerry.kernel.money import Rate
-from skerry.kernel.names import host_label
+from skerry.kernel.names import did_you_mean, host_label
 from skerry.kernel.policy import Policy
 from skerry.kernel.service import Service
 from skerry.node.accountant import Accountant
@@ -40,7 +41,7 @@ from skerry.node.log_file import LogFile
 from skerry.node.logbook import Logbook
 from skerry.node.policy.engine import Engine
 from skerry.node.policy.facts import read_facts
-from skerry.node.policy.known import known_actions, own_facts
+from skerry.node.policy.known import known_actions, own_facts, reading_actions
 from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
@@ -55,8 +56,21 @@ from skerry.node.workload import Workloads
 from skerry.node.workload.targets import make_finder
 from skerry.node.workshop import Workshop
 
-PRICES = {"cpu_ms": Rate(10_000, 3_600_000), "memory_mib_s": Rate(5_000, 1024 * 3600)}
-"""Micro-units of money: 0.01 for an hour of a core, 0.005 for an hour of a GiB."""
+PRICES = {
+    "cpu_ms": Rate(10_000, 3_600_000),
+    "memory_mib_s": Rate(5_000, 1024 * 3600),
+    "micro_eur": Rate(1, 1),
+}
+"""Micro-units of money: 0.01 for an hour of a core, 0.005 for an hour of a GiB.
+
+What providers charge in euro is passed on as it is; a node with another currency names its own
+rate under `prices` in its config.
+"""
+
+API_DRAIN_SECONDS = 0.5
+"""How long a call may go on when the node stops; a log that is followed has no end."""
+_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared, not bound)
+"""Where a program on this machine finds what listens everywhere."""
 
 _log = logging.getLogger(__name__)
 
@@ -107,8 +121,9 @@ class Node:
 
     @property
     def url(self) -> str:
-        """The node's own URL."""
-        return f"http://{self.host}:{self.http_port}"
+        """The node's own URL; where it listens everywhere, the one that holds on this machine."""
+        host = _LOCAL.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.http_port}"
 
     def url_of(self, app: str, branch: str) -> str:
         """Return the URL of a branch."""
@@ -128,6 +143,7 @@ class Node:
             stack.enter_context(self._only_one())
             self.config = self.home.config()
             self.name = self.options.name or self.config.name or default_name()
+            self._check_ports()
             await self._open_state(stack)
             await self._start_cells(stack)
             await self._listen(stack)
@@ -200,6 +216,7 @@ class Node:
             catalogue_log=self.catalogue_log,
             ledger_log=self.ledger_log,
             ledger=self.ledger,
+            reading=reading_actions(self.manifests.values(), self.services.declared.values()),
         )
 
     def _make_policy(self) -> Engine:
@@ -353,7 +370,30 @@ class Node:
         """Open the node's own socket, which the router leads to as well."""
         api = Server(self._make_api(self), str(self.home.socket))
         await api.start()
-        stack.callback(api.stop_accepting)
+        stack.push_async_callback(api.stop, API_DRAIN_SECONDS)
+
+    def wanted_port(self, name: str) -> int:
+        """Return the port to open for a port wire or a service, as the operator wants it."""
+        return {**self._known_ports(), **self.config.ports, **self.options.ports}[name]
+
+    def _known_ports(self) -> dict[str, int]:
+        """Return every port that can be chosen, with its default."""
+        wires = (wire for each in self.manifests.values() for wire in each.wires if wire.front)
+        found = {wire.name: wire.port for wire in wires}
+        for service in self.services.declared.values():
+            found |= service.ports
+        return found
+
+    def _check_ports(self) -> None:
+        """Raise INVALID if the operator chose a port for what there is not."""
+        known = self._known_ports()
+        for name in (*self.config.ports, *self.options.ports):
+            if name not in known:
+                raise INVALID(
+                    f"There is no port named {name}.",
+                    why=did_you_mean(name, known),
+                    hint="skerry up --help",
+                )
 
     async def _open_fronts(self, stack: contextlib.AsyncExitStack) -> None:
         certificate = self.home.keys / "tls.pem"
@@ -366,15 +406,26 @@ class Node:
                 if not wire.front:
                     continue
                 front: Front = manifest.load(wire.front)(gateway)
-                port = {**self.config.ports, **self.options.ports}.get(wire.name, wire.port)
-                loop = asyncio.get_running_loop()
-                try:
-                    server = await loop.create_server(front.protocol, self.host, port)
-                except OSError as error:
-                    flag = f"--port {wire.name}=0"
-                    raise _port_taken(wire.protocol, self.host, port, flag, error) from error
+                server = await self._open_front(front, wire)
                 stack.callback(server.close)
                 self.ports[wire.name] = server.sockets[0].getsockname()[1]
+
+    async def _open_front(self, front: Front, wire: Wire) -> asyncio.Server:
+        """Open a wire's port: the one that was said, else its usual one, or any if that is taken.
+
+        Raises CONFLICT if the one that was said is taken.
+        """
+        port = self.wanted_port(wire.name)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.create_server(front.protocol, self.host, port)
+        except OSError as error:
+            said = wire.name in self.config.ports or wire.name in self.options.ports
+            if said or error.errno != errno.EADDRINUSE:
+                flag = f"--port {wire.name}=0"
+                raise _port_taken(wire.protocol, self.host, port, flag, error) from error
+        _log.warning("port %d, the usual one of %s, is taken: it has another", port, wire.name)
+        return await loop.create_server(front.protocol, self.host, 0)
 
     def request_stop(self) -> None:
         """Make `run` return."""

@@ -10,6 +10,7 @@ await env.books.create_transfers(
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from pathlib import Path
@@ -56,6 +57,14 @@ class Ledger(Questions):
             self._last_id = made
         return made
 
+    async def close(self) -> None:
+        """Close the connections that wait; the next call opens new ones."""
+        while self._idle:
+            _, writer = self._idle.pop()
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
     async def _send(self, operation: Operation, body: bytes) -> bytes:
         """Ask the engine; a connection that ended is replaced, for every call may be repeated."""
         async with self._room:
@@ -64,8 +73,7 @@ class Ledger(Questions):
                     connection = self._idle.pop() if self._idle else await self._connect()
                     return await self._exchange(connection, operation, body)
                 except (OSError, asyncio.IncompleteReadError) as error:
-                    while self._idle:
-                        self._idle.pop()[1].close()
+                    await self.close()
                     if attempt == _TRIES - 1:
                         name = self._context.ref.name
                         raise ENGINE_FAILED(f"The ledger {name} does not answer.") from error

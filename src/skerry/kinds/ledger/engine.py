@@ -13,6 +13,7 @@ from skerry.kernel.errors import CONFIG_INVALID
 from skerry.kernel.kind import Context, Engine
 from skerry.kinds.ledger import transfer, words
 from skerry.kinds.ledger.address import cluster_id
+from skerry.kinds.ledger.book import MACHINES
 from skerry.kinds.ledger.keeper import Keeper
 from skerry.kinds.ledger.local import LocalServer
 from skerry.kinds.ledger.manifest import (
@@ -31,7 +32,6 @@ from skerry.kinds.ledger.tiger.server import Connection, Server
 
 SOCKET = "tigerbeetle.sock"
 EXPIRE_SECONDS = 1.0
-_MACHINES = {"auto": None, "compiled": True, "plain": False}
 
 
 class LedgerEngine(Engine):
@@ -40,15 +40,15 @@ class LedgerEngine(Engine):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         config = msgspec.convert(context.config, LedgerConfig)
-        if config.machine not in _MACHINES:
+        if config.machine not in MACHINES:
             raise CONFIG_INVALID(
-                f"A ledger's machine is one of {', '.join(_MACHINES)}, not {config.machine!r}."
+                f"A ledger's machine is one of {', '.join(MACHINES)}, not {config.machine!r}."
             )
         self.keeper = Keeper(
             context.directory,
             context.clock,
             meter=context.meter,
-            compiled=_MACHINES[config.machine],
+            machine=config.machine,
         )
         self._local = LocalServer(self.keeper)
         self._tiger = Server(self.keeper, cluster_id(context.id, context.keys))

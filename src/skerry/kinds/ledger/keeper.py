@@ -22,9 +22,10 @@ from skerry.kernel.errors import CORRUPT, DISK_FULL, INTERNAL, INVALID, SkerryEr
 from skerry.kernel.ledger.records import BATCH_MAX
 from skerry.kernel.usage import Meter, NoMeter
 from skerry.kinds.ledger import snapshot
-from skerry.kinds.ledger.book import AnyBook, open_book
+from skerry.kinds.ledger.book import AUTO, COMPILED, PLAIN, AnyBook, Switch, has_compiler, open_book
 from skerry.kinds.ledger.journal import Journal, Record
 from skerry.kinds.ledger.operations import SHAPES, Operation, events_of, execute
+from skerry.kinds.ledger.plain import PlainBook
 from skerry.kinds.ledger.rows import Rows
 from skerry.kinds.ledger.snapshot import Session
 
@@ -36,11 +37,17 @@ GROUP_MAX = 64
 SESSIONS_MAX = 64
 """How many sessions of clients are remembered; the one that was silent longest goes first."""
 
-SNAPSHOT_BYTES = 256 << 20
-"""How much log there is between two snapshots while a ledger runs."""
+BUSY_FROM = 10_000
+"""How many transfers a ledger has before the compiled machine is made ready for it."""
 
-STOP_SNAPSHOT_BYTES = 1 << 20
-"""How much log since the last snapshot makes one worth while at the end."""
+COMPILED_FROM = 50_000
+"""How many make it wait for that machine at its start, for the plain one would take longer."""
+
+SNAPSHOT_BYTES = {COMPILED: 128 << 20, PLAIN: 8 << 20}
+"""How much log there is between two snapshots, by machine: about a second's work at a start."""
+
+STOP_SNAPSHOT_BYTES = range(1 << 20, 64 << 20)
+"""How much log since the last snapshot makes one worth while at the end, and short enough."""
 
 
 Found = TypeVar("Found")
@@ -91,8 +98,8 @@ class Keeper:
         clock: Clock,
         *,
         meter: Meter = NO_METER,
-        snapshot_bytes: int = SNAPSHOT_BYTES,
-        compiled: bool | None = None,
+        snapshot_bytes: int | None = None,
+        machine: str = AUTO,
     ) -> None:
         self.directory = directory
         self.clock = clock
@@ -100,7 +107,8 @@ class Keeper:
         self.journal = Journal(directory)
         self.sessions: OrderedDict[int, Session] = OrderedDict()
         self._snapshot_bytes = snapshot_bytes
-        self._compiled = compiled
+        self._machine = machine
+        self._switch = Switch() if machine == AUTO and has_compiler() else None
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._desk: queue.Queue[list[Job] | None] = queue.Queue(maxsize=2)
         self._room = asyncio.Semaphore(WAITING_MAX)
@@ -118,11 +126,11 @@ class Keeper:
         """Load the last snapshot, carry out the rest of the log, and begin to serve."""
         found = snapshot.load(self.directory)
         if found is None:
-            self.book = open_book(None, 0, compiled=self._compiled)
+            self.book = self._open_book(None, 0)
             after, previous = 0, bytes(32)
         else:
             head, rows = found
-            self.book = open_book(rows, head.timestamp, compiled=self._compiled)
+            self.book = self._open_book(rows, head.timestamp)
             if self.book.digest != head.state:
                 raise _disagrees(head.sequence)
             self.sessions.update({int(client, 16): each for client, each in head.sessions.items()})
@@ -137,6 +145,14 @@ class Keeper:
             thread = threading.Thread(target=work, name=f"ledger-{work.__name__}", daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def _open_book(self, rows: Rows | None, timestamp: int) -> AnyBook:
+        """Return the book of these rows, on the machine that fits what it will have to do."""
+        machine = self._machine
+        events = 0 if rows is None else len(rows.fates)
+        if machine == AUTO and has_compiler() and events >= COMPILED_FROM:
+            machine = COMPILED
+        return open_book(rows, timestamp, compiled=machine == COMPILED)
 
     def _replay(self, record: Record, digests: dict[int, int]) -> None:
         expected = digests.get(record.checked)
@@ -159,7 +175,7 @@ class Keeper:
             for thread in self._threads:
                 thread.join()
             self._threads.clear()
-            if self._failed is None and self._unsaved >= STOP_SNAPSHOT_BYTES:
+            if self._failed is None and self._unsaved in STOP_SNAPSHOT_BYTES:
                 self.save()
         self.journal.close()
 
@@ -177,7 +193,7 @@ class Keeper:
         Raises INVALID if the rows are not those of a ledger.
         """
         try:
-            book = open_book(rows, timestamp, compiled=self._compiled)
+            book = self._open_book(rows, timestamp)
         except (AssertionError, KeyError, ValueError, IndexError) as error:
             raise INVALID("This is not the state of a ledger.", why=str(error)) from error
         self._pause()
@@ -278,7 +294,7 @@ class Keeper:
                 with self._hold:
                     self._write(group)
                     self._desk.put(group)
-                if self._unsaved >= self._snapshot_bytes:
+                if self._unsaved >= (self._snapshot_bytes or SNAPSHOT_BYTES[self.book.name]):
                     self._desk.join()
                     with self._hold:
                         self.save()
@@ -333,7 +349,17 @@ class Keeper:
             for job in group:
                 self._do(job)
             self._deliver(group)
+            if self._switch is not None and self._failed is None:
+                self._switch_if_ready(self._switch)
             self._desk.task_done()
+
+    def _switch_if_ready(self, switch: Switch) -> None:
+        """Go on with the compiled machine, once the ledger is busy and the machine is there."""
+        if self.book.name != PlainBook.name:
+            self._switch = None
+        elif self.book.count("transfers") >= BUSY_FROM and switch.ready():
+            self.book = switch.convert(self.book)
+            self._switch = None
 
     def _do(self, job: Job) -> None:
         if self._failed is not None:

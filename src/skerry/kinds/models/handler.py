@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import re
 import tarfile
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from skerry.kernel.commands import WordCall
+from skerry.kernel.commands import Nothing, WordCall
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
 from skerry.kernel.names import MAIN, is_name
 from skerry.kinds.models.claim import OWNER, secret_key
@@ -21,6 +22,7 @@ from skerry.kinds.models.service import Compare, Comparison, Endpoint, Serve
 RESOURCE = "ai"
 KIND = "models"
 WORD_SECONDS = 1800.0
+COMPARISONS_MAX = 10
 
 Progress = Callable[[int, int, str], None]
 
@@ -30,6 +32,7 @@ class Handler:
 
     def __init__(self, node: Any) -> None:
         self._node = node
+        self._last: deque[Comparison] = deque(maxlen=COMPARISONS_MAX)
 
     async def do_serve(self, params: Serve, progress: Progress) -> Endpoint:
         """See `models.serve`."""
@@ -50,7 +53,7 @@ class Handler:
             policy=f"prompts may go to {where}" if where else "no prompt leaves this node",
             next=f"skerry secret set SCALEWAY_API_KEY --app {params.app}"
             if where
-            else f"skerry models ask {RESOURCE} --app {params.app} --help",
+            else "skerry models serve --jurisdiction EU, so that prompts may go to providers there",
         )
 
     def _check_app(self, name: str) -> None:
@@ -73,7 +76,13 @@ class Handler:
         asked = {"prompt": params.prompt, "models": params.models, "max_tokens": params.max_tokens}
         call = WordCall(name=name, app=app, params=asked, branch=params.branch)
         rows = await self._node.words.call(KIND, "ask", call, progress, WORD_SECONDS)
-        return Comparison(params.prompt, tuple(rows))
+        found = Comparison(params.prompt, tuple(rows))
+        self._last.appendleft(found)
+        return found
+
+    async def do_comparisons(self, params: Nothing, progress: Progress) -> list[Comparison]:
+        """See `models.comparisons`."""
+        return list(self._last)
 
     def _resource(self, params: Compare) -> tuple[str, str]:
         """Return the app and the resource that are meant."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from skerry.kernel.commands import Command, Params, about
+from skerry.kernel.commands import Command, Nothing, Params, about
 from skerry.kernel.names import MAIN
 from skerry.kernel.service import Page, Service
 from skerry.kinds.models.config import Keep
@@ -82,6 +82,12 @@ SERVICE = Service(
             "models.serve", "Serve an OpenAI-compatible endpoint", Serve, Endpoint, mutates=True
         ),
         Command("models.compare", "Ask several models at once", Compare, Comparison, mutates=True),
+        Command(
+            "models.comparisons",
+            "Show the last comparisons since the node started",
+            Nothing,
+            list[Comparison],
+        ),
     ),
     handler="handler:Handler",
     pages=(Page("/models", "Models", view="page:view", template="compare.html", menu="Models"),),

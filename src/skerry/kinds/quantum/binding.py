@@ -66,12 +66,16 @@ class AsyncQueue:
         self, program: str | Sequence[str] | JobRequest, **how: Any
     ) -> tuple[Result, ...]:
         """Run programs and bindings as one job; return a result for each."""
-        job = await self.submit(program, **how)
+        return await self.wait((await self.submit(program, **how)).id)
+
+    async def wait(self, id: str) -> tuple[Result, ...]:  # noqa: A002 (the word of every vendor)
+        """Wait for a job's end and return its results; raise what went wrong."""
+        job = await self.job(id)
         while not job.over:
-            job = await self._call("wait", {"job": job.id, "seconds": 30.0}, Job)
+            job = await self._call("wait", {"job": id, "seconds": 30.0}, Job)
         if job.state is not JobState.COMPLETED:
             raise _failure(job)
-        return await self.results(job.id)
+        return await self.results(id)
 
     async def submit(self, program: str | Sequence[str] | JobRequest, **how: Any) -> Job:
         """Queue a job, durably, and return it."""
@@ -122,6 +126,10 @@ class JobQueue:
     def run_all(self, program: str | Sequence[str] | JobRequest, **how: Any) -> tuple[Result, ...]:
         """See `AsyncQueue.run_all`."""
         return self._wait(self.aio.run_all(program, **how))
+
+    def wait(self, id: str) -> tuple[Result, ...]:  # noqa: A002
+        """See `AsyncQueue.wait`."""
+        return self._wait(self.aio.wait(id))
 
     def submit(self, program: str | Sequence[str] | JobRequest, **how: Any) -> Job:
         """See `AsyncQueue.submit`."""

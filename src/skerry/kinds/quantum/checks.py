@@ -18,6 +18,9 @@ MEMORY_SHOTS_MAX = 1_000_000
 CIRCUITS = frozenset({"openqasm3", "openqasm2", "circuit"})
 """Formats of programs that are circuits of gates."""
 
+FORMATS = {"analog": frozenset({"ahs"}), "photonic": frozenset({"photonic"})}
+"""Formats that devices of other paradigms take."""
+
 
 def check(request: JobRequest, device: Device, allowed: tuple[str, ...]) -> None:
     """Raise INVALID, TOO_LARGE, UNSUPPORTED or DENIED for a request that cannot run."""
@@ -37,7 +40,7 @@ def check(request: JobRequest, device: Device, allowed: tuple[str, ...]) -> None
     if not 0 < count <= EXECUTIONS_MAX:
         raise TOO_LARGE(f"A job has 1 to {EXECUTIONS_MAX} executions, not {count}.")
     for program in request.programs:
-        _program(program)
+        _program(program, device)
     if request.options.memory and request.shots * count > MEMORY_SHOTS_MAX:
         raise TOO_LARGE(f"Every shot in order is kept for {MEMORY_SHOTS_MAX} shots at most.")
     for text in (request.name, request.token, request.owner, request.session):
@@ -47,14 +50,15 @@ def check(request: JobRequest, device: Device, allowed: tuple[str, ...]) -> None
         raise INVALID(f"A job has at most {TAGS_MAX} tags.")
 
 
-def _program(program: Program) -> None:
+def _program(program: Program, device: Device) -> None:
     size = len(program.source.encode("utf-8", "surrogatepass"))
     if size > SOURCE_BYTES_MAX:
         raise TOO_LARGE(f"A program has at most {SOURCE_BYTES_MAX >> 20} MiB, not {size} bytes.")
-    if program.format not in CIRCUITS:
+    known = FORMATS.get(device.paradigm.value, CIRCUITS)
+    if program.format not in known:
         raise UNSUPPORTED(
-            f"Programs in {program.format} cannot run on a twin of gates.",
-            why=f"Known: {', '.join(sorted(CIRCUITS))}.",
+            f"Programs in {program.format} cannot run on {device.name}.",
+            why=f"It takes {', '.join(sorted(known))}.",
         )
 
 

@@ -33,9 +33,10 @@ from skerry.kinds.quantum.contract import (
     Queue,
     Result,
 )
+from skerry.kinds.quantum.messages import Energy, Molecule, Need, Needed
 from skerry.kinds.quantum.runner import Runner
 from skerry.kinds.quantum.store import FILE, Event, Store
-from skerry.kinds.quantum.workers import Worker
+from skerry.kinds.quantum.workers import Workers
 
 PLAN_SECONDS = 120.0
 STEPS = (JobState.CREATED, JobState.VALIDATED, JobState.ESTIMATED, JobState.QUEUED)
@@ -70,7 +71,7 @@ class Desk:
         self._entropy = entropy or SystemEntropy()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="quantum-store")
         self._store: Store
-        self._checker = Worker("gates", context.clock, context.environments)
+        self._checkers = Workers(context.clock, context.environments)
         self._learned: dict[str, tuple[int, Calibration]] = {}
         self.runner = Runner(self)
 
@@ -86,7 +87,7 @@ class Desk:
     async def stop(self) -> None:
         """Stop working; jobs that are not over go on at the next start."""
         await self.runner.stop()
-        await self._checker.close()
+        await self._checkers.close()
         if hasattr(self, "_store"):
             await self._in_thread(self._store.close)
         await asyncio.to_thread(self._thread.shutdown)
@@ -121,7 +122,7 @@ class Desk:
         checks.check(request, device, self.config.countries)
         twins.check(device, request.options.pessimism)
         params = self.worker_params(request, request.programs[program], binding, 0)
-        found = await self._checker.ask("plan", params, PLAN_SECONDS)
+        found = await self._checkers.of(twins.stack_of(device)).ask("plan", params, PLAN_SECONDS)
         return msgspec.convert({"device": device.id, **found}, Plan)
 
     async def parse(self, program: Program, binding: int = 0) -> dict[str, Any]:
@@ -131,8 +132,21 @@ class Desk:
             "format": program.format,
             "bindings": program.bindings[binding],
         }
-        found: dict[str, Any] = await self._checker.ask("parse", params, PLAN_SECONDS)
+        found: dict[str, Any] = await self._checkers.of("gates").ask("parse", params, PLAN_SECONDS)
         return found
+
+    async def resources(self, needed: Needed) -> list[Need]:
+        """Return what a program needs with error correction on every target."""
+        asked = msgspec.to_builtins(needed)
+        found = await self._checkers.of("resources").ask("resources", asked, PLAN_SECONDS)
+        return msgspec.convert(found, list[Need])
+
+    async def chemistry(self, molecule: Molecule) -> list[Energy]:
+        """Return the energies of a molecule."""
+        asked = msgspec.to_builtins(molecule)
+        seconds = float(self.config.job_seconds_max)
+        found = await self._checkers.of("chemistry").ask("chemistry", asked, seconds)
+        return msgspec.convert(found, list[Energy])
 
     def worker_params(
         self, request: JobRequest, program: Program, binding: int, seed: int
@@ -145,6 +159,7 @@ class Desk:
             "format": program.format,
             "bindings": program.bindings[binding],
             "device": twins.for_worker(device, calibration),
+            "paradigm": device.paradigm.value,
             "level": request.level,
             "layout": list(options.layout),
             "optimisation": options.optimisation,
@@ -168,7 +183,8 @@ class Desk:
         uses = [use(request, each, number) for number, each in enumerate(plans)]
         for program in request.programs:
             for binding in range(1, len(program.bindings)):
-                await self.parse(program, binding)
+                if program.format in checks.CIRCUITS:
+                    await self.parse(program, binding)
         cost = self._cost(device, uses, request.budget)
         now = self.context.clock.now()
         job = Job(

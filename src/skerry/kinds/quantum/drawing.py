@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import string
 from collections.abc import Sequence
 
 from skerry.kinds.quantum.catalogue.model import Calibration
@@ -113,6 +115,54 @@ def histogram(counts: dict[str, int], columns: int) -> str:
     if rest:
         lines.append(f"and {len(rest)} more outcomes in {sum(count for _, count in rest)} shots")
     return "\n".join(lines)
+
+
+def scatter(points: dict[str, list[tuple[int, float]]], columns: int) -> str:
+    """Return series of (qubits, seconds) as letters on two logarithmic axes."""
+    every = [(math.log10(x), math.log10(y)) for each in points.values() for x, y in each]
+    if not every:
+        return ""
+    width, height = min(columns, 100) - 12, 14
+    low_x, low_y = min(x for x, _ in every), min(y for _, y in every)
+    span_x = max(max(x for x, _ in every) - low_x, 0.1)
+    span_y = max(max(y for _, y in every) - low_y, 0.1)
+    canvas = _Canvas(width, height)
+    for letter, series in zip(string.ascii_uppercase, points.values(), strict=False):
+        for qubits, seconds in series:
+            x = round((math.log10(qubits) - low_x) / span_x * (width - 1))
+            y = round((math.log10(seconds) - low_y) / span_y * (height - 1))
+            canvas.write(x, height - 1 - y, letter)
+    top, bottom = f"{10 ** (low_y + span_y):.1e} s", f"{10**low_y:.1e} s"
+    lines = canvas.text().splitlines()
+    marked = [
+        f"{top if n == 0 else bottom if n == height - 1 else '':>10} │{line}"
+        for n, line in enumerate(lines)
+    ]
+    ends = f"{10**low_x:.1e} qubits", f"{10 ** (low_x + span_x):.1e}"
+    axis = f"{'':>11}└{'─' * width}"
+    foot = f"{'':>12}{ends[0]}{ends[1]:>{max(1, width - len(ends[0]))}}"
+    key = ", ".join(
+        f"{letter} {name}" for letter, name in zip(string.ascii_uppercase, points, strict=False)
+    )
+    return "\n".join([*marked, axis, foot, key])
+
+
+def curve(points: list[tuple[float, float]], columns: int) -> str:
+    """Return a line of points on two plain axes."""
+    width, height = min(columns, 100) - 14, 12
+    low_x, low_y = min(x for x, _ in points), min(y for _, y in points)
+    span_x = max(x for x, _ in points) - low_x or 1.0
+    span_y = max(y for _, y in points) - low_y or 1.0
+    canvas = _Canvas(width, height)
+    for x, y in points:
+        row = height - 1 - round((y - low_y) / span_y * (height - 1))
+        canvas.write(round((x - low_x) / span_x * (width - 1)), row, "●")
+    lines = canvas.text().splitlines()
+    ends = {0: f"{low_y + span_y:.4f}", height - 1: f"{low_y:.4f}"}
+    marked = [f"{ends.get(number, ''):>10} │{line}" for number, line in enumerate(lines)]
+    last = f"{low_x + span_x:g}"
+    foot = f"{'':>12}{low_x:g}{last:>{max(1, width - len(f'{low_x:g}'))}}"
+    return "\n".join([*marked, f"{'':>11}└{'─' * width}", foot])
 
 
 def _bar(part: float, room: int) -> str:

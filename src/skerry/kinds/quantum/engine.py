@@ -13,9 +13,13 @@ from skerry.kinds.quantum.contract import Job
 from skerry.kinds.quantum.desk import Desk
 from skerry.kinds.quantum.messages import (
     Awaited,
+    Energy,
     Learned,
     Listed,
+    Molecule,
     Named,
+    Need,
+    Needed,
     Outcome,
     Quote,
     Quoted,
@@ -116,6 +120,14 @@ class QuantumEngine(Engine):
         """Return what a program would be on the devices that policy allows."""
         progress = self.context.host.progress
         return await quotes(self.desk, params.request, params.devices, params.currency, progress)
+
+    async def word_needs(self, params: Needed) -> list[Need]:
+        """Return what a program needs with error correction."""
+        return await self.desk.resources(params)
+
+    async def word_energies(self, params: Molecule) -> list[Energy]:
+        """Return the energies of a molecule."""
+        return await self.desk.chemistry(params)
 
     async def word_learn(self, params: Learned) -> Revised:
         """Take a vendor's calibration in as a device's next revision."""

@@ -111,7 +111,7 @@ class Handler:
         """See `quantum.run`."""
         request = JobRequest(
             device=params.device,
-            programs=(Program(params.program),),
+            programs=(Program(params.program, format=params.language),),
             shots=params.shots,
             level=params.level,
             options=Options(
@@ -179,6 +179,34 @@ class Handler:
         asked = {"device": params.device, "data": params.file}
         found: Revised = await self._call(params, "learn", asked, progress)
         return found
+
+    async def do_resources(self, params: words.Resources, progress: Progress) -> reports.NeedTable:
+        """See `quantum.resources`."""
+        if bool(params.program) == bool(params.workload):
+            raise INVALID("Name a program or a workload.", hint="--workload rsa-2048")
+        asked = {
+            "source": params.program,
+            "format": params.language,
+            "workload": params.workload,
+            "error_budget": params.error_budget,
+        }
+        found = await self._call(params, "needs", asked, progress)
+        return reports.NeedTable(tuple(found), pictures.frontiers(found), params.svg)
+
+    async def do_chemistry(
+        self, params: words.Chemistry, progress: Progress
+    ) -> reports.EnergyTable:
+        """See `quantum.chemistry`."""
+        asked = {
+            "molecule": params.molecule,
+            "basis": params.basis,
+            "electrons": params.electrons,
+            "orbitals": params.orbitals,
+            "lengths": params.lengths,
+        }
+        progress(0, 0, "computing integrals, and optimising the circuit")
+        found = await self._call(params, "energies", asked, progress)
+        return reports.EnergyTable(params.molecule, params.basis, tuple(found))
 
     async def do_stacks(self, params: Nothing, progress: Progress) -> list[reports.StackRow]:
         """See `quantum.stacks`."""

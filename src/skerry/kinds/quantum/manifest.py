@@ -17,9 +17,13 @@ from skerry.kinds.quantum.config import QuantumConfig
 from skerry.kinds.quantum.contract import Job
 from skerry.kinds.quantum.messages import (
     Awaited,
+    Energy,
     Learned,
     Listed,
+    Molecule,
     Named,
+    Need,
+    Needed,
     Outcome,
     Quote,
     Quoted,
@@ -77,6 +81,8 @@ MANIFEST = Manifest(
         Word("stop", "Cancel a job.", Named, Job, "run", mutates=True),
         Word("wait", "Wait for a job's end.", Awaited, Outcome, "read"),
         Word("quote", "Compare devices for a program.", Quoted, list[Quote], "read"),
+        Word("needs", "Estimate needs with error correction.", Needed, list[Need], "read"),
+        Word("energies", "Compute a molecule's energies.", Molecule, list[Energy], "read"),
         Word("learn", "Take a calibration file in.", Learned, Revised, "configure", mutates=True),
     ),
     actions=("read", "run", "configure"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -71,6 +71,56 @@ class Outcome(msgspec.Struct, frozen=True):
     job: Job
     results: tuple[Result, ...]
     events: tuple[Event, ...]
+
+
+class Needed(msgspec.Struct, frozen=True):
+    """A program, or the name of a workload, whose needs are to be estimated."""
+
+    source: str = ""
+    format: Literal["openqasm", "qsharp"] = "openqasm"
+    workload: str = ""
+    error_budget: float = 1e-3
+
+
+class Need(msgspec.Struct, frozen=True):
+    """What a program needs on one target with error correction.
+
+    `frontier` trades physical qubits for seconds. `hypothetical` targets assume qubits that nobody
+    has shown.
+    """
+
+    target: str
+    code: str
+    hypothetical: bool
+    qubits: int
+    seconds: float
+    logical_qubits: int
+    code_distance: int
+    factories: int
+    frontier: tuple[tuple[int, float], ...]
+
+
+class Molecule(msgspec.Struct, frozen=True):
+    """A molecule (`H 0 0 0; H 0 0 0.735`, in angstrom), its basis, and an active space."""
+
+    molecule: str
+    basis: str = "sto-3g"
+    electrons: int = 0
+    orbitals: int = 0
+    lengths: tuple[float, ...] = ()
+
+
+class Energy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Energies in hartree; `exact` is of the circuit's active space, `full` of all orbitals."""
+
+    mean_field: float
+    exact: float
+    variational: float
+    qubits: int
+    parameters: int
+    evaluations: int
+    length: float | None = None
+    full: float | None = None
 
 
 class Quote(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 
 from skerry.kinds.quantum.catalogue.model import Calibration, Device
 from skerry.kinds.quantum.contract import Job, Result
 from skerry.kinds.quantum.drawing import grade, percent, thirds
+from skerry.kinds.quantum.messages import Need
 
 _COLOURS = ("#1a7f5a", "#b58a00", "#c2452d", "#8a8f98")
+_SERIES = ("#1a7f5a", "#b58a00", "#c2452d", "#3566c4", "#8050b0", "#8a8f98")
 _STEP, _MARGIN, _RADIUS = 56, 34, 17
 _BARS_MAX = 32
 
@@ -21,6 +24,26 @@ def topology(device: Device, calibration: Calibration | None) -> str:
     if device.topology.kind == "all" and device.qubits:
         return _ring(device)
     return ""
+
+
+def thumbnail(device: Device, calibration: Calibration | None) -> str:
+    """Return a device's topology in small: lines in three colours, and nothing to point at."""
+    if calibration is None or not calibration.at:
+        return _ring(device, 96) if device.topology.kind == "all" and device.qubits < 100 else ""
+    bounds = thirds([error for _, _, error in calibration.edges() if error is not None])
+    paths: dict[int, list[str]] = {0: [], 1: [], 2: [], 3: []}
+    for first, second, error in calibration.edges():
+        (x1, y1), (x2, y2) = calibration.at[first], calibration.at[second]
+        line = f"M{x1 * 8 + 4:g} {y1 * 8 + 4:g}L{x2 * 8 + 4:g} {y2 * 8 + 4:g}"
+        paths[grade(error, bounds)].append(line)
+    width = max(x for x, _ in calibration.at.values()) * 8 + 8
+    height = max(y for _, y in calibration.at.values()) * 8 + 8
+    parts = [
+        f'<path d="{"".join(lines)}" stroke="{_COLOURS[mark]}" stroke-width="2" fill="none"/>'
+        for mark, lines in paths.items()
+        if lines
+    ]
+    return _svg(width, height, f"Topology of {device.name}", parts, "96")
 
 
 def _lattice(device: Device, calibration: Calibration) -> str:
@@ -60,11 +83,10 @@ def _qubit(label: str, x: int, y: int, error: float | None, bounds: tuple[float,
     )
 
 
-def _ring(device: Device) -> str:
+def _ring(device: Device, size: int = 360) -> str:
     """Draw qubits that all interact with each other: a ring, with every chord."""
     count = device.qubits
-    size = 360
-    middle, reach = size / 2, size / 2 - 20
+    middle, reach = size / 2, size * 0.44
     spots = [
         (
             round(middle + reach * math.sin(2 * math.pi * number / count), 1),
@@ -78,13 +100,15 @@ def _ring(device: Device) -> str:
         for x2, y2 in spots[number + 1 :]
     )
     parts = [f'<path d="{chords}" stroke="{_COLOURS[0]}" stroke-width="0.4" fill="none"/>']
-    parts += [f'<circle cx="{x}" cy="{y}" r="7" fill="{_COLOURS[0]}"/>' for x, y in spots]
-    return _svg(size, size, f"{device.name}: every pair of qubits can interact", parts)
+    dot = f'r="{size / 50:g}" fill="{_COLOURS[0]}"'
+    parts += [f'<circle cx="{x}" cy="{y}" {dot}/>' for x, y in spots]
+    return _svg(size, size, f"{device.name}: every pair of qubits can interact", parts, str(size))
 
 
-def _svg(width: float, height: float, title: str, parts: list[str]) -> str:
+def _svg(width: float, height: float, title: str, parts: list[str], tall: str = "") -> str:
+    size = f'height="{tall}" ' if tall else ""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" {size}'
         f'role="img" font-family="system-ui, sans-serif"><title>{escape(title)}</title>'
         f"{''.join(parts)}</svg>"
     )
@@ -115,6 +139,40 @@ def histogram(result: Result, title: str) -> str:
             f'<text x="158" y="{y}" font-size="12" fill="currentColor">and {hidden} more</text>'
         )
     return _svg(width, 16 + (len(ordered) + bool(hidden)) * row, title, parts)
+
+
+def frontiers(needs: Sequence[Need]) -> str:
+    """Return qubits against time for every target, on two logarithmic axes, as one SVG element."""
+    points = {each.target: each.frontier for each in needs}
+    every = [(math.log10(x), math.log10(y)) for each in points.values() for x, y in each]
+    if not every:
+        return ""
+    low_x, low_y = min(x for x, _ in every), min(y for _, y in every)
+    span_x = max(max(x for x, _ in every) - low_x, 0.1)
+    span_y = max(max(y for _, y in every) - low_y, 0.1)
+    width, height, edge = 640, 360, 60
+    parts = [
+        f'<path d="M{edge} 20V{height - edge}H{width - 20}" stroke="currentColor" fill="none"/>'
+        f'<text x="{width - 20}" y="{height - 36}" text-anchor="end" font-size="12" '
+        f'fill="currentColor">physical qubits: {10**low_x:.1e} to {10 ** (low_x + span_x):.1e}'
+        f'</text><text x="8" y="14" font-size="12" fill="currentColor">time: {10**low_y:.1e} s to '
+        f"{10 ** (low_y + span_y):.1e} s</text>"
+    ]
+    for number, (name, series) in enumerate(points.items()):
+        colour = _SERIES[number % len(_SERIES)]
+        for qubits, seconds in series:
+            x = edge + (math.log10(qubits) - low_x) / span_x * (width - edge - 40)
+            y = height - edge - (math.log10(seconds) - low_y) / span_y * (height - edge - 40)
+            said = f"{name}: {qubits} qubits, {seconds:.3g} s"
+            parts.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}">'
+                f"<title>{escape(said)}</title></circle>"
+            )
+        parts.append(
+            f'<text x="{edge + (number % 3) * 180}" y="{height - 18 + (number // 3) * 14}" '
+            f'font-size="12" fill="{colour}">{escape(name)}</text>'
+        )
+    return _svg(width, height, "Physical qubits against time", parts)
 
 
 def page(job: Job, results: tuple[Result, ...]) -> str:

@@ -11,7 +11,7 @@ from skerry.kernel.money import show
 from skerry.kinds.quantum import drawing
 from skerry.kinds.quantum.catalogue.model import Calibration, Device, Figure
 from skerry.kinds.quantum.contract import Cost, Job, Result
-from skerry.kinds.quantum.messages import Quote
+from skerry.kinds.quantum.messages import Energy, Need, Quote
 from skerry.kinds.quantum.store import Event
 
 
@@ -105,15 +105,15 @@ class DeviceReport(msgspec.Struct, frozen=True):
         blocks = [_about(device, self.here, self.revision)]
         if self.figures:
             rows = [
-                (each.name.replace("_", " "), _figure(each), _source(device, each.source))
+                (each.name.replace("_", " "), figure_text(each), source_text(device, each.source))
                 for each in self.figures
             ]
             blocks.append(columns_of(rows, ("figure", "value", "source")))
         for one, other in device.conflicts():
             blocks.append(
                 f"conflict: {one.name.replace('_', ' ')} is {one.value:g} in "
-                f"{_source(device, one.source)}, and {other.value:g} in "
-                f"{_source(device, other.source)}"
+                f"{source_text(device, one.source)}, and {other.value:g} in "
+                f"{source_text(device, other.source)}"
             )
         blocks += [
             f"price on {price.channel}: {price_line(device, price.channel)}"
@@ -139,7 +139,8 @@ def _about(device: Device, here: str, revision: int) -> str:
     return "\n".join([*lines, *([device.note] if device.note else [])])
 
 
-def _figure(figure: Figure) -> str:
+def figure_text(figure: Figure) -> str:
+    """Return a figure's value in the unit that fits."""
     if figure.unit == "s":
         for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
             if abs(figure.value) >= size:
@@ -149,7 +150,8 @@ def _figure(figure: Figure) -> str:
     return f"{figure.value:g} {figure.unit}".strip()
 
 
-def _source(device: Device, key: str) -> str:
+def source_text(device: Device, key: str) -> str:
+    """Return a source with its date, and whether it was recalled rather than read."""
     found = device.sources.get(key)
     if found is None:
         return key
@@ -276,7 +278,7 @@ class JobTable(msgspec.Struct, frozen=True):
                 each.request.device,
                 f"{each.done}/{each.executions}",
                 str(each.request.shots),
-                _moment(each.created),
+                moment_text(each.created),
                 each.request.name,
             )
             for each in self.jobs
@@ -285,7 +287,8 @@ class JobTable(msgspec.Struct, frozen=True):
         return columns_of(rows, head) if rows else "No jobs yet: skerry quantum run"
 
 
-def _moment(nanoseconds: int) -> str:
+def moment_text(nanoseconds: int) -> str:
+    """Return a moment (UTC) to the minute."""
     moment = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.UTC)
     return moment.strftime("%Y-%m-%d %H:%M")
 
@@ -302,6 +305,85 @@ class JobCost(msgspec.Struct, frozen=True):
     as_of: str
     lines: tuple[str, ...]
     usage: dict[str, int]
+
+
+HYPOTHETICAL = (
+    "* hypothetical: no such qubit was shown, and the evidence for topological qubits is disputed "
+    "in print (H. Legg, Nature, 2026-06-24)"
+)
+
+
+class NeedTable(msgspec.Struct, frozen=True):
+    """What a program needs with error correction on every target."""
+
+    needs: tuple[Need, ...]
+    svg: str = ""
+    svg_only: bool = False
+
+    def draw(self, columns: int) -> str:
+        """Return a table, and qubits against time as points."""
+        if self.svg_only:
+            return self.svg
+        rows = [
+            (
+                f"{each.target}{'*' if each.hypothetical else ''}",
+                f"{each.qubits:,}".replace(",", " "),
+                span(each.seconds),
+                str(each.logical_qubits),
+                str(each.code_distance),
+                str(each.factories),
+                each.code.replace("_", " "),
+            )
+            for each in self.needs
+        ]
+        head = ("target", "qubits", "time", "logical", "distance", "factories", "code")
+        points = {
+            each.target: [(qubits, seconds) for qubits, seconds in each.frontier]
+            for each in self.needs
+        }
+        return "\n\n".join([columns_of(rows, head), drawing.scatter(points, columns), HYPOTHETICAL])
+
+
+def span(seconds: float) -> str:
+    """Return a time in the unit that fits."""
+    units = (("y", 31_557_600.0), ("d", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+    for unit, size in (*units, ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+class EnergyTable(msgspec.Struct, frozen=True):
+    """A molecule's energies in hartree: mean field, the circuit's, and exact beside it."""
+
+    molecule: str
+    basis: str
+    energies: tuple[Energy, ...]
+
+    def draw(self, columns: int) -> str:
+        """Return a table, and the curve over the bond's length if there are several."""
+        rows = [
+            (
+                "-" if each.length is None else f"{each.length:.3f}",
+                f"{each.mean_field:.6f}",
+                f"{each.variational:.6f}",
+                f"{each.exact:.6f}",
+                f"{(each.variational - each.exact) * 1000:.3f}",
+                "-" if each.full is None else f"{each.full:.6f}",
+                str(each.qubits),
+                str(each.evaluations),
+            )
+            for each in self.energies
+        ]
+        head = ("length", "mean field", "circuit", "exact", "error mHa", "all orbitals")
+        text = columns_of(rows, (*head, "qubits", "evaluations"))
+        curve = [(each.length, each.exact) for each in self.energies if each.length is not None]
+        blocks = [text, drawing.curve(curve, columns) if len(curve) > 1 else ""]
+        blocks.append(
+            "circuit: UCCSD on a perfect simulator; exact: of the same active space. Energies in "
+            f"hartree, basis {self.basis}."
+        )
+        return "\n\n".join(block for block in blocks if block)
 
 
 class Text(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from skerry.kinds.quantum import pricing, twins
 from skerry.kinds.quantum.contract import TERMINAL, Job, JobState, Program, Provenance, Result
 from skerry.kinds.quantum.line import Line
 from skerry.kinds.quantum.store import Store
-from skerry.kinds.quantum.workers import StoppedError, Worker
+from skerry.kinds.quantum.workers import StoppedError, Workers
 
 if TYPE_CHECKING:
     from skerry.kinds.quantum.desk import Desk
@@ -33,7 +33,7 @@ class Runner:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._line = Line()
-        self._worker = Worker("gates", desk.context.clock, desk.context.environments)
+        self.workers = Workers(desk.context.clock, desk.context.environments)
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -68,7 +68,7 @@ class Runner:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        await self._worker.close()
+        await self.workers.close()
 
     async def enqueue(self, job: Job) -> None:
         """Put a job that is on the disk into the line."""
@@ -108,7 +108,7 @@ class Runner:
             if error.problem is not CONFLICT:
                 raise
             return await self._desk.stored(Store.job, job_id)
-        await self._worker.stop()
+        await self.workers.stop()
         return job
 
     async def wait(self, job_id: str, seconds: float) -> Job:
@@ -187,7 +187,9 @@ class Runner:
         seed = (seed_of(job) + number) % (1 << 63)
         params = desk.worker_params(job.request, program, binding, seed)
         started, began = clock.now(), clock.monotonic()
-        found = await self._worker.ask("run", params, float(desk.config.job_seconds_max))
+        device, _, _ = desk.device(job.request.device)
+        worker = self.workers.of(twins.stack_of(device))
+        found = await worker.ask("run", params, float(desk.config.job_seconds_max))
         seconds = clock.monotonic() - began
         result = self._result(job, number, program, found, seed, started, seconds)
         usage = self._count(job, found, seconds)

@@ -6,14 +6,16 @@ from typing import Annotated, Literal
 
 from skerry.kernel.commands import AppName, BranchName, Command, Done, Nothing, Params, about
 from skerry.kernel.names import MAIN
-from skerry.kernel.service import Service
+from skerry.kernel.service import Page, Service
 from skerry.kinds.quantum.messages import Revised
 from skerry.kinds.quantum.reports import (
     DeviceReport,
     DeviceTable,
+    EnergyTable,
     JobCost,
     JobReport,
     JobTable,
+    NeedTable,
     QuoteTable,
     StackRow,
     Text,
@@ -76,6 +78,10 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
     fidelity: Annotated[Literal["twin", "ideal"], about("with the twin's noise, or without")] = (
         "twin"
     )
+    language: Annotated[
+        Literal["openqasm3", "openqasm2", "circuit", "ahs", "photonic"],
+        about("what the program is written in"),
+    ] = "openqasm3"
     level: Annotated[
         Literal["logical", "native", "verbatim"], about("how far the program is compiled already")
     ] = "logical"
@@ -115,6 +121,30 @@ class Import(Here, frozen=True, kw_only=True):
     device: Annotated[str, about("the device that it is of")]
 
 
+class Resources(Here, frozen=True, kw_only=True):
+    """A program, or a workload, whose needs are to be estimated."""
+
+    program: Annotated[
+        str, about("a program, or - for standard input", positional=True, file=True)
+    ] = ""
+    language: Annotated[Literal["openqasm", "qsharp"], about("what it is written in")] = "openqasm"
+    workload: Annotated[str, about("instead of a program: rsa-2048")] = ""
+    error_budget: Annotated[float, about("the chance of failure that is acceptable")] = 1e-3
+    svg: Annotated[bool, about("draw qubits against time as SVG, and nothing else")] = False
+
+
+class Chemistry(Here, frozen=True, kw_only=True):
+    """A molecule whose energies are wanted."""
+
+    molecule: Annotated[str, about("such as 'H 0 0 0; H 0 0 0.735', in angstrom", positional=True)]
+    basis: Annotated[str, about("a basis set")] = "sto-3g"
+    electrons: Annotated[int, about("of the active space; by default all but those of cores")] = 0
+    orbitals: Annotated[int, about("of the active space")] = 0
+    lengths: Annotated[
+        tuple[float, ...], about("a length of the bond to compute too; may be repeated")
+    ] = ()
+
+
 class StackNamed(Params, frozen=True):
     """A stack."""
 
@@ -139,8 +169,17 @@ SERVICE = Service(
         Command(
             "quantum.catalogue.import", "Take a vendor's figures in", Import, Revised, mutates=True
         ),
+        Command("quantum.resources", "Estimate needs with error correction", Resources, NeedTable),
+        Command("quantum.chemistry", "Compute a molecule's energies", Chemistry, EnergyTable),
         Command("quantum.stacks", "List stacks of quantum libraries", Nothing, list[StackRow]),
         Command("quantum.install", "Install a stack", StackNamed, Done, mutates=True),
+    ),
+    pages=(
+        Page("/quantum", "Quantum computers", "pages:devices", "devices.html", menu="Quantum"),
+        Page("/quantum/devices/{device}", "Device", "pages:device", "device.html"),
+        Page("/quantum/jobs", "Quantum jobs", "pages:jobs", "jobs.html", live="_jobs.html"),
+        Page("/quantum/jobs/{app}/{branch}/{resource}/{job}", "Job", "pages:job", "job.html"),
+        Page("/quantum/compare", "Compare devices", "pages:compare", "compare.html"),
     ),
     handler="handler:Handler",
 )

@@ -6,7 +6,13 @@ from statistics import median
 from typing import Any
 
 from skerry.kernel.errors import INVALID, UNSUPPORTED
-from skerry.kinds.quantum.catalogue.model import Calibration, Device, Figure, QubitFigures
+from skerry.kinds.quantum.catalogue.model import (
+    Calibration,
+    Device,
+    Figure,
+    Paradigm,
+    QubitFigures,
+)
 from skerry.kinds.quantum.contract import Calibrated
 
 PESSIMISM_MAX = 20.0
@@ -21,7 +27,7 @@ def check(device: Device, pessimism: float) -> None:
     """Raise UNSUPPORTED if a device has no twin, INVALID if the pessimism is out of bounds."""
     if not is_runnable(device):
         raise UNSUPPORTED(
-            f"{device.name} has no twin for circuits here.",
+            f"{device.name} has no twin here.",
             why=device.note or "What is published is not enough for one.",
             hint="skerry quantum devices",
         )
@@ -43,6 +49,8 @@ def for_worker(device: Device, calibration: Calibration | None) -> dict[str, Any
     """Return the device as `worker.devices` reads it; None for a simulator without noise."""
     if device.status == "local":
         return None
+    if device.paradigm is Paradigm.ANALOG:
+        return _analog(device)
     shape: dict[str, Any] = {"id": device.id, "native": list(device.native_gates)}
     if calibration is None:
         return shape | _averages(device)
@@ -59,6 +67,30 @@ def for_worker(device: Device, calibration: Calibration | None) -> dict[str, Any
         "two": calibration.two_qubit_seconds or device.value("two_qubit_seconds"),
     }
     return shape
+
+
+def _analog(device: Device) -> dict[str, Any]:
+    """Return the limits and errors of a machine of atoms, as `worker.atoms` reads them."""
+    names = {
+        "rabi": "rabi_max",
+        "detuning": "detuning_max",
+        "duration": "duration_max",
+        "width": "width",
+        "height": "height",
+        "spacing": "spacing_min",
+        "t2": "t2",
+        "filling_error": "filling_error",
+        "ground_error": "ground_detection_error",
+        "rydberg_error": "rydberg_detection_error",
+        "rabi_error": "rabi_error_relative",
+    }
+    found: dict[str, Any] = {key: device.value(name) or 0.0 for key, name in names.items()}
+    return found | {"id": device.id, "sites": device.qubits}
+
+
+def stack_of(device: Device) -> str:
+    """Return the stack of libraries that runs a device's twin."""
+    return "atoms" if device.paradigm is Paradigm.ANALOG else "gates"
 
 
 def _averages(device: Device) -> dict[str, Any]:

@@ -152,12 +152,38 @@ class Worker:
         await process.wait()
 
 
+class Workers:
+    """One worker a stack, each made when it is first asked for."""
+
+    def __init__(self, clock: Clock, environments: Path | None) -> None:
+        self._clock = clock
+        self._environments = environments
+        self._made: dict[str, Worker] = {}
+
+    def of(self, stack: str) -> Worker:
+        """Return the worker of a stack."""
+        if stack not in self._made:
+            self._made[stack] = Worker(stack, self._clock, self._environments)
+        return self._made[stack]
+
+    async def stop(self) -> None:
+        """Kill what runs; whoever waits gets StoppedError."""
+        for worker in self._made.values():
+            await worker.stop()
+
+    async def close(self) -> None:
+        """Stop for good."""
+        for worker in self._made.values():
+            await worker.close()
+
+
 def _environment() -> dict[str, str]:
-    """Return what a worker sees of the environment: no secrets, one thread a library."""
+    """Return what a worker sees: no secrets, one thread a library, no telemetry."""
     kept = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "XDG_CACHE_HOME", "LD_LIBRARY_PATH")
     found = {name: os.environ[name] for name in kept if name in os.environ}
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
-    return found | threads | {"PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
+    silent = {"QDK_PYTHON_TELEMETRY": "none", "QSHARP_PYTHON_TELEMETRY": "none"}
+    return found | threads | silent | {"PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
 
 
 def _result(answer: dict[str, Any]) -> Any:

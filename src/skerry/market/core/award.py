@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 
 from skerry.kernel.money import Rate
 from skerry.market.core import prices
@@ -33,7 +34,7 @@ def award(state: State, order: Order, at: int) -> tuple[Outcome, tuple[Verdict, 
     for provider in board.providers:
         name = provider.address
         if name == outcome.winner:
-            reason = "won"
+            reason = _how_it_won(terms.clearing, outcome, order.limit)
         elif name in order.declined:
             reason = "; ".join(order.declined[name])
         elif name in outcome.scores and terms.clearing is Rule.MANUAL:
@@ -42,6 +43,15 @@ def award(state: State, order: Order, at: int) -> tuple[Outcome, tuple[Verdict, 
             reason = reasons.get(name) or "no bid came within the window"
         verdicts.append(Verdict(name, reason, outcome.scores.get(name)))
     return outcome, tuple(verdicts)
+
+
+def _how_it_won(rule: Rule, outcome: Outcome, limit: Rate) -> str:
+    """Return that an offer won, and what its price came from."""
+    if rule is not Rule.SECOND_SCORE:
+        return "won: paid what it asked"
+    if len(outcome.scores) > 1:
+        return "won: paid what ties the next"
+    return "won: paid the limit, as nobody else bid" if outcome.price == limit else "won"
 
 
 def _bids(state: State, order: Order, left: int, at: int) -> list[Offer]:
@@ -77,6 +87,7 @@ def fits(provider: Provider, spec: GroupSpec) -> bool:
     )
 
 
+@lru_cache(maxsize=4096)
 def posted_price(posted: PriceList, spec: GroupSpec) -> Rate:
     """Return what a group costs at standing prices."""
     hourly = Fraction(0)

@@ -7,6 +7,7 @@ itself refuses a transfer that would let another account owe, so no rule above c
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
 from collections.abc import Iterator
@@ -14,7 +15,13 @@ from collections.abc import Iterator
 import msgspec
 
 from skerry.kernel.ledger.machine import Machine
-from skerry.kernel.ledger.records import Account, AccountFilter, AccountFlag, Transfer
+from skerry.kernel.ledger.records import (
+    BATCH_MAX,
+    Account,
+    AccountFilter,
+    AccountFlag,
+    Transfer,
+)
 from skerry.kernel.ledger.statuses import AccountStatus, TransferStatus
 
 BANK = "bank"
@@ -68,6 +75,8 @@ class Books:
         self._names: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
         self._transfers = 0
+        self._waiting: list[Transfer] = []
+        self._together = False
 
     def move(self, source: str, target: str, amount: int, why: Why, at: int) -> None:
         """Move an amount (0 is nothing to do); a source other than the bank must hold it."""
@@ -84,8 +93,27 @@ class Books:
             ledger=LEDGER,
             code=why,
         )
-        result = self.machine.create_transfers([transfer], self._time(at))[0]
-        assert result.status == TransferStatus.CREATED, (source, target, amount, result)
+        self._waiting.append(transfer)
+        if not self._together or len(self._waiting) >= BATCH_MAX:
+            self._post(at)
+
+    @contextlib.contextmanager
+    def together(self, at: int) -> Iterator[None]:
+        """Post what is moved within as batches of the ledger; nobody reads a balance meanwhile."""
+        self._together = True
+        try:
+            yield
+        finally:
+            self._together = False
+            self._post(at)
+
+    def _post(self, at: int) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        results = self.machine.create_transfers(waiting, self._time(at, len(waiting)))
+        for transfer, result in zip(waiting, results, strict=True):
+            assert result.status == TransferStatus.CREATED, (transfer, result)
 
     def _number(self, name: str, at: int) -> int:
         number = self._numbers.get(name)
@@ -98,12 +126,13 @@ class Books:
             assert result.status == AccountStatus.CREATED, (name, result)
         return number
 
-    def _time(self, at: int) -> int:
-        """Return a moment after the last one: the ledger's timestamps rise."""
-        return max(self.machine.timestamp + 1, at * _MILLISECOND)
+    def _time(self, at: int, count: int = 1) -> int:
+        """Return a moment so far after the last one that `count` events find room."""
+        return max(self.machine.timestamp + count, at * _MILLISECOND)
 
     def balance(self, name: str) -> int:
         """Return what an account holds."""
+        assert not self._waiting, "a balance is asked for in the midst of a batch"
         number = self._numbers.get(name)
         if number is None:
             return 0

@@ -46,6 +46,7 @@ class State:
         self.sequence = 0
         self.now = 0
         self.slashes: list[tuple[str, int, str, int]] = []
+        self.cleared: list[OrderId] = []
         self.units: dict[str, list[DeploymentId]] = {}
 
     def deployment(self, id: DeploymentId) -> Deployment:  # noqa: A002 (its own word)

@@ -27,6 +27,8 @@ from skerry.market.core.states import (
 )
 
 SLASHES_KEPT = 10_000
+VERDICTS_KEPT = 2000
+"""Of how many orders that were cleared the verdicts on all providers are kept."""
 PROBES_FAILED_MAX = 3
 """After so many failed probes in a row a lease counts against its provider, once."""
 
@@ -251,6 +253,11 @@ def _clear(state: State, message: m.Clear, at: int) -> None:
     order = state.orders[message.order]
     outcome, verdicts = award(state, order, at)
     order.verdicts = verdicts
+    state.cleared.append(order.id)
+    if len(state.cleared) > VERDICTS_KEPT:
+        oldest = state.orders[state.cleared.pop(0)]
+        if oldest.state is not OrderState.OPEN:
+            oldest.verdicts = ()
     if outcome.winner is None or outcome.price is None:
         return
     name = BidId(*order.id, outcome.winner)
@@ -308,9 +315,15 @@ def _start_reclaim(state: State, message: m.StartReclaim, at: int) -> None:
 
 
 def _settle(state: State, message: m.Settle, at: int) -> None:
-    for name in message.deployments:
-        if state.deployments[name].state is DeploymentState.ACTIVE:
-            settle(state, name, at)
+    active = [
+        name
+        for name in message.deployments
+        if state.deployments[name].state is DeploymentState.ACTIVE
+    ]
+    with state.books.together(at):
+        dry = [name for name in active if state.escrow.settle(state.accounts[name], at)]
+    for name in dry:
+        settle(state, name, at)
 
 
 def settle(state: State, name: DeploymentId, at: int) -> bool:

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from skerry.kernel.errors import UNSUPPORTED
 from skerry.market.identity import bech32
+from skerry.market.identity.ripemd import ripemd160
 
 PREFIX = "akash"
 SIGNATURE_BYTES = 64
@@ -57,15 +57,7 @@ class Wallet:
 
 def address_of(public_key: bytes) -> str:
     """Return the address of a compressed public key."""
-    inner = hashlib.sha256(public_key).digest()
-    try:
-        digest = hashlib.new("ripemd160", inner, usedforsecurity=False).digest()
-    except ValueError as error:
-        raise UNSUPPORTED(
-            "The OpenSSL of this Python has no RIPEMD-160.",
-            why="Addresses of the market are made with it; OpenSSL 3.0.7 and later have it.",
-        ) from error
-    return bech32.encode(PREFIX, digest)
+    return bech32.encode(PREFIX, ripemd160(hashlib.sha256(public_key).digest()))
 
 
 def is_address(text: str) -> bool:

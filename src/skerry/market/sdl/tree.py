@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from skerry.kernel.errors import INVALID, TOO_LARGE, SkerryError
+from skerry.kernel.errors import EXTRA_MISSING, INVALID, TOO_LARGE, SkerryError
 
 TEXT_BYTES_MAX = 256 * 1024
 NODES_MAX = 20_000
@@ -84,6 +82,7 @@ def read(text: str, name: str = "deploy.yaml") -> Node:
     """Return the tree of a file; raise INVALID with line and column if it is no such file."""
     if len(text.encode()) > TEXT_BYTES_MAX:
         raise TOO_LARGE(f"{name} is larger than {TEXT_BYTES_MAX} bytes.")
+    yaml = load_yaml()
     try:
         documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
@@ -99,7 +98,19 @@ def read(text: str, name: str = "deploy.yaml") -> Node:
             f"{name} holds {len(documents)} documents.",
             why="A deployment is one YAML document that is not empty.",
         )
-    return _Reader(name).read(documents[0], 0)
+    return _Reader(name, yaml).read(documents[0], 0)
+
+
+def load_yaml() -> Any:
+    """Return PyYAML; raise EXTRA_MISSING if it is not installed."""
+    try:
+        import yaml  # noqa: PLC0415 (an extra)
+    except ImportError as error:
+        raise EXTRA_MISSING(
+            "Deployment files are read with PyYAML, which is not installed.",
+            hint="pip install 'skerry[market]'",
+        ) from error
+    return yaml
 
 
 def _sentence(text: str | None) -> str:
@@ -107,8 +118,9 @@ def _sentence(text: str | None) -> str:
 
 
 class _Reader:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, yaml: Any) -> None:
         self._name = name
+        self._yaml = yaml
         self._nodes = 0
 
     def read(self, node: Any, depth: int) -> Node:
@@ -118,9 +130,9 @@ class _Reader:
             raise self._error(
                 line, column, "the file nests too deep or repeats too much by aliases."
             )
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, self._yaml.MappingNode):
             return Node(self._mapping(node, depth), line, column)
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, self._yaml.SequenceNode):
             return Node([self.read(each, depth + 1) for each in node.value], line, column)
         return Node(_scalar(node), line, column)
 
@@ -128,7 +140,7 @@ class _Reader:
         found: dict[str, Node] = {}
         for key, value in self._pairs(node, depth):
             line, column = key.start_mark.line + 1, key.start_mark.column + 1
-            if not isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, self._yaml.ScalarNode):
                 raise self._error(line, column, "a key must be text.")
             if key.value in found:
                 first = found[key.value].line
@@ -142,14 +154,14 @@ class _Reader:
     def _pairs(self, node: Any, depth: int) -> Iterator[tuple[Any, Any]]:
         """Yield keys and values; what `<<` merges comes last and does not override."""
         own = [pair for pair in node.value if pair[0].value != "<<"]
-        names = {key.value for key, _ in own if isinstance(key, yaml.ScalarNode)}
+        names = {key.value for key, _ in own if isinstance(key, self._yaml.ScalarNode)}
         yield from own
         for key, value in node.value:
             if key.value != "<<":
                 continue
-            sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            sources = value.value if isinstance(value, self._yaml.SequenceNode) else [value]
             for source in sources:
-                if not isinstance(source, yaml.MappingNode) or depth > DEPTH_MAX:
+                if not isinstance(source, self._yaml.MappingNode) or depth > DEPTH_MAX:
                     mark = key.start_mark
                     raise self._error(mark.line + 1, mark.column + 1, "<< merges mappings only.")
                 for pair in self._pairs(source, depth + 1):

@@ -13,8 +13,10 @@ from skerry.kernel.catalogue import VersionAdded as _VersionAdded
 from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.errors import CORRUPT
 from skerry.kernel.policy import Decision, Fact, Request
+from skerry.node.audit.tiles import ENTRY_BYTES_MAX
 
 FACTS_MAX = 40
+LIST_MAX = 512
 TEXT_MAX = 2000
 
 
@@ -34,6 +36,27 @@ class Record(msgspec.Struct, frozen=True):
 def encode(record: Record) -> bytes:
     """Return the canonical bytes: one line of JSON with sorted keys."""
     return msgspec.json.encode(record, order="sorted")
+
+
+def fitted(record: Record) -> bytes:
+    """Return the canonical bytes, with long lists and texts cut until they fit, and saying so."""
+    line = encode(record)
+    items = LIST_MAX
+    while len(line) > ENTRY_BYTES_MAX:
+        said = {**_cut(record.of, items), "cut": True}
+        line = encode(msgspec.structs.replace(record, of=said))
+        items //= 2
+    return line
+
+
+def _cut(value: Any, items: int) -> Any:
+    if isinstance(value, str):
+        return value[: max(items, 8) * 8]
+    if isinstance(value, list):
+        return [_cut(each, items) for each in value[:items]]
+    if isinstance(value, dict):
+        return {key[:100]: _cut(each, items) for key, each in list(value.items())[: max(items, 8)]}
+    return value
 
 
 def decode(data: bytes) -> Record:

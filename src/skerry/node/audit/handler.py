@@ -17,6 +17,7 @@ from skerry.node.audit.entries import Record, decode
 from skerry.node.audit.log import AuditLog
 from skerry.node.audit.proof import Extra, Proof
 from skerry.node.audit.verify import FORMAT, Header
+from skerry.node.audit.wire import read_file
 from skerry.node.node import Node
 from skerry.node.words import Progress
 
@@ -30,6 +31,16 @@ class Handler:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._recorder = node.audit
+
+    @property
+    def token(self) -> str:
+        """The operator's token, for the log over HTTP."""
+        return self._node.home.token()
+
+    async def read(self, path: str) -> bytes | None:
+        """Return a file of the log as it is between two batches."""
+        found: bytes | None = await self._recorder.ask(partial(read_file, path=path))
+        return found
 
     async def do_entries(self, params: s.Entries, progress: Progress) -> list[s.Entry]:
         """See `audit.entries`."""

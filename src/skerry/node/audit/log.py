@@ -77,6 +77,10 @@ class AuditLog:
         size = self.head.size
         return self.tree().subtree(0, size - 1) if size else bytes(32)
 
+    def root_at(self, size: int) -> bytes:
+        """Return the root as it was with so many entries."""
+        return tree_root(size, self.tree(size).subtree)
+
     def tree(self, size: int | None = None) -> Tiles:
         """Return the tree as it is, or as it was with so many entries."""
         return Tiles(self._read, self.head.size if size is None else size)

@@ -12,6 +12,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,14 +25,14 @@ import msgspec
 
 from skerry.kernel.catalogue import AnyEvent, AppDeleted, BranchDeleted, Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock
-from skerry.kernel.errors import BUSY, ENGINE_FAILED
+from skerry.kernel.errors import BUSY, DISK_FULL, ENGINE_FAILED
 from skerry.kernel.ledger import Ledger
 from skerry.kernel.log import Entry
 from skerry.kernel.policy import Decision, Request
 from skerry.node.audit.entries import (
     Record,
     decode,
-    encode,
+    fitted,
     moment,
     of_decision,
     of_event,
@@ -39,6 +41,7 @@ from skerry.node.audit.entries import (
 from skerry.node.audit.log import AuditLog
 from skerry.node.audit.merkle import leaf_hash
 from skerry.node.audit.note import Signer
+from skerry.node.home import write_secret
 
 BATCH_MAX = 2000
 PENDING_MAX = 20_000
@@ -92,6 +95,24 @@ class _Past:
     catalogue_next: int = 0
     billed: dict[tuple[str, str], int] = field(default_factory=dict)
 
+    def take(self, what: str, of: dict[str, Any]) -> None:
+        """Take an entry into account."""
+        if what == "catalogue":
+            self.catalogue_next = int(of["sequence"]) + 1
+        elif what == "billed":
+            for account, unit, amount in of["growth"]:
+                key = (account, unit)
+                self.billed[key] = self.billed.get(key, 0) + amount
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """The past as a clean stop left it, with the head that it holds for."""
+
+    size: int
+    root: bytes
+    catalogue_next: int
+    billed: list[tuple[str, str, int]]
+
 
 class Recorder:
     """The audit log of a node as the rest of the node uses it."""
@@ -104,12 +125,16 @@ class Recorder:
         catalogue_log: Source,
         ledger_log: Source,
         ledger: Ledger,
+        reading: frozenset[str] = frozenset(),
     ) -> None:
         self._clock = clock
         self._catalogue_log = catalogue_log
         self._ledger_log = ledger_log
         self._ledger = ledger
+        self._reading = reading
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._past_file = directory / "past.json"
         self._pending: list[_Wanted] = []
         self._repeats: dict[Any, _Repeat] = {}
         self._lost = 0
@@ -129,20 +154,32 @@ class Recorder:
 
     async def start(self) -> None:
         """Catch up with the catalogue, then follow."""
+        self._loop = asyncio.get_running_loop()
         await self._in_thread(self._read_past)
         self._task = asyncio.create_task(self._run())
         self._wake.set()
 
     def _read_past(self) -> None:
-        """Read what the log says already, so that nothing is stated twice or left out."""
-        for data in self.log.entries():
+        """Read what the log says already, so that nothing is stated twice or left out.
+
+        What the last clean stop knew is kept beside the log, so that only what came later is read.
+        """
+        start = 0
+        if self._past_file.exists():
+            kept = msgspec.json.decode(self._past_file.read_bytes(), type=_Kept)
+            if kept.size <= self.log.head.size and kept.root == self.log.root_at(kept.size):
+                start = kept.size
+                self._past.catalogue_next = kept.catalogue_next
+                self._past.billed = {(account, unit): n for account, unit, n in kept.billed}
+        for data in self.log.entries(start):
             record = decode(data)
-            if record.what == "catalogue":
-                self._past.catalogue_next = int(record.of["sequence"]) + 1
-            elif record.what == "billed":
-                for account, unit, amount in record.of["growth"]:
-                    key = (account, unit)
-                    self._past.billed[key] = self._past.billed.get(key, 0) + amount
+            self._past.take(record.what, record.of)
+
+    def _write_past(self) -> None:
+        head = self.log.head
+        billed = [(account, unit, n) for (account, unit), n in self._past.billed.items()]
+        kept = _Kept(head.size, head.root, self._past.catalogue_next, billed)
+        write_secret(self._past_file, msgspec.json.encode(kept))
 
     async def close(self) -> None:
         """State what was billed last, write what waits, and stop."""
@@ -150,11 +187,13 @@ class Recorder:
         self._wake.set()
         if self._task is not None:
             await asyncio.shield(self._task)
+            await self._in_thread(self._write_past)
         self._thread.shutdown()
 
     async def _run(self) -> None:
         while True:
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), STATEMENT_SECONDS)
             if not self._closing:
                 await asyncio.sleep(GATHER_SECONDS)
             self._wake.clear()
@@ -173,11 +212,16 @@ class Recorder:
     # ---- what is told --------------------------------------------------------------------------
 
     def decided(self, request: Request, decision: Decision) -> None:
-        """Note a decision that is acted on. Never blocks; too many are counted as lost."""
+        """Note a decision that is acted on. Never blocks; too many are counted as lost.
+
+        That somebody allowed looked at the node's own state is not kept: it places nothing.
+        """
+        if decision.rule == "administration" and request.action in self._reading:
+            return
         key = (
             request.principal,
             request.action,
-            request.where,
+            request.place or request.where,
             request.app,
             request.branch,
             request.resource,
@@ -225,16 +269,22 @@ class Recorder:
             self._lost += 1
             return
         self._pending.append(_Wanted(what, of, self._clock.now()))
-        self._wake.set()
+        self._rouse()
+
+    def _rouse(self) -> None:
+        """Let what waits be written, from whatever thread this is called."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     # ---- writing -------------------------------------------------------------------------------
 
     async def _flush(self, closing: bool) -> None:
         """Write what waits, what the catalogue's log has more, and a statement if it is due."""
-        if closing:
-            for each in self._repeats.values():
+        now = self._clock.monotonic()
+        for key, each in list(self._repeats.items()):
+            if closing or now - each.since >= REPEAT_SECONDS:
                 self._tell_repeats(each)
-            self._repeats.clear()
+                del self._repeats[key]
         barriers, self._barriers = self._barriers, []
         wanted = await self._in_thread(self._news_of_catalogue)
         due = self._clock.monotonic() - self._stated_at >= STATEMENT_SECONDS
@@ -243,7 +293,7 @@ class Recorder:
             self._want("lost", {"decisions": self._lost})
             self._lost = 0
         taken, self._pending = self._pending, []
-        batch = [*wanted, *taken, *statement]
+        batch = sorted([*wanted, *taken, *statement], key=lambda each: each.time)
         for start in range(0, len(batch), BATCH_MAX):
             part = batch[start : start + BATCH_MAX]
             try:
@@ -266,7 +316,7 @@ class Recorder:
         for each in batch:
             if each.done is not None:
                 if not each.done.done():
-                    each.done.set_exception(error)
+                    each.done.set_exception(_explained(error))
             elif each.what != "billed":
                 kept.append(each)
         self._pending = [*kept, *self._pending][:PENDING_MAX]
@@ -275,12 +325,8 @@ class Recorder:
         for index, each in enumerate(part, start=first):
             if each.done is not None and not each.done.done():
                 each.done.set_result(index)
-            if each.what == "catalogue":
-                self._past.catalogue_next = int(each.of["sequence"]) + 1
-            elif each.what == "billed":
-                for account, unit, amount in each.of["growth"]:
-                    key = (account, unit)
-                    self._past.billed[key] = self._past.billed.get(key, 0) + amount
+            self._past.take(each.what, each.of)
+            if each.what == "billed":
                 self._stated_at = self._clock.monotonic()
 
     def _write(self, batch: Sequence[_Wanted]) -> int:
@@ -289,7 +335,7 @@ class Recorder:
         lines = []
         for each in batch:
             record = Record(index, moment(each.time), each.what, each.of, shown(before))
-            line = encode(record)
+            line = fitted(record)
             lines.append(line)
             index, before = index + 1, leaf_hash(line)
         return self.log.append(lines)
@@ -299,7 +345,7 @@ class Recorder:
         durable = self._catalogue_log.head[0]
         if durable <= self._seen:
             return []
-        found = []
+        found: list[_Wanted] = []
         for entry in self._catalogue_log.read(self._seen):
             if entry.sequence >= durable:
                 break
@@ -307,7 +353,8 @@ class Recorder:
             if entry.sequence >= self._past.catalogue_next:
                 gone = list(_gone(self._shadow, event))
                 said = of_event(event, entry.sequence, entry.digest(), gone)
-                found.append(_Wanted("catalogue", said, entry.time))
+                time = max(entry.time, found[-1].time if found else 0)
+                found.append(_Wanted("catalogue", said, time))
             self._shadow.apply(entry.body)
             self._seen = entry.sequence + 1
         return found
@@ -320,7 +367,7 @@ class Recorder:
             if balance.debits > self._past.billed.get((account, unit), 0)
         ]
         sequence, digest = self._ledger_log.head
-        head = {"log": "ledger", "entries": sequence, "digest": digest.hex()}
+        head = {"log": "accounts", "entries": sequence, "digest": digest.hex()}
         return [
             _Wanted("billed", {**head, "growth": growth[i : i + ACCOUNTS_MAX]}, self._clock.now())
             for i in range(0, len(growth), ACCOUNTS_MAX)
@@ -340,6 +387,15 @@ class Recorder:
         self._barriers.append(barrier)
         self._wake.set()
         await asyncio.shield(barrier)
+
+
+def _explained(error: BaseException) -> BaseException:
+    """Return what whoever waits for an entry is told."""
+    if not isinstance(error, OSError):
+        return error
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    problem = DISK_FULL if full else ENGINE_FAILED
+    return problem("The audit log cannot be written.", why=str(error), hint="skerry doctor")
 
 
 def _gone(shadow: Catalogue, event: AnyEvent) -> Iterable[ResourceRecord]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from skerry.kernel.commands import Command, Nothing, Params, about
-from skerry.kernel.service import Page, Service
+from skerry.kernel.service import Mount, Page, Service
 from skerry.node.audit.drawing import draw_entry, draw_said, draw_verdict
 
 
@@ -128,6 +128,7 @@ SERVICE = Service(
         ),
     ),
     handler="handler:Handler",
+    mounts=(Mount("/audit/log", "wire:make"),),
     pages=(
         Page("/audit", "Audit log", "page:view", "audit.html", menu="Audit"),
         Page("/audit/{entry}", "Audit log", "page:view_entry", "entry.html"),

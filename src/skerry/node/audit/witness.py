@@ -22,7 +22,7 @@ from skerry.node.audit.note import Checkpoint, Signer, Verifier, parse_note
 from skerry.node.home import write_secret
 
 ORIGINS_MAX = 1000
-WITNESS_SECONDS = 10.0
+WITNESS_SECONDS = 5.0
 
 
 class Witness(Protocol):
@@ -116,19 +116,30 @@ class Collector:
         more is dropped; the next collection asks again.
         """
         note, size = await self._ask(lambda log: (log.note, log.head.size))
-        head = Checkpoint.parse(note.text)
+        missing = [
+            (name, witness)
+            for name, witness in self.witnesses.items()
+            if size and witness.verifier not in note.verified([witness.verifier])
+        ]
+        found = await asyncio.gather(
+            *(self._try(witness, str(note)) for _, witness in missing), return_exceptions=True
+        )
         lines, reasons = [], []
-        for name, witness in list(self.witnesses.items()):
-            if not size or witness.verifier in note.verified([witness.verifier]):
-                continue
-            try:
-                async with asyncio.timeout(WITNESS_SECONDS):
-                    lines.append(await self._one(witness, head, str(note)))
-            except (SkerryError, TimeoutError, OSError) as error:
-                reasons.append(f"{name}: {error}")
+        for (name, _), each in zip(missing, found, strict=True):
+            if isinstance(each, str):
+                lines.append(each)
+            elif isinstance(each, SkerryError | TimeoutError | OSError):
+                reasons.append(f"{name}: {each or 'no answer in time'}")
+            else:
+                raise each
         if lines:
             await self._ask(lambda log: log.add_cosignatures(size, lines))
         return reasons
+
+    async def _try(self, witness: Witness, checkpoint: str) -> str:
+        head = Checkpoint.parse(parse_note(checkpoint).text)
+        async with asyncio.timeout(WITNESS_SECONDS):
+            return await self._one(witness, head, checkpoint)
 
     async def _one(self, witness: Witness, head: Checkpoint, checkpoint: str) -> str:
         old = await witness.seen(head.origin)

@@ -12,6 +12,8 @@ its environment and never in an argument list.
 from __future__ import annotations
 
 import posixpath
+import shlex
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -31,7 +33,8 @@ class Destination(msgspec.Struct, frozen=True):
     """One store, with all that is needed to reach it and to read what lies there.
 
     `append_only`: this node never removes a backup from it; whoever owns the store does, or its
-    rules. `price` is what a terabyte costs in a month, in the node's currency.
+    rules. `identity` is the file of the ssh key for SFTP; without it ssh uses its own. `price` is
+    what a terabyte costs in a month, in the node's currency.
     """
 
     url: str
@@ -45,6 +48,7 @@ class Destination(msgspec.Struct, frozen=True):
     pack_mib: Annotated[int, msgspec.Meta(ge=4, le=128)] = PACK_MIB
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = CONNECTIONS
     upload_kib_s: int = 0
+    identity: str = ""
     country: str = ""
     provider: str = ""
     price: float = 0.0
@@ -70,16 +74,6 @@ class Destination(msgspec.Struct, frozen=True):
         return scheme if scheme in ("s3", "sftp", "rest") else "local"
 
     @property
-    def where(self) -> str:
-        """Whom policy is asked about: the provider, else the host; empty is this machine."""
-        if self.provider:
-            return self.provider
-        if self.kind == "local":
-            return ""
-        address = {"s3": self.endpoint, "rest": self.url.removeprefix("rest:")}
-        return urlsplit(address.get(self.kind, self.url)).hostname or self.url
-
-    @property
     def address(self) -> tuple[str, int] | None:
         """The host and port that must answer; None for a local path."""
         url = {"s3": self.endpoint, "rest": self.url.removeprefix("rest:")}.get(self.kind, self.url)
@@ -97,16 +91,30 @@ class Destination(msgspec.Struct, frozen=True):
             found["AWS_DEFAULT_REGION"] = self.region or "us-east-1"
         return found
 
-    def options(self) -> list[str]:
-        """Return the engine's flags for the store: size of objects, and how many at a time."""
+    def options(self, known_hosts: Path) -> list[str]:
+        """Return the engine's flags for the store: size of objects, and how many at a time.
+
+        ssh never asks; it keeps the key of a host that it sees for the first time in a file.
+        """
         flags = ["--pack-size", str(self.pack_mib)]
         if self.kind != "local":
             flags += ["-o", f"{self.kind}.connections={self.connections}"]
         if self.kind == "s3":
             flags += ["-o", "s3.bucket-lookup=path"]
+        if self.kind == "sftp":
+            flags += ["-o", f"sftp.command={self._ssh(known_hosts)}"]
         if self.upload_kib_s:
             flags += ["--limit-upload", str(self.upload_kib_s)]
         return flags
+
+    def _ssh(self, known_hosts: Path) -> str:
+        parts = urlsplit(self.url)
+        words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new"]
+        words += ["-o", f"UserKnownHostsFile={known_hosts}"]
+        words += ["-o", "IdentitiesOnly=yes", "-i", self.identity] if self.identity else []
+        words += ["-p", str(parts.port)] if parts.port else []
+        words += ["-l", parts.username] if parts.username else []
+        return shlex.join([*words, parts.hostname or "", "-s", "sftp"])
 
 
 def check(destination: Destination) -> Destination:

@@ -41,7 +41,7 @@ from skerry.node.backup.plan import (
     Keep,
     parse_moment,
 )
-from skerry.node.backup.proof import Signer
+from skerry.node.backup.proof import AUDITED, Signer, audited
 from skerry.node.backup.report import Status, report
 from skerry.node.backup.repository import SUBSETS, Repository
 from skerry.node.backup.restore import Restorer, Wish
@@ -102,7 +102,7 @@ class Backup:
         if params.second:
             self._keeper.store(PRIMARY)
         destination = check(self._destination(params, name))
-        refused = permission.refused(self._node, [destination], Scope(), "operator")
+        refused = permission.refused(self._node, destination, Scope(), "operator")
         async with self._turn:
             progress(0, 0, "looking at the store")
             if destination.lock_days:
@@ -139,6 +139,7 @@ class Backup:
             pack_mib=_within(params.pack_mib, 4, 128, "pack-mib"),
             connections=_within(params.connections, 1, 64, "connections"),
             upload_kib_s=_within(params.upload_kib_s, 0, 1 << 30, "upload-kib-s"),
+            identity=params.identity,
             country=params.country,
             provider=params.provider,
             price=params.price,
@@ -184,22 +185,47 @@ class Backup:
         return await self._back_up(scope, progress, "operator")
 
     async def _back_up(self, scope: Scope, progress: Progress, principal: str) -> list[m.SavedInfo]:
-        """Cut once and bring the cut to every store; raise the first failure after trying all."""
+        """Bring a cut to every store; raise the first failure after trying all.
+
+        Stores to which the same apps may go get the same cut.
+        """
         async with self._turn:
-            stores = self._keeper.settings.stores
-            refused = permission.refused(self._node, stores.values(), scope, principal)
             saved: list[m.SavedInfo] = []
             failures: list[SkerryError] = []
-            async with cut(self._node, scope, progress, refused) as made:
-                for name in stores:
-                    try:
-                        saved.append(await self._save(name, made, progress))
-                    except SkerryError as error:
-                        await self._failed("backup", name, str(scope), error)
-                        failures.append(error)
+            groups: dict[tuple[str, ...], tuple[dict[str, str], list[str]]] = {}
+            for name, store in self._keeper.settings.stores.items():
+                try:
+                    refused = permission.refused(self._node, store, scope, principal)
+                except SkerryError as error:
+                    failures.append(await self._failed("backup", name, str(scope), error))
+                    continue
+                groups.setdefault(tuple(refused), (refused, []))[1].append(name)
+            for refused, names in groups.values():
+                failures += await self._save_group(scope, refused, names, saved, progress)
             if failures:
                 raise failures[0]
             return saved
+
+    async def _save_group(
+        self,
+        scope: Scope,
+        refused: dict[str, str],
+        names: list[str],
+        saved: list[m.SavedInfo],
+        progress: Progress,
+    ) -> list[SkerryError]:
+        """Cut once and bring the cut to some stores; return what failed, on record."""
+        failures: list[SkerryError] = []
+        try:
+            async with cut(self._node, scope, progress, refused) as made:
+                for name in names:
+                    try:
+                        saved.append(await self._save(name, made, progress))
+                    except SkerryError as error:
+                        failures.append(await self._failed("backup", name, str(scope), error))
+        except SkerryError as error:
+            return [await self._failed("backup", name, str(scope), error) for name in names]
+        return failures
 
     async def _save(self, name: str, made: Cut, progress: Progress) -> m.SavedInfo:
         repository = await self._repository(name)
@@ -282,8 +308,10 @@ class Backup:
         return _drill_info(signed.proof, entry, signed.signature)
 
     async def _prove(self, signed: Signed) -> int:
-        """Keep a signed proof in the record; return its place there."""
-        return (await self._record.append(encode(signed))).sequence
+        """Append a signed proof to the audit log and keep it; return its entry there."""
+        entry = await self._node.audit.add(AUDITED, audited(signed))
+        await self._note(signed)
+        return entry
 
     async def _sweep(self) -> None:
         """Delete the scratch branches of drills that a crash cut short."""
@@ -355,18 +383,20 @@ class Backup:
             await asyncio.to_thread(self._keeper.write, settings)
         return m.Plan(**msgspec.structs.asdict(plan))
 
-    async def do_key(self, params: Nothing, progress: Progress) -> m.KeyShown:
+    async def do_key(self, params: m.KeyOf, progress: Progress) -> m.KeyShown:
         """See `backup.key`."""
         self._keeper.store(PRIMARY)
         stores = [e for name in STORES if (e := self._keeper.settings.stores.get(name))]
         text = recovery_key.encode(stores)
         try:
-            code, note = await asyncio.to_thread(recovery_key.picture, text), ""
+            draw = recovery_key.svg if params.page else recovery_key.picture
+            code, note = await asyncio.to_thread(draw, text), ""
         except SkerryError as error:
             if error.problem is not EXTRA_MISSING:
                 raise
             code, note = "", f"{error.what} {error.hint}"
-        return m.KeyShown(text, tuple(each.url for each in stores), code, note)
+        urls = tuple(each.url for each in stores)
+        return m.KeyShown(text, urls, code, note, params.page)
 
     # ---- restores ------------------------------------------------------------------------------
 
@@ -459,9 +489,11 @@ class Backup:
     async def _note(self, event: Happening) -> None:
         await self._record.append(encode(event))
 
-    async def _failed(self, what: str, store: str, scope: str, error: SkerryError) -> None:
+    async def _failed(self, what: str, store: str, scope: str, error: SkerryError) -> SkerryError:
+        """Put a failure on record; return it."""
         event = Failed(what, store, scope, self._node.clock.now(), error.code, error.what)
         await self._note(event)
+        return error
 
 
 def _scope(app: str | None, branch: str | None, resource: str | None) -> Scope:

@@ -10,6 +10,8 @@ from skerry.kernel.commands import Params, about
 from skerry.node.backup.destination import CONNECTIONS, PACK_MIB
 from skerry.node.backup.plan import PRIMARY
 
+_KEY_HEAD = "RECOVERY KEY of Skerry: keep it on paper, away from the machine."
+_KEY_FOOT = "On a new machine: skerry restore --onto-new-node --key FILE"
 StoreName = Annotated[str, about("which store: primary or second")]
 OptionalApp = Annotated[str | None, about("one app; by default the whole node")]
 OptionalBranch = Annotated[str | None, about("one branch of the app; by default all")]
@@ -24,6 +26,7 @@ class To(Params, frozen=True):
     region: Annotated[str, about("the S3 region, where the store has several")] = ""
     access_key: Annotated[str, about("the S3 access key")] = ""
     secret_key: Annotated[str, about("a file with the S3 secret key, or -", file=True)] = ""
+    identity: Annotated[str, about("the path of the ssh key for SFTP")] = ""
     key: Annotated[str, about("a file with the recovery key of backups made before", file=True)] = (
         ""
     )
@@ -108,6 +111,11 @@ class Target(msgspec.Struct, frozen=True):
     next: str
     left_out: tuple[str, ...] = ()
 
+    def draw(self, columns: int) -> str:
+        """Return what is so now, what may not go there, and what to do next."""
+        lines = [self.message, *(f"  ! left out: {each}" for each in self.left_out)]
+        return "\n".join([*lines, f"Next: {self.next}"])
+
 
 class SavedInfo(msgspec.Struct, frozen=True):
     """A backup that was made."""
@@ -177,26 +185,34 @@ class Plan(msgspec.Struct, frozen=True):
     keep_monthly: str
 
 
+class KeyOf(Params, frozen=True):
+    """Parameters of `backup.key`."""
+
+    page: Annotated[bool, about("as a page of HTML for a printer")] = False
+
+
 class KeyShown(msgspec.Struct, frozen=True):
-    """The recovery key, to be printed; whoever has it has everything."""
+    """The recovery key, to be printed; whoever has it has everything. `code` is the QR code."""
 
     key: str
     stores: tuple[str, ...]
-    code: str = msgspec.field(default="")
+    code: str
     note: str = ""
+    page: bool = False
 
     def draw(self, columns: int) -> str:
         """Return a page for a printer."""
-        lines = [
-            "RECOVERY KEY of Skerry: keep it on paper, away from the machine.",
-            f"It opens: {', '.join(self.stores)}",
-            "",
-            self.code or self.note,
-            *_wrapped(self.key, max(20, min(columns, 78))),
-            "",
-            "On a new machine: skerry restore --onto-new-node --key FILE",
-        ]
-        return "\n".join(lines)
+        head = f"{_KEY_HEAD}\nIt opens: {', '.join(self.stores)}"
+        letters = "\n".join(_wrapped(self.key, 72 if self.page else max(20, min(columns, 78))))
+        if self.page:
+            import html  # noqa: PLC0415 (not for help)
+
+            texts = [html.escape(each) for each in (head, f"{letters}\n\n{_KEY_FOOT}")]
+            return (
+                "<!doctype html><meta charset='utf-8'><title>Recovery key</title>"
+                f"<pre>{texts[0]}</pre>{self.code}<pre>{texts[1]}</pre>"
+            )
+        return f"{head}\n\n{self.code or self.note}\n{letters}\n\n{_KEY_FOOT}"
 
 
 class CheckedInfo(msgspec.Struct, frozen=True):

@@ -30,6 +30,10 @@ class Pace:
             total = int(line.get("total_bytes") or self._total)
             self._progress(done, max(total, done), self.text(done, total))
 
+    def written(self, done: int) -> None:
+        """Take what an engine that says nothing itself has written."""
+        self.hear({"message_type": "status", "bytes_done": min(done, self._total)})
+
     def text(self, done: int, total: int) -> str:
         """Return the rate, and the time that is left at this rate."""
         seconds = self._clock.monotonic() - self._started

@@ -23,7 +23,7 @@ def restore(params: RestoreOf, home: Path, progress: Progress) -> RestoredInfo |
     if not params.key:
         raise INVALID(
             "A new machine needs the recovery key.",
-            hint="skerry restore --onto-new-node --key FILE, or --key - to type it",
+            hint="skerry restore --onto-new-node --key FILE",
         )
     from skerry.node.backup.rebuild import rebuild  # noqa: PLC0415 (only for a new machine)
 

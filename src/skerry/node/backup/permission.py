@@ -6,7 +6,6 @@ All that goes is encrypted here, with a key that stays here: a policy that says 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from skerry.kernel.errors import DENIED, SkerryError
@@ -28,28 +27,22 @@ def place_of(destination: Destination) -> Place | None:
     return Place(destination.provider or host, destination.country, host)
 
 
-def refused(
-    node: Node, stores: Iterable[Destination], scope: Scope, principal: str
-) -> dict[str, str]:
-    """Ask for every resource in a scope and every store; return the apps that may not go, and why.
+def refused(node: Node, store: Destination, scope: Scope, principal: str) -> dict[str, str]:
+    """Ask for every resource in a scope; return the apps that may not go to a store, and why.
 
     Raises DENIED if an app was asked for by name and may not go, or if no app may.
     """
     found: dict[str, str] = {}
     error: SkerryError | None = None
-    asked = set()
-    for store in stores:
-        for app in node.catalogue.apps.values():
-            if app.name in found or scope.app not in ("", app.name):
-                continue
-            asked.add(app.name)
-            try:
-                _ask(node, store, scope, app.name, principal)
-            except SkerryError as caught:
-                if caught.problem is not DENIED:
-                    raise
-                found[app.name], error = f"{caught.what} {caught.why}", caught
-    if error is not None and (scope.app or asked == set(found)):
+    apps = [app for app in node.catalogue.apps if scope.app in ("", app)]
+    for app in apps:
+        try:
+            _ask(node, store, scope, app, principal)
+        except SkerryError as caught:
+            if caught.problem is not DENIED:
+                raise
+            found[app], error = f"{caught.what} {caught.why}", caught
+    if error is not None and (scope.app or len(found) == len(apps)):
         raise error
     return found
 

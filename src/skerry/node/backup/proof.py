@@ -6,6 +6,7 @@ The key is Ed25519 (RFC 8032), derived from the node's own and never stored.
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -14,6 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from skerry.kernel.errors import CORRUPT
 from skerry.kernel.keys import derive
 from skerry.node.backup.history import Proof, Signed
+
+AUDITED = "backup-drill"
+"""The sort of a drill's entry in the audit log."""
 
 
 class Signer:
@@ -26,6 +30,19 @@ class Signer:
     def sign(self, proof: Proof) -> Signed:
         """Return a proof with its signature."""
         return Signed(proof, self.public, _text(self._key.sign(canonical(proof))))
+
+
+def audited(signed: Signed) -> dict[str, Any]:
+    """Return what the audit log says of a drill: the whole proof, so that it can be checked."""
+    proof = signed.proof
+    return {
+        "app": proof.app,
+        "branch": proof.branch,
+        "result": "proven" if proof.ok else proof.problem,
+        "proof": msgspec.to_builtins(proof),
+        "key": signed.key,
+        "signature": signed.signature,
+    }
 
 
 def canonical(proof: Proof) -> bytes:

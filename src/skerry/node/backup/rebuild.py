@@ -68,7 +68,7 @@ async def rebuild(home: Path, key: str, at: int | None, progress: Progress) -> R
     staging.chmod(_BRANCH_MODE)
     try:
         source = await _open(stores, staging, at)
-        index = await source.repository.index(source.snapshot.id, locks=False)
+        index = await source.repository.index(source.snapshot.id)
         await _Rebuilding(staging, source, index, progress).run()
         await asyncio.to_thread(_take_place, staging, home)
     except BaseException:
@@ -106,7 +106,7 @@ async def _open(stores: list[Destination], staging: Path, at: int | None) -> _So
         places.make()
         repository = Repository(restic.Restic(program, store, places), store, SystemClock())
         try:
-            found = await repository.snapshots(locks=False)
+            found = await repository.snapshots()
         except SkerryError as error:
             failure = error
             continue

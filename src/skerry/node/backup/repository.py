@@ -173,11 +173,10 @@ class Repository:
             ) from error
         writer.close()
 
-    async def snapshots(self, scope: Scope | None = None, *, locks: bool = True) -> list[Snapshot]:
+    async def snapshots(self, scope: Scope | None = None) -> list[Snapshot]:
         """Return the backups, the oldest first; of one scope, or all."""
         await self._reach()
-        words = ["snapshots", "--json", "--tag", _tag(scope)]
-        words += [] if locks else ["--no-lock"]
+        words = ["snapshots", "--no-lock", "--json", "--tag", _tag(scope)]
         said = await self._restic.run(words, doing="listing backups", seconds=3600)
         try:
             found = msgspec.json.decode(said or "[]")
@@ -192,10 +191,9 @@ class Repository:
         found = await self.snapshots(scope)
         return found[-1].id if found else None
 
-    async def index(self, snapshot: str, *, locks: bool = True) -> Index:
+    async def index(self, snapshot: str) -> Index:
         """Read what a backup says of itself; raise NOT_FOUND or CORRUPT."""
-        words = ["dump", snapshot, f"/{held.CUT}/{held.FILE}"]
-        words += [] if locks else ["--no-lock"]
+        words = ["dump", "--no-lock", snapshot, f"/{held.CUT}/{held.FILE}"]
         said = await self._restic.run(words, doing="reading a backup's index", seconds=3600)
         return held.decode(said.encode())
 
@@ -216,7 +214,9 @@ class Repository:
             words += ["--include", f"/{_literal(path)}"]
         pace = Pace(self._clock, progress, total)
         async with self._lock:
-            await self._restic.run(words, doing="restoring", on_line=pace.hear)
+            await self._restic.run(
+                words, doing="restoring", on_line=pace.hear, on_written=pace.written
+            )
         missing = [path for path in paths if not (target / path).exists()]
         if missing:
             raise CORRUPT(
@@ -280,7 +280,7 @@ class Repository:
         """
         broken = []
         for each in await self.snapshots():
-            words = ["stats", "--mode", "raw-data", "--json", each.id]
+            words = ["stats", "--no-lock", "--mode", "raw-data", "--json", each.id]
             try:
                 await self._restic.run(words, doing="looking for what is missing", seconds=3600)
             except SkerryError as error:
@@ -296,9 +296,9 @@ class Repository:
 
     async def size(self) -> int:
         """Return how many bytes the store holds."""
-        said = await self._restic.run(
-            ["stats", "--mode", "raw-data", "--json"], doing="measuring", seconds=3600
-        )
+        words = ["stats", "--no-lock", "--mode", "raw-data", "--json"]
+        async with self._lock:
+            said = await self._restic.run(words, doing="measuring", seconds=3600)
         return int(msgspec.json.decode(said)["total_size"])
 
 

@@ -32,6 +32,7 @@ OLDEST = (0, 14)
 _LINE_BYTES_MAX = 1 << 20
 _WORDS_BYTES_MAX = 64 * 1024
 _OUTPUT_BYTES_MAX = 256 << 20
+_COUNT_SECONDS = 0.5
 _INSTALL = "apt-get install restic"
 _DIES_WITH_PARENT = (
     "import ctypes, os, sys;"
@@ -120,14 +121,17 @@ class Restic:
         seconds: float = SECONDS_MAX,
         accept: Sequence[int] = (0,),
         complaints: bool = False,
+        on_written: Callable[[int], None] | None = None,
     ) -> str:
         """Run it to its end; return what it printed, with what it complained of if that is wanted.
 
-        `on_line` gets each line of JSON as it comes; then only other lines are returned. Raises
+        `on_line` gets each line of JSON as it comes; then only other lines are returned.
+        `on_written` is told how many bytes it has written, where the system knows. Raises
         what `failures.explain` makes of its last words, TIMED_OUT after `seconds`. It is killed
         when the caller is cancelled.
         """
-        argv = [*self._launcher(), self._program.path, *self._destination.options(), *words]
+        options = self._destination.options(self._places.password.with_name("known_hosts"))
+        argv = [*self._launcher(), self._program.path, *options, *words]
         process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=DEVNULL,
@@ -138,6 +142,7 @@ class Restic:
             limit=_LINE_BYTES_MAX,
             start_new_session=True,
         )
+        counting = asyncio.create_task(_count_written(process.pid, on_written))
         try:
             async with asyncio.timeout(seconds):
                 said, complained = await self._talk(process, on_line)
@@ -145,6 +150,7 @@ class Restic:
         except TimeoutError as error:
             raise TIMED_OUT(f"restic took longer than {seconds:.0f} s {doing}.") from error
         finally:
+            counting.cancel()
             await _end(process)
         if code not in accept:
             words = f"{said[-_WORDS_BYTES_MAX:]}\n{complained}"
@@ -178,6 +184,19 @@ class Restic:
             "RESTIC_PROGRESS_FPS": "2",
             **self._destination.environment(),
         }
+
+
+async def _count_written(pid: int, on_written: Callable[[int], None] | None) -> None:
+    """Tell what a process has written, twice a second (`wchar` of proc_pid_io(5))."""
+    if on_written is None or sys.platform != "linux":
+        return
+    while True:
+        await asyncio.sleep(_COUNT_SECONDS)
+        try:
+            text = await asyncio.to_thread(Path(f"/proc/{pid}/io").read_text)
+        except OSError:
+            return
+        on_written(int(text.split("wchar:")[1].split()[0]))
 
 
 async def _read_lines(stream: asyncio.StreamReader, on_line: OnLine) -> str:

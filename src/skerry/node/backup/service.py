@@ -26,7 +26,7 @@ SERVICE = Service(
         ),
         Command("backup.drill", "Try a restore, and sign what was found", m.DrillOf, m.Drills),
         Command("backup.schedule", "Say when, and how long kept", m.Schedule, m.Plan, mutates=True),
-        Command("backup.key", "Show the recovery key, to be printed", Nothing, m.KeyShown),
+        Command("backup.key", "Show the recovery key, to be printed", m.KeyOf, m.KeyShown),
         Command("backup.check", "Read stored data and verify it", m.CheckOf, m.CheckedInfo),
         Command(
             "backup.restore",

@@ -13,7 +13,10 @@ from uvicorn.server import ServerState
 
 HEAD_BYTES_MAX = 64 * 1024
 WEBSOCKET_BYTES_MAX = 32 * 1024 * 1024
-CONNECTIONS_MAX = 1000
+CONNECTIONS_MAX = 10_000
+BACKLOG = 4096
+HANG_UP_SECONDS = 2.0
+"""How long an answer may take to notice that nobody reads it."""
 
 
 class Server:
@@ -50,7 +53,7 @@ class Server:
                     config=self._config, server_state=self._state, app_state={}
                 ),
                 str(self._path),
-                backlog=CONNECTIONS_MAX,
+                backlog=BACKLOG,
             )
         finally:
             os.umask(mask)
@@ -61,3 +64,15 @@ class Server:
             self._server.close()
         for connection in list(self._state.connections):
             connection.shutdown()
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Stop accepting, wait a moment for answers, and hang up on those that go on."""
+        self.stop_accepting()
+        await self._wait(drain_seconds)
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        await self._wait(HANG_UP_SECONDS)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._state.tasks:
+            await asyncio.wait(set(self._state.tasks), timeout=seconds)

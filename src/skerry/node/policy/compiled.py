@@ -73,7 +73,7 @@ class Compiled:
             raise CONFIG_INVALID(
                 "The Cedar of the policy cannot be read.",
                 why=_first_line(error),
-                hint="skerry docs policy",
+                hint="skerry docs evidence",
             ) from error
 
     def evaluate(self, request: Request, view: View) -> Verdict:
@@ -224,7 +224,7 @@ def check(spec: PolicySpec, actions: Iterable[str]) -> Compiled:
         raise CONFIG_INVALID(
             "The Cedar of the policy asks for what there is not.",
             why=f"Rule {rule.name if rule else first.policy_id}: {_first_line(first.error)}",
-            hint="skerry docs policy",
+            hint="skerry docs evidence",
         )
     return made
 

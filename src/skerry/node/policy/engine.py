@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import NANOSECONDS, Clock
 from skerry.kernel.names import MAIN
@@ -91,13 +93,15 @@ class Engine:
 
     def known(self, subject: str) -> list[Fact]:
         """Return all facts about a subject. The operator's word stands in for the atlas's."""
-        facts = [fact for fact in self._stated if fact.subject == subject]
+        kind, _, name = subject.partition("/")
+        shipped = self.atlas.facts(name) if kind == "provider" else []
+        by_name = {fact.name: fact for fact in shipped}
+        stated = [fact for fact in self._stated if fact.subject == subject]
+        facts = [_beside(fact, by_name.get(fact.name)) for fact in stated]
         facts += [
             fact for each in self._learnt.values() for fact in each if fact.subject == subject
         ]
-        said = {fact.name for fact in self._stated if fact.subject == subject}
-        kind, _, name = subject.partition("/")
-        shipped = self.atlas.facts(name) if kind == "provider" else []
+        said = {fact.name for fact in stated}
         return facts + [fact for fact in shipped if fact.name not in said]
 
     def nodes(self) -> list[str]:
@@ -223,6 +227,15 @@ class Engine:
 
 
 _NO_TERMS = Decision(False, "default", "Nothing permits it.")
+
+
+def _beside(stated: Fact, shipped: Fact | None) -> Fact:
+    """Return the operator's fact with a note of what the atlas says instead."""
+    if shipped is None or shipped.value == stated.value:
+        return stated
+    value = shipped.value if isinstance(shipped.value, str) else ", ".join(shipped.value)
+    note = f"the atlas says {value}"
+    return msgspec.structs.replace(stated, note=f"{stated.note}; {note}" if stated.note else note)
 
 
 def administers(action: str) -> bool:

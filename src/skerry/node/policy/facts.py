@@ -114,7 +114,7 @@ def read_facts(path: Path) -> list[Fact]:
             raise CONFIG_INVALID(f"{path} has more than {FILE_BYTES_MAX} bytes.")
         file = msgspec.convert(tomllib.loads(path.read_text()), _File)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise CONFIG_INVALID(f"{path}: {error}.", hint="skerry docs policy") from error
+        raise CONFIG_INVALID(f"{path}: {error}.", hint="skerry docs evidence") from error
     return [_as_read(each, file.attesters) for each in file.fact]
 
 

@@ -160,7 +160,7 @@ class Handler:
             cases = msgspec.convert(tomllib.loads(params.file), _Cases).case
         except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise INVALID(
-                f"The cases cannot be read: {error}.", hint="skerry docs policy"
+                f"The cases cannot be read: {error}.", hint="skerry docs evidence"
             ) from error
         if not cases or len(cases) > CASES_MAX:
             raise INVALID(f"There must be 1 to {CASES_MAX} cases; there are {len(cases)}.")
@@ -198,10 +198,7 @@ class Handler:
         facts = self._engine.known(view.name)
         sites = [fact.value for fact in facts if fact.name == "sites"]
         where = view.attributes["country"] or ", ".join(sites[0] if sites else ())
-        may = ""
-        if app is not None:
-            decision = self._engine.decide(request)
-            may = "yes" if decision.allowed else f"no: {', '.join(decision.rules) or decision.rule}"
+        may = "" if app is None else self._may(request, sites[0] if sites else ())
         return s.PlaceInfo(
             place=view.name,
             owner=view.attributes["owner"],
@@ -210,6 +207,22 @@ class Handler:
             evidence=_weakest(facts),
             may=may,
         )
+
+    def _may(self, request: Request, sites: str | tuple[str, ...]) -> str:
+        """Say whether an app may be at a place, or at which of a provider's sites."""
+        decision = self._engine.decide(request)
+        if decision.allowed:
+            return "yes"
+        allowed = [
+            country
+            for country in (sites if request.place and not isinstance(sites, str) else ())
+            if self._engine.decide(
+                msgspec.structs.replace(request, place=Place(request.where, country))
+            ).allowed
+        ]
+        if allowed:
+            return f"in {', '.join(allowed)}"
+        return f"no: {', '.join(decision.rules) or decision.rule}"
 
     async def do_facts(self, params: s.FactsOf, progress: Progress) -> list[Fact]:
         """See `policy.facts`."""

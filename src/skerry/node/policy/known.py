@@ -31,6 +31,12 @@ def known_actions(manifests: Iterable[Manifest], services: Iterable[Service]) ->
     return frozenset(found | set(LEAVING))
 
 
+def reading_actions(manifests: Iterable[Manifest], services: Iterable[Service]) -> frozenset[str]:
+    """Return the actions of commands that change nothing."""
+    found = commands(list(manifests), services).values()
+    return frozenset(command.action for command in found if not command.mutates)
+
+
 def own_facts(node: str, config: NodeConfig, today: str) -> list[Fact]:
     """Return what the operator's `config.toml` says of the node itself."""
     said = {"country": config.country, "owner": config.owner}

@@ -14,7 +14,7 @@ async def view(visit: Any) -> dict[str, Any]:
     """Return what the page shows: the check, the places, and the decision that was asked for."""
     query = {name: visit.request.query_params.get(name, "").strip() for name in FIELDS}
     encrypted = visit.request.query_params.get("encrypted", "") == "on"
-    apps = await visit.ask("app.list")
+    apps = [app.name for app in await visit.ask("app.list")]
     checked = await visit.ask("policy.check")
     explained, problem = None, ""
     if query["action"] and query["app"]:
@@ -24,13 +24,15 @@ async def view(visit: Any) -> dict[str, Any]:
         except SkerryError as error:
             problem = f"{error.what} {error.why}".strip()
     return {
-        "apps": [app.name for app in apps],
+        "apps": apps,
         "checked": checked,
         "query": query,
         "encrypted": encrypted,
         "explained": explained,
         "problem": problem,
-        "places": await visit.ask("policy.places", app=query["app"] or None),
+        "places": await visit.ask(
+            "policy.places", app=query["app"] if query["app"] in apps else None
+        ),
         "draw_fact": draw_fact,
         "cli": [_line(query, encrypted)],
     }

@@ -70,7 +70,7 @@ def hide(paths: Iterable[str | Path], keep: Iterable[str | Path]) -> None:
     uid, gid = os.geteuid(), os.getegid()
     linux.unshare(linux.CLONE_NEWNS | (linux.CLONE_NEWUSER if uid else 0))
     if uid:
-        _map_ids(uid, gid)
+        map_ids(uid, gid)
     try:
         linux.mount("", "/", "", linux.MS_SLAVE | linux.MS_REC)
         for directory in hidden:
@@ -102,7 +102,7 @@ def name_user(name: str, uid: int, gid: int) -> None:
         Path(file).unlink()
 
 
-def _map_ids(uid: int, gid: int) -> None:
+def map_ids(uid: int, gid: int) -> None:
     """Keep the own user and group as they are in a new user namespace (user_namespaces(7))."""
     own = Path("/proc/self")
     (own / "setgroups").write_text("deny")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from skerry.node.sovereignty.framework import SEALS
 
 if TYPE_CHECKING:
-    from skerry.node.sovereignty.report import Line, Report
+    from skerry.node.sovereignty.shape import Line, Report
 
 NOTE = (
     "A self-assessment, not a certificate. The overall level is the lowest of all criteria. "

@@ -16,7 +16,8 @@ from skerry.node.sovereignty import service as s
 from skerry.node.sovereignty.derive import place_facts, silicon_facts, software_facts
 from skerry.node.sovereignty.drawing import draw_html
 from skerry.node.sovereignty.framework import framework
-from skerry.node.sovereignty.report import Report, assess
+from skerry.node.sovereignty.report import assess
+from skerry.node.sovereignty.shape import Report
 from skerry.node.sovereignty.silicon import read_silicon
 from skerry.node.words import Progress
 

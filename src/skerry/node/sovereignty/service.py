@@ -9,7 +9,7 @@ import msgspec
 from skerry.kernel.commands import Command, Nothing, Params, about
 from skerry.kernel.service import Page, Service
 from skerry.node.sovereignty.drawing import draw_report
-from skerry.node.sovereignty.report import Report
+from skerry.node.sovereignty.shape import Report
 
 
 class Asked(Params, frozen=True):
@@ -51,7 +51,5 @@ SERVICE = Service(
         Command("sovereignty.criteria", "List the criteria", Nothing, list[Question]),
     ),
     handler="handler:Handler",
-    pages=(
-        Page("/sovereignty", "Sovereignty", "page:view", "sovereignty.html", menu="Sovereignty"),
-    ),
+    pages=(Page("/sovereignty", "Sovereignty", "page:view", "sovereignty.html"),),
 )

@@ -81,4 +81,6 @@ class Templates:
 
 
 def _is_current(url: str, path: str) -> bool:
-    return path == "/" or path.startswith("/apps") if url == "/" else path.startswith(url)
+    if url == "/":
+        return path == "/" or path.startswith("/apps")
+    return path == url or path.startswith(f"{url}/")

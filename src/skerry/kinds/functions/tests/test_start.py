@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -141,9 +140,3 @@ async def test_it_starts_again_after_it_was_stopped(start: Start) -> None:
     await function.engine.stop()
     await function.engine.start()
     assert (await function.request()).text == "n"
-
-
-async def test_a_small_app_starts_quickly(start: Start) -> None:
-    before = time.process_time()
-    await start("async def fetch(request): return ''")
-    assert time.process_time() - before < 0.05

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 import tigerbeetle as tb
 
-from skerry.kinds.ledger.tests.conftest import Node
+from skerry.kinds.ledger.tests.harness import Node
 
 SCRIPT = Path(__file__).with_name("client.mjs")
 CREATED = tb.CreateTransferStatus.CREATED
@@ -146,7 +146,7 @@ async def test_a_number_that_opens_nothing_is_refused_at_once(node: Node, wrong:
 
 
 async def test_the_javascript_client_keeps_books(node: Node, javascript: Path) -> None:
-    script = javascript / "ledger.mjs"
+    script = javascript / "node_modules" / "ledger-client.mjs"
     shutil.copy(SCRIPT, script)
     process = await asyncio.create_subprocess_exec(
         "node",

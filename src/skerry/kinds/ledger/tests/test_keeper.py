@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,19 +17,20 @@ from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import CORRUPT, DISK_FULL, INVALID, TOO_LARGE, SkerryError
 from skerry.kernel.ledger import Account, Transfer, TransferStatus
 from skerry.kernel.ledger.records import pack
+from skerry.kinds.ledger import keeper as keeper_module
 from skerry.kinds.ledger import snapshot
 from skerry.kinds.ledger.journal import HEAD_BYTES, TAIL, Journal
 from skerry.kinds.ledger.keeper import Keeper
 from skerry.kinds.ledger.operations import Operation, join, one_batch
 from skerry.kinds.ledger.questions import Questions
-from skerry.kinds.ledger.tests.conftest import Tally
+from skerry.kinds.ledger.tests.harness import Tally
 
 
 class Open:
     """A keeper that is open for the length of a block, and its digest at the end."""
 
-    def __init__(self, directory: Path, **options: int) -> None:
-        self.keeper = Keeper(directory, SystemClock(), compiled=False, **options)  # type: ignore[arg-type]
+    def __init__(self, directory: Path, **options: Any) -> None:
+        self.keeper = Keeper(directory, SystemClock(), **{"machine": "plain", **options})
 
     async def __aenter__(self) -> Questions:
         await asyncio.to_thread(self.keeper.open)
@@ -250,7 +252,7 @@ async def test_a_freeze_holds_writers_and_keeps_the_files_as_they_are(tmp_path: 
 
 async def test_use_is_metered(tmp_path: Path) -> None:
     tally = Tally()
-    keeper = Keeper(tmp_path, SystemClock(), meter=tally, compiled=False)
+    keeper = Keeper(tmp_path, SystemClock(), meter=tally, machine="plain")
     await asyncio.to_thread(keeper.open)
     body = one_batch(Operation.CREATE_ACCOUNTS, [pack(each) for each in accounts(1, 2, 3)])
     await keeper.submit(Operation.CREATE_ACCOUNTS, body)
@@ -262,13 +264,14 @@ async def test_use_is_metered(tmp_path: Path) -> None:
 _VICTIM = """
 import asyncio, sys
 from pathlib import Path
+from typing import Any
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.ledger.records import pack, Account, Transfer
 from skerry.kinds.ledger.keeper import Keeper
 from skerry.kinds.ledger.operations import Operation, one_batch
 
 async def main():
-    keeper = Keeper(Path(sys.argv[1]), SystemClock(), compiled=False)
+    keeper = Keeper(Path(sys.argv[1]), SystemClock(), machine="plain")
     keeper.open()
     two = b"".join(pack(Account(id_, ledger=1, code=1)) for id_ in (1, 2))
     await keeper.submit(Operation.CREATE_ACCOUNTS, one_batch(Operation.CREATE_ACCOUNTS, two))
@@ -313,3 +316,33 @@ async def test_kill_9_in_the_middle_of_batches_loses_nothing_acknowledged(tmp_pa
         (debit,) = await ledger.lookup_accounts([1])
     assert debit.debits_posted % 200 == 0
     assert debit.debits_posted >= 200 * len(acknowledged)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_ledger_that_gets_busy_is_moved_to_the_compiled_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba", reason="NOT TESTED: numba is not installed")
+    monkeypatch.setattr(keeper_module, "BUSY_FROM", 20)
+    opened = Open(tmp_path, machine="auto")
+    async with opened as ledger:
+        await ledger.create_accounts(accounts(1, 2))
+        assert opened.keeper.book.name == "plain"
+        done = 0
+        while opened.keeper.book.name == "plain":
+            await ledger.create_transfers(transfers(1 + done, 10))
+            done += 10
+            await asyncio.sleep(0.05)
+        await ledger.create_transfers(transfers(1 + done, 10))
+        (debit,) = await ledger.lookup_accounts([1])
+        assert debit.debits_posted == done + 10
+    assert await posted(tmp_path) == (done + 10, opened.keeper.book.digest)
+    monkeypatch.setattr(keeper_module, "COMPILED_FROM", 5)
+    again = Open(tmp_path, machine="auto")
+    async with again as ledger:
+        await asyncio.to_thread(again.keeper.look, lambda _: again.keeper.save())
+    third = Open(tmp_path, machine="auto")
+    async with third as ledger:
+        assert third.keeper.book.name == "compiled"
+        assert third.keeper.book.digest == opened.keeper.book.digest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.app import parse_duration
+from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.errors import CONFIG_INVALID, SkerryError
 from skerry.kernel.kind import Context
 from skerry.kinds.models.config import Keep, ModelsConfig
@@ -22,6 +22,7 @@ from skerry.kinds.models.gateway.money import Usage
 from skerry.kinds.models.gateway.permits import Permits, Permitted
 from skerry.kinds.models.gateway.record import Record
 from skerry.kinds.models.gateway.routes import Resting, Route, Routes
+from skerry.kinds.models.gateway.shapes import check
 from skerry.kinds.models.gateway.stream import Opened, open_stream, pass_on
 from skerry.kinds.models.gateway.tally import Tally, as_told, input_bound
 from skerry.kinds.models.gateway.upstream import Reply, RouteError, Upstream
@@ -89,7 +90,7 @@ class Gateway:
         self.keyring = keyring
         self.routes = routes
         self._local = local
-        self.upstream = Upstream(context.config, context.secrets)
+        self.upstream = Upstream(context.config, context.secrets, context.clock)
         self._permits = Permits(context)
         self._resting = Resting()
         self._cache_seconds = _seconds(self._config.cache)
@@ -100,7 +101,8 @@ class Gateway:
 
     async def ask(self, ask: Ask) -> Answer:
         """Answer a call; raise FailureError in OpenAI's terms."""
-        name = _checked(ask)
+        check(ask.operation, ask.body)
+        name: str = ask.body["model"]
         allowed = ask.state.key.limits.models
         if allowed and name not in allowed:
             raise FailureError(
@@ -115,10 +117,11 @@ class Gateway:
             )
             if hit is not None:
                 return await self._from_cache(ask, record, hit)
-        plan = await self._plan(ask, routes)
-        output_max = self._output_max(ask)
-        await record.admit(self._most(ask, plan, output_max))
         try:
+            plan = await self._plan(ask, routes)
+            record.attempts += plan.notes
+            output_max = self._output_max(ask)
+            await record.admit(self._most(ask, plan, output_max))
             return await self._first_that_answers(ask, plan, record, digest, output_max)
         except BaseException as error:
             await record.failed(error)
@@ -190,7 +193,6 @@ class Gateway:
     ) -> Answer:
         last: RouteError | None = None
         rested = sorted(plan.routes, key=lambda each: self._rests(each[0]) > 0)
-        record.attempts += plan.notes
         for place, (route, permitted) in enumerate(rested):
             more = place + 1 < len(rested)
             if more and self._rests(route) > 0:
@@ -248,7 +250,8 @@ class Gateway:
                     raise
                 record.attempts.append(f"{route.name}: {error.failure.message}; tried again")
                 tries += 1
-                await asyncio.sleep(wait + random.random() * 0.1 * wait)  # noqa: S311 - spread
+                spread = 1 + self._context.clock.now() % 1000 / 10_000
+                await asyncio.sleep(wait * spread)
 
     async def _take(
         self,
@@ -270,7 +273,7 @@ class Gateway:
         }
         record.begin(route, permitted, tally)
         if ask.body.get("stream"):
-            opened = await open_stream(reply, tally, route.provider.name)
+            opened = await open_stream(reply, route.provider.name)
             self._resting.answered(route)
             record.first()
             events = self._streamed(ask, record, digest, headers, opened, tally)
@@ -281,7 +284,7 @@ class Gateway:
                 tally=tally,
                 cost=lambda: record.micro_eur,
             )
-        parsed = await _whole(reply, ask, route)
+        parsed = await self._whole(reply, ask, route)
         self._resting.answered(route)
         tally.answer(parsed)
         usage = await record.done(_said(parsed))
@@ -316,6 +319,11 @@ class Gateway:
         if digest is not None and tally.whole and ask.operation == "chat":
             self._keep(digest, _encode(tally.chat(ask.body["model"])), headers)
 
+    async def _whole(self, reply: Reply, ask: Ask, route: Route) -> dict[str, Any]:
+        data = await reply.read()
+        reply.done()
+        return _parsed(data, ask, route, self._context.clock.now() // NANOSECONDS)
+
     def _keep(self, digest: bytes, body: bytes, headers: dict[str, str]) -> None:
         if len(body) > answers.ENTRY_BYTES_MAX:
             return
@@ -324,42 +332,17 @@ class Gateway:
         self._database.later(lambda db: answers.keep(db, digest, hit, now, seconds))
 
 
-def _checked(ask: Ask) -> str:
-    """Check what every provider needs; return the name of the model."""
-    body = ask.body
-    name = body.get("model")
-    if not isinstance(name, str) or not name:
-        raise FailureError(400, "you must provide a model parameter", param="model")
-    needed = {"chat": "messages", "completions": "prompt", "embeddings": "input"}[ask.operation]
-    value = body.get(needed)
-    if value is None or (isinstance(value, (list, str)) and not value):
-        raise FailureError(400, f"'{needed}' is a required parameter", param=needed)
-    if ask.operation == "chat" and not (
-        isinstance(value, list) and all(isinstance(each, dict) for each in value)
-    ):
-        raise FailureError(400, "'messages' must be a list of objects", param="messages")
-    for field_ in ("max_tokens", "max_completion_tokens", "n", "dimensions"):
-        number = body.get(field_)
-        if number is not None and (
-            isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 1 << 24
-        ):
-            raise FailureError(400, f"{field_!r} must be a positive integer", param=field_)
-    return name
-
-
-async def _whole(reply: Reply, ask: Ask, route: Route) -> dict[str, Any]:
-    """Read and even out an answer that comes in one piece."""
+def _parsed(data: bytes, ask: Ask, route: Route, now: int) -> dict[str, Any]:
+    """Even out an answer that came in one piece; raise RouteError if it is none."""
     provider = route.provider.name
-    data = await reply.read()
-    reply.done()
     try:
         parsed = _decode(data, type=dict[str, Any])
         if parsed.get("error"):
             raise ValueError("an error with status 200")
         if ask.operation == "chat":
-            return normalise.chat(parsed, route.model)
+            return normalise.chat(parsed, route.model, now)
         if ask.operation == "completions":
-            return normalise.completion(parsed, route.model)
+            return normalise.completion(parsed, route.model, now)
         return normalise.embeddings(parsed, ask.body, route.model)
     except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
         failure = FailureError(

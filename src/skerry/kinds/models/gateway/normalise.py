@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 from uuid import uuid4
 
@@ -59,9 +58,14 @@ def _message(message: dict[str, Any], quirks: Quirks) -> dict[str, Any]:
     return message
 
 
-def chat(answer: dict[str, Any], model: str) -> dict[str, Any]:
-    """Give a chat completion the fields that clients rely on, in place, and return it."""
+def chat(answer: dict[str, Any], model: str, now: int) -> dict[str, Any]:
+    """Give a chat completion the fields that clients rely on, in place, and return it.
+
+    `now` is in seconds since 1970.
+    """
     _envelope(answer, "chat.completion", "chatcmpl-", model)
+    if not isinstance(answer.get("created"), int):
+        answer["created"] = now
     for index, choice in enumerate(answer["choices"]):
         choice.setdefault("index", index)
         choice.setdefault("logprobs", None)
@@ -69,6 +73,7 @@ def chat(answer: dict[str, Any], model: str) -> dict[str, Any]:
         message.setdefault("role", "assistant")
         message.setdefault("content", None)
         message.setdefault("refusal", None)
+        message.setdefault("annotations", [])
         if message.get("tool_calls"):
             message["tool_calls"] = [_tool_call(call, None) for call in message["tool_calls"]]
         else:
@@ -79,9 +84,11 @@ def chat(answer: dict[str, Any], model: str) -> dict[str, Any]:
     return answer
 
 
-def completion(answer: dict[str, Any], model: str) -> dict[str, Any]:
+def completion(answer: dict[str, Any], model: str, now: int) -> dict[str, Any]:
     """Do the same for a text completion."""
     _envelope(answer, "text_completion", "cmpl-", model)
+    if not isinstance(answer.get("created"), int):
+        answer["created"] = now
     for index, choice in enumerate(answer["choices"]):
         choice.setdefault("index", index)
         choice.setdefault("logprobs", None)
@@ -136,8 +143,6 @@ def _envelope(answer: dict[str, Any], kind: str, prefix: str, model: str) -> Non
     if not answer.get("id"):
         answer["id"] = prefix + uuid4().hex
     answer["object"] = kind
-    if not isinstance(answer.get("created"), int):
-        answer["created"] = int(time.time())
     answer.setdefault("model", model)
 
 

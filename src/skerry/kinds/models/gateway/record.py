@@ -92,7 +92,7 @@ class Record:
         """Settle a call that nobody answered: it counts as a request and costs nothing."""
         if self._over:
             return
-        self._settle(Usage(), 0)
+        self._settle(Usage(), 0, answered=False)
         status = error.status if isinstance(error, FailureError) else 499
         self._log(Usage(), status, "", _reason(error), cut=False)
 
@@ -107,14 +107,15 @@ class Record:
             await self._durable()
         return usage
 
-    def _settle(self, usage: Usage, cost: int) -> None:
+    def _settle(self, usage: Usage, cost: int, *, answered: bool = True) -> None:
         if self._over:
             return
         self._over = True
         self.micro_eur = cost
         self._keyring.settle(self._taken, usage.input + usage.output, cost)
         meter = self._context.meter
-        meter.add("calls")
+        if answered:
+            meter.add("calls")
         for unit, amount in (
             ("input_tokens", usage.input),
             ("output_tokens", usage.output),
@@ -155,10 +156,15 @@ class Record:
             cut=cut,
             error=error[:500],
             attempts=tuple(each[:300] for each in self.attempts[:20]),
-            prompt=self._kept(_prompt(self._ask.body)),
+            prompt=self._kept(self._asked_text()),
             answer=self._kept(answer),
         )
         self._database.later(lambda db: calls.write(db, row, rows))
+
+    def _asked_text(self) -> str:
+        if self._config.log is Keep.METADATA:
+            return ""
+        return _prompt(self._ask.operation, self._ask.body)
 
     def _where(self, what: str) -> str:
         headers = self._permitted.headers() if self._permitted else self._origin
@@ -177,10 +183,10 @@ def _reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _prompt(body: dict[str, Any]) -> str:
+def _prompt(operation: str, body: dict[str, Any]) -> str:
     """Return the texts of a request, one after the other, without pictures."""
-    if "messages" not in body:
-        asked = body.get("prompt", body.get("input", ""))
+    if operation != "chat":
+        asked = body.get("prompt" if operation == "completions" else "input", "")
         return asked if isinstance(asked, str) else "\n".join(str(each) for each in asked)
     lines = []
     for message in body["messages"]:

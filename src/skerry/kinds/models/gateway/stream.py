@@ -24,15 +24,15 @@ Item = tuple[bytes, dict[str, Any] | None]
 
 @dataclass(slots=True)
 class Opened:
-    """A stream whose first event has come."""
+    """A stream whose first events have come."""
 
     reply: Reply
-    source: AsyncGenerator[Item, None]
-    first: Item
+    source: AsyncGenerator[list[Item], None]
+    first: list[Item]
     provider: str
 
 
-async def open_stream(reply: Reply, tally: Tally, provider: str) -> Opened:
+async def open_stream(reply: Reply, provider: str) -> Opened:
     """Wait for the first event; raise RouteError if it is none or tells a failure."""
     if not reply.streams:
         raise await _no_stream(reply, provider)
@@ -42,7 +42,7 @@ async def open_stream(reply: Reply, tally: Tally, provider: str) -> Opened:
     except StopAsyncIteration as error:
         reply.close()
         raise RouteError(_ended(provider), again=True, other=True) from error
-    data, part = first
+    data, part = first[0]
     if part is not None and part.get("error"):
         reply.close()
         raise RouteError(refusal(502, data, provider), again=True, other=True)
@@ -59,21 +59,21 @@ async def _no_stream(reply: Reply, provider: str) -> RouteError:
 async def pass_on(
     opened: Opened, tally: Tally, *, wants_usage: bool
 ) -> AsyncGenerator[bytes, None]:
-    """Yield events for the client; a failure in the middle becomes an event of its own.
+    """Yield events for the client: those that came together in one piece, and at once.
 
-    Closing this breaks off: the provider sees its connection close.
+    A failure in the middle raises RouteError. Closing this breaks off: the provider sees its
+    connection close.
     """
     finished = False
     try:
-        for_client = _one(opened.first, tally, wants_usage)
+        for_client, finished = _several(opened.first, tally, wants_usage)
         if for_client:
             yield for_client
-        finished = opened.first[0] == DONE
-        async for item in opened.source:
-            if item[0] == DONE:
-                finished = True
+        while not finished:
+            items = await anext(opened.source, None)
+            if items is None:
                 break
-            for_client = _one(item, tally, wants_usage)
+            for_client, finished = _several(items, tally, wants_usage)
             if for_client:
                 yield for_client
         if not finished and not tally.finished:
@@ -87,6 +87,21 @@ async def pass_on(
         if not finished:
             opened.reply.close()
         await opened.source.aclose()
+
+
+def _several(items: list[Item], tally: Tally, wants_usage: bool) -> tuple[bytes, bool]:
+    """Return what the client gets of some events, and whether the last of them is the end."""
+    found: list[bytes] = []
+    for item in items:
+        if item[0] == DONE:
+            return b"".join(found), True
+        try:
+            for_client = _one(item, tally, wants_usage)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise RouteError(_malformed("the provider"), again=False, other=False) from error
+        if for_client:
+            found.append(for_client)
+    return b"".join(found), False
 
 
 def _one(item: Item, tally: Tally, wants_usage: bool) -> bytes | None:
@@ -111,20 +126,24 @@ def _one(item: Item, tally: Tally, wants_usage: bool) -> bytes | None:
     return event(_encode(part) if changed else data)
 
 
-async def _events(reply: Reply, provider: str) -> AsyncGenerator[Item, None]:
+async def _events(reply: Reply, provider: str) -> AsyncGenerator[list[Item], None]:
+    """Yield the events that come together, never an empty list."""
     events = Events()
     try:
         async for data in reply.parts():
-            for found in events.feed(data):
-                yield found, None if found == DONE else _decode(found)
-        for found in events.end():
-            yield found, None if found == DONE else _decode(found)
+            found = [_item(each) for each in events.feed(data)]
+            if found:
+                yield found
+        found = [_item(each) for each in events.end()]
+        if found:
+            yield found
     except (msgspec.DecodeError, TooLongError) as error:
         reply.close()
-        failure = FailureError(
-            502, f"{provider}: its stream is malformed.", kind="server_error", code="bad_answer"
-        )
-        raise RouteError(failure, again=False, other=True) from error
+        raise RouteError(_malformed(provider), again=False, other=True) from error
+
+
+def _item(data: bytes) -> Item:
+    return data, None if data == DONE else _decode(data)
 
 
 def _usage_part(tally: Tally) -> dict[str, Any]:
@@ -134,6 +153,11 @@ def _usage_part(tally: Tally) -> dict[str, Any]:
         "choices": [],
         "usage": as_told(tally.usage()),
     }
+
+
+def _malformed(provider: str) -> FailureError:
+    message = f"{provider}: its stream is malformed."
+    return FailureError(502, message, kind="server_error", code="bad_answer")
 
 
 def _ended(provider: str) -> FailureError:

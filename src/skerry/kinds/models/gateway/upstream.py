@@ -6,15 +6,18 @@ A redirect would take a prompt to a place that nobody decided on, so it counts a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import functools
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import aiohttp
 
+from skerry.kernel.clock import NANOSECONDS, Clock
 from skerry.kinds.models.config import ModelsConfig
 from skerry.kinds.models.gateway.failure import FailureError
 from skerry.kinds.models.gateway.refusals import refusal, wait_seconds
-from skerry.kinds.models.gateway.routes import Route
+from skerry.kinds.models.gateway.routes import Provider, Route
 
 READ_BUFFER_BYTES = 16 << 10
 ANSWER_BYTES_MAX = 64 << 20
@@ -40,8 +43,16 @@ class RouteError(Exception):
 class Reply:
     """A provider's answer that has begun."""
 
-    def __init__(self, response: aiohttp.ClientResponse, provider: str, idle: float) -> None:
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        provider: str,
+        idle: float,
+        ended: Callable[[], None],
+    ) -> None:
         self._response = response
+        self._ended = ended
+        self._over = False
         self._provider = provider
         self._idle_seconds = idle
         self.streams = response.content_type == "text/event-stream"
@@ -82,21 +93,29 @@ class Reply:
     def close(self) -> None:
         """Break off: the provider sees the connection close."""
         self._response.close()
+        self._end()
 
     def done(self) -> None:
         """Give the connection back for the next call."""
         self._response.release()
+        self._end()
+
+    def _end(self) -> None:
+        if not self._over:
+            self._over = True
+            self._ended()
 
 
 class Upstream:
     """The HTTP client of one resource."""
 
-    def __init__(self, config: ModelsConfig, secrets: Mapping[str, str]) -> None:
+    def __init__(self, config: ModelsConfig, secrets: Mapping[str, str], clock: Clock) -> None:
+        self._clock = clock
         self._config = config
         self._secrets = secrets
         self._session: aiohttp.ClientSession | None = None
         self._local: dict[str, aiohttp.ClientSession] = {}
-        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._running: Counter[str] = Counter()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -113,6 +132,20 @@ class Upstream:
 
     async def open(self, route: Route, operation: str, body: bytes, socket: str = "") -> Reply:
         """Send a call; return the reply once its head is there, or raise RouteError."""
+        provider = route.provider
+        if self._running[provider.name] >= provider.concurrency:
+            raise _full(provider)
+        self._running[provider.name] += 1
+        try:
+            return await self._open(route, operation, body, socket)
+        except BaseException:
+            self._running[provider.name] -= 1
+            raise
+
+    def _ended(self, provider: str) -> None:
+        self._running[provider] -= 1
+
+    async def _open(self, route: Route, operation: str, body: bytes, socket: str) -> Reply:
         provider = route.provider
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         headers |= dict(provider.headers)
@@ -132,7 +165,8 @@ class Upstream:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RouteError(_broken(provider.name, error), again=True, other=True) from error
         if response.status == 200:
-            return Reply(response, provider.name, self._config.idle_seconds)
+            ended = functools.partial(self._ended, provider.name)
+            return Reply(response, provider.name, self._config.idle_seconds, ended)
         raise await self._refused(response, provider.name)
 
     async def _refused(self, response: aiohttp.ClientResponse, provider: str) -> RouteError:
@@ -143,7 +177,7 @@ class Upstream:
         except (TimeoutError, aiohttp.ClientError):
             body = b""  # the status says enough
         response.close()
-        wait = wait_seconds(response.headers, _now())
+        wait = wait_seconds(response.headers, self._clock.now() / NANOSECONDS)
         if 300 <= status < 400:
             failure = FailureError(502, f"{provider}: it redirects, which is not followed.")
             return RouteError(failure, again=False, other=True)
@@ -190,13 +224,13 @@ class Upstream:
         )
 
 
+def _full(provider: Provider) -> RouteError:
+    message = f"{provider.name}: {provider.concurrency} calls run already."
+    failure = FailureError(503, message, kind="server_error", code="overloaded")
+    return RouteError(failure, again=False, other=True, wait=0.0)
+
+
 def _broken(provider: str, error: Any) -> FailureError:
     # The text of the error names hosts and ports, never a header.
     message = f"{provider}: the connection failed: {type(error).__name__}"
     return FailureError(502, message, kind="server_error", code="provider_unreachable")
-
-
-def _now() -> float:
-    import time  # noqa: PLC0415 - for dates in headers only
-
-    return time.time()

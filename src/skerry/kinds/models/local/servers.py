@@ -25,6 +25,7 @@ from skerry.kinds.models.local.setting import EXTRA_STATUS, Setting
 
 START_SECONDS_MAX = 300.0
 STOP_SECONDS_MAX = 5.0
+_MODULES = {"llama": "skerry.kinds.models.local.llama", "onnx": "skerry.kinds.models.local.onnx"}
 _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES")
 
 
@@ -165,7 +166,7 @@ class _LastLines:
 
 
 def _worker(setting: Setting) -> list[str]:
-    return [sys.executable, "-I", "-m", f"skerry.kinds.models.local.{setting.engine}"]
+    return [sys.executable, "-I", "-m", _MODULES[setting.engine]]
 
 
 def _llama_server(program: str, setting: Setting) -> list[str]:

@@ -23,6 +23,8 @@ from skerry.kinds._shared.sqlite_state import connect, writing
 FILE = "models.sqlite"
 WAITING_MAX = 10_000
 BATCH_MAX = 500
+LATER_SECONDS = 0.05
+"""How long a job that nobody waits for may wait for others to share its `fsync`."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class Database:
         self._jobs: deque[tuple[Job, asyncio.Future[Any] | None]] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self._awaited = False
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread | None = None
 
@@ -117,14 +120,18 @@ class Database:
             raise BUSY("Too many writes wait for the disk.")
         with self._wake:
             self._jobs.append((job, future))
-            self._wake.notify()
+            self._awaited = self._awaited or future is not None
+            if future is not None or len(self._jobs) == 1:
+                self._wake.notify()
 
     def _run(self, connection: apsw.Connection) -> None:
         while True:
             with self._wake:
                 while not self._jobs and not self._closing:
                     self._wake.wait()
+                self._wake.wait_for(lambda: self._awaited or self._closing, LATER_SECONDS)
                 batch = [self._jobs.popleft() for _ in range(min(len(self._jobs), BATCH_MAX))]
+                self._awaited = any(future is not None for _, future in self._jobs)
             if not batch:
                 break
             self._batch(connection, batch)

@@ -155,6 +155,7 @@ def providers_config(ports: dict[str, int]) -> dict[str, ProviderConfig]:
             country=countries[name],
             secret=secrets.get(name, ""),
             prices=PRICES,
+            concurrency=100 if name != "far" else 2,
         )
         for name, port in ports.items()
     }

@@ -83,7 +83,8 @@ class FakeProvider:
         if model == "stillborn":
             await send({"type": "http.response.body", "body": b""})
             return
-        for number, part in enumerate(parts(path, asked)):
+        listed = [{"choices": [None]}] if model == "strange" else parts(path, asked)
+        for number, part in enumerate(listed):
             if model == "slow" and number == 2:
                 gone = asyncio.create_task(disconnected(receive, self.gone))
                 go_on = asyncio.create_task(self.go_on.wait())
@@ -107,7 +108,7 @@ class FakeProvider:
 def whole(path: str, asked: dict[str, Any]) -> dict[str, Any]:
     model = asked["model"]
     text = "".join(WORDS)
-    if asked.get("response_format", {}).get("type") == "json_schema":
+    if mapping(asked.get("response_format")).get("type") == "json_schema":
         text = '{"rocks": 3}'
     if path.endswith("/chat/completions"):
         message: dict[str, Any] = {"role": "assistant", "content": text}
@@ -122,12 +123,18 @@ def whole(path: str, asked: dict[str, Any]) -> dict[str, Any]:
             choice["finish_reason"] = "eos"
     else:
         choice = {"index": 0, "text": text, "finish_reason": "stop"}
+    if model == "strange":
+        return {"choices": [{"message": "no object"}]}
     answer = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model,
               "choices": [choice], "usage": usage_of(model)}  # fmt: skip
     if model == "odd":
         for name in ("id", "object", "created"):
             del answer[name]
     return answer
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def usage_of(model: str) -> Any:
@@ -166,7 +173,7 @@ def parts(path: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
             if choice["finish_reason"] is None:
                 del choice["finish_reason"]
     listed = [{**base, "choices": [choice]} for choice in found]
-    if asked.get("stream_options", {}).get("include_usage") and usage_of(model):
+    if mapping(asked.get("stream_options")).get("include_usage") and usage_of(model):
         listed.append({**base, "choices": [], "usage": usage_of(model)})
     return listed
 

@@ -98,6 +98,14 @@ async def test_no_prompt_leaves_the_allowed_area_even_as_fallback(start: Start) 
         assert (status, headers["x-skerry-country"]) == (200, "US")
 
 
+async def test_a_refused_call_stands_in_the_log_and_costs_nothing(rig: Rig) -> None:
+    rig.judge.countries = set()
+    await ask(rig, "chat")
+    (call,) = await rig.engine.word_log(_lines())
+    assert (call.status, call.provider) == (403, "") and "not allow" in call.error
+    assert not rig.meter.counts["calls"] and not rig.meter.counts["micro_eur"]
+
+
 async def test_a_policy_that_changes_takes_hold_within_seconds(rig: Rig) -> None:
     assert (await ask(rig, "one/good"))[0] == 200
     rig.judge.countries = set()
@@ -151,6 +159,28 @@ async def test_a_stream_that_breaks_off_says_so(rig: Rig) -> None:
     status, text, _ = await ask(rig, "one/cut", stream=True)
     assert status == 200
     assert "stream_cut" in text and "[DONE]" not in text
+
+
+async def test_answers_of_a_strange_shape_are_failures_of_the_provider(rig: Rig) -> None:
+    status, found, _ = await ask(rig, "one/strange")
+    assert (status, found["error"]["code"]) == (502, "bad_answer")
+    status, text, _ = await ask(rig, "one/strange", stream=True)
+    assert status == 502 or "bad_answer" in text
+
+
+async def test_no_more_calls_run_at_a_provider_than_it_may_have(start: Start) -> None:
+    async with start(aliases={"chat": ["far/slow", "two/second"]}) as rig:
+        held = [asyncio.create_task(ask(rig, "chat", stream=True)) for _ in range(2)]
+        async with asyncio.timeout(5):
+            while rig.providers["far"].open < 2:
+                await asyncio.sleep(0.01)
+        _, _, headers = await ask(rig, "chat")
+        assert headers["x-skerry-provider"] == "two"
+        rig.providers["far"].go_on.set()
+        for status, _, headers in await asyncio.gather(*held):
+            assert (status, headers["x-skerry-provider"]) == (200, "far")
+        _, _, headers = await ask(rig, "chat")
+        assert headers["x-skerry-provider"] == "far", "it does not rest for that"
 
 
 async def test_a_redirect_is_not_followed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from skerry.kinds.models.gateway.failure import FailureError, invalid
+from skerry.kinds.models.gateway.failure import invalid
 
 _SAME = ("temperature", "top_p", "parallel_tool_calls", "user", "presence_penalty",
          "frequency_penalty", "top_logprobs", "service_tier")  # fmt: skip
@@ -178,9 +178,7 @@ def usage_of(usage: dict[str, Any]) -> dict[str, Any]:
 
 def new_response(name: str, asked: dict[str, Any], now: int) -> dict[str, Any]:
     """Return a response that is about to be answered."""
-    store = asked.get("store", True)
-    if not isinstance(store, bool):
-        raise FailureError(400, "store must be true or false", param="store")
+    store = asked.get("store") is not False
     reasoning = asked.get("reasoning") or {}
     return {
         "id": name,

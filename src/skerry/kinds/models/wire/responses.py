@@ -18,6 +18,7 @@ from skerry.kernel.clock import NANOSECONDS, Clock
 from skerry.kinds.models.gateway.failure import FailureError
 from skerry.kinds.models.gateway.gateway import Answer, Ask, Gateway
 from skerry.kinds.models.gateway.keyring import KeyState
+from skerry.kinds.models.gateway.shapes import check
 from skerry.kinds.models.gateway.sse import Events
 from skerry.kinds.models.gateway.upstream import RouteError
 from skerry.kinds.models.state import answers
@@ -46,6 +47,7 @@ class Responses:
     async def ask(self, ask: Ask) -> Answer:
         """Answer a request for a response."""
         asked = ask.body
+        check("responses", asked)
         history = await self._history(asked.get("previous_response_id"), ask.state)
         chat = to_chat(asked, history)
         response = new_response(f"resp_{uuid4().hex}", asked, self._clock.now() // NANOSECONDS)
@@ -78,11 +80,9 @@ class Responses:
             raise _unknown(name)
         return kept
 
-    async def _history(self, name: Any, state: KeyState) -> list[dict[str, Any]]:
-        if name is None:
+    async def _history(self, name: str | None, state: KeyState) -> list[dict[str, Any]]:
+        if not name:
             return []
-        if not isinstance(name, str):
-            raise FailureError(400, "previous_response_id must be a string")
         kept = await self._kept(name, state)
         return _decode(kept.history, type=list[dict[str, Any]])
 

@@ -178,8 +178,9 @@ async def test_a_frozen_server_writes_nothing_and_goes_on_when_thawed(
     count = "SELECT count(*) FROM note"
     other = await connect(engine)
     first = await other.fetchval(count)
-    await asyncio.sleep(0.1)
-    assert await other.fetchval(count) > first
+    async with asyncio.timeout(20):
+        while await other.fetchval(count) == first:
+            await asyncio.sleep(0.02)
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
     connection.terminate()
@@ -251,9 +252,10 @@ async def test_busy_tells_what_needs_the_server_from_idle_sessions(
 
 async def test_a_running_query_is_busy(engine: EngineProcess) -> None:
     connection = await connect(engine)
-    running = asyncio.create_task(connection.execute("SELECT pg_sleep(5)"))
-    await asyncio.sleep(0.1)
-    assert await engine.call("busy") == "a query is running"
+    running = asyncio.create_task(connection.execute("SELECT pg_sleep(60)"))
+    async with asyncio.timeout(20):
+        while await engine.call("busy") != "a query is running":
+            await asyncio.sleep(0.02)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     connection.terminate()

@@ -16,6 +16,7 @@ from skerry.kernel.names import ResourceRef
 from skerry.kinds.postgres.manifest import MANIFEST
 from skerry.kinds.postgres.tests.harness import EngineProcess
 from skerry.kinds.postgres.tests.node import Node
+from skerry.kinds.postgres.tests.test_front import cancel
 
 
 @pytest.fixture
@@ -52,9 +53,8 @@ async def test_cancel_and_pooler_work(node: Node, outside: EngineProcess) -> Non
     for label in ("outside", "outside-pooler"):
         dsn = node.dsn(outside, label)
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-            running = asyncio.create_task(connection.execute("SELECT pg_sleep(30)"))
-            await asyncio.sleep(0.3)
-            await connection.cancel_safe(timeout=5)
+            running = asyncio.create_task(connection.execute("SELECT pg_sleep(60)"))
+            await cancel(connection, running)
             with pytest.raises(psycopg.errors.QueryCanceled):
                 await running
 

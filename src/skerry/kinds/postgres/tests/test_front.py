@@ -37,7 +37,7 @@ async def run(*argv: str, **env: str) -> tuple[int, str]:
 
 
 async def until(condition: Any) -> None:
-    for _ in range(300):
+    for _ in range(1000):
         if condition():
             return
         await asyncio.sleep(0.02)
@@ -208,13 +208,19 @@ async def test_copy_listen_and_prepared_statements_pass(
         assert heard[0].payload == "flood"
 
 
+async def cancel(connection: psycopg.AsyncConnection[Any], running: asyncio.Task[Any]) -> None:
+    """Cancel until the statement ends: a request that overtakes it does nothing."""
+    while not running.done():
+        await connection.cancel_safe(timeout=20)
+        await asyncio.wait({running}, timeout=0.2)
+
+
 async def test_a_cancel_request_finds_its_session(node: Node, sleeping: EngineProcess) -> None:
     for more in ({"sslmode": "disable"}, {"sslmode": "require", "max_protocol_version": "3.2"}):
         dsn = node.dsn(sleeping, **more)
         async with await psycopg.AsyncConnection.connect(dsn) as connection:
-            running = asyncio.create_task(connection.execute("SELECT pg_sleep(30)"))
-            await asyncio.sleep(0.2)
-            await connection.cancel_safe(timeout=5)
+            running = asyncio.create_task(connection.execute("SELECT pg_sleep(60)"))
+            await cancel(connection, running)
             with pytest.raises(psycopg.errors.QueryCanceled):
                 await running
 
@@ -406,7 +412,7 @@ async def test_a_silent_client_is_shown_the_door(sleeping: EngineProcess) -> Non
         reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
         began = time.monotonic()
         answer = await reader.read()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         assert b"C08006" in answer
         writer.close()
 

@@ -15,7 +15,7 @@ from skerry.kinds.postgres.install import find
 from skerry.kinds.postgres.limits import Limits
 from skerry.kinds.postgres.tests.harness import EngineProcess
 from skerry.kinds.postgres.tests.node import Node
-from skerry.kinds.postgres.tests.test_front import run, until
+from skerry.kinds.postgres.tests.test_front import cancel, run, until
 
 LABEL = "newsroom-pooler"
 PID = "SELECT pg_backend_pid()"
@@ -173,12 +173,15 @@ async def test_what_a_session_holds_pins_it_to_its_client(
     await two.close()
 
 
-async def test_settings_of_a_transaction_pin_nothing(pooled: Callable[..., str]) -> None:
+async def test_settings_of_a_transaction_pin_nothing(
+    node: Node, pooled: Callable[..., str]
+) -> None:
     one, two = [await asyncpg.connect(pooled()) for _ in range(2)]
     async with one.transaction():
         await one.execute("SET LOCAL work_mem = '5MB'")
         pid = await one.fetchval(PID)
-    await asyncio.sleep(0.1)
+    clients: Any = node.front.lobby.clients
+    await until(lambda: all(client.pooled._server is None for client in clients))
     async with two.transaction():
         assert await two.fetchval("SHOW work_mem") == "4MB"
         assert await two.fetchval(PID) == pid
@@ -213,9 +216,8 @@ async def test_leaving_in_a_transaction_rolls_it_back(
 async def test_cancel_finds_the_session_of_the_moment(pooled: Callable[..., str]) -> None:
     async with await psycopg.AsyncConnection.connect(pooled(), autocommit=True) as connection:
         for _ in range(2):
-            running = asyncio.create_task(connection.execute("SELECT pg_sleep(30)"))
-            await asyncio.sleep(0.2)
-            await connection.cancel_safe(timeout=5)
+            running = asyncio.create_task(connection.execute("SELECT pg_sleep(60)"))
+            await cancel(connection, running)
             with pytest.raises(psycopg.errors.QueryCanceled):
                 await running
             await connection.cancel_safe(timeout=5)

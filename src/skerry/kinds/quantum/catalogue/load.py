@@ -59,6 +59,8 @@ def _has_twin(device: Device) -> bool:
     """Tell whether what is published is enough for a twin: gates, topology and their errors."""
     if device.status is Status.LOCAL:
         return False
+    if device.paradigm is Paradigm.ANALOG:
+        return device.figure("rydberg_detection_error") is not None
     if device.paradigm is not Paradigm.GATE or not device.native_gates:
         return False
     known = device.calibration or device.figure("two_qubit_fidelity")

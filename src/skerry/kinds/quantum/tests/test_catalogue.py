@@ -15,6 +15,8 @@ from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.importing import read
 from skerry.kinds.quantum.catalogue.model import Device, Modality
 from skerry.kinds.quantum.contract import Budget
+from skerry.kinds.quantum.manifest import MANIFEST
+from skerry.kinds.quantum.service import SERVICE
 
 DEVICES = list(load.devices().values())
 RATES = pricing.Rates("1.10", "2026-11-01")
@@ -229,3 +231,8 @@ def test_histograms_are_drawn() -> None:
     many = drawing.histogram({f"{n:08b}": 1 for n in range(200)}, 60)
     assert "more outcomes in 176 shots" in many
     assert drawing.histogram({}, 60) == "no shots"
+
+
+def test_words_of_the_kind_and_commands_of_the_service_have_different_names() -> None:
+    words = {f"quantum.{each.name}" for each in MANIFEST.words}
+    assert not words & {each.name for each in SERVICE.commands}

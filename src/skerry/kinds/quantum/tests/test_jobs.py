@@ -163,7 +163,7 @@ async def test_a_worker_that_dies_fails_its_job_and_no_other(engine: QuantumEngi
     while process is None:
         await asyncio.sleep(0.02)
         if (await engine.desk.job(job.id)).state is JobState.RUNNING:
-            process = engine.desk.runner._worker._process
+            process = engine.desk.runner.workers.of("gates")._process
     os.kill(process.pid, signal.SIGKILL)
     job = await finished(engine, job)
     assert job.state is JobState.FAILED

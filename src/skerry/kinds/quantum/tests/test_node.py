@@ -7,18 +7,21 @@ import os
 import signal
 import textwrap
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
 
-from skerry.app import kinds, services
+from skerry.app import kinds, make_node, services
 from skerry.kernel.errors import NOT_FOUND, SkerryError
 from skerry.kinds._shared.http.request import Answer, request
 from skerry.kinds.quantum.reports import JobReport
 from skerry.kinds.quantum.tests.conftest import ghz, slow
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
+from skerry.surfaces.cli.client import local
 from skerry.testing.nodes import deploy, open_directory, perform
 
 APP = "lab"
@@ -40,13 +43,16 @@ TOML = """
 """
 
 
+def options_in(home: Path) -> Options:
+    wires = [wire for each in kinds().values() for wire in each.wires]
+    ports = {wire.name: 0 for wire in wires if wire.front}
+    return Options(home=home / "h", http_port=0, ports=ports, name="test", volume_driver="copy")
+
+
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:
     with open_directory() as home:
-        options = Options(
-            home=home / "h", http_port=0, ports={"pg": 0}, name="test", volume_driver="copy"
-        )
-        made = Node(options, kinds(), lambda _: _nothing, services())
+        made = Node(options_in(home), kinds(), lambda _: _nothing, services())
         await made.start()
         try:
             yield made
@@ -102,10 +108,9 @@ async def test_the_wire_takes_jobs_and_refuses_strangers(node: Node) -> None:
     made = await call("/jobs", "POST", job)
     assert made.status == 201, made.body
     id_ = msgspec.json.decode(made.body)["id"]
-    state = "QUEUED"
-    while state not in ("COMPLETED", "FAILED"):
-        await asyncio.sleep(0.05)
-        state = msgspec.json.decode((await call(f"/jobs/{id_}")).body)["state"]
+    over = await call(f"/jobs/{id_}?wait=20")
+    assert msgspec.json.decode(over.body)["state"] == "COMPLETED"
+    assert (await call(f"/jobs/{id_}")).body == over.body
     results = msgspec.json.decode((await call(f"/jobs/{id_}/results")).body)
     assert sum(results[0]["counts"].values()) == 50
     assert (await call(f"/jobs/{id_}/results/7")).status == 404
@@ -190,3 +195,45 @@ async def test_a_job_goes_on_after_its_process_was_killed(
             await asyncio.sleep(0.1)
     assert report.exit_code == 0
     assert sum(report.results[0].counts.values()) == 400
+
+
+PAGES = (
+    ("/quantum", "IQM Garnet"),
+    ("/quantum/devices/iqm-garnet", "99.59 %"),
+    ("/quantum/devices/quantinuum-h2-1", "Sources disagree on qubits"),
+    ("/quantum/devices/microsoft-majorana-1", "hypothetical"),
+    ("/quantum/jobs", "first"),
+    ("/quantum/jobs/lab/main/qpu/{job}", "twin of IQM Garnet"),
+    (f"/quantum/compare?app=lab&program={quote(ghz(3))}", "1.42 EUR"),
+)
+
+
+async def test_the_pages_of_the_console() -> None:
+    with open_directory() as home:
+        node = make_node(options_in(home))
+        await node.start()
+        try:
+            await serve(node)
+            report = await ask(
+                node, "run", app=APP, program=ghz(3), device="iqm-garnet", name="first"
+            )
+            cookie = await asyncio.to_thread(_log_in, node)
+            for path, text in PAGES:
+                url = f"{node.url}{path.format(job=report.job.id)}"
+                answer = await asyncio.to_thread(
+                    request, url, "GET", None, {"Cookie": cookie, "Host": node.url[7:]}
+                )
+                page = answer.body.decode()
+                assert answer.status == 200, (path, page[:500])
+                assert text in page, path
+                assert page.count("<svg") == page.count("</svg>")
+        finally:
+            await node.stop()
+
+
+def _log_in(node: Node) -> str:
+    """Return the cookie of a session, as a browser gets it."""
+    client = local(node.home.root)
+    answer = request(f"{node.url}{client.login_path()}", headers={"Host": node.url[7:]})
+    assert answer.status == 303
+    return {k.lower(): v for k, v in answer.headers.items()}["set-cookie"].partition(";")[0]

@@ -24,7 +24,7 @@ from skerry.kinds.quantum.worker.stim_engine import clifford
 
 SHOTS = 4000
 FALSE_ALARMS = 1e-6
-TWINS = [each.id for each in load.devices().values() if each.twin]
+TWINS = [each.id for each in load.devices().values() if each.twin and each.native_gates]
 NEAR = (
     'OPENQASM 3.0; include "stdgates.inc"; qubit[4] q; bit[4] c; h q[0]; cx q[0], q[1];'
     "ry(0.7) q[2]; cp(1.1) q[1], q[2]; cx q[2], q[3]; rx(0.4) q[3]; c = measure q;"

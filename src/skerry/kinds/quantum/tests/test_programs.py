@@ -28,7 +28,11 @@ MIXED = (
     "u3(0.3, 0.2, 0.9) q[0]; ccx q[0], q[1], q[2]; crz(0.3) q[0], q[1]; iswap q[0], q[2]; h q;"
     "c = measure q;"
 )
-NATIVE_SETS = {each.native_gates: each.id for each in load.devices().values() if each.twin}
+NATIVE_SETS = {
+    each.native_gates: each.id
+    for each in load.devices().values()
+    if each.twin and each.native_gates
+}
 
 
 def test_it_unrolls_loops_gates_modifiers_and_inputs() -> None:

@@ -13,15 +13,26 @@ def _parse(params: dict[str, Any]) -> Any:
 
 
 def _plan(params: dict[str, Any]) -> Any:
-    from .running import plan  # noqa: PLC0415
-
-    return plan(params)
+    return _engine(params).plan(params)
 
 
 def _run(params: dict[str, Any]) -> Any:
-    from .running import run  # noqa: PLC0415
+    return _engine(params).run(params)
 
-    return run(params)
+
+def _engine(params: dict[str, Any]) -> Any:
+    """Return the module that runs programs of a paradigm."""
+    if params.get("paradigm") == "analog":
+        from . import atoms  # noqa: PLC0415
+
+        return atoms
+    if params.get("paradigm") == "photonic":
+        from . import photons  # noqa: PLC0415
+
+        return photons
+    from . import running  # noqa: PLC0415
+
+    return running
 
 
 def _emit(params: dict[str, Any]) -> Any:
@@ -36,6 +47,18 @@ def _emit(params: dict[str, Any]) -> Any:
     return dialects[params["dialect"]](parsed(params))
 
 
+def _resources(params: dict[str, Any]) -> Any:
+    from .resources import resources  # noqa: PLC0415
+
+    return resources(params)
+
+
+def _chemistry(params: dict[str, Any]) -> Any:
+    from .chemistry import chemistry  # noqa: PLC0415
+
+    return chemistry(params)
+
+
 def _ready(params: dict[str, Any]) -> Any:
     from .routing import installed_engines  # noqa: PLC0415
 
@@ -48,4 +71,6 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "run": _run,
     "emit": _emit,
     "ready": _ready,
+    "chemistry": _chemistry,
+    "resources": _resources,
 }

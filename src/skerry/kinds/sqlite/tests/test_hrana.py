@@ -329,14 +329,13 @@ async def test_a_quick_statement_that_turns_slow_starts_over_in_a_thread(
     await client.run("insert into t select value from generate_series(2, 200)")
     before = context.meter.counts["queries"]
     answer = asyncio.create_task(client.run(sql))
-    longest, last = 0.0, asyncio.get_running_loop().time()
+    turns = 0
     while not answer.done():
         await asyncio.sleep(0)
-        now = asyncio.get_running_loop().time()
-        longest, last = max(longest, now - last), now
+        turns += 1
     rows = (await answer)["results"][0]["response"]["result"]["rows"]
     assert rows == [[{"type": "integer", "value": "8000000"}]]
-    assert longest < 0.1
+    assert turns > 100, "the loop went on"
     assert not engine.streams.pace.quick(sql)
     assert context.meter.counts["queries"] == before + 1
 

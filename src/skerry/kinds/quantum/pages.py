@@ -1,0 +1,148 @@
+"""The pages of the console: devices, one device, jobs, one job, and a program compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skerry.kernel.errors import SkerryError
+from skerry.kernel.names import MAIN
+from skerry.kinds.quantum import pictures, reports
+from skerry.kinds.quantum.catalogue import load
+from skerry.kinds.quantum.catalogue.model import Modality
+
+KIND = "quantum"
+PROGRAM_BYTES_MAX = 6000
+"""A program in a form's address; longer ones are for the command line."""
+
+EXAMPLE = """OPENQASM 3.0;
+include "stdgates.inc";
+qubit[3] q;
+bit[3] c;
+h q[0];
+cx q[0], q[1];
+cx q[1], q[2];
+c = measure q;
+"""
+
+
+async def devices(visit: Any) -> dict[str, Any]:
+    """Return every device by modality, with its topology in small."""
+    table: reports.DeviceTable = await visit.ask("quantum.devices")
+    return {
+        "groups": [
+            (each.value, [row for row in table.devices if row.modality == each.value])
+            for each in Modality
+        ],
+        "pictures": {
+            each.id: pictures.thumbnail(each, load.calibration(each.id))
+            for each in load.devices().values()
+        },
+        "cli": ["skerry quantum devices"],
+    }
+
+
+async def device(visit: Any) -> dict[str, Any]:
+    """Return one device with its figures, sources and topology."""
+    name = visit.word("device")
+    report: reports.DeviceReport = await visit.ask("quantum.device", device=name)
+    found = report.device
+    return {
+        "title": found.name,
+        "report": report,
+        "found": found,
+        "figures": [
+            (each.name.replace("_", " "), reports.figure_text(each), _source(found, each.source))
+            for each in report.figures
+        ],
+        "prices": [
+            (each.channel, reports.price_line(found, each.channel)) for each in found.prices
+        ],
+        "conflicts": [
+            (one.name.replace("_", " "), one.value, _source(found, one.source), other.value,
+             _source(found, other.source))
+            for one, other in found.conflicts()
+        ],
+        "cli": [f"skerry quantum device {found.id}"],
+    }  # fmt: skip
+
+
+def _source(found: Any, key: str) -> str:
+    return reports.source_text(found, key)
+
+
+async def jobs(visit: Any) -> dict[str, Any]:
+    """Return the resources of this node, and the jobs of the one that was chosen."""
+    places = []
+    for app in await visit.ask("app.list"):
+        for branch in await visit.ask("branch.list", app=app.name):
+            found = await visit.ask("resource.list", app=app.name, branch=branch.name)
+            places += [
+                (app.name, branch.name, each.name, each.awake)
+                for each in found
+                if each.kind == KIND
+            ]
+    query = visit.request.query_params
+    chosen = tuple(query.get(name, "") for name in ("app", "branch", "resource"))
+    known = [place[:3] for place in places]
+    if chosen not in known:
+        chosen = known[0] if len(known) == 1 else ()
+    shown = []
+    if chosen:
+        app, branch, resource = chosen
+        table = await visit.ask("quantum.jobs", app=app, branch=branch, resource=resource)
+        shown = [(job, reports.moment_text(job.created)) for job in table.jobs]
+    return {
+        "places": places,
+        "chosen": chosen,
+        "jobs": shown,
+        "cli": [f"skerry quantum jobs --app {chosen[0]}" if chosen else "skerry quantum jobs"],
+    }
+
+
+async def job(visit: Any) -> dict[str, Any]:
+    """Return one job with its histograms and where they come from."""
+    place = {name: visit.word(name) for name in ("app", "branch", "resource")}
+    report: reports.JobReport = await visit.ask("quantum.job", job=visit.word("job"), **place)
+    found = report.job
+    return {
+        "title": found.request.name or "Job",
+        "job": found,
+        "place": place,
+        "events": [(reports.moment_text(each.at), each) for each in report.events],
+        "outcomes": [
+            (each, pictures.histogram(each, f"Execution {each.execution}"))
+            for each in report.results
+        ],
+        "cost": reports.money(found.cost),
+        "cli": [f"skerry quantum job {found.id} --app {place['app']}"],
+    }
+
+
+async def compare(visit: Any) -> dict[str, Any]:
+    """Return what a program would be on every device, and with error correction."""
+    query = visit.request.query_params
+    program = query.get("program", "").replace("\r\n", "\n")
+    app = query.get("app", "")
+    apps = [each.name for each in await visit.ask("app.list")]
+    table, needs, problem, picture = None, None, "", ""
+    if program and app and len(program.encode()) > PROGRAM_BYTES_MAX:
+        problem = "The program is too long for a form: skerry quantum estimate <file>"
+    elif program and app:
+        try:
+            place = {"app": app, "branch": query.get("branch", MAIN)}
+            table = await visit.ask("quantum.estimate", program=program, **place)
+            needs = await visit.ask("quantum.resources", program=program, **place)
+            picture = needs.svg
+        except SkerryError as error:
+            problem = f"{error.what} {error.why}".strip()
+    return {
+        "apps": apps,
+        "app": app,
+        "program": program or EXAMPLE,
+        "quotes": [(each, reports.money(each.cost)) for each in table.quotes] if table else [],
+        "needs": [(each, reports.span(each.seconds)) for each in needs.needs] if needs else [],
+        "hypothetical": reports.HYPOTHETICAL,
+        "picture": picture,
+        "problem": problem,
+        "cli": ["skerry quantum estimate circuit.qasm", "skerry quantum resources circuit.qasm"],
+    }
