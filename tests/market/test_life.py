@@ -79,7 +79,7 @@ async def test_a_deposit_in_time_keeps_it() -> None:
 
 async def test_everything_is_there_after_a_restart() -> None:
     with open_directory() as made:
-        async with running(made / "h") as node:
+        async with running(made / "h", keep=True) as node:
             await do(node, "provider.start", country="FI", notice_hours=2)
             await do(node, "fund", amount="20")
             await do(node, "deploy", file=SDL, name="shop")
