@@ -10,15 +10,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import msgspec
 
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.names import MAIN
-
-if TYPE_CHECKING:
-    from skerry.kernel.service import Service
 
 
 def about(

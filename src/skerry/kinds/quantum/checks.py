@@ -18,8 +18,8 @@ MEMORY_SHOTS_MAX = 1_000_000
 CIRCUITS = frozenset({"openqasm3", "openqasm2", "circuit"})
 """Formats of programs that are circuits of gates."""
 
-ANALOG = frozenset({"ahs"})
-"""Formats of programs that are pulses on atoms."""
+FORMATS = {"analog": frozenset({"ahs"}), "photonic": frozenset({"photonic"})}
+"""Formats that devices of other paradigms take."""
 
 
 def check(request: JobRequest, device: Device, allowed: tuple[str, ...]) -> None:
@@ -54,7 +54,7 @@ def _program(program: Program, device: Device) -> None:
     size = len(program.source.encode("utf-8", "surrogatepass"))
     if size > SOURCE_BYTES_MAX:
         raise TOO_LARGE(f"A program has at most {SOURCE_BYTES_MAX >> 20} MiB, not {size} bytes.")
-    known = ANALOG if device.paradigm == "analog" else CIRCUITS
+    known = FORMATS.get(device.paradigm.value, CIRCUITS)
     if program.format not in known:
         raise UNSUPPORTED(
             f"Programs in {program.format} cannot run on {device.name}.",

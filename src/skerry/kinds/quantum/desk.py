@@ -26,6 +26,7 @@ from skerry.kinds.quantum.config import QuantumConfig
 from skerry.kinds.quantum.contract import (
     Budget,
     Cost,
+    Event,
     Job,
     JobRequest,
     JobState,
@@ -33,9 +34,9 @@ from skerry.kinds.quantum.contract import (
     Queue,
     Result,
 )
-from skerry.kinds.quantum.messages import Need, Needed
+from skerry.kinds.quantum.messages import Energy, Molecule, Need, Needed
 from skerry.kinds.quantum.runner import Runner
-from skerry.kinds.quantum.store import FILE, Event, Store
+from skerry.kinds.quantum.store import FILE, Store
 from skerry.kinds.quantum.workers import Workers
 
 PLAN_SECONDS = 120.0
@@ -140,6 +141,13 @@ class Desk:
         asked = msgspec.to_builtins(needed)
         found = await self._checkers.of("resources").ask("resources", asked, PLAN_SECONDS)
         return msgspec.convert(found, list[Need])
+
+    async def chemistry(self, molecule: Molecule) -> list[Energy]:
+        """Return the energies of a molecule."""
+        asked = msgspec.to_builtins(molecule)
+        seconds = float(self.config.job_seconds_max)
+        found = await self._checkers.of("chemistry").ask("chemistry", asked, seconds)
+        return msgspec.convert(found, list[Energy])
 
     def worker_params(
         self, request: JobRequest, program: Program, binding: int, seed: int

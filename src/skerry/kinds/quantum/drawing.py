@@ -147,6 +147,24 @@ def scatter(points: dict[str, list[tuple[int, float]]], columns: int) -> str:
     return "\n".join([*marked, axis, foot, key])
 
 
+def curve(points: list[tuple[float, float]], columns: int) -> str:
+    """Return a line of points on two plain axes."""
+    width, height = min(columns, 100) - 14, 12
+    low_x, low_y = min(x for x, _ in points), min(y for _, y in points)
+    span_x = max(x for x, _ in points) - low_x or 1.0
+    span_y = max(y for _, y in points) - low_y or 1.0
+    canvas = _Canvas(width, height)
+    for x, y in points:
+        row = height - 1 - round((y - low_y) / span_y * (height - 1))
+        canvas.write(round((x - low_x) / span_x * (width - 1)), row, "●")
+    lines = canvas.text().splitlines()
+    ends = {0: f"{low_y + span_y:.4f}", height - 1: f"{low_y:.4f}"}
+    marked = [f"{ends.get(number, ''):>10} │{line}" for number, line in enumerate(lines)]
+    last = f"{low_x + span_x:g}"
+    foot = f"{'':>12}{low_x:g}{last:>{max(1, width - len(f'{low_x:g}'))}}"
+    return "\n".join([*marked, f"{'':>11}└{'─' * width}", foot])
+
+
 def _bar(part: float, room: int) -> str:
     eighths = round(part * room * 8)
     full, left = divmod(eighths, 8)

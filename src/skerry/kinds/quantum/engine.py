@@ -13,8 +13,10 @@ from skerry.kinds.quantum.contract import Job
 from skerry.kinds.quantum.desk import Desk
 from skerry.kinds.quantum.messages import (
     Awaited,
+    Energy,
     Learned,
     Listed,
+    Molecule,
     Named,
     Need,
     Needed,
@@ -122,6 +124,10 @@ class QuantumEngine(Engine):
     async def word_needs(self, params: Needed) -> list[Need]:
         """Return what a program needs with error correction."""
         return await self.desk.resources(params)
+
+    async def word_energies(self, params: Molecule) -> list[Energy]:
+        """Return the energies of a molecule."""
+        return await self.desk.chemistry(params)
 
     async def word_learn(self, params: Learned) -> Revised:
         """Take a vendor's calibration in as a device's next revision."""

@@ -193,6 +193,21 @@ class Handler:
         found = await self._call(params, "needs", asked, progress)
         return reports.NeedTable(tuple(found), pictures.frontiers(found), params.svg)
 
+    async def do_chemistry(
+        self, params: words.Chemistry, progress: Progress
+    ) -> reports.EnergyTable:
+        """See `quantum.chemistry`."""
+        asked = {
+            "molecule": params.molecule,
+            "basis": params.basis,
+            "electrons": params.electrons,
+            "orbitals": params.orbitals,
+            "lengths": params.lengths,
+        }
+        progress(0, 0, "computing integrals, and optimising the circuit")
+        found = await self._call(params, "energies", asked, progress)
+        return reports.EnergyTable(params.molecule, params.basis, tuple(found))
+
     async def do_stacks(self, params: Nothing, progress: Progress) -> list[reports.StackRow]:
         """See `quantum.stacks`."""
         return [

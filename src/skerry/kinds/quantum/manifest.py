@@ -17,8 +17,10 @@ from skerry.kinds.quantum.config import QuantumConfig
 from skerry.kinds.quantum.contract import Job
 from skerry.kinds.quantum.messages import (
     Awaited,
+    Energy,
     Learned,
     Listed,
+    Molecule,
     Named,
     Need,
     Needed,
@@ -80,6 +82,7 @@ MANIFEST = Manifest(
         Word("wait", "Wait for a job's end.", Awaited, Outcome, "read"),
         Word("quote", "Compare devices for a program.", Quoted, list[Quote], "read"),
         Word("needs", "Estimate needs with error correction.", Needed, list[Need], "read"),
+        Word("energies", "Compute a molecule's energies.", Molecule, list[Energy], "read"),
         Word("learn", "Take a calibration file in.", Learned, Revised, "configure", mutates=True),
     ),
     actions=("read", "run", "configure"),

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from skerry.kinds.quantum.contract import Cost, Job, JobRequest, JobState, Result
-from skerry.kinds.quantum.store import Event
+from skerry.kinds.quantum.contract import Cost, Event, Job, JobRequest, JobState, Result
 
 Plain = Annotated[dict[str, Any], msgspec.Meta(description="a job, as JSON (see contract.py)")]
 
@@ -98,6 +97,29 @@ class Need(msgspec.Struct, frozen=True):
     code_distance: int
     factories: int
     frontier: tuple[tuple[int, float], ...]
+
+
+class Molecule(msgspec.Struct, frozen=True):
+    """A molecule (`H 0 0 0; H 0 0 0.735`, in angstrom), its basis, and an active space."""
+
+    molecule: str
+    basis: str = "sto-3g"
+    electrons: int = 0
+    orbitals: int = 0
+    lengths: tuple[float, ...] = ()
+
+
+class Energy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Energies in hartree; `exact` is of the circuit's active space, `full` of all orbitals."""
+
+    mean_field: float
+    exact: float
+    variational: float
+    qubits: int
+    parameters: int
+    evaluations: int
+    length: float | None = None
+    full: float | None = None
 
 
 class Quote(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -10,9 +10,8 @@ import msgspec
 from skerry.kernel.money import show
 from skerry.kinds.quantum import drawing
 from skerry.kinds.quantum.catalogue.model import Calibration, Device, Figure
-from skerry.kinds.quantum.contract import Cost, Job, Result
-from skerry.kinds.quantum.messages import Need, Quote
-from skerry.kinds.quantum.store import Event
+from skerry.kinds.quantum.contract import Cost, Event, Job, Result
+from skerry.kinds.quantum.messages import Energy, Need, Quote
 
 
 def columns_of(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> str:
@@ -351,6 +350,39 @@ def span(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds / 1e-9:.3g} ns"
+
+
+class EnergyTable(msgspec.Struct, frozen=True):
+    """A molecule's energies in hartree: mean field, the circuit's, and exact beside it."""
+
+    molecule: str
+    basis: str
+    energies: tuple[Energy, ...]
+
+    def draw(self, columns: int) -> str:
+        """Return a table, and the curve over the bond's length if there are several."""
+        rows = [
+            (
+                "-" if each.length is None else f"{each.length:.3f}",
+                f"{each.mean_field:.6f}",
+                f"{each.variational:.6f}",
+                f"{each.exact:.6f}",
+                f"{(each.variational - each.exact) * 1000:.3f}",
+                "-" if each.full is None else f"{each.full:.6f}",
+                str(each.qubits),
+                str(each.evaluations),
+            )
+            for each in self.energies
+        ]
+        head = ("length", "mean field", "circuit", "exact", "error mHa", "all orbitals")
+        text = columns_of(rows, (*head, "qubits", "evaluations"))
+        curve = [(each.length, each.exact) for each in self.energies if each.length is not None]
+        blocks = [text, drawing.curve(curve, columns) if len(curve) > 1 else ""]
+        blocks.append(
+            "circuit: UCCSD on a perfect simulator; exact: of the same active space. Energies in "
+            f"hartree, basis {self.basis}."
+        )
+        return "\n\n".join(block for block in blocks if block)
 
 
 class Text(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from skerry.kinds.quantum.messages import Revised
 from skerry.kinds.quantum.reports import (
     DeviceReport,
     DeviceTable,
+    EnergyTable,
     JobCost,
     JobReport,
     JobTable,
@@ -78,7 +79,8 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
         "twin"
     )
     language: Annotated[
-        Literal["openqasm3", "openqasm2", "circuit", "ahs"], about("what the program is written in")
+        Literal["openqasm3", "openqasm2", "circuit", "ahs", "photonic"],
+        about("what the program is written in"),
     ] = "openqasm3"
     level: Annotated[
         Literal["logical", "native", "verbatim"], about("how far the program is compiled already")
@@ -131,6 +133,18 @@ class Resources(Here, frozen=True, kw_only=True):
     svg: Annotated[bool, about("draw qubits against time as SVG, and nothing else")] = False
 
 
+class Chemistry(Here, frozen=True, kw_only=True):
+    """A molecule whose energies are wanted."""
+
+    molecule: Annotated[str, about("such as 'H 0 0 0; H 0 0 0.735', in angstrom", positional=True)]
+    basis: Annotated[str, about("a basis set")] = "sto-3g"
+    electrons: Annotated[int, about("of the active space; by default all but those of cores")] = 0
+    orbitals: Annotated[int, about("of the active space")] = 0
+    lengths: Annotated[
+        tuple[float, ...], about("a length of the bond to compute too; may be repeated")
+    ] = ()
+
+
 class StackNamed(Params, frozen=True):
     """A stack."""
 
@@ -156,6 +170,7 @@ SERVICE = Service(
             "quantum.catalogue.import", "Take a vendor's figures in", Import, Revised, mutates=True
         ),
         Command("quantum.resources", "Estimate needs with error correction", Resources, NeedTable),
+        Command("quantum.chemistry", "Compute a molecule's energies", Chemistry, EnergyTable),
         Command("quantum.stacks", "List stacks of quantum libraries", Nothing, list[StackRow]),
         Command("quantum.install", "Install a stack", StackNamed, Done, mutates=True),
     ),

@@ -35,7 +35,6 @@ STACKS = {
         ("openqasm3", "qiskit", "qiskit_aer", "stim"),
     ),
     "resources": Stack("resource estimation: Microsoft's qdk", ("qdk>=1.30",), ("qdk",)),
-    "photons": Stack("photonic circuits: Perceval", ("perceval-quandela>=1.2",), ("perceval",)),
     "atoms": Stack(
         "analog programs of neutral atoms: Braket's AHS simulator",
         ("amazon-braket-default-simulator>=1.30", "amazon-braket-schemas>=1.24"),

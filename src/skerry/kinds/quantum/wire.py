@@ -2,12 +2,13 @@
 
     POST /quantum/v1/jobs                  a `JobRequest`; answers 201 with the `Job`
     GET  /quantum/v1/jobs?limit=&before=&state=
-    GET  /quantum/v1/jobs/{id}             POST /quantum/v1/jobs/{id}/cancel
+    GET  /quantum/v1/jobs/{id}?wait=       POST /quantum/v1/jobs/{id}/cancel
     GET  /quantum/v1/jobs/{id}/results     GET  …/results/{execution}
     GET  /quantum/v1/devices               GET  /quantum/v1/devices/{id}
     POST /quantum/v1/quotes                a `JobRequest`; its device is not looked at
 
-Every request carries the resource's bearer token. Errors are problems (RFC 9457).
+`wait` holds the answer back until the job is over, for so many seconds (at most 60). Every request
+carries the resource's bearer token. Errors are problems (RFC 9457).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 BODY_MAX = 32 << 20
+WAIT_SECONDS_MAX = 60.0
 _ROUTE = re.compile(
     r".*/quantum/v1/(jobs|devices|quotes)"
     r"(?:/([\w.-]{1,100}))?(?:/(results|cancel))?(?:/(\d{1,6}))?/?"
@@ -77,29 +79,40 @@ async def _answer(desk: Desk, scope: MutableMapping[str, Any], receive: Receive)
         raise NOT_FOUND(f"There is nothing at {path[:200]}.", hint="GET /quantum/v1/devices")
     noun, name, part, number = found.groups()
     query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-    route = (method, noun, bool(name), part)
-    if route == ("POST", "jobs", False, None):
-        return 201, await desk.submit(await _request(receive))
-    if route == ("GET", "jobs", False, None):
-        states = (JobState(query["state"]),) if query.get("state") in set(JobState) else ()
-        limit = int(query["limit"]) if query.get("limit", "").isdigit() else 100
-        return 200, await desk.jobs(states, limit, query.get("before", ""))
-    if route == ("GET", "jobs", True, None):
-        return 200, await desk.job(name)
-    if route == ("POST", "jobs", True, "cancel"):
-        return 200, await desk.cancel(name)
-    if route == ("GET", "jobs", True, "results"):
-        every = number is None
-        return 200, await (desk.results(name) if every else desk.result(name, int(number)))
-    if route == ("GET", "devices", False, None):
-        return 200, list(load.devices().values())
-    if route == ("GET", "devices", True, None):
+    if noun == "jobs":
+        return await _jobs(desk, (method, name, part, number), query, receive)
+    if (method, noun, part) == ("GET", "devices", None):
+        if not name:
+            return 200, list(load.devices().values())
         device, calibration, revision = desk.device(name)
         return 200, {"device": device, "calibration": calibration, "revision": revision}
-    if route == ("POST", "quotes", False, None):
+    if (method, noun, name, part) == ("POST", "quotes", None, None):
         request = await _request(receive)
         return 200, await quotes(desk, request, (), query.get("currency", "EUR"), _silent)
     raise NOT_FOUND(f"{method[:20]} is not done at {path[:200]}.")
+
+
+async def _jobs(
+    desk: Desk,
+    route: tuple[str, str, str | None, str | None],
+    query: dict[str, str],
+    receive: Receive,
+) -> tuple[int, Any]:
+    method, name, part, number = route
+    if not name and method == "POST":
+        return 201, await desk.submit(await _request(receive))
+    if not name and method == "GET":
+        states = (JobState(query["state"]),) if query.get("state") in set(JobState) else ()
+        limit = int(query["limit"]) if query.get("limit", "").isdigit() else 100
+        return 200, await desk.jobs(states, limit, query.get("before", ""))
+    if (method, part) == ("GET", None):
+        seconds = float(query["wait"]) if query.get("wait", "").isdigit() else 0.0
+        return 200, await desk.wait(name, min(seconds, WAIT_SECONDS_MAX))
+    if (method, part) == ("POST", "cancel"):
+        return 200, await desk.cancel(name)
+    if (method, part) == ("GET", "results"):
+        return 200, await (desk.result(name, int(number)) if number else desk.results(name))
+    raise NOT_FOUND(f"{method[:20]} is not done there.")
 
 
 async def _request(receive: Receive) -> JobRequest:

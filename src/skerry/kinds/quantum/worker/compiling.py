@@ -31,6 +31,8 @@ def compiled(
         effort = 0
     if circuit.get("labels") and not layout:
         layout = list(circuit["labels"])
+    if device.all_to_all and not device.one and not layout:
+        device = device.first(needed)
     return _transpiled(circuit, device, layout, effort, seed)
 
 

@@ -11,7 +11,7 @@ that of each pair. Errors are average gate infidelities.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -45,6 +45,10 @@ class Device:
     one_seconds: float = 0.0
     two_seconds: float = 0.0
 
+    def first(self, count: int) -> Device:
+        """Return a device of the first qubits alone, for one whose qubits are all alike."""
+        return _first(self, count)
+
     def qubit(self, label: str) -> Qubit:
         """Return the figures of a qubit."""
         return self.one.get(label, self.average)
@@ -60,6 +64,11 @@ class Device:
 def device(found: dict[str, Any]) -> Device:
     """Return the device that the JSON describes; pairs without a figure are left out."""
     return _made(json.dumps(found, sort_keys=True))
+
+
+@lru_cache(maxsize=256)
+def _first(device: Device, count: int) -> Device:
+    return replace(device, labels=device.labels[:count])
 
 
 @lru_cache(maxsize=64)

@@ -26,6 +26,10 @@ def _engine(params: dict[str, Any]) -> Any:
         from . import atoms  # noqa: PLC0415
 
         return atoms
+    if params.get("paradigm") == "photonic":
+        from . import photons  # noqa: PLC0415
+
+        return photons
     from . import running  # noqa: PLC0415
 
     return running
@@ -49,6 +53,12 @@ def _resources(params: dict[str, Any]) -> Any:
     return resources(params)
 
 
+def _chemistry(params: dict[str, Any]) -> Any:
+    from .chemistry import chemistry  # noqa: PLC0415
+
+    return chemistry(params)
+
+
 def _ready(params: dict[str, Any]) -> Any:
     from .routing import installed_engines  # noqa: PLC0415
 
@@ -61,5 +71,6 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "run": _run,
     "emit": _emit,
     "ready": _ready,
+    "chemistry": _chemistry,
     "resources": _resources,
 }

@@ -9,15 +9,21 @@ operator rank 2 at most doubles the bond.
 from __future__ import annotations
 
 import functools
+import math
 from collections import defaultdict
 from typing import NamedTuple
 
 from .ir import Circuit, UnsupportedError, is_terminal
 from .noise import CHANNELS, Noisy
 
-DENSITY_QUBITS_MAX = 8
+DENSITY_QUBITS = (6, 11)
+"""How many qubits a density matrix may have at least, and at most, whatever the shots."""
+
+TRAJECTORY_COST = 0.315
+"""What a noisy gate costs in one trajectory on qsim, on 2^n numbers, beside one on 4^n of them."""
+
 MPS_BOND_LOG_MAX = 10
-QSIM_QUBITS_MIN = 9
+QSIM_QUBITS_MIN = 6
 QSIM_QUBITS_MAX = 32
 ENGINES = ("stim", "density-matrix", "mps", "qsim", "statevector")
 _RANK_2 = frozenset(
@@ -35,11 +41,17 @@ class Choice(NamedTuple):
     order: tuple[int, ...] = ()
 
 
-def choose(noisy: Noisy, installed: frozenset[str], memory_bytes: int, wanted: str = "") -> Choice:
+def choose(
+    noisy: Noisy,
+    installed: frozenset[str],
+    memory_bytes: int,
+    wanted: str = "",
+    shots: int = 1000,
+) -> Choice:
     """Return the engine for a circuit; raise UnsupportedError, with the number, if none can."""
     if wanted and wanted not in ENGINES:
         raise UnsupportedError(f"There is no engine {wanted}.", f"Known: {', '.join(ENGINES)}.")
-    found = _wanted(noisy, wanted) if wanted else _best(noisy, installed)
+    found = _wanted(noisy, wanted) if wanted else _best(noisy, installed, shots)
     if found.engine not in installed:
         raise UnsupportedError(f"The engine {found.engine} is not installed.")
     if found.bytes_needed > memory_bytes:
@@ -55,15 +67,21 @@ def _gib(count: int) -> str:
     return f"{count / 2**30:.2f}" if count < 2**40 else f"{count / 2**30:.3g}"
 
 
-def _best(noisy: Noisy, installed: frozenset[str]) -> Choice:
+def _density_worth(shots: int) -> int:
+    """Return up to how many qubits a density matrix is faster than a trajectory for each shot."""
+    least, most = DENSITY_QUBITS
+    return max(least, min(most, int(math.log2(max(TRAJECTORY_COST * shots, 1)))))
+
+
+def _best(noisy: Noisy, installed: frozenset[str], shots: int) -> Choice:
     circuit = noisy.circuit
     qubits, terminal = circuit["qubits"], is_terminal(_bare(circuit))
     if "stim" in installed and is_clifford(circuit):
         return Choice("stim", "Every gate is a Clifford gate.", _tableau_bytes(qubits))
-    if noisy.is_noisy and qubits <= DENSITY_QUBITS_MAX:
+    if noisy.is_noisy and qubits <= _density_worth(shots):
         return Choice(
             "density-matrix",
-            f"{qubits} qubits with noise: a density matrix is exact and small.",
+            f"{qubits} qubits with noise in {shots} shots: a density matrix is exact and cheaper.",
             16 << (2 * qubits),
         )
     order, bond = ordering(circuit)

@@ -115,6 +115,7 @@ def _choose(noisy: Noisy, params: dict[str, Any]) -> routing.Choice:
         routing.installed_engines(),
         int(params["memory_bytes"]),
         params.get("engine") or "",
+        int(params.get("shots", 1000)),
     )
 
 
