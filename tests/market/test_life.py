@@ -11,6 +11,7 @@ from tests.market.nodes import SDL, do, market_of, running
 
 from skerry.kernel.errors import SkerryError
 from skerry.market.core import books as b
+from skerry.node.workload.importing import Importer
 from skerry.testing.nodes import open_directory
 
 pytestmark = pytest.mark.slow
@@ -192,3 +193,31 @@ async def test_probes_are_noted() -> None:
                 await handler.probing.probe_all()
             assert lease.probes_failed == 3
             assert record.all == before + 1_000_000
+
+
+MODULE = """(module
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (call $exit (i32.const 0))))"""
+
+
+async def test_a_module_runs_where_the_order_asks_for_it() -> None:
+    wasmtime = pytest.importorskip("wasmtime")
+    with open_directory() as made:
+        async with running(made / "h") as node:
+            await do(node, "provider.start", country="FI")
+            await do(node, "fund", amount="20")
+            no_port = JOB[: JOB.index("    expose:")] + JOB[JOB.index("profiles:") :]
+            refused = await do(node, "deploy", file=no_port, isolation="wasm", wait=1)
+            assert not refused.feasible
+            assert "is no WebAssembly module" in refused.obstacles[0].reasons[0]
+            path = made / "module.wasm"
+            path.write_bytes(wasmtime.wat2wasm(MODULE))
+            Importer(node.workloads.images, node.clock).archive("answer", path)
+            lines = [line for line in no_port.splitlines() if not line.startswith("    command")]
+            job = "\n".join(lines).replace("image: host", "image: answer")
+            done = await do(node, "deploy", file=job, isolation="wasm")
+            assert done.feasible, done
+            state = market_of(node).exchange.state
+            leases = state.leases.values
+            await until(lambda: any(each.status == 0 for each in leases()), "the result is known")

@@ -19,6 +19,7 @@ from skerry.market.core.states import LeaseState
 from skerry.market.core.terms import Terms
 from skerry.market.link import LeaseNotice, OrderNotice
 from skerry.market.provider import capacity
+from skerry.market.provider.agent import has_gpu
 from skerry.market.provider.inventory import Inventory, need
 from skerry.market.provider.manifests import group_of
 from skerry.market.provider.pricing import NoPriceError, price_of, request
@@ -42,6 +43,33 @@ def test_measures_this_machine(tmp_path: Path) -> None:
     assert found.cpu_score > 10
     assert 0 < found.memory_bytes < whole.memory_bytes
     assert found.storage_bytes < whole.storage_bytes
+
+
+def test_gpus_are_what_their_own_tool_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3'\necho 'NVIDIA H100 80GB HBM3'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    found = capacity.measure(tmp_path, time.monotonic)
+    assert (found.gpu_units, found.gpu_model) == (2, "NVIDIA H100 80GB HBM3")
+    tool.write_text("#!/bin/sh\nexit 9\n")
+    assert capacity.measure(tmp_path, time.monotonic).gpu_units == 0
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted", "fits"),
+    [
+        ("NVIDIA H100 80GB HBM3", ["vendor/nvidia/model/h100/ram/80Gi"], True),
+        ("NVIDIA H100 80GB HBM3", ["vendor/nvidia/model/*"], True),
+        ("NVIDIA A100-SXM4-40GB", ["vendor/nvidia/model/h100"], False),
+        ("NVIDIA A100-SXM4-40GB", ["vendor/nvidia/model/a100/ram/80Gi"], False),
+        ("NVIDIA A100-SXM4-40GB", ["vendor/nvidia/model/a100/ram/40Gi/interface/sxm"], True),
+        ("NVIDIA A100-SXM4-40GB", ["vendor/nvidia/model/a100/interface/pcie"], False),
+        ("", ["vendor/nvidia/model/*"], False),
+    ],
+)
+def test_a_gpu_is_offered_by_its_model(own: str, wanted: list[str], fits: bool) -> None:
+    assert has_gpu(own, wanted) is fits
 
 
 def test_nothing_is_sold_twice() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +36,7 @@ chat = ["home/broken", "far/good"]
 base_url = "http://127.0.0.1:{home}/v1"
 country = "SE"
 secret = "HOME_KEY"
+prices = {{ good = {{ input = 1.0, output = 2.0 }} }}
 [models.ai.providers.far]
 base_url = "http://127.0.0.1:{far}/v1"
 country = "US"
@@ -140,6 +143,37 @@ async def test_keys_of_providers_are_in_no_log_and_no_export(world: World) -> No
     kept = b"".join([path.read_bytes() for path in sorted(state.rglob("*")) if path.is_file()])
     said = repr(calls) + repr([line.text for line in lines])
     assert SECRET not in said and SECRET.encode() not in kept
+
+
+async def test_a_budget_holds_however_often_the_gateway_is_killed(world: World) -> None:
+    await world.app("killed", '["EU"]')
+    limits = {"budget": 0.02, "period": "ever"}
+    made = await perform(
+        world.node, "models.key-create", name="ai", app="killed", key="team", **limits
+    )
+    served_calls = 0
+    for _ in range(6):
+        answers = await asyncio.gather(
+            *(world.ask(made.api_key, "home/good", max_tokens=50) for _ in range(20))
+        )
+        assert {answer.status for answer in answers} <= {200, 429}
+        served_calls += sum(answer.status == 200 for answer in answers)
+        running = world.node.supervisor.running("killed", "main", "ai")
+        assert running is not None
+        os.kill(running.child.pid, signal.SIGKILL)
+        await running.child.ended
+        await asyncio.sleep(0.1)
+    (key,) = [
+        each
+        for each in await perform(world.node, "models.key-list", name="ai", app="killed")
+        if each.key == "team"
+    ]
+    await perform(world.node, "branch.sleep", app="killed", branch="main")
+    usage = await perform(world.node, "node.meter", app="killed")
+    used = {each.unit: each.amount for each in usage}
+    assert used["micro_eur"] == 17 * served_calls, "no count is lost either"
+    assert 0 < used["micro_eur"] <= 20_000
+    assert key.left is not None and key.left * 1e6 <= 20_000 - used["micro_eur"] + 0.5
 
 
 async def test_what_it_cost_is_on_the_ledger_once(world: World) -> None:

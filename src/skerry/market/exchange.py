@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from skerry.kernel.clock import Clock
@@ -32,6 +33,8 @@ SETTLE_MILLISECONDS = 60_000
 WARN_MILLISECONDS = 600_000
 """How long before the money runs out a tenant is warned."""
 SETTLE_BATCH = 1000
+ORDERS_MAX = 1000
+"""How many open orders, the oldest first, one answer of the feed holds."""
 TICK_MILLISECONDS = 5
 CHECK_MILLISECONDS = 1000
 """How often it is looked whose money ran out: time is metered by the second."""
@@ -121,11 +124,8 @@ class Exchange:
         """Return what a provider needs to know."""
         await self.wait(after, seconds)
         state = self.state
-        orders = tuple(
-            self._order_notice(state.orders[name])
-            for name in state.open_orders
-            if provider in state.admitted
-        )
+        names = state.open_orders if provider in state.admitted else ()
+        orders = tuple(self._order_notice(state.orders[n]) for n in islice(names, ORDERS_MAX))
         known = state.providers.get(provider)
         leases = tuple(
             self._lease_notice(state.leases[name]) for name in (known.leases if known else ())

@@ -95,7 +95,7 @@ class Handler:
         if agent is not None and provider == agent.address:
             return LocalProvider(agent)
         known = self.exchange.state.provider(provider)
-        return RemoteProvider(known.url, self.wallet, self.clock)
+        return RemoteProvider(known.url, provider, self.wallet, self.clock)
 
     async def submit(self, message: m.AnyMessage) -> None:
         """Send a message as this node's owner."""
@@ -356,6 +356,7 @@ class Handler:
         """See `market.close`."""
         name = self.deployment(params.dseq)
         await self.submit(m.CloseDeployment(name))
+        await asyncio.to_thread(self.tenant.forget_manifest, name)
         total = show(present.invoice(self, name).total, self.currency)
         return Done(
             f"Deployment {params.dseq} is closed; it cost {total}.",

@@ -64,7 +64,7 @@ class Offering:
             raise
         await asyncio.to_thread(write_secret, self._path, msgspec.json.encode(settings))
         found = agent.inventory.capacity
-        isolation, images = await self._can()
+        isolation, images = await agent.runner.can()
         return r.ProviderStarted(
             message=f"{settings.name} offers this machine.",
             address=agent.address,
@@ -75,7 +75,7 @@ class Offering:
             storage_bytes=found.storage_bytes,
             gpu=f"{found.gpu_units} x {found.gpu_model}" if found.gpu_units else "",
             isolation=isolation,
-            images=tuple(images),
+            images=images,
             markets=tuple(agent.links),
         )
 
@@ -98,24 +98,15 @@ class Offering:
         if not self._listening:
             node.workloads.on_change(self._changed)
             self._listening = True
-        isolation, images = await self._can()
         for market in settings.markets:
             if market == "local":
                 await self._admit_own()
-            link = handler.link(market)
-            await agent.join(link, isolation, images, must=must)
+            await agent.join(handler.link(market), must=must)
         return agent
 
     def _changed(self, info: Any) -> None:
         if self.agent is not None:
             self.agent.changed(info)
-
-    async def _can(self) -> tuple[tuple[str, ...], list[str]]:
-        """Return the classes of isolation and the images that this node has."""
-        workloads = self._handler.node.workloads
-        classes = tuple(each.name for each in await workloads.classes() if each.available)
-        images = await asyncio.to_thread(workloads.images.list)
-        return classes, [each.name for each in images]
 
     async def _admit_own(self) -> None:
         """Let this node's own provider offer in this node's own market."""

@@ -181,19 +181,19 @@ class Placing:
         handler = self._handler
         state = handler.exchange.state
         filters = state.board.filters(group, state.bond)
+        agent = handler.agent
 
         def also(address: str) -> list[str]:
+            if agent is not None and address == agent.address:
+                return []
             return _known_obstacles(state.providers[address], group, state.limit(group))
 
         found = all_obstacles(state.board, filters, also)
-        agent = handler.agent
         if agent is not None and agent.address in found:
             notice = OrderNotice(
                 OrderId(*group.id, 0), group.spec, group.terms, state.limit(group), group.images
             )
-            own = await agent.assess(notice)
-            merged = [each for each in found[agent.address] if each not in own]
-            found[agent.address] = merged + own
+            found[agent.address] += await agent.assess(notice)
         return found
 
     def _nearest(self, group: Group, found: dict[str, list[str]]) -> str:

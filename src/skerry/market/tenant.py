@@ -16,7 +16,7 @@ from skerry.market.core import messages as m
 from skerry.market.core.entities import Lease
 from skerry.market.core.names import DeploymentId
 from skerry.market.core.state import State
-from skerry.market.core.states import RUNNING, OrderState
+from skerry.market.core.states import RUNNING, DeploymentState, OrderState
 from skerry.market.core.terms import Terms, read_terms
 from skerry.market.exchange import Exchange, check_running
 from skerry.market.identity.keys import Wallet
@@ -125,6 +125,17 @@ class Tenant:
             raise CONFLICT(f"This node does not have the manifest of {deployment}.")
         found: list[dict[str, Any]] = json.loads(path.read_text())
         return found
+
+    def forget_manifest(self, deployment: DeploymentId) -> None:
+        """Remove the manifest of a deployment that is closed, unless another has the same."""
+        digest = self._state.deployment(deployment).manifest_hash
+        others = (
+            each
+            for each in self._state.deployments.values()
+            if each.manifest_hash == digest and each.state is DeploymentState.ACTIVE
+        )
+        if next(others, None) is None:
+            self._manifest_path(digest).unlink(missing_ok=True)
 
     def check_manifest(self, deployment: DeploymentId, text: str) -> None:
         """Raise CONFLICT unless a text is the manifest of a deployment."""

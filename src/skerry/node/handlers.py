@@ -83,7 +83,11 @@ class Handlers:
     async def do_node_stop(self, params: c.Nothing, progress: Progress) -> c.Done:
         """See `node.stop`."""
         self._node.request_stop()
-        return c.Done("The node is stopping.")
+        left = self._node.workloads.running()
+        if not left:
+            return c.Done("The node is stopping.")
+        names = f"{left} workload{'s go' if left > 1 else ' goes'} on without it"
+        return c.Done(f"The node is stopping; {names}.", next="skerry workload stop <name>")
 
     async def do_app_list(self, params: c.Nothing, progress: Progress) -> list[c.AppInfo]:
         """See `app.list`."""

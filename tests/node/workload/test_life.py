@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -162,13 +163,24 @@ class TestOutlivesItsNode:
             os.kill(keeper, signal.SIGKILL)
         await asyncio.sleep(3.0)
         async with open_workloads(root) as second:
-            kept, over = await second.info("kept"), await second.info("over")
+            kept = await until(second, "kept", lambda info: info.state == State.RUNNING)
+            over = await ended(second, "over")
             await second.remove("kept")
             await second.remove("over")
         assert (kept.state, kept.restarts) == (State.RUNNING, 1)
         assert over.exit is not None
         assert over.exit.reason == "expired"
         assert not processes_that_say("sleep 471")
+
+    async def test_it_ends_when_its_home_is_gone(self, root: Path) -> None:
+        async with open_workloads(root) as first:
+            await first.run(shell("sleep 4715"), "a")
+            keeper = keeper_of(first, "a")
+        shutil.rmtree(root)
+        async with asyncio.timeout(20):
+            while Path(f"/proc/{keeper}").exists():
+                await asyncio.sleep(0.05)
+        assert not processes_that_say("sleep 4715")
 
     async def test_half_an_order_is_swept(self, root: Path) -> None:
         (root / "workloads/0123").mkdir(parents=True)
@@ -217,7 +229,7 @@ class TestWatching:
         assert found == ["0", "1", "2"]
 
     async def test_a_loud_program_fills_no_disk(self, workloads: Workloads, root: Path) -> None:
-        await run_to_end(workloads, shell("yes 0123456789012345678901234567890 | head -c 40M"), "a")
+        await run_to_end(workloads, shell("yes 0123456789012345678901234567890 | head -c 24M"), "a")
         size = sum(each.stat().st_size for each in root.glob("workloads/*/log*"))
         assert size < 3 * 8 * 1024 * 1024
 

@@ -18,6 +18,7 @@ from skerry.kinds.ledger.plain import PlainBook
 from skerry.kinds.ledger.rows import Kept, Rows
 
 AUTO, COMPILED, PLAIN = MACHINES = ("auto", "compiled", "plain")
+_WARM = "skerry.kinds.ledger.compiled.warm"
 _MODULE = "skerry.kinds.ledger.compiled.book"
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def open_book(rows: Rows | None, timestamp: int, *, compiled: bool) -> AnyBook:
                 "The compiled machine of ledgers needs numba.",
                 hint="pip install 'skerry[ledger]'",
             )
+        importlib.import_module(_WARM).warm()
         kind = importlib.import_module(_MODULE).CompiledBook
     book: AnyBook = kind() if rows is None else kind.from_rows(rows, timestamp)
     return book
@@ -72,7 +74,7 @@ class Switch:
 
     def _prepare(self) -> None:
         try:
-            importlib.import_module("skerry.kinds.ledger.compiled.warm").warm()
+            importlib.import_module(_WARM).warm()
         except Exception:
             _log.exception("the compiled machine cannot be made; the plain one goes on")
             return

@@ -22,7 +22,7 @@ from skerry.kernel.errors import CORRUPT, DISK_FULL, INTERNAL, INVALID, SkerryEr
 from skerry.kernel.ledger.records import BATCH_MAX
 from skerry.kernel.usage import Meter, NoMeter
 from skerry.kinds.ledger import snapshot
-from skerry.kinds.ledger.book import AUTO, COMPILED, AnyBook, Switch, has_compiler, open_book
+from skerry.kinds.ledger.book import AUTO, COMPILED, PLAIN, AnyBook, Switch, has_compiler, open_book
 from skerry.kinds.ledger.journal import Journal, Record
 from skerry.kinds.ledger.operations import SHAPES, Operation, events_of, execute
 from skerry.kinds.ledger.plain import PlainBook
@@ -43,11 +43,11 @@ BUSY_FROM = 10_000
 COMPILED_FROM = 50_000
 """How many make it wait for that machine at its start, for the plain one would take longer."""
 
-SNAPSHOT_BYTES = 256 << 20
-"""How much log there is between two snapshots while a ledger runs."""
+SNAPSHOT_BYTES = {COMPILED: 128 << 20, PLAIN: 8 << 20}
+"""How much log there is between two snapshots, by machine: about a second's work at a start."""
 
-STOP_SNAPSHOT_BYTES = 1 << 20
-"""How much log since the last snapshot makes one worth while at the end."""
+STOP_SNAPSHOT_BYTES = range(1 << 20, 64 << 20)
+"""How much log since the last snapshot makes one worth while at the end, and short enough."""
 
 
 Found = TypeVar("Found")
@@ -98,7 +98,7 @@ class Keeper:
         clock: Clock,
         *,
         meter: Meter = NO_METER,
-        snapshot_bytes: int = SNAPSHOT_BYTES,
+        snapshot_bytes: int | None = None,
         machine: str = AUTO,
     ) -> None:
         self.directory = directory
@@ -175,7 +175,7 @@ class Keeper:
             for thread in self._threads:
                 thread.join()
             self._threads.clear()
-            if self._failed is None and self._unsaved >= STOP_SNAPSHOT_BYTES:
+            if self._failed is None and self._unsaved in STOP_SNAPSHOT_BYTES:
                 self.save()
         self.journal.close()
 
@@ -292,13 +292,22 @@ class Keeper:
             over = job is None
             if group:
                 with self._hold:
-                    self._write(group)
+                    self._write_or_fail(group)
                     self._desk.put(group)
-                if self._unsaved >= self._snapshot_bytes:
+                if self._unsaved >= (self._snapshot_bytes or SNAPSHOT_BYTES[self.book.name]):
                     self._desk.join()
                     with self._hold:
                         self.save()
         self._desk.put(None)
+
+    def _write_or_fail(self, group: list[Job]) -> None:
+        try:
+            self._write(group)
+        except Exception as error:
+            # Nothing may leave without being in the log, and nobody may wait for ever.
+            self._failed = INTERNAL("The ledger stopped: its log failed.", why=repr(error))
+            for job in group:
+                job.error = self._failed
 
     def _write(self, group: list[Job]) -> None:
         now = self.clock.now()

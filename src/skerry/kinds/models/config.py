@@ -48,6 +48,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `country` is where prompts are processed (ISO 3166). `secret` names the secret that holds its
     key. `account` fills in a base URL that has a place for it. `prices` by model win over the
     profile's. `operator` is the name under which the node's policy knows whoever runs it.
+    `concurrency` is how many calls may run there at once; one more goes to the next route.
     """
 
     base_url: str = ""

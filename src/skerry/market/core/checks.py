@@ -27,6 +27,7 @@ from skerry.market.core.states import (
 RECLAMATION_SECONDS = (3600, 720 * 3600)
 GROUPS_MAX = 20
 ATTRIBUTES_MAX = 200
+AUDITORS_MAX = 100
 TEXT_MAX = 512
 
 
@@ -93,7 +94,11 @@ def _register(state: State, message: m.RegisterProvider, signer: str, _at: int) 
 
 def _sign(state: State, message: m.SignAttributes, signer: str, _at: int) -> None:
     _signed_by(signer, message.auditor)
-    state.provider(message.provider)
+    signed = state.provider(message.provider).signed
+    if len(signed) >= AUDITORS_MAX and message.auditor not in signed:
+        raise BUSY(f"{AUDITORS_MAX} auditors vouch for {message.provider} already.")
+    if any(len(each) > TEXT_MAX for pair in message.attributes.items() for each in pair):
+        raise INVALID(f"An attribute is longer than {TEXT_MAX} characters.")
     if len(message.attributes) > ATTRIBUTES_MAX:
         raise INVALID(f"At most {ATTRIBUTES_MAX} attributes are signed.")
 

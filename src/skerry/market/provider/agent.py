@@ -40,6 +40,8 @@ HORIZON_MILLISECONDS = 2000
 """How far a lease's prepaid time must move before its workloads are told."""
 RETRY_SECONDS = (1.0, 30.0)
 ANSWERS_AT_ONCE = 16
+REASONS_MAX = 20
+REASON_MAX = 500
 FEED_TRIES = 100
 FEED_TRY_SECONDS = 0.02
 WITHDRAW_SECONDS = 24 * 3600.0
@@ -87,7 +89,6 @@ class Agent:
         self._clock = clock
         self._answered: dict[str, set[OrderId]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._following: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(ANSWERS_AT_ONCE)
         self._reported: set[LeaseId] = set()
         self._ending: set[LeaseId] = set()
@@ -116,15 +117,24 @@ class Agent:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.log.close()
 
-    async def join(
-        self, link: MarketLink, isolation: tuple[str, ...], images: list[str], *, must: bool
-    ) -> None:
+    async def join(self, link: MarketLink, *, must: bool) -> None:
         """Register in a market and follow it, now or as soon as it can be reached.
 
         `must`: raise why the market refuses or cannot be reached, and do not follow it.
         """
+        said = None
+        if must:
+            said = await self.describe()
+            await link.submit(said)
+        self.links[link.name] = link
+        self._answered[link.name] = set()
+        self._later(self._follow(link, said))
+
+    async def describe(self) -> m.RegisterProvider:
+        """Return what this provider says of itself: its classes and images are those of now."""
         settings = self.settings
-        message = m.RegisterProvider(
+        isolation, images = await self.runner.can()
+        return m.RegisterProvider(
             owner=self.address,
             name=settings.name,
             url=settings.url,
@@ -132,32 +142,14 @@ class Agent:
             isolation=isolation,
             capacity=self.inventory.capacity,
             attributes=settings.attributes,
-            images=tuple(images),
+            images=images,
             posted=settings.standing if settings.offers_posted else None,
         )
-        self.links[link.name] = link
-        self._answered[link.name] = set()
-        self._following[link.name] = self._later(self._follow(link, message))
-        if must:
-            try:
-                await link.submit(message)
-            except SkerryError:
-                await self.leave(link.name)
-                raise
 
-    async def leave(self, market: str) -> None:
-        """Follow a market no longer; its leases go on."""
-        self.links.pop(market, None)
-        task = self._following.pop(market, None)
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Carry out work in the background; what goes wrong is told, and the rest goes on."""
@@ -168,13 +160,14 @@ class Agent:
         except OSError:
             _log.exception("the provider's work failed")
 
-    async def _follow(self, link: MarketLink, message: m.RegisterProvider) -> None:
-        after, pause, registered = -1, RETRY_SECONDS[0], False
+    async def _follow(self, link: MarketLink, said: m.RegisterProvider | None) -> None:
+        after, pause = -1, RETRY_SECONDS[0]
         while True:
             try:
-                if not registered:
+                message = await self.describe()
+                if message != said:
                     await link.submit(message)
-                    registered = True
+                    said = message
                 # After a loss of contact the first answer is asked for at once.
                 seconds = 0.0 if self.contact.get(link.name) else FEED_SECONDS_MAX
                 feed = await link.feed(after, seconds)
@@ -221,7 +214,8 @@ class Agent:
                     reasons = [error.why or error.what]
             self.inventory.release(order.id)
             with contextlib.suppress(SkerryError):
-                await link.submit(m.Decline(order.id, self.address, tuple(reasons)[:20]))
+                said = tuple(each[:REASON_MAX] for each in reasons[:REASONS_MAX])
+                await link.submit(m.Decline(order.id, self.address, said))
 
     async def _bid(self, link: MarketLink, order: OrderNotice) -> None:
         """Reserve what an order needs, price it and bid."""
@@ -246,22 +240,19 @@ class Agent:
         """Return why this provider cannot serve an order."""
         found = self.inventory.obstacles(need(order.group), order.id)
         isolation = order.terms.isolation or "bwrap"
+        exposed = any(unit.resources.endpoints for unit in order.group.resources)
         for image in order.images:
-            for reason in await self.runner.obstacles(image, isolation):
+            for reason in await self.runner.obstacles(image, isolation, exposed=exposed):
                 if reason not in found:
                     found.append(reason)
         for unit in order.group.resources:
             if any(each.kind == LEASED_IP for each in unit.resources.endpoints):
                 found.append("endpoint: it has no addresses to lease")
             wanted = [each.key for each in unit.resources.gpu_attributes]
-            if unit.resources.gpu_units and not self._has_gpu(wanted):
+            own = self.inventory.capacity.gpu_model
+            if unit.resources.gpu_units and not has_gpu(own, wanted):
                 found.append(f"gpu: it has none of {', '.join(wanted)}")
         return found
-
-    def _has_gpu(self, wanted: list[str]) -> bool:
-        own = self.inventory.capacity.gpu_model.lower().replace(" ", "")
-        models = [key.split("/")[3] for key in wanted if key.startswith("vendor/nvidia/model/")]
-        return bool(own) and any(model == "*" or model in own for model in models)
 
     async def _hold(self, link: MarketLink, notice: LeaseNotice) -> None:
         """Take note of a lease that this provider has, or of what changed of it."""
@@ -358,6 +349,24 @@ class Agent:
                 await link.submit(m.Withdraw(lease))
                 done.append(lease)
         return done
+
+
+def has_gpu(own: str, wanted: list[str]) -> bool:
+    """Tell whether a GPU, by the name that its tool gives it, is one of those asked for.
+
+    What the name does not say (its memory, its interface) is not promised.
+    """
+    name = own.lower().replace(" ", "")
+    for key in wanted:
+        parts = key.lower().split("/")
+        asked = dict(zip(parts[::2], parts[1::2], strict=False))
+        model = asked.get("model", "*")
+        memory = asked.get("ram", "").removesuffix("gi").removesuffix("g")
+        fits = model in ("*", "") or model in name
+        fits = fits and (not memory or f"{memory}gb" in name)
+        if name and fits and asked.get("interface", "") in name:
+            return True
+    return False
 
 
 def _differs(old: LeaseNotice, new: LeaseNotice) -> bool:

@@ -22,7 +22,7 @@ from skerry.market.provider.workloads import (
     name_of,
     spec_of,
 )
-from skerry.node.workload import State, WorkloadInfo, Workloads
+from skerry.node.workload import Port, State, WorkloadInfo, Workloads, WorkloadSpec
 from skerry.node.workload.sessions import Session
 
 OUTPUT_BYTES_MAX = 4 << 20
@@ -36,8 +36,14 @@ class Runner:
     def __init__(self, workloads: Workloads) -> None:
         self._workloads = workloads
 
-    async def obstacles(self, image: str, isolation: str) -> list[str]:
-        """Return why an image cannot be run in a class here."""
+    async def can(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the classes of isolation and the images that this node has."""
+        classes = [each.name for each in await self._workloads.classes() if each.available]
+        images = await asyncio.to_thread(self._workloads.images.list)
+        return tuple(classes), tuple(each.name for each in images)
+
+    async def obstacles(self, image: str, isolation: str, *, exposed: bool) -> list[str]:
+        """Return why an image cannot be run in a class here, with a port to the outside or not."""
         found = []
         classes = {each.name: each for each in await self._workloads.classes()}
         wanted = classes.get(isolation)
@@ -48,6 +54,10 @@ class Runner:
             await asyncio.to_thread(self._workloads.images.resolve, image)
         except SkerryError as error:
             found.append(f"image: {error.what}")
+        if not found:
+            ports = (Port(number=8080),) if exposed else ()
+            spec = WorkloadSpec(image=image, command=("-",), isolation=isolation, ports=ports)
+            found += [f"sandbox: {each}" for each in await self._workloads.reasons(spec)]
         return found
 
     async def start(self, notice: LeaseNotice, group: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from skerry.market.core.messages import AnyMessage
 from skerry.market.core.names import LeaseId
 from skerry.market.exchange import Exchange
 from skerry.market.identity.keys import Wallet
-from skerry.market.identity.tokens import lease_token, message_token
+from skerry.market.identity.tokens import Leases, Permission, lease_token, message_token
 from skerry.market.link import Feed, LogLine, ServiceStatus
 from skerry.market.provider.agent import Agent
 from skerry.market.wires.client import check, request
@@ -110,15 +110,20 @@ class LocalProvider:
 
 
 class RemoteProvider:
-    """The provider of another node, by Akash's own dialect."""
+    """The provider of another node, by Akash's own dialect.
 
-    def __init__(self, url: str, wallet: Wallet, clock: Clock) -> None:
+    Its tokens are good at this provider alone: one that it passes on opens nothing elsewhere.
+    """
+
+    def __init__(self, url: str, address: str, wallet: Wallet, clock: Clock) -> None:
         self._url = url.rstrip("/")
+        self._only = Leases("granular", permissions=[Permission(address, "full")])
         self._wallet = wallet
         self._clock = clock
 
     def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {lease_token(self._wallet, self._clock)}"}
+        token = lease_token(self._wallet, self._clock, self._only)
+        return {"Authorization": f"Bearer {token}"}
 
     def _lease(self, lease: LeaseId) -> str:
         return f"{self._url}/lease/{lease.dseq}/{lease.gseq}/{lease.oseq}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skerry.kernel.commands import Check
 from skerry.node.sandbox import identities
-from skerry.node.workload.classes import LADDER
+from skerry.node.workload.classes import probe
 
 
 def checks() -> list[Check]:
@@ -12,8 +12,7 @@ def checks() -> list[Check]:
     users = identities()
     user = None if users is None else users.guest(0).uid
     found = []
-    for each in LADDER.values():
-        info = each.probe(user)
+    for info in probe(user):
         detail = info.summary if info.available else f"Class {info.name} cannot be had: {info.why}"
         found.append(Check(f"workloads: {info.name}", info.available, detail, info.hint))
     return found

@@ -244,6 +244,10 @@ class Keeper:
         return min(TICK_SECONDS, max(0.001, (expires - self._clock.now()) / 1e9))
 
     def _measure(self) -> None:
+        if not self._folder.complete:
+            # Its home was removed from under it: nobody will ever ask for it again.
+            self._wish = Wish(False)
+            return
         self._gauge.sample()
         spec = self._order.spec
         self._disk_full = self._stage.measured and self._stage.disk_bytes() > spec.disk_bytes
@@ -310,7 +314,8 @@ class Keeper:
     def _update(self, **news: Any) -> None:
         """Note a change, on disk and to the nodes that are connected."""
         self._kept = msgspec.structs.replace(self._kept, **news)
-        self._folder.write_state(self._kept)
+        if self._folder.complete:
+            self._folder.write_state(self._kept)
         for channel in self._channels:
             channel.note("state", msgspec.to_builtins(self._kept))
 
@@ -414,7 +419,8 @@ class Keeper:
         await asyncio.sleep(0)
         for channel in list(self._channels):
             channel.close()
-        _empty_place(self._order.sockets)
+        if self._folder.complete:
+            _empty_place(self._order.sockets)
         await asyncio.sleep(0.01)
 
 

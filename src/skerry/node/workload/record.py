@@ -31,6 +31,7 @@ class Record:
         self.kept: Kept = folder.state()
         self.wish: Wish = folder.wish()
         self.was_running = False
+        self.changing = asyncio.Lock()
         self._channel: Channel | None = None
         self._running: asyncio.Future[None] | None = None
         self._memory_bytes = 0
@@ -133,7 +134,11 @@ class Record:
                 self._disk_bytes = answer["disk_bytes"]
                 return
         self._memory_bytes = 0
-        self.kept = await asyncio.to_thread(self.folder.state)
+        kept = await asyncio.to_thread(self.folder.state)
+        if kept.state != State.ENDED:
+            # Whoever kept it is gone, and whether it is started again is being decided.
+            kept = msgspec.structs.replace(kept, state=State.WAITING)
+        self.kept = kept
 
     def note_lost(self, lost: Exit) -> None:
         """Write down that the keeper was lost, before a new one is started. Blocks."""

@@ -1,7 +1,8 @@
 """The keeper's own view of the machine, and the disk of its workload.
 
 A keeper that runs as root has a mount namespace of its own. There it shows its workload's image and
-disk at a place that the workload's user can reach, whoever else may not enter the node's home. The
+disk, and what a runtime needs, at a place that the workload's user can reach, wherever the node's
+home is. The
 disk is a file system of exactly the agreed size in a file, mounted for the keeper alone: it is gone
 with it, and no start has to clean up. Without root, or without loop devices, the disk is a folder
 that is measured, and a workload that writes more than was agreed is stopped.
@@ -23,6 +24,7 @@ from skerry.node.workload.images import tree_bytes
 from skerry.node.workload.order import Folder, Order
 
 NO_DISK = "none: the class has no files"
+_STAGE_OPTIONS = "mode=711,size=64m"
 _STAGES = ("/mnt", "/srv", "/media", "/opt")
 
 
@@ -52,7 +54,7 @@ def set_stage(order: Order, folder: Folder, membership: Membership) -> Stage:
     """Make the place of a workload. Raises DISK_FULL or ENGINE_FAILED."""
     rootfs = Path(order.image.rootfs)
     if order.uid is None:
-        place = Place(folder, rootfs, folder.disk, membership)
+        place = Place(folder.bundle, rootfs, folder.disk, membership)
         bound = NO_DISK if order.image.kind == "wasm" else _make_folder(place.disk)
         _make_places(order, place.disk)
         return Stage(place, bound)
@@ -62,14 +64,14 @@ def set_stage(order: Order, folder: Folder, membership: Membership) -> Stage:
         # Only crun minds, and says so.
         hide_unified()
     if order.image.kind == "wasm":
-        return Stage(Place(folder, rootfs, folder.disk, membership), NO_DISK)
+        return Stage(Place(folder.bundle, rootfs, folder.disk, membership), NO_DISK)
     bound = make_disk(folder, order.spec.disk_bytes)
     with linux.cloned_tree(str(rootfs)) as image, linux.cloned_tree(str(folder.disk)) as disk:
         stage = _empty_stage()
         for name, tree in (("rootfs", image), ("disk", disk)):
             (stage / name).mkdir(mode=0o755)
             linux.attach_tree(tree, str(stage / name))
-    place = Place(folder, stage / "rootfs", stage / "disk", membership)
+    place = Place(stage / "bundle", stage / "rootfs", stage / "disk", membership)
     _make_places(order, place.disk)
     return Stage(place, bound)
 
@@ -78,7 +80,7 @@ def _empty_stage() -> Path:
     stage = next((Path(each) for each in _STAGES if Path(each).is_dir()), None)
     if stage is None:
         raise UNSUPPORTED(f"None of {', '.join(_STAGES)} is there to show an image at.")
-    linux.mount("tmpfs", str(stage), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=711,size=1m")
+    linux.mount("tmpfs", str(stage), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, _STAGE_OPTIONS)
     return stage
 
 

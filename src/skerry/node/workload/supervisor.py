@@ -16,8 +16,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.errors import (
@@ -36,7 +37,7 @@ from skerry.node.home import Home
 from skerry.node.processes import environment
 from skerry.node.sandbox.cgroup import Cgroups
 from skerry.node.sandbox.identity import Range, identities
-from skerry.node.workload.classes import LADDER
+from skerry.node.workload.classes import LADDER, probe
 from skerry.node.workload.images import Images
 from skerry.node.workload.order import SESSIONS, Folder, Order, Process, Wish
 from skerry.node.workload.output import LogLine, follow, tail
@@ -56,6 +57,7 @@ WORKLOADS_MAX = 1000
 READY_SECONDS = 60.0
 CALL_SECONDS = 10.0
 LOST_SECONDS = 2.0
+RECOVERIES_MAX = 4
 _SOCKET_PATH_LENGTH_MAX = 107
 _LONGEST_SOCKET = len("/0123456789abcdef/sessions")
 _log = logging.getLogger(__name__)
@@ -89,6 +91,7 @@ class Workloads:
         self._yard: Yard | None = None
         self._listeners: list[Listener] = []
         self._placing = asyncio.Lock()
+        self._recovering = asyncio.Semaphore(RECOVERIES_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
         self.images = Images(home.root / "images", entropy)
@@ -109,13 +112,18 @@ class Workloads:
                 continue
             record = Record(await asyncio.to_thread(folder.order), folder)
             self._records[record.id] = record
-        await asyncio.gather(*(self._reconcile(each) for each in self._records.values()))
+        found = await asyncio.gather(*(self._adopt(each) for each in self._records.values()))
+        lost = [each for each, kept in zip(self._records.values(), found, strict=True) if not kept]
+        for record in lost:
+            self._in_background(self._recover(record))
 
     async def stop(self) -> None:
         """Let go of the keepers, which go on, and of what was waiting."""
         self._closing = True
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for record in self._records.values():
             record.disconnect()
         if self._yard is not None:
@@ -130,8 +138,7 @@ class Workloads:
         """Return the ladder as it is on this machine; tried once, until `look_again`."""
         if self._classes is None:
             user = None if self._users is None else self._users.guest(0).uid
-            probes = (asyncio.to_thread(each.probe, user) for each in LADDER.values())
-            self._classes = tuple(await asyncio.gather(*probes))
+            self._classes = await asyncio.to_thread(probe, user)
         return self._classes
 
     def look_again(self) -> None:
@@ -257,14 +264,15 @@ class Workloads:
     async def restart(self, name: str, expires: int | None = None) -> WorkloadInfo:
         """Run a workload again that has ended, on the same disk. Raises NOT_FOUND or CONFLICT."""
         record = self._find(name)
-        if record.kept.state == State.ENDED:
-            await self._ended(record, 0.0)
-        if record.connected:
-            raise CONFLICT(f"{record.name} has not ended.", hint=f"skerry workload stop {name}")
-        wish = Wish(True, expires if expires is not None else record.wish.expires)
-        await asyncio.to_thread(record.folder.write_wish, wish)
-        record.wish = wish
-        await self._launch(record)
+        async with record.changing:
+            if record.kept.state == State.ENDED:
+                await self._ended(record, 0.0)
+            if record.connected:
+                raise CONFLICT(f"{record.name} has not ended.", hint=f"skerry workload stop {name}")
+            wish = Wish(True, expires if expires is not None else record.wish.expires)
+            await asyncio.to_thread(record.folder.write_wish, wish)
+            record.wish = wish
+            await self._launch(record)
         return await self.info(record.id)
 
     async def extend(self, name: str, expires: int | None) -> WorkloadInfo:
@@ -288,9 +296,10 @@ class Workloads:
     async def remove(self, name: str) -> None:
         """Stop a workload and remove its disk, its log and all that is known of it."""
         record = self._find(name)
-        if record.connected:
-            await self.stop_one(record.id, grace_seconds=1.0)
-        await self._forget(record)
+        async with record.changing:
+            if record.connected:
+                await self.stop_one(record.id, grace_seconds=1.0)
+            await self._forget(record)
 
     async def _forget(self, record: Record) -> None:
         record.disconnect()
@@ -385,6 +394,10 @@ class Workloads:
         """Whether any workload has a host name of its own."""
         return any(each.order.spec.hosts for each in self._records.values())
 
+    def running(self) -> int:
+        """Return how many workloads have a keeper that lives."""
+        return sum(each.connected for each in self._records.values())
+
     def accounts(self) -> set[str]:
         """Return the accounts that workloads are posted to."""
         return {account_of(each) for each in self._records.values()}
@@ -397,18 +410,32 @@ class Workloads:
 
     # ---- after a restart --------------------------------------------------------------------
 
-    async def _reconcile(self, record: Record) -> None:
-        """Take over a living keeper; else clean up after it, and start what is wanted."""
+    async def _adopt(self, record: Record) -> bool:
+        """Take over a keeper that lives; false if there is none."""
         try:
-            if await record.adopt(self._changed):
-                return
-            await asyncio.to_thread(self._clean_up, record)
-            record.kept = await asyncio.to_thread(record.folder.state)
-            if record.kept.state == State.ENDED or not record.wish.run:
-                return
-            await self._revive(record)
+            return await record.adopt(self._changed)
+        except (SkerryError, OSError):
+            _log.exception("the keeper of %s does not answer", record.name)
+            return False
+
+    async def _recover(self, record: Record) -> None:
+        """Clean up after a keeper that is gone, and start again what is wanted."""
+        try:
+            async with self._recovering, record.changing:
+                if record.id in self._records and not record.connected:
+                    await self._clean_and_revive(record)
         except (SkerryError, OSError):
             _log.exception("the workload %s could not be found again", record.name)
+
+    async def _clean_and_revive(self, record: Record) -> None:
+        await asyncio.to_thread(self._clean_up, record)
+        record.kept = await asyncio.to_thread(record.folder.state)
+        if record.kept.state == State.ENDED:
+            return
+        if not record.wish.run:
+            await self._note_end(record, Exit("stopped", at=self._clock.now()))
+            return
+        await self._revive(record)
 
     async def _revive(self, record: Record) -> None:
         """Start a workload whose keeper was lost, unless its time is over."""
@@ -441,15 +468,19 @@ class Workloads:
         if record.connected or self._closing or record.kept.state == State.ENDED:
             return
         if record.id in self._records and record.was_running:
-            task = asyncio.ensure_future(self._after_loss(record))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._in_background(self._after_loss(record))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _after_loss(self, record: Record) -> None:
         await asyncio.sleep(LOST_SECONDS)
         if record.id in self._records and not record.connected:
             _log.warning("the keeper of the workload %s was lost", record.name)
-            await self._reconcile(record)
+            if not await self._adopt(record):
+                await self._recover(record)
 
     def _tell(self, record: Record) -> None:
         info = self._info(record)

@@ -23,19 +23,27 @@ from skerry.kinds.ledger.compiled.changes import (
 from skerry.kinds.ledger.compiled.jit import jit, part
 from skerry.kinds.ledger.compiled.layout import (
     ACCOUNT_IMPORTED,
+    ACCOUNT_MASK,
+    ACCOUNT_SLOTS,
+    ACCOUNTS,
     CREATED,
     EXPIRED_FATE,
+    FETCHED,
     IMPORTED,
     IN_CHAIN,
     LINKED,
+    LOW32,
+    ONE,
     TIME_MAX,
+    TRANSFER_MASK,
+    TRANSFER_SLOTS,
     TRANSFERS,
     UNDO,
     ZERO,
     U,
 )
 from skerry.kinds.ledger.compiled.memory import base, count, keep, load, set_count, word
-from skerry.kinds.ledger.compiled.table import burn
+from skerry.kinds.ledger.compiled.table import burn, id_hash
 from skerry.kinds.ledger.compiled.transfers import create_transfer
 
 _OF_ACCOUNTS = (
@@ -54,6 +62,7 @@ CHAIN_OPEN = int(TransferStatus.LINKED_EVENT_CHAIN_OPEN)
 CHAIN_FAILED = int(TransferStatus.LINKED_EVENT_FAILED)
 NOT_ZERO = int(TransferStatus.TIMESTAMP_MUST_BE_ZERO)
 _TRANSIENT = tuple(sorted(int(status) for status in TRANSIENT))
+AHEAD = 64
 EXPIRES = int(Change.TWO_PHASE_EXPIRED)
 
 
@@ -122,6 +131,27 @@ def _one(
     return _create(store, event, index, at, of_transfers)
 
 
+@part
+def _fetch(store: int, event: int, start: int, stop: int) -> None:
+    """Touch what the next transfers will look up, all at once, so that memory answers in parallel.
+
+    One after the other, each would wait for a cache miss or two of its own.
+    """
+    slots, mask = base(store, TRANSFER_SLOTS), load(store, TRANSFER_MASK)
+    places, size = base(store, ACCOUNT_SLOTS), load(store, ACCOUNT_MASK)
+    rows = base(store, ACCOUNTS)
+    touched = ZERO
+    for index in range(start, stop):
+        low, high = word(event, index, 0), word(event, index, 1)
+        touched ^= load(slots, np.int64(id_hash(store, low, high) & mask))
+        for at in (2, 4):
+            low, high = word(event, index, at), word(event, index, at + 1)
+            slot = load(places, np.int64(id_hash(store, low, high) & size)) & LOW32
+            if slot != ZERO:
+                touched ^= word(rows, np.int64(slot - ONE), 9)
+    keep(store, FETCHED, touched)
+
+
 @jit
 def run(store: int, event: int, size: int, timestamp: Any, results: int, of_transfers: bool) -> int:
     """Carry out a batch of accounts or transfers; return what the audit found broken, or 0."""
@@ -131,6 +161,8 @@ def run(store: int, event: int, size: int, timestamp: Any, results: int, of_tran
     chain = -1
     broken = False
     for index in range(size):
+        if of_transfers and index % AHEAD == 0:
+            _fetch(store, event, index, min(index + AHEAD, size))
         linked = (flags_of(event, index) & LINKED) != 0
         at = timestamp - U(size - 1 - index)
         ends = not linked or index == size - 1

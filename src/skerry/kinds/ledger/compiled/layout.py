@@ -38,10 +38,10 @@ WIDTHS = (16, 16, 20, 2, 3, 5, 1, 1, 24, 12, 8, 1, 1, 1)
 """How many words the rows of each table have."""
 
 IN_CHAIN, DIGEST = 14, 15
-ACCOUNT_MASK, TRANSFER_MASK, LEDGER_MASK, SEED = 16, 17, 18, 19
+ACCOUNT_MASK, TRANSFER_MASK, LEDGER_MASK, SEED, FETCHED = 16, 17, 18, 19, 20
 """Other words of a store's page: one less than the sizes of the hash tables, and their seed."""
 
-ADDRESSES = 20
+ADDRESSES = 21
 PAGE_WORDS = ADDRESSES + len(WIDTHS)
 
 NEWEST, IS_TOUCHED, HASH, LEDGER, SEEN = 0, 1, 2, 3, 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
 from typing import Any
 
@@ -38,9 +40,27 @@ FIRST = 1 << 10
 GROWTH, STEADY = 8, 1 << 22
 """Young tables grow eightfold, up to some size: room that is not used yet costs no memory."""
 
+HUGE_FROM = 16 << 20
+"""How many bytes make a table worth huge pages."""
+
 _FIXED = {TOUCHED: 4 * BATCH_MAX, DECIDED: 4 * BATCH_MAX, UNDO: BATCH_MAX + 1}
 _MASKS = {ACCOUNT_SLOTS: ACCOUNT_MASK, TRANSFER_SLOTS: TRANSFER_MASK, LEDGER_SLOTS: LEDGER_MASK}
 _NOTES = {ACCOUNTS: ACCOUNT_NOTES, TRANSFERS: TRANSFER_NOTES}
+
+
+def _bytes(table: int, size: int) -> int:
+    """Return how many bytes a table of so many rows takes, in whole pages."""
+    return -(-8 * WIDTHS[table] * size // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+def _area(table: int, size: int) -> mmap.mmap:
+    """Return memory of zeros for a table; pages that nobody wrote to do not exist yet."""
+    area = mmap.mmap(-1, _bytes(table, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE") and len(area) >= HUGE_FROM:
+        # A kernel without huge pages says no, and small ones do as well.
+        with contextlib.suppress(OSError):
+            area.madvise(mmap.MADV_HUGEPAGE)
+    return area
 
 
 class Tables:
@@ -51,10 +71,11 @@ class Tables:
         self.address = int(self._page.ctypes.data)
         self._page[SEED] = int.from_bytes(os.urandom(8), "little")
         self._tables: list[Any] = [None] * len(WIDTHS)
+        self._areas: list[mmap.mmap | None] = [None] * len(WIDTHS)
         for table in range(len(WIDTHS)):
-            self._set(table, self._zeros(table, _FIXED.get(table, FIRST)))
+            self._set(table, _FIXED.get(table, FIRST), _area(table, _FIXED.get(table, FIRST)))
         for slots in _MASKS:
-            self._set(slots, self._zeros(slots, 4 * FIRST))
+            self._set(slots, 4 * FIRST, _area(slots, 4 * FIRST))
 
     def count(self, table: int) -> int:
         """Return how many rows are in use, or another counter."""
@@ -96,19 +117,25 @@ class Tables:
             return
         while size < 2 * ids:
             size *= GROWTH if size < STEADY else 2
-        self._set(slots, self._zeros(slots, size))
+        self._set(slots, size, _area(slots, size))
         enter(self.address)
 
     def _grow(self, table: int, size: int) -> None:
-        old, grown = self._tables[table], self._zeros(table, size)
-        grown[: len(old)] = old
-        self._set(table, grown)
+        """Make a table larger: its pages are moved, not copied, where the system can."""
+        area, self._tables[table] = self._areas[table], None
+        assert area is not None
+        try:
+            area.resize(_bytes(table, size))
+        except (BufferError, OSError, SystemError, ValueError):
+            larger = _area(table, size)
+            larger[: len(area)] = area[:]
+            area = larger
+        self._set(table, size, area)
 
-    def _zeros(self, table: int, size: int) -> Any:
-        return np.zeros((size, WIDTHS[table]), dtype=np.uint64)
-
-    def _set(self, table: int, rows: Any) -> None:
-        self._tables[table] = rows
+    def _set(self, table: int, size: int, area: mmap.mmap) -> None:
+        words = np.frombuffer(area, dtype=np.uint64, count=size * WIDTHS[table])
+        rows = words.reshape(size, WIDTHS[table])
+        self._tables[table], self._areas[table] = rows, area
         self._page[ADDRESSES + table] = rows.ctypes.data
         if table in _MASKS:
             self._page[_MASKS[table]] = len(rows) - 1

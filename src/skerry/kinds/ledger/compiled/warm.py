@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from skerry.kernel.ledger.records import (
     Account,
     AccountFilter,
@@ -15,12 +17,15 @@ from skerry.kernel.ledger.records import (
     pack_ids,
     pack_query_filter,
 )
+from skerry.kinds.ledger.compiled import filling
 from skerry.kinds.ledger.compiled.book import CompiledBook
+from skerry.kinds.ledger.compiled.store import Tables
 from skerry.kinds.ledger.rows import Rows
 
 
+@functools.cache
 def warm() -> None:
-    """Use every compiled function, so that each is compiled, or taken from the cache."""
+    """Use every compiled function once, so that each is compiled, or taken from the cache."""
     book = CompiledBook()
     accounts = b"".join(pack(Account(id_, ledger=1, code=1)) for id_ in (1, 2))
     book.create_accounts(memoryview(accounts), 10)
@@ -34,4 +39,5 @@ def warm() -> None:
     book.get_change_events(memoryview(pack_changes_filter(ChangesFilter())))
     tables = (book.rows(table, 0, book.count(table)) for table in ("moments", "burned"))
     rows = Rows(book.accounts(), book.rows("transfers", 0, 1), book.fates(), *tables)
+    filling.enter_ledgers(Tables().address)
     assert CompiledBook.from_rows(rows, book.timestamp).digest == book.digest

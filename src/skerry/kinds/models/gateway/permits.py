@@ -23,6 +23,7 @@ class Permitted:
     country: str
     evidence: str
     rule: str
+    policy: str = ""
 
     def headers(self) -> dict[str, str]:
         """Return the headers that name it."""
@@ -31,6 +32,7 @@ class Permitted:
             "x-skerry-country": self.country or "unknown",
             "x-skerry-evidence": self.evidence or "none",
             "x-skerry-policy": self.rule,
+            **({"x-skerry-policy-digest": self.policy} if self.policy else {}),
         }
 
 
@@ -72,4 +74,4 @@ class Permits:
         grades = [fact.evidence for fact in decision.facts]
         weakest = min(grades, key=lambda grade: grade.rank, default=Evidence.DECLARED)
         country = provider.place.country
-        return Permitted(provider.name, country, weakest.value, decision.rule)
+        return Permitted(provider.name, country, weakest.value, decision.rule, decision.policy)

@@ -6,7 +6,9 @@ A redirect would take a prompt to a place that nobody decided on, so it counts a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import functools
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -15,7 +17,7 @@ from skerry.kernel.clock import NANOSECONDS, Clock
 from skerry.kinds.models.config import ModelsConfig
 from skerry.kinds.models.gateway.failure import FailureError
 from skerry.kinds.models.gateway.refusals import refusal, wait_seconds
-from skerry.kinds.models.gateway.routes import Route
+from skerry.kinds.models.gateway.routes import Provider, Route
 
 READ_BUFFER_BYTES = 16 << 10
 ANSWER_BYTES_MAX = 64 << 20
@@ -41,8 +43,16 @@ class RouteError(Exception):
 class Reply:
     """A provider's answer that has begun."""
 
-    def __init__(self, response: aiohttp.ClientResponse, provider: str, idle: float) -> None:
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        provider: str,
+        idle: float,
+        ended: Callable[[], None],
+    ) -> None:
         self._response = response
+        self._ended = ended
+        self._over = False
         self._provider = provider
         self._idle_seconds = idle
         self.streams = response.content_type == "text/event-stream"
@@ -83,10 +93,17 @@ class Reply:
     def close(self) -> None:
         """Break off: the provider sees the connection close."""
         self._response.close()
+        self._end()
 
     def done(self) -> None:
         """Give the connection back for the next call."""
         self._response.release()
+        self._end()
+
+    def _end(self) -> None:
+        if not self._over:
+            self._over = True
+            self._ended()
 
 
 class Upstream:
@@ -98,7 +115,7 @@ class Upstream:
         self._secrets = secrets
         self._session: aiohttp.ClientSession | None = None
         self._local: dict[str, aiohttp.ClientSession] = {}
-        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._running: Counter[str] = Counter()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -107,14 +124,22 @@ class Upstream:
         for session in sessions:
             await session.close()
 
-    async def forget(self, socket: str) -> None:
-        """Close the connections to a model server of this machine that has ended."""
-        session = self._local.pop(socket, None)
-        if session is not None:
-            await session.close()
-
     async def open(self, route: Route, operation: str, body: bytes, socket: str = "") -> Reply:
         """Send a call; return the reply once its head is there, or raise RouteError."""
+        provider = route.provider
+        if self._running[provider.name] >= provider.concurrency:
+            raise _full(provider)
+        self._running[provider.name] += 1
+        try:
+            return await self._open(route, operation, body, socket)
+        except BaseException:
+            self._running[provider.name] -= 1
+            raise
+
+    def _ended(self, provider: str) -> None:
+        self._running[provider] -= 1
+
+    async def _open(self, route: Route, operation: str, body: bytes, socket: str) -> Reply:
         provider = route.provider
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         headers |= dict(provider.headers)
@@ -134,7 +159,8 @@ class Upstream:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RouteError(_broken(provider.name, error), again=True, other=True) from error
         if response.status == 200:
-            return Reply(response, provider.name, self._config.idle_seconds)
+            ended = functools.partial(self._ended, provider.name)
+            return Reply(response, provider.name, self._config.idle_seconds, ended)
         raise await self._refused(response, provider.name)
 
     async def _refused(self, response: aiohttp.ClientResponse, provider: str) -> RouteError:
@@ -190,6 +216,12 @@ class Upstream:
             skip_auto_headers=("User-Agent",),
             headers={"User-Agent": "skerry"},
         )
+
+
+def _full(provider: Provider) -> RouteError:
+    message = f"{provider.name}: {provider.concurrency} calls run already."
+    failure = FailureError(503, message, kind="server_error", code="overloaded")
+    return RouteError(failure, again=False, other=True, wait=0.0)
 
 
 def _broken(provider: str, error: Any) -> FailureError:

@@ -168,6 +168,21 @@ async def test_answers_of_a_strange_shape_are_failures_of_the_provider(rig: Rig)
     assert status == 502 or "bad_answer" in text
 
 
+async def test_no_more_calls_run_at_a_provider_than_it_may_have(start: Start) -> None:
+    async with start(aliases={"chat": ["far/slow", "two/second"]}) as rig:
+        held = [asyncio.create_task(ask(rig, "chat", stream=True)) for _ in range(2)]
+        async with asyncio.timeout(5):
+            while rig.providers["far"].open < 2:
+                await asyncio.sleep(0.01)
+        _, _, headers = await ask(rig, "chat")
+        assert headers["x-skerry-provider"] == "two"
+        rig.providers["far"].go_on.set()
+        for status, _, headers in await asyncio.gather(*held):
+            assert (status, headers["x-skerry-provider"]) == (200, "far")
+        _, _, headers = await ask(rig, "chat")
+        assert headers["x-skerry-provider"] == "far", "it does not rest for that"
+
+
 async def test_a_redirect_is_not_followed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     async def redirect(path: str, asked: Any, receive: Any, send: Any) -> None:
         where = rig.providers["two"]

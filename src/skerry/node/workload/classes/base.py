@@ -11,7 +11,7 @@ from typing import Protocol
 
 from skerry.node.sandbox import Limits, Membership
 from skerry.node.workload.images import Image
-from skerry.node.workload.order import Folder, Order
+from skerry.node.workload.order import Order
 from skerry.node.workload.spec import ClassInfo, WorkloadSpec
 
 INSIDE_ID = 1000
@@ -22,9 +22,12 @@ SEARCH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbi
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a workload runs: its folder, its image and disk as shown to it, its cgroup."""
+    """Where a workload runs: its image and disk as shown to it, and its cgroup.
 
-    folder: Folder
+    `bundle` is where a runtime's own files lie.
+    """
+
+    bundle: Path
     rootfs: Path
     disk: Path
     membership: Membership

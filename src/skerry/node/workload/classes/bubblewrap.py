@@ -23,7 +23,7 @@ from skerry.node.workload.classes.base import (
     missing,
     needs_filesystem,
 )
-from skerry.node.workload.classes.view import impossible_mounts, view
+from skerry.node.workload.classes.view import MASKED, impossible_mounts, view
 from skerry.node.workload.images import Image
 from skerry.node.workload.order import Order
 from skerry.node.workload.spec import ClassInfo, WorkloadSpec
@@ -160,6 +160,13 @@ def _options(order: Order, place: Place) -> list[str]:
     for bind in seen.binds:
         words += ["--ro-bind" if bind.read_only else "--bind", bind.there, bind.inside]
     words += ["--proc", "/proc", "--dev", "/dev", "--size", size, "--tmpfs", "/dev/shm"]  # noqa: S108
+    for masked in map(Path, MASKED):
+        if not masked.is_relative_to("/proc"):
+            continue
+        if masked.is_dir():
+            words += ["--size", "4096", "--tmpfs", str(masked), "--remount-ro", str(masked)]
+        elif masked.exists():
+            words += ["--ro-bind", os.devnull, str(masked)]
     for folder in seen.scratch:
         words += ["--perms", "1777", "--size", size, "--tmpfs", folder]
     words += ["--remount-ro", "/dev", "--remount-ro", "/"]

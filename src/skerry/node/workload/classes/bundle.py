@@ -10,21 +10,9 @@ from typing import Any
 import msgspec
 
 from skerry.node.workload.classes.base import INSIDE_ID, Place, Program
-from skerry.node.workload.classes.view import View, view
+from skerry.node.workload.classes.view import MASKED, View, view
 from skerry.node.workload.order import Order
 
-_MASKED = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/firmware",
-)
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
@@ -34,7 +22,7 @@ def write_bundle(order: Order, place: Place, namespaces: tuple[str, ...], **linu
     The root folder is made of links and places to mount at; `linux` is added to the section of
     that name.
     """
-    bundle = place.folder.bundle
+    bundle = place.bundle
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(mode=0o700)
     seen = view(order.spec, order.image, place)
@@ -42,7 +30,7 @@ def write_bundle(order: Order, place: Place, namespaces: tuple[str, ...], **linu
     config = _config(order, seen, place) | {
         "linux": {
             "namespaces": [{"type": each} for each in namespaces],
-            "maskedPaths": list(_MASKED),
+            "maskedPaths": list(MASKED),
             "readonlyPaths": list(_READ_ONLY),
             **linux,
         }

@@ -98,13 +98,12 @@ class Gvisor:
         runsc = find_program("runsc")
         assert runsc is not None, "the class was probed"
         process = process_of(program)
-        place.folder.bundle.mkdir(mode=0o700, exist_ok=True)
-        descriptor, path = tempfile.mkstemp(prefix="session-", dir=place.folder.bundle)
+        descriptor, path = tempfile.mkstemp(prefix="session-", dir=place.bundle)
         with os.fdopen(descriptor, "wb") as file:
             file.write(msgspec.json.encode(process))
         return [
             runsc,
-            *_root(place.folder.bundle),
+            *_root(place.bundle),
             *_OPTIONS,
             "exec",
             "-process",
@@ -114,7 +113,7 @@ class Gvisor:
 
     def end(self, order: Order, place: Place) -> None:
         """See `IsolationClass.end`."""
-        shutil.rmtree(_root(place.folder.bundle)[1], ignore_errors=True)
+        shutil.rmtree(_root(place.bundle)[1], ignore_errors=True)
 
 
 def _limits(order: Order) -> Limits:

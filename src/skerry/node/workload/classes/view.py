@@ -13,6 +13,20 @@ from skerry.node.workload.spec import WorkloadSpec
 
 WORK = "/workload"
 SCRATCH = ("/tmp", "/run", "/var/tmp")  # noqa: S108 (places inside a sandbox, private to it)
+MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+)
+"""What of the machine's own affairs no program needs to see."""
+
 _SCRATCH_BYTES_LEAST = 1 << 20
 _OURS = frozenset(("dev", "proc", "sys", "tmp", "run", "workload"))
 

@@ -12,7 +12,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from skerry.node.sandbox import Confinement, Limits, confine
@@ -109,7 +108,6 @@ def _run(order: Order, place: Place, limits: Limits) -> None:
             read=("/dev/urandom",),
             limits=limits,
             cgroup=place.membership,
-            hide=(str(Path.home()),) if order.uid is None else (),
         )
     )
     engine = make_engine()
