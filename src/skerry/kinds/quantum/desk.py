@@ -301,6 +301,8 @@ def use(request: JobRequest, plan: Plan, program: int = 0) -> pricing.Use:
 
 def nature(device: Device, request: JobRequest) -> str:
     """Say what a result comes from; a twin is called a twin."""
+    if device.paradigm == "photonic":
+        return "simulation on this node, with the noise that the program names"
     if device.status == "local":
         return "simulation without noise on this node"
     if request.options.fidelity == "ideal":

@@ -75,6 +75,7 @@ async def test_a_job_on_the_photonic_simulator(engine: QuantumEngine) -> None:
     )
     job = await engine.desk.wait((await engine.desk.submit(request)).id, 50.0)
     assert job.state is JobState.COMPLETED, job.error
+    assert "noise that the program names" in job.nature
     result = await engine.desk.result(job.id)
     assert set(result.counts) == {"1,1", "2,0", "0,2"}
     assert abs(result.counts["1,1"] - 500) < 5 * math.sqrt(10_000 * 0.05 * 0.95)
