@@ -33,7 +33,8 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-LOCK = ROOT / "requirements" / "dev.lock"
+LOCKS = {each: ROOT / "requirements" / f"{each}.lock" for each in ("up", "dev")}
+"""What is installed to run a node, and what to develop Skerry: the second holds the first."""
 CLIENTS = ROOT / "tests" / "clients"
 DOCS_MODULE = "skerry.surfaces.docs"
 NEWER_PYTHONS = ("python3.13", "python3.12", "python3.11")
@@ -134,20 +135,20 @@ def step(name: str) -> Iterator[None]:
 # ---- set-up -----------------------------------------------------------------------------------
 
 
-def setup() -> None:
-    """Bring .venv to what the lock file says; at once if it is there already.
+def setup(lock: str = "dev") -> None:
+    """Bring .venv to what a lock file says; at once if it is there already.
 
     Two set-ups at a time wait for each other by a lock on this folder.
     """
-    if is_current():
+    if is_current(lock):
         return
     folder = os.open(ROOT, os.O_RDONLY)
     try:
         if not take(folder):
             say("  … waiting for another set-up in this folder")
             fcntl.flock(folder, fcntl.LOCK_EX)
-        if not is_current():
-            build()
+        if not is_current(lock):
+            build(lock)
     finally:
         os.close(folder)
 
@@ -161,7 +162,7 @@ def take(folder: int) -> bool:
     return True
 
 
-def build() -> None:
+def build(lock: str) -> None:
     """Make the virtual environment and install what is locked, then this project."""
     if not os.access(ROOT, os.W_OK):
         raise StepError(f"{ROOT} is not writable.", "It belongs to another user.", "clone your own")
@@ -170,7 +171,7 @@ def build() -> None:
     (VENV / "stamp").unlink(missing_ok=True)
     with step("virtual environment"):
         make_venv()
-    installers = list(find_installers())
+    installers = list(find_installers(LOCKS[lock]))
     if not installers:
         raise StepError(
             "There is no pip.",
@@ -181,7 +182,7 @@ def build() -> None:
         first_that_works([installer.locked for installer in installers])
     with step("this project, editable"):
         first_that_works([installer.project for installer in installers])
-    (VENV / "stamp").write_text(stamp())
+    (VENV / "stamp").write_text(stamp(lock))
     say(f"Ready in {time.monotonic() - start:.1f} s")
 
 
@@ -202,8 +203,8 @@ class Installer:
     project: list[str | Path]
 
 
-def find_installers() -> Iterator[Installer]:
-    """Yield what can install into .venv, the fastest first.
+def find_installers(lock: Path) -> Iterator[Installer]:
+    """Yield what can install a lock file into .venv, the fastest first.
 
     uv does not read pip's settings (a company's mirror, say), hence pip is the second try even
     where there is uv. pip works from outside of .venv; where this Python has none, ensurepip
@@ -215,7 +216,7 @@ def find_installers() -> Iterator[Installer]:
         pip: list[str | Path] = [uv, "pip"]
         to: list[str | Path] = ["--python", PYTHON, "--link-mode", "copy", *quiet]
         yield Installer(
-            [*pip, "sync", *to, "--require-hashes", "--compile-bytecode", LOCK],
+            [*pip, "sync", *to, "--require-hashes", "--compile-bytecode", lock],
             [*pip, "install", *to, "--no-deps", "--no-build-isolation", "--editable", ROOT],
         )
     if answers([sys.executable, "-m", "pip", "--python", PYTHON, "--version"]):
@@ -226,7 +227,7 @@ def find_installers() -> Iterator[Installer]:
         return
     pip += ["install", "--disable-pip-version-check", "--no-input", *quiet]
     yield Installer(
-        [*pip, "--require-hashes", "--requirement", LOCK],
+        [*pip, "--require-hashes", "--requirement", lock],
         [*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT],
     )
 
@@ -241,33 +242,50 @@ def first_that_works(commands: Sequence[Sequence[str | Path]]) -> None:
     return run(commands[-1])
 
 
-def stamp() -> str:
+def stamp(lock: str) -> str:
     """Return what .venv depends on, in short."""
     digest = hashlib.sha256()
-    for path in (LOCK, ROOT / "pyproject.toml"):
+    for path in (LOCKS[lock], ROOT / "pyproject.toml"):
         digest.update(path.read_bytes())
-    return f"{digest.hexdigest()} {ROOT}\n"
+    return f"{lock} {digest.hexdigest()} {ROOT}\n"
 
 
-def is_current() -> bool:
-    """Tell whether .venv is what the lock file and pyproject.toml say."""
+def is_current(lock: str) -> bool:
+    """Tell whether .venv is what the lock file and pyproject.toml say, or more than that."""
+    enough = {stamp(lock), stamp("dev")}
     try:
-        return PYTHON.exists() and (VENV / "stamp").read_text() == stamp()
+        return PYTHON.exists() and (VENV / "stamp").read_text() in enough
     except (FileNotFoundError, PermissionError):
         return False
 
 
 def relock() -> None:
-    """Resolve pyproject.toml into the lock file, for every platform and Python that we support."""
+    """Resolve pyproject.toml into the lock files, for every platform and Python that we support."""
     uv = shutil.which("uv") or VENV / "bin" / "uv"
     if not Path(uv).exists():
         with step("uv"):
             run([sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet", UV])
-    with step(f"{LOCK.relative_to(ROOT)}"):
-        options = "--universal --generate-hashes --no-emit-index-url --no-annotate --no-header"
-        versions = ["--python-version", "3.11", "--extra", "dev"]
-        output = ["--quiet", "--output-file", str(LOCK)]
-        run([uv, "pip", "compile", "pyproject.toml", *options.split(), *versions, *output])
+    lock(Path(uv), "dev")
+    lock(Path(uv), "up", "--constraints", LOCKS["dev"])
+
+
+def lock(uv: Path, extra: str, *more: str | Path) -> None:
+    """Resolve one extra into its lock file."""
+    options = "--universal --generate-hashes --no-emit-index-url --no-annotate --no-header"
+    wanted = [*options.split(), "--python-version", "3.11", "--extra", extra, *more]
+    with step(f"{LOCKS[extra].relative_to(ROOT)}"):
+        run(
+            [
+                uv,
+                "pip",
+                "compile",
+                "pyproject.toml",
+                "--quiet",
+                "--output-file",
+                LOCKS[extra],
+                *wanted,
+            ]
+        )
 
 
 # ---- checks -----------------------------------------------------------------------------------
@@ -453,7 +471,7 @@ def prefer_newer_python() -> None:
 
 def up(arguments: Sequence[str]) -> None:
     """Become a node with the newsroom example."""
-    setup()
+    setup("up")
     program = VENV / "bin" / "skerry"
     os.execve(program, [str(program), "up", "--example", "newsroom", *arguments], environment())
 

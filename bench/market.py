@@ -273,6 +273,9 @@ async def provider(home: Path) -> AsyncIterator[Node]:
     try:
         yield node
     finally:
+        # Programs outlive their node, and nobody wants these.
+        for each in await node.workloads.list():
+            await node.workloads.remove(each.id)
         await node.stop()
 
 

@@ -16,6 +16,9 @@ from skerry.node.node import Node, Options
 from skerry.surfaces import installed
 from skerry.surfaces.web import make_web
 
+OPEN_FILES = 10_240
+OPEN_FILES_MAX = 1 << 20
+
 
 def kinds() -> dict[str, Manifest]:
     """Return the manifest of every kind."""
@@ -41,8 +44,11 @@ def up(options: Options) -> None:
 
 def _open_all_files() -> None:
     """Take the open files that the machine allows: each client of the router needs two."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS calls its limit infinite and takes no more than this.
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(options: Options) -> None:

@@ -59,6 +59,17 @@ def log(tmp_path: Path) -> AuditLog:
     return made
 
 
+@pytest.mark.parametrize("more", [1, 5, 300])
+def test_older_roots_are_read_from_the_tiles_of_the_tree_as_it_is(log: AuditLog, more: int) -> None:
+    roots = {log.head.size: log.head.root}
+    for _ in range(3):
+        grow(log, more)
+        roots[log.head.size] = log.head.root
+    again = AuditLog(log.directory, SIGNER)
+    for size, root in roots.items():
+        assert again.root_at(size) == root
+
+
 def test_it_reopens_where_it_was(log: AuditLog) -> None:
     again = AuditLog(log.directory, SIGNER)
     assert (again.head, again.last) == (log.head, log.last)

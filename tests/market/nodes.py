@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.kernel.errors import SkerryError
 from skerry.kernel.service import read_services
 from skerry.market.handler import Handler
 from skerry.node.dispatcher import Dispatcher
@@ -49,8 +50,13 @@ deployment:
 
 
 @contextlib.asynccontextmanager
-async def running(home: Path, name: str = "tenant", port: int = 0) -> AsyncIterator[Node]:
-    """Run a node with the market's and the workloads' services."""
+async def running(
+    home: Path, name: str = "tenant", port: int = 0, *, keep: bool = False
+) -> AsyncIterator[Node]:
+    """Run a node with the market's and the workloads' services.
+
+    Programs outlive their node; at the end they are removed, unless the test starts it again.
+    """
     options = Options(home=home, http_port=port, name=name, volume_driver="copy")
     services = read_services(PACKAGES)
     node = Node(options, {}, lambda made: make_web(Dispatcher(made)), services)
@@ -58,6 +64,11 @@ async def running(home: Path, name: str = "tenant", port: int = 0) -> AsyncItera
     try:
         yield node
     finally:
+        if not keep:
+            await market_of(node).offering.stop()
+            for each in await node.workloads.list():
+                with contextlib.suppress(SkerryError):
+                    await node.workloads.remove(each.id)
         await node.stop()
 
 

@@ -37,7 +37,7 @@ async def test_money_that_runs_out_warns_then_closes_with_a_reason() -> None:
         async with running(made / "h") as node:
             await do(node, "provider.start", country="FI")
             await do(node, "fund", amount="20")
-            await do(node, "deploy", file=dear, deposit="0.15")
+            await do(node, "deploy", file=dear, deposit="0.3")
             (lease,) = await do(node, "leases")
             assert "the money lasts" in lease.warning
             assert lease.per_hour == "180.00 EUR/h"
@@ -50,7 +50,7 @@ async def test_money_that_runs_out_warns_then_closes_with_a_reason() -> None:
                 await do(node, "status", dseq=1)
             assert caught.value.why == "the money ran out"
             provider = market_of(node).provider_wallet.address
-            assert state.books.balance(b.wallet(provider)) == 5_000_000 + 150_000
+            assert state.books.balance(b.wallet(provider)) == 5_000_000 + 300_000
             assert (await do(node, "invoice", dseq=1)).adds_up
             await until(lambda: _none(node), "the program is gone")
 
@@ -65,9 +65,9 @@ async def test_a_deposit_in_time_keeps_it() -> None:
         async with running(made / "h") as node:
             await do(node, "provider.start", country="FI")
             await do(node, "fund", amount="100")
-            await do(node, "deploy", file=dear, deposit="0.15")
+            await do(node, "deploy", file=dear, deposit="0.3")
             await do(node, "deposit", dseq=1, amount="90")
-            await asyncio.sleep(4)
+            await asyncio.sleep(7)
             (lease,) = await do(node, "leases")
             assert lease.state == "active"
             assert lease.warning == ""
@@ -79,7 +79,7 @@ async def test_a_deposit_in_time_keeps_it() -> None:
 
 async def test_everything_is_there_after_a_restart() -> None:
     with open_directory() as made:
-        async with running(made / "h") as node:
+        async with running(made / "h", keep=True) as node:
             await do(node, "provider.start", country="FI", notice_hours=2)
             await do(node, "fund", amount="20")
             await do(node, "deploy", file=SDL, name="shop")

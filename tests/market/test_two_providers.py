@@ -49,8 +49,8 @@ async def three() -> AsyncIterator[Three]:
             await do(tenant, "fund", amount="50")
             for node in (finn, dora):
                 await do(tenant, "admit", address=found.address(node))
-            await offer(finn, tenant, country="FI", cpu_price="0.01")
-            await offer(dora, tenant, country="DE", cpu_price="0.02")
+            await offer(finn, tenant, country="FI", cpu_price="2")
+            await offer(dora, tenant, country="DE", cpu_price="4")
             yield found
 
 

@@ -85,14 +85,14 @@ def test_a_changed_lock_asks_for_a_set_up(
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)
-    monkeypatch.setattr(dev, "LOCK", lock)
+    monkeypatch.setattr(dev, "LOCKS", {"dev": lock, "up": lock})
     monkeypatch.setattr(dev, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(dev, "PYTHON", python)
-    assert not dev.is_current()
-    (tmp_path / ".venv" / "stamp").write_text(dev.stamp())
-    assert dev.is_current()
+    assert not dev.is_current("dev")
+    (tmp_path / ".venv" / "stamp").write_text(dev.stamp("dev"))
+    assert dev.is_current("dev")
     lock.write_text("a==2\n")
-    assert not dev.is_current()
+    assert not dev.is_current("dev")
 
 
 def test_two_set_ups_wait_for_each_other(dev: ModuleType, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements" / "dev.lock"
+UP = ROOT / "requirements" / "up.lock"
 CLIENTS = ROOT / "tests" / "clients"
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
 
@@ -73,8 +74,15 @@ def test_every_requirement_is_locked() -> None:
     assert not unlocked(project, LOCK.read_text()), "run: python3 dev.py lock"
 
 
-def test_the_lock_is_pins_and_hashes() -> None:
+def test_locks_are_pins_and_hashes() -> None:
     assert not flaws(LOCK.read_text())
+    assert not flaws(UP.read_text())
+
+
+def test_what_runs_is_what_is_tested() -> None:
+    tested, runs = pins(LOCK.read_text()), pins(UP.read_text())
+    assert {name: tested.get(name) for name in runs} == runs
+    assert "pytest" not in runs
 
 
 def test_npm_packages_are_locked() -> None:

@@ -10,15 +10,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import msgspec
 
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.names import MAIN
-
-if TYPE_CHECKING:
-    from skerry.kernel.service import Service
 
 
 def about(
@@ -412,7 +409,18 @@ _COMMANDS = (
 )
 
 
-def commands(manifests: Iterable[Manifest], services: Iterable[Service] = ()) -> dict[str, Command]:
+class Commanded(Protocol):
+    """Whatever declares commands, as a service does."""
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """The commands."""
+        ...
+
+
+def commands(
+    manifests: Iterable[Manifest], services: Iterable[Commanded] = ()
+) -> dict[str, Command]:
     """Return every command by its name: the node's own, those of services, the words of kinds."""
     found = {each.name: each for each in _COMMANDS}
     for service in services:

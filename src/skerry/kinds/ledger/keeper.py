@@ -292,13 +292,22 @@ class Keeper:
             over = job is None
             if group:
                 with self._hold:
-                    self._write(group)
+                    self._write_or_fail(group)
                     self._desk.put(group)
                 if self._unsaved >= (self._snapshot_bytes or SNAPSHOT_BYTES[self.book.name]):
                     self._desk.join()
                     with self._hold:
                         self.save()
         self._desk.put(None)
+
+    def _write_or_fail(self, group: list[Job]) -> None:
+        try:
+            self._write(group)
+        except Exception as error:
+            # Nothing may leave without being in the log, and nobody may wait for ever.
+            self._failed = INTERNAL("The ledger stopped: its log failed.", why=repr(error))
+            for job in group:
+                job.error = self._failed
 
     def _write(self, group: list[Job]) -> None:
         now = self.clock.now()

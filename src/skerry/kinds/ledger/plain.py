@@ -32,6 +32,8 @@ class PlainBook:
 
     def __init__(self, machine: Machine | None = None) -> None:
         self.machine = machine or Machine()
+        # Other threads read it while a batch is carried out, so it is told between batches only.
+        self.next_expiry = self.machine.next_expiry
 
     @classmethod
     def from_rows(cls, rows: Rows, timestamp: int) -> PlainBook:
@@ -62,22 +64,22 @@ class PlainBook:
         """See `operations.Book`."""
         return self.machine.digest
 
-    @property
-    def next_expiry(self) -> int | None:
-        """See `operations.Book`."""
-        return self.machine.next_expiry
-
     def create_accounts(self, events: memoryview, timestamp: int) -> bytes:
         """See `operations.Book`."""
-        return pack_results(self.machine.create_accounts(unpack(Account, events), timestamp))
+        results = self.machine.create_accounts(unpack(Account, events), timestamp)
+        return pack_results(results)
 
     def create_transfers(self, events: memoryview, timestamp: int) -> bytes:
         """See `operations.Book`."""
-        return pack_results(self.machine.create_transfers(unpack(Transfer, events), timestamp))
+        results = self.machine.create_transfers(unpack(Transfer, events), timestamp)
+        self.next_expiry = self.machine.next_expiry
+        return pack_results(results)
 
     def expire(self, timestamp: int) -> int:
         """See `operations.Book`."""
-        return self.machine.expire(timestamp)
+        expired = self.machine.expire(timestamp)
+        self.next_expiry = self.machine.next_expiry
+        return expired
 
     def lookup_accounts(self, ids: memoryview) -> bytes:
         """See `Queries.lookup_accounts`."""

@@ -14,15 +14,15 @@ Calls go through the resource's own endpoint with its key `app`, which has the l
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import msgspec
 
 from skerry.kernel.errors import (
     BUSY,
     DENIED,
     ENGINE_FAILED,
+    EXTRA_MISSING,
     INVALID,
     NOT_FOUND,
     TIMED_OUT,
@@ -31,6 +31,9 @@ from skerry.kernel.errors import (
 from skerry.kernel.kind import Context
 from skerry.kinds.models.claim import APP, secret_key
 from skerry.kinds.models.gateway.sse import DONE, Events
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _PROBLEMS = {400: INVALID, 403: DENIED, 404: NOT_FOUND, 429: BUSY, 503: BUSY, 504: TIMED_OUT}
 ANSWER_BYTES_MAX = 64 << 20
@@ -111,6 +114,7 @@ class Models:
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         if self._session is None:
+            aiohttp = _client()
             self._session = aiohttp.ClientSession(
                 headers={"Authorization": f"Bearer {self.api_key}"},
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
@@ -119,6 +123,16 @@ class Models:
         headers = {"Content-Type": "application/json"}
         data = msgspec.json.encode(body)
         return self._session.post(self.base_url + path, data=data, headers=headers)
+
+
+def _client() -> Any:
+    try:
+        import aiohttp  # noqa: PLC0415 - what is missing is told in our words
+    except ImportError as error:
+        raise EXTRA_MISSING(
+            "Models need the extra `models`.", why=str(error), hint='pip install "skerry[models]"'
+        ) from error
+    return aiohttp
 
 
 def _chat(prompt: Prompt, model: str, options: dict[str, Any]) -> dict[str, Any]:

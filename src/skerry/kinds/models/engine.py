@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
+from skerry.kernel.errors import CONFLICT, EXTRA_MISSING, INVALID, NOT_FOUND
 from skerry.kernel.kind import Context, Engine
 from skerry.kinds._shared.sqlite_state import WriterHold, disk_bytes
 from skerry.kinds.models import manifest as m
 from skerry.kinds.models.claim import secret_key
 from skerry.kinds.models.gateway.failure import FailureError
-from skerry.kinds.models.gateway.gateway import Gateway
 from skerry.kinds.models.gateway.keyring import Keyring
 from skerry.kinds.models.gateway.profiles import profiles
 from skerry.kinds.models.gateway.routes import Routes
@@ -20,11 +19,25 @@ from skerry.kinds.models.local.servers import ModelServers
 from skerry.kinds.models.state import aliases, calls, keys, transfer
 from skerry.kinds.models.state.database import FILE, Database
 
-MICRO = 1_000_000
+if TYPE_CHECKING:
+    from skerry.kinds.models.gateway.gateway import Gateway
+
+
+def _gateway() -> type[Gateway]:
+    """Return the gateway's class; raise EXTRA_MISSING if its HTTP client is not installed."""
+    try:
+        from skerry.kinds.models.gateway.gateway import Gateway  # noqa: PLC0415 - see above
+    except ImportError as error:
+        raise EXTRA_MISSING(
+            "Models need the extra `models`.", why=str(error), hint='pip install "skerry[models]"'
+        ) from error
+    return Gateway
 
 
 class ModelsEngine(Engine):
     """Serves one gateway."""
+
+    gateway: Gateway
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -41,7 +54,7 @@ class ModelsEngine(Engine):
         await self.database.do(lambda db: keys.ensure_own(db, now))
         await self.keyring.load()
         self.routes.set_aliases(await self.database.do(aliases.everything))
-        self.gateway = Gateway(
+        self.gateway = _gateway()(
             self.context, self.database, self.keyring, self.routes, self.servers.socket
         )
 

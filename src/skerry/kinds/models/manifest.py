@@ -294,6 +294,7 @@ MANIFEST = Manifest(
         ),
     ),
     binding="binding:bind",
+    checks="checks:checks",
     config=ModelsConfig,
     units=(
         Unit("requests", "HTTP requests that were answered."),

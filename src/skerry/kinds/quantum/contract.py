@@ -74,6 +74,14 @@ STEPS: dict[JobState, frozenset[JobState]] = {
 """Which state may follow which; RUNNING goes back to QUEUED when its process was killed."""
 
 
+class Event(msgspec.Struct, frozen=True):
+    """A step of a job: when, into which state, and why."""
+
+    at: int
+    state: JobState
+    note: str
+
+
 class Program(msgspec.Struct, frozen=True, omit_defaults=True):
     """A program as it came, byte for byte, and the values for its inputs, one set a binding."""
 

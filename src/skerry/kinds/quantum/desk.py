@@ -26,6 +26,7 @@ from skerry.kinds.quantum.config import QuantumConfig
 from skerry.kinds.quantum.contract import (
     Budget,
     Cost,
+    Event,
     Job,
     JobRequest,
     JobState,
@@ -35,7 +36,7 @@ from skerry.kinds.quantum.contract import (
 )
 from skerry.kinds.quantum.messages import Energy, Molecule, Need, Needed
 from skerry.kinds.quantum.runner import Runner
-from skerry.kinds.quantum.store import FILE, Event, Store
+from skerry.kinds.quantum.store import FILE, Store
 from skerry.kinds.quantum.workers import Workers
 
 PLAN_SECONDS = 120.0

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from skerry.kinds.quantum.contract import Cost, Job, JobRequest, JobState, Result
-from skerry.kinds.quantum.store import Event
+from skerry.kinds.quantum.contract import Cost, Event, Job, JobRequest, JobState, Result
 
 Plain = Annotated[dict[str, Any], msgspec.Meta(description="a job, as JSON (see contract.py)")]
 

@@ -10,9 +10,8 @@ import msgspec
 from skerry.kernel.money import show
 from skerry.kinds.quantum import drawing
 from skerry.kinds.quantum.catalogue.model import Calibration, Device, Figure
-from skerry.kinds.quantum.contract import Cost, Job, Result
+from skerry.kinds.quantum.contract import Cost, Event, Job, Result
 from skerry.kinds.quantum.messages import Energy, Need, Quote
-from skerry.kinds.quantum.store import Event
 
 
 def columns_of(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,6 +38,7 @@ class Runner:
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()
+        self._marking = asyncio.Lock()
         self._version = 0
         self._current = ""
         self._recent: deque[float] = deque(maxlen=_RECENT)
@@ -59,6 +61,8 @@ class Runner:
         for job in await self._desk.stored(Store.open):
             if job.state is JobState.QUEUED:
                 self._line.join(job.request.owner, job.id)
+        if self._line:
+            await asyncio.to_thread(self._open_file.touch)
         self._task = asyncio.create_task(self._loop())
         self._wake.set()
 
@@ -72,8 +76,9 @@ class Runner:
 
     async def enqueue(self, job: Job) -> None:
         """Put a job that is on the disk into the line."""
-        await self._mark(is_open=True)
-        self._line.join(job.request.owner, job.id)
+        async with self._marking:
+            await asyncio.to_thread(self._open_file.touch)
+            self._line.join(job.request.owner, job.id)
         self._wake.set()
 
     def position(self, job: Job) -> int:
@@ -135,8 +140,10 @@ class Runner:
         while True:
             job_id = self._line.next()
             if job_id is None:
-                await self._mark(is_open=False)
                 self._wake.clear()
+                async with self._marking:
+                    if not self._line:
+                        await asyncio.to_thread(self._open_file.unlink, missing_ok=True)
                 if not self._line:
                     await self._wake.wait()
                 continue
@@ -154,12 +161,9 @@ class Runner:
                 self._current = ""
                 await self._tell()
 
-    async def _mark(self, *, is_open: bool) -> None:
-        file = self._desk.context.directory / OPEN_FILE
-        if is_open:
-            await asyncio.to_thread(file.touch)
-        else:
-            await asyncio.to_thread(file.unlink, missing_ok=True)
+    @property
+    def _open_file(self) -> Path:
+        return self._desk.context.directory / OPEN_FILE
 
     async def _job(self, job_id: str) -> None:
         clock = self._desk.context.clock

@@ -13,7 +13,7 @@ from skerry.kernel.clock import Clock
 from skerry.kernel.errors import BUSY, CONFLICT, NOT_FOUND
 from skerry.kinds._shared.sqlite_state import connect, writing
 from skerry.kinds.quantum.catalogue.model import Calibration
-from skerry.kinds.quantum.contract import STEPS, TERMINAL, Job, JobState, Result
+from skerry.kinds.quantum.contract import STEPS, TERMINAL, Event, Job, JobState, Result
 
 FILE = "jobs.sqlite"
 OPEN_JOBS_MAX = 10_000
@@ -50,14 +50,6 @@ _encoder = msgspec.json.Encoder()
 _jobs = msgspec.json.Decoder(Job)
 _results = msgspec.json.Decoder(Result)
 _calibrations = msgspec.json.Decoder(Calibration)
-
-
-class Event(msgspec.Struct, frozen=True):
-    """A step of a job: when, into which state, and why."""
-
-    at: int
-    state: JobState
-    note: str
 
 
 class Store:

@@ -13,8 +13,8 @@ import msgspec
 from skerry.kernel.errors import INVALID
 from skerry.kinds._shared.sqlite_state import writing
 from skerry.kinds.quantum.catalogue.model import Calibration
-from skerry.kinds.quantum.contract import Job, JobState, Result
-from skerry.kinds.quantum.store import Event, Store
+from skerry.kinds.quantum.contract import Event, Job, JobState, Result
+from skerry.kinds.quantum.store import Store
 
 JOBS, RESULTS, EVENTS, CALIBRATIONS = (
     "jobs.ndjson",

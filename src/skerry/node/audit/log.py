@@ -83,7 +83,9 @@ class AuditLog:
 
     def tree(self, size: int | None = None) -> Tiles:
         """Return the tree as it is, or as it was with so many entries."""
-        return Tiles(self._read, self.head.size if size is None else size)
+        if size is None:
+            return Tiles(self._read, self.head.size)
+        return Tiles(self._read, size, max(size, self.head.size))
 
     def append(self, entries: Sequence[bytes]) -> int:
         """Append entries; when this returns they survive a power cut. Returns the first's index."""

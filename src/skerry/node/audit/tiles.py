@@ -73,17 +73,22 @@ def widths(size: int) -> list[tuple[int, int, int]]:
 
 
 class Tiles:
-    """Reads the tree of a log of a given size from its tiles."""
+    """Reads the tree of a log of a given size from its tiles.
 
-    def __init__(self, read: Read, size: int) -> None:
+    `kept` is the size of the tree whose tiles are there, if it has grown since: the partial tiles
+    of an older size are gone, and the later ones begin as they did.
+    """
+
+    def __init__(self, read: Read, size: int, kept: int | None = None) -> None:
         self._read = read
         self.size = size
+        self._kept = size if kept is None else kept
         self._cache: dict[tuple[int | str, int], bytes] = {}
 
     def hashes(self, level: int, index: int) -> bytes:
         """Return the hashes of a tile; raise CORRUPT if it is not there or has another length."""
         width = min(WIDTH, (self.size >> (HEIGHT * level)) - index * WIDTH)
-        found = self._tile(level, index, width)[: width * HASH_BYTES]
+        found = self._tile(level, index, self._width(level, index))[: width * HASH_BYTES]
         if len(found) != width * HASH_BYTES:
             raise CORRUPT(f"The tile {tile_path(level, index, width)} is cut short.")
         return found
@@ -91,10 +96,14 @@ class Tiles:
     def entries(self, index: int) -> list[bytes]:
         """Return the entries of a bundle, as far as the tree goes."""
         width = min(WIDTH, self.size - index * WIDTH)
-        found = unpack_entries(self._tile("entries", index, width))[:width]
+        found = unpack_entries(self._tile("entries", index, self._width(0, index)))[:width]
         if len(found) != width:
             raise CORRUPT(f"The bundle {tile_path('entries', index, width)} lacks entries.")
         return found
+
+    def _width(self, level: int, index: int) -> int:
+        """Return how much of a tile is there."""
+        return min(WIDTH, (self._kept >> (HEIGHT * level)) - index * WIDTH)
 
     def _tile(self, level: int | str, index: int, width: int) -> bytes:
         """Read a tile; the full one stands in for a partial one that is gone."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from skerry.kernel.clock import SystemClock
-from skerry.kernel.errors import CORRUPT, DISK_FULL, INVALID, TOO_LARGE, SkerryError
+from skerry.kernel.errors import CORRUPT, DISK_FULL, INTERNAL, INVALID, TOO_LARGE, SkerryError
 from skerry.kernel.ledger import Account, Transfer, TransferStatus
 from skerry.kernel.ledger.records import pack
 from skerry.kinds.ledger import keeper as keeper_module
@@ -346,3 +346,47 @@ async def test_a_ledger_that_gets_busy_is_moved_to_the_compiled_machine(
     async with third as ledger:
         assert third.keeper.book.name == "compiled"
         assert third.keeper.book.digest == opened.keeper.book.digest
+
+
+async def test_chains_and_timeouts_at_once(tmp_path: Path) -> None:
+    """Timeouts are looked for in one thread while another is in the middle of a chain."""
+    opened = Open(tmp_path)
+    async with opened as ledger:
+        await ledger.create_accounts(accounts(1, 2))
+
+        async def some(start: int) -> None:
+            chain = [
+                Transfer(
+                    start + at, 1, 2, 1, ledger=1, code=1, flags=3 if at < 400 else 2, timeout=1
+                )
+                for at in range(401)
+            ]
+            results = await ledger.create_transfers(chain)
+            assert {each.status for each in results} == {TransferStatus.CREATED}
+
+        await asyncio.gather(*(some(1 + 1000 * at) for at in range(30)))
+        await asyncio.sleep(1.1)
+        await opened.keeper.expire()
+        while opened.keeper.book.next_expiry is not None:
+            await asyncio.sleep(0.1)
+            await opened.keeper.expire()
+        (debit,) = await ledger.lookup_accounts([1])
+        assert (debit.debits_pending, debit.debits_posted) == (0, 0)
+
+
+async def test_a_log_that_fails_stops_the_ledger_and_leaves_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Open(tmp_path)
+    async with opened as ledger:
+        await ledger.create_accounts(accounts(1, 2))
+
+        def broken(_: object) -> list[object]:
+            raise MemoryError
+
+        monkeypatch.setattr(opened.keeper.journal, "append", broken)
+        for _ in range(2):
+            with pytest.raises(SkerryError) as told:
+                await ledger.create_transfers(transfers(1, 2))
+            assert told.value.problem is INTERNAL
+    assert (await posted(tmp_path))[0] == 0

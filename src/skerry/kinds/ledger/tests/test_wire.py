@@ -13,6 +13,7 @@ import pytest
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND, TOO_LARGE, SkerryError
 from skerry.kernel.kind import Head
 from skerry.kernel.ledger import AccountStatus, TransferStatus
+from skerry.kinds.ledger import checks
 from skerry.kinds.ledger import manifest as m
 from skerry.kinds.ledger.address import claim, token
 from skerry.kinds.ledger.binding import Ledger, bind
@@ -262,3 +263,15 @@ async def test_what_is_no_export_changes_nothing(
         assert told.value.problem is INVALID, name
         assert (await engine.status())["digest"] == before["digest"]
         (tmp_path / "accounts.ndjson").write_text(good)
+
+
+def test_the_doctor_tells_which_machine_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = checks.checks()
+    assert found.name == "ledger"
+    monkeypatch.setattr(checks, "_CACHE", Path("/nowhere"))
+    monkeypatch.setattr(checks, "has_compiler", lambda: True)
+    (found,) = checks.checks()
+    assert (found.ok, found.hint) == (True, "python -m skerry.kinds.ledger.compiled")
+    monkeypatch.setattr(checks, "has_compiler", lambda: False)
+    (found,) = checks.checks()
+    assert (found.ok, found.hint) == (False, "pip install 'skerry[ledger]'")

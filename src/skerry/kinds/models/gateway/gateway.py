@@ -48,6 +48,11 @@ class Ask:
     fresh: bool = False
     keep: bool = False
 
+    @property
+    def streams(self) -> bool:
+        """Whether the answer comes in parts; embeddings come whole whatever is asked."""
+        return self.operation != "embeddings" and bool(self.body.get("stream"))
+
 
 @dataclass(slots=True)
 class Answer:
@@ -136,7 +141,7 @@ class Gateway:
         await record.admit(Most(0, 0))
         headers = {**hit.origin, "x-skerry-cache": "hit"}
         record.from_cache(hit)
-        if not ask.body.get("stream"):
+        if not ask.streams:
             return Answer(headers, hit.body)
         events = _replay(hit.body, ask)
         return Answer(headers, first=await anext(events), events=events)
@@ -183,8 +188,7 @@ class Gateway:
     def _most(self, ask: Ask, plan: Plan, output_max: int | None) -> Most:
         if not ask.state.quotas:
             return Most(0, 0)
-        copies = ask.body.get("n") or 1
-        usage = Usage(input_bound(ask.body), (output_max or 0) * copies)
+        usage = Usage(input_bound(ask.body), (output_max or 0) * _choices(ask))
         costs = [route.rates.cost(usage) for route, _ in plan.routes if route.rates is not None]
         return Most(usage.input + usage.output, max(costs, default=0))
 
@@ -264,7 +268,7 @@ class Gateway:
         reply: Reply,
     ) -> Answer:
         keep = digest is not None or ask.keep or self._config.log is not Keep.METADATA
-        most = None if output_max is None else output_max * (ask.body.get("n") or 1)
+        most = None if output_max is None else output_max * _choices(ask)
         tally = Tally(ask.body, most, keep=keep)
         headers = {
             **permitted.headers(),
@@ -272,7 +276,7 @@ class Gateway:
             "x-skerry-attempts": str(len(record.attempts) + 1),
         }
         record.begin(route, permitted, tally)
-        if ask.body.get("stream"):
+        if ask.streams:
             opened = await open_stream(reply, route.provider.name)
             self._resting.answered(route)
             record.first()
@@ -330,6 +334,11 @@ class Gateway:
         hit = answers.Hit(body, headers)
         now, seconds = self._context.clock.now(), self._cache_seconds
         self._database.later(lambda db: answers.keep(db, digest, hit, now, seconds))
+
+
+def _choices(ask: Ask) -> int:
+    """Return how many answers are asked for at once."""
+    return 1 if ask.operation == "embeddings" else ask.body.get("n") or 1
 
 
 def _parsed(data: bytes, ask: Ask, route: Route, now: int) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def request(operation: str, body: dict[str, Any], model: str, quirks: Quirks) ->
             sent.pop("encoding_format", None)
         if not quirks.dimensions:
             sent.pop("dimensions", None)
+        sent.pop("stream", None)
         return sent
     found = [sent.pop(name) for name in _LIMITS if sent.get(name) is not None]
     for name in _LIMITS:
@@ -53,7 +54,7 @@ def _message(message: dict[str, Any], quirks: Quirks) -> dict[str, Any]:
     if message.get("role") == "developer" and not quirks.developer:
         message = {**message, "role": "system"}
     if message.get("tool_calls"):
-        calls = [_tool_call(dict(call), None) for call in message["tool_calls"]]
+        calls = [_tool_call(dict(call)) for call in message["tool_calls"]]
         message = {**message, "tool_calls": calls}
     return message
 
@@ -75,7 +76,7 @@ def chat(answer: dict[str, Any], model: str, now: int) -> dict[str, Any]:
         message.setdefault("refusal", None)
         message.setdefault("annotations", [])
         if message.get("tool_calls"):
-            message["tool_calls"] = [_tool_call(call, None) for call in message["tool_calls"]]
+            message["tool_calls"] = [_tool_call(call) for call in message["tool_calls"]]
         else:
             message.pop("tool_calls", None)
         reason = _FINISH.get(choice.get("finish_reason"), choice.get("finish_reason") or "stop")
@@ -146,7 +147,7 @@ def _envelope(answer: dict[str, Any], kind: str, prefix: str, model: str) -> Non
     answer.setdefault("model", model)
 
 
-def _tool_call(call: dict[str, Any], index: int | None) -> dict[str, Any]:
+def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
     """Give a tool call its id and type, and its arguments as text."""
     call["id"] = call.get("id") or f"call_{uuid4().hex[:24]}"
     call["type"] = call.get("type") or "function"
@@ -155,8 +156,6 @@ def _tool_call(call: dict[str, Any], index: int | None) -> dict[str, Any]:
     if not isinstance(arguments, str):
         function["arguments"] = "{}" if arguments is None else _text(arguments)
     call["function"] = function
-    if index is not None:
-        call["index"] = index
     return call
 
 

@@ -146,7 +146,7 @@ class Record:
             operation=self._ask.operation,
             status=status,
             micro_eur=self.micro_eur,
-            stream=bool(self._ask.body.get("stream")),
+            stream=self._ask.streams,
             cached=bool(self._origin),
             input_tokens=usage.input,
             output_tokens=usage.output,

@@ -124,12 +124,6 @@ class Upstream:
         for session in sessions:
             await session.close()
 
-    async def forget(self, socket: str) -> None:
-        """Close the connections to a model server of this machine that has ended."""
-        session = self._local.pop(socket, None)
-        if session is not None:
-            await session.close()
-
     async def open(self, route: Route, operation: str, body: bytes, socket: str = "") -> Reply:
         """Send a call; return the reply once its head is there, or raise RouteError."""
         provider = route.provider

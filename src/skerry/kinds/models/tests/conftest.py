@@ -39,7 +39,7 @@ class Tally:
 
 
 class ManualClock:
-    """A clock that a test moves; its seconds since some moment go on with the loop's."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.seconds = 1_800_000_000.0

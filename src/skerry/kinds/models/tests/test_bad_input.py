@@ -34,7 +34,7 @@ def samples() -> list[tuple[str, dict[str, Any]]]:
     found: list[tuple[str, dict[str, Any]]] = []
 
     @settings(
-        max_examples=150,
+        max_examples=250,
         deadline=None,
         database=None,
         derandomize=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from skerry.kernel.errors import SkerryError
 from skerry.kinds.models import manifest as m
+from skerry.kinds.models.checks import checks
 from skerry.kinds.models.config import Keep
 from skerry.kinds.models.state.redact import redact
 from skerry.kinds.models.tests.conftest import Rig, Start
@@ -151,3 +153,20 @@ async def test_an_export_has_everything_but_secrets(start: Start, tmp_path: Path
         with pytest.raises(SkerryError):
             await rig.engine.restore(target)
         assert rig.engine.list_keys() == before
+
+
+async def test_without_its_client_the_gateway_says_what_to_install(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "skerry.kinds.models.gateway.gateway", None)
+    with pytest.raises(SkerryError) as missing:
+        async with start():
+            pass
+    assert missing.value.hint == 'pip install "skerry[models]"'
+
+
+def test_the_doctor_tells_what_is_installed() -> None:
+    found = {each.name: each for each in checks()}
+    assert found["models"].ok
+    for each in found.values():
+        assert bool(each.hint) == each.detail.startswith("not installed")

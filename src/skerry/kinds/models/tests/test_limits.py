@@ -45,7 +45,6 @@ async def test_requests_a_minute_hold_exactly_under_concurrency(rig: Rig) -> Non
 
 
 async def test_a_budget_is_never_exceeded_however_many_call_at_once(rig: Rig) -> None:
-    most = 2 * 50  # fifty tokens of output, at two euro a million, and far more for the input
     key = await make(rig, budget=0.01, period=Period.EVER)
     found = await asyncio.gather(*(post(rig, key, max_tokens=50) for _ in range(60)))
     spent = rig.meter.counts["micro_eur"]
@@ -54,7 +53,6 @@ async def test_a_budget_is_never_exceeded_however_many_call_at_once(rig: Rig) ->
     assert spent == 17 * sum(status == 200 for status, _, _ in found)
     state = rig.engine.keyring.find(3)
     assert state and state.quotas["budget"].used == spent
-    assert most > 0
 
 
 async def test_a_budget_survives_a_crash_and_is_never_exceeded_by_it(rig: Rig) -> None:

@@ -72,7 +72,9 @@ async def test_a_job_runs_with_its_provenance_usage_and_cost(engine: QuantumEngi
     assert engine.context.meter.counts["shots"] == 200  # type: ignore[attr-defined]
     steps = [each.state.value for each in await engine.desk.events(job.id)]
     assert steps == ["CREATED", "VALIDATED", "ESTIMATED", "QUEUED", "RUNNING", "COMPLETED"]
-    assert not (engine.context.directory / OPEN_FILE).exists()
+    async with asyncio.timeout(5):
+        while (engine.context.directory / OPEN_FILE).exists():
+            await asyncio.sleep(0.01)
 
 
 async def test_programs_times_bindings_are_executions(engine: QuantumEngine) -> None:
