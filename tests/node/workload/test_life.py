@@ -22,8 +22,10 @@ from tests.node.workload.scene import (
     until,
 )
 
+from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import SkerryError
 from skerry.node.workload import Restart, State, WorkloadInfo, Workloads
+from skerry.node.workload.importing import Importer
 from skerry.node.workload.spec import Exit, Mount, Port
 
 
@@ -196,6 +198,30 @@ class TestOutlivesItsNode:
             assert await workloads.list() == []
             left = {each.name for each in (root / "workloads").iterdir()}
             assert left <= {".sockets", ".blanks"}
+
+
+class TestWhere:
+    @pytest.mark.skipif(os.geteuid() != 0, reason="who is no root owns the folder anyway")
+    @pytest.mark.parametrize("isolation", ["bwrap", "crun", "gvisor", "wasm"])
+    async def test_a_home_that_only_root_may_enter(self, root: Path, isolation: str) -> None:
+        barred = root / "barred"
+        barred.mkdir(mode=0o700)
+        async with open_workloads(barred / "a-very-long-name-of-a-folder" / ("x" * 60)) as made:
+            await need(made, isolation)
+            if isolation == "wasm":
+                wasmtime = pytest.importorskip("wasmtime")
+                module = barred / "module"
+                module.write_bytes(wasmtime.wat2wasm('(module (func (export "_start")))'))
+                Importer(made.images, SystemClock()).archive("module", module)
+                spec = program(image="module", isolation="wasm")
+            else:
+                spec = shell("echo here > x; cat x", isolation=isolation)
+            info = await run_to_end(made, spec, "a")
+            lines = await said(made, "a")
+            await made.remove("a")
+        assert info.exit is not None
+        assert info.exit.clean
+        assert lines == ([] if isolation == "wasm" else ["here"])
 
 
 class TestWatching:
