@@ -22,6 +22,8 @@ from skerry.node.node import Node
 from skerry.testing.nodes import deploy, perform, running_node
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "offsite_archive"
+pytestmark = pytest.mark.timeout(120)
+
 HOURLY, NIGHTLY = "5 * * * *", "35 2 * * *"
 START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 
@@ -109,8 +111,10 @@ async def test_telemetry_is_archived_queried_in_place_and_drilled() -> None:
         listed = await asyncio.to_thread(s3.list_objects_v2, Bucket=door["bucket"])
         keys = [each["Key"] for each in listed["Contents"]]
         assert keys == [f"telemetry/2026/11/20/{hour}.ndjson.gz.sealed" for hour in (10, 11, 12)]
-        body = (await asyncio.to_thread(s3.get_object, Bucket=door["bucket"], Key=keys[0]))["Body"]
-        assert b"load1" not in body.read()
+        body = await asyncio.to_thread(
+            lambda: s3.get_object(Bucket=door["bucket"], Key=keys[0])["Body"].read()
+        )
+        assert b"load1" not in body
 
         await trigger(node, "archiver", HOURLY, end + timedelta(days=2))
         left = await perform(
