@@ -111,10 +111,12 @@ async def test_telemetry_is_archived_queried_in_place_and_drilled() -> None:
         listed = await asyncio.to_thread(s3.list_objects_v2, Bucket=door["bucket"])
         keys = [each["Key"] for each in listed["Contents"]]
         assert keys == [f"telemetry/2026/11/20/{hour}.ndjson.gz.sealed" for hour in (10, 11, 12)]
-        body = await asyncio.to_thread(
-            lambda: s3.get_object(Bucket=door["bucket"], Key=keys[0])["Body"].read()
-        )
-        assert b"load1" not in body
+
+        def body() -> bytes:
+            found: bytes = s3.get_object(Bucket=door["bucket"], Key=keys[0])["Body"].read()
+            return found
+
+        assert b"load1" not in await asyncio.to_thread(body)
 
         await trigger(node, "archiver", HOURLY, end + timedelta(days=2))
         left = await perform(
