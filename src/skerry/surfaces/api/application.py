@@ -196,8 +196,13 @@ class _Api:
 
         return StreamingResponse(self._counted(body()), media_type="application/x-tar")
 
-    async def login(self, _request: Request, principal: str) -> Response:
-        """Return a path that opens the console once, without a token, within a minute."""
+    async def login(self, request: Request, principal: str) -> Response:
+        """Return a path that opens the console once, without a token, within a minute.
+
+        It takes nothing from the body, but reads it: who is answered in the middle of a request
+        cannot use the connection again.
+        """
+        await self._body(request)
         if self._sessions is None:
             raise NOT_FOUND("This node has no console.")
         return _json({"path": f"/login?code={self._sessions.one_time_code(principal)}"}, status=201)
