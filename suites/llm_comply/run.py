@@ -29,6 +29,9 @@ from skerry.kinds.models.tests.conftest import (
 from skerry.kinds.models.tests.fake import FakeProvider
 from skerry.kinds.models.wire.application import make
 
+MODEL = "deepseek-r1"
+"""An alias by which the suite knows that the model thinks aloud; else it leaves a case out."""
+
 FORMATS = ("openai-chat", "open-responses")
 
 
@@ -39,7 +42,7 @@ async def score(format_: str) -> dict[str, Any]:
         async with served(fake.application) as provider:
             config = ModelsConfig(
                 providers=providers_config({"one": provider}),
-                aliases={"chat": ["one/good"]},
+                aliases={MODEL: ["one/thinker"]},
             )
             context = new_context(Path(made) / "state", config)
             engine = ModelsEngine(context)
@@ -54,7 +57,7 @@ async def score(format_: str) -> dict[str, Any]:
 
 async def _run(format_: str, url: str, key: str) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "llm_comply.cli", "--format", format_, "-u", url, "-m", "chat"),
+        *(sys.executable, "-m", "llm_comply.cli", "--format", format_, "-u", url, "-m", MODEL),
         "--json",
         stdout=asyncio.subprocess.PIPE,
         env={"OPENRESPONSES_API_KEY": key, "PATH": "/usr/bin:/bin"},

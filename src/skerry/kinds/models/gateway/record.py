@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skerry.kernel.kind import Context
 from skerry.kinds.models.config import Keep, ModelsConfig
+from skerry.kinds.models.gateway.ask import Ask
 from skerry.kinds.models.gateway.failure import FailureError
 from skerry.kinds.models.gateway.keyring import Keyring, Most
 from skerry.kinds.models.gateway.money import Usage
@@ -18,9 +19,6 @@ from skerry.kinds.models.state import calls
 from skerry.kinds.models.state.answers import Hit
 from skerry.kinds.models.state.database import Database
 from skerry.kinds.models.state.redact import redact
-
-if TYPE_CHECKING:
-    from skerry.kinds.models.gateway.gateway import Ask
 
 TEXT_LENGTH_MAX = 20_000
 WAITING_ROWS_MAX = 2_000

@@ -22,9 +22,10 @@ from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import ASGIApplication
 from skerry.kinds.models.claim import presented
 from skerry.kinds.models.engine import ModelsEngine
+from skerry.kinds.models.gateway.ask import Answer, Ask
 from skerry.kinds.models.gateway.failure import FailureError, from_problem, invalid
-from skerry.kinds.models.gateway.gateway import Answer, Ask
 from skerry.kinds.models.gateway.keyring import KeyState
+from skerry.kinds.models.gateway.rates import rate_headers
 from skerry.kinds.models.gateway.sse import event
 from skerry.kinds.models.gateway.upstream import RouteError
 from skerry.kinds.models.manifest import KeyCreate
@@ -119,7 +120,11 @@ class Wire:
         self, ask: Ask, receive: Receive, send: Send, headers: dict[str, str]
     ) -> None:
         work = self._responses.ask(ask) if ask.operation == "responses" else None
-        answer = await exchange.unless_gone(receive, work or self._engine.gateway.ask(ask))
+        try:
+            answer = await exchange.unless_gone(receive, work or self._engine.gateway.ask(ask))
+        finally:
+            # Of a refusal too: it tells the client what is left, and until when.
+            headers |= rate_headers(ask.state, self._engine.context.clock.now())
         if answer.events is None:
             assert answer.body is not None
             await exchange.answer(send, 200, {**headers, **answer.headers}, answer.body)
