@@ -58,7 +58,7 @@ async def test_what_was_is_brought_back_beside_the_living(place: Path) -> None:
         assert (entry.what, entry.of["result"]) == ("backup-drill", "proven")
         stated = msgspec.convert(entry.of["proof"], Proof)
         proof.verify(Signed(stated, entry.of["key"], entry.of["signature"]))
-        assert stated == backup_of(node)._history.proofs[-1].proof
+        assert stated == backup_of(node).record.history.proofs[-1].proof
         status = await perform(node, "backup.status")
         assert status.ok, status
         await perform(node, "app.delete", app="shop")
@@ -67,7 +67,7 @@ async def test_what_was_is_brought_back_beside_the_living(place: Path) -> None:
         assert await got(node, "a") == "second"
         assert status.stores[0].rpo_seconds is None
         assert status.stores[0].rto_seconds > 0
-        await asyncio.gather(*backup_of(node)._asides)
+        await backup_of(node).runs.settle()
         status = await perform(node, "backup.status")
         assert status.stores[0].bytes > 0
 

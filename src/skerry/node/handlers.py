@@ -72,7 +72,8 @@ class Handlers:
             raise INVALID("Say whose branch it is.", hint="skerry meter --app <app> --branch …")
         await node.accountant.post()
         prefix = "/".join(part for part in (params.app, params.branch) if part)
-        everyone = {*node.catalogue.apps, *node.workloads.accounts()}
+        others = node.workloads.accounts() | node.services.accounts()
+        everyone = {*node.catalogue.apps, *others}
         accounts = [prefix] if prefix else sorted(everyone)
         return [
             c.Usage(account, unit, amount, show(node.cost(unit, amount), node.config.currency))

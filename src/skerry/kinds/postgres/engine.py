@@ -81,11 +81,9 @@ class PostgresEngine(Engine):
             before = msgspec.structs.replace(before, id=last.id)
         cloned = last is not None and last != owner
         cloned = cloned or (before is not None and before.id != self.context.id)
-        pending = self.history.pending()
+        pending = await asyncio.to_thread(self.history.rewound, self.data)
         if pending is None:
             await asyncio.to_thread(self.history.tidy, self.data)
-        else:
-            await asyncio.to_thread(self.history.rewind, self.data, pending)
         await asyncio.to_thread(cluster.take_over, self.data, cloned)
         if last != owner:
             await asyncio.to_thread(records.write, self._owner_file, owner)

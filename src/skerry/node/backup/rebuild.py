@@ -17,10 +17,12 @@ import msgspec
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import CONFLICT, DISK_FULL, NOT_FOUND, SkerryError
+from skerry.kernel.kind import RECOVER_FILE, Recover
 from skerry.node.archives import give
 from skerry.node.backup import recovery_key, restic
 from skerry.node.backup.destination import Destination
 from skerry.node.backup.index import CUT, NODE, Held, HeldBranch, Index
+from skerry.node.backup.onward import lay_over, onward
 from skerry.node.backup.repository import Repository, Snapshot
 from skerry.node.backup.restore import verify
 from skerry.node.home import write_secret
@@ -69,7 +71,7 @@ async def rebuild(home: Path, key: str, at: int | None, progress: Progress) -> R
     try:
         source = await _open(stores, staging, at)
         index = await source.repository.index(source.snapshot.id)
-        await _Rebuilding(staging, source, index, progress).run()
+        reached = await _Rebuilding(staging, source, index, at, progress).run()
         await asyncio.to_thread(_take_place, staging, home)
     except BaseException:
         await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
@@ -79,7 +81,7 @@ async def rebuild(home: Path, key: str, at: int | None, progress: Progress) -> R
         home=str(home),
         node=index.node,
         snapshot=source.snapshot.short,
-        cut=index.time,
+        cut=reached,
         branches=len(index.branches),
         files=sum(each.files for each in held),
         bytes=index.bytes,
@@ -123,14 +125,17 @@ async def _open(stores: list[Destination], staging: Path, at: int | None) -> _So
 class _Rebuilding:
     """Fetches one home into a folder."""
 
-    def __init__(self, staging: Path, source: _Source, index: Index, progress: Progress) -> None:
+    def __init__(
+        self, staging: Path, source: _Source, index: Index, at: int | None, progress: Progress
+    ) -> None:
+        self._at = at
         self._staging = staging
         self._source = source
         self._index = index
         self._progress = progress
 
-    async def run(self) -> None:
-        """Fetch, verify and arrange everything."""
+    async def run(self) -> int:
+        """Fetch, verify and arrange everything; return the moment of what is newest."""
         free = shutil.disk_usage(self._staging).free
         if free < self._index.bytes + _ROOM_BYTES:
             raise DISK_FULL(
@@ -153,7 +158,11 @@ class _Rebuilding:
         for number, branch in enumerate(self._index.branches):
             self._progress(number, len(self._index.branches), f"verifying {branch.app}")
             await asyncio.to_thread(self._arrange, volume, branch)
+        newest = [self._index.time]
+        for branch in self._index.branches:
+            newest += await self._go_on(volume.path(branch.directory), branch)
         await self._settle_node()
+        return max(newest)
 
     def _paths(self) -> list[str]:
         found = [CUT, *(f"apps/{e.app}/{e.version}" for e in self._index.versions)]
@@ -169,6 +178,30 @@ class _Rebuilding:
                 verify(top / held.record.name, held)
         top.chmod(_BRANCH_MODE)
         top.rename(volume.path(branch.directory))
+
+    async def _go_on(self, top: Path, branch: HeldBranch) -> list[int]:
+        """Take a branch on with what was sent after the backup; return the moments reached.
+
+        A journal is laid over its state and replayed by the engine at its first start.
+        """
+        moments = []
+        for name, after in (await onward(self._source.repository, branch, self._at)).items():
+            state, place = top / name, top / ".arriving"
+            if after.journal and not state.is_dir():
+                continue
+            await self._source.repository.restore(
+                after.fetch.snapshot, [after.fetch.path], place, self._progress, locks=False
+            )
+            await asyncio.to_thread(verify, place / after.fetch.path, after.fetch.held)
+            if not after.journal:
+                await asyncio.to_thread(shutil.rmtree, state, ignore_errors=True)
+            await asyncio.to_thread(lay_over, place / after.fetch.path, state)
+            await asyncio.to_thread(shutil.rmtree, place)
+            if after.journal:
+                wish = msgspec.json.encode(Recover(after.moment, or_stay=True))
+                await asyncio.to_thread((state / RECOVER_FILE).write_bytes, wish)
+            moments.append(after.moment)
+        return moments
 
     async def _settle_node(self) -> None:
         """Put keys, logs and settings in their place, and give each app's state to its user."""
@@ -198,8 +231,9 @@ class _Rebuilding:
         for branch in self._index.branches:
             uid = users.identity(catalogue.app(branch.app).index).uid
             for held in branch.resources:
-                if held.digest:
-                    give(_state(self._staging, branch, held), uid)
+                state = _state(self._staging, branch, held)
+                if state.is_dir():
+                    give(state, uid)
 
 
 def _state(staging: Path, branch: HeldBranch, held: Held) -> Path:
