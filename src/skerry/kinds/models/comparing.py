@@ -49,6 +49,7 @@ async def _ask(gateway: Gateway, clock: Clock, name: str, params: AskParams) -> 
     assert tally is not None
     ended = clock.monotonic()
     usage = tally.usage()
+    cost = answer.cost() if answer.cost else None
     spread = ended - first
     speed = (usage.output - 1) / spread if usage.output > 1 and spread > 0 else None
     return Compared(
@@ -61,7 +62,7 @@ async def _ask(gateway: Gateway, clock: Clock, name: str, params: AskParams) -> 
         seconds=round(ended - started, 3),
         input_tokens=usage.input,
         output_tokens=usage.output,
-        euro=euro(answer.cost()) if answer.cost else "",
+        euro="" if cost is None else euro(cost),
     )
 
 

@@ -177,8 +177,8 @@ def _drawn(store: StoreStatus) -> list[str]:
         f"{store.store}: {store.url}",
         f"  last backup {moment(store.last_backup)}; at risk now {seconds(store.at_risk_seconds)}, "
         f"at most {seconds(store.rpo_seconds)} between backups (RPO)",
-        f"  changes last sent {moment(store.last_sent)}; it took {seconds(store.lag_seconds)} "
-        "from a look to being safe",
+        f"  changes last sent {moment(store.last_sent)}"
+        + (f"; safe {store.lag_seconds:.0f} s after a look" if store.lag_seconds else ""),
         f"  last proven restore {moment(store.last_proven)}; it took {seconds(store.rto_seconds)} "
         "(RTO)",
         f"  size {size}{f', {store.cost}' if store.cost else ''}; "

@@ -38,4 +38,4 @@ class Answer:
     first: bytes = b""
     events: AsyncGenerator[bytes, None] | None = None
     tally: Tally | None = None
-    cost: Callable[[], int] | None = None
+    cost: Callable[[], int | None] | None = None

@@ -256,7 +256,7 @@ class Gateway:
                 first=await anext(events),
                 events=events,
                 tally=tally,
-                cost=lambda: record.micro_eur,
+                cost=record.cost,
             )
         parsed = await self._whole(reply, ask, route)
         self._resting.answered(route)
@@ -267,8 +267,9 @@ class Gateway:
         data = _encode(parsed)
         if digest is not None:
             self._keep(digest, data, headers)
-        cost = {"x-skerry-cost-micro-eur": str(record.micro_eur)}
-        return Answer({**headers, **cost}, data, tally=tally)
+        if (cost := record.cost()) is not None:
+            headers = {**headers, "x-skerry-cost-micro-eur": str(cost)}
+        return Answer(headers, data, tally=tally)
 
     async def _streamed(
         self,

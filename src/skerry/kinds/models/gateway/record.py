@@ -53,6 +53,10 @@ class Record:
         self.attempts: list[str] = []
         self.micro_eur = 0
 
+    def cost(self) -> int | None:
+        """Return what the call cost in micro-euro; None where no price is known."""
+        return None if self._route is None or self._route.rates is None else self.micro_eur
+
     async def admit(self, most: Most) -> None:
         """Take the most that the call can use; raise FailureError 429 if that is too much."""
         if self._database.waiting > WAITING_ROWS_MAX:

@@ -38,6 +38,9 @@ _ASKS = {
     "/completions": "completions",
     "/embeddings": "embeddings",
 }
+KNOWN_MAX = 10_000
+"""Of how many keys it is remembered that they are genuine; whether they still hold is looked up."""
+
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _key_decoder = msgspec.json.Decoder(KeyCreate)
 
@@ -62,6 +65,7 @@ class Wire:
     def __init__(self, engine: ModelsEngine) -> None:
         self._engine = engine
         self._bodies = Bodies()
+        self._known: dict[bytes, int] = {}
         self._responses = Responses(engine.gateway, engine.database, engine.context.clock)
 
     async def serve(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -105,7 +109,13 @@ class Wire:
 
     def _authenticated(self, header: bytes) -> KeyState:
         context = self._engine.context
-        number = presented(header, context.id, context.keys)
+        number = self._known.get(header)
+        if number is None:
+            number = presented(header, context.id, context.keys)
+            if number is not None:
+                if len(self._known) >= KNOWN_MAX:
+                    self._known.clear()
+                self._known[header] = number
         state = None if number is None else self._engine.keyring.find(number)
         if state is None:
             raise FailureError(
