@@ -10,6 +10,9 @@ from skerry.federation.peers import Card
 from skerry.kernel.app import AppSpec
 from skerry.kernel.commands import Params, about
 
+Key = bytes
+"""A key; some messages call something else bytes."""
+
 
 class Joining(msgspec.Struct, frozen=True):
     """A node's request to join: its card, its authority, and the secret of an invitation.
@@ -98,12 +101,20 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """What a node asks before it moves an app: may it come?"""
+    """What a node asks before it moves an app: may it come?
+
+    `data_keys` are the app's own by their ids, the one in use first: they come along, parcels are
+    sealed under the first, and the receiving node has its own holder wrap them.
+    """
 
     app: str
     kinds: tuple[str, ...]
     branches: tuple[str, ...]
     bytes: int
+    data_keys: tuple[tuple[str, Key], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Offer({self.app})"
 
 
 class Accepted(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """A node's home: the directory with everything that it keeps, and the keys made at first start.
 
 <home>/config.toml, facts.toml: what the operator says of the node, and of places
-<home>/keys/     node.key, token, tls.pem: only the node's user may read them
+<home>/keys/     node.key, token, tls.pem, apps/: only the node's user may read them
 <home>/log/      catalogue/, ledger/: the logs
 <home>/volume/   one directory a branch: what is branched
 <home>/volume.img  the file system mounted there, if the operator made one
