@@ -28,8 +28,9 @@ from skerry.federation.peers import Peer
 from skerry.kernel import catalogue as events
 from skerry.kernel.catalogue import App, Branch
 from skerry.kernel.errors import CONFLICT, SkerryError
-from skerry.kernel.policy import Request, enforce
+from skerry.kernel.policy import Decision, Request, enforce
 from skerry.node import parcels
+from skerry.node.audit.receipts import RECEIPT, of_placement
 from skerry.node.keys.ring import OpenKey
 from skerry.node.keys.sealing import seal
 from skerry.node.node import Node
@@ -82,6 +83,9 @@ class Placing:
             stood = node.clock.monotonic()
             progress(0, 0, "sending what changed")
             last = await self._finish(move, app, branches)
+        entry = await node.audit.add(
+            RECEIPT, self._receipt(app, branches, peer, decision, first + last)
+        )
         now = node.clock.monotonic()
         return m.Placed(
             app=app,
@@ -92,6 +96,25 @@ class Placing:
             first_bytes=first,
             last_bytes=last,
             rule=decision.rule,
+            residency=decision.residency,
+            entry=entry,
+        )
+
+    def _receipt(
+        self, app: str, branches: list[Branch], peer: Peer, decision: Decision, sent: int
+    ) -> dict[str, object]:
+        """Return what the audit log says of a move that was completed."""
+        view = self._node.placement.view(Request("operator", "app:place", peer.card.name))
+        return of_placement(
+            app,
+            origin=self._node.name,
+            to=peer.card.name,
+            branches=[branch.name for branch in branches],
+            decision=decision,
+            grade=decision.residency,
+            shown_by=view.facts.get("residency_evidence", ()),
+            node=peer.card.id,
+            bytes=sent,
         )
 
     async def _offer(self, app: str, branches: list[Branch], peer: Peer) -> _Move:

@@ -37,13 +37,16 @@ _LONGEST_SOCKET_NAME = len("/0123456789abcdef/.s.PGSQL.5432.lock")
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win.
 
-    `engine_read` are folders of the machine that engines may read, such as weights of models; what
-    lies there must be readable for every user.
+    `at` is where the machine is, in degrees north and east; `tpm_handle` the attestation key in its
+    TPM, if it has one. `engine_read` are folders of the machine that engines may read, such as
+    weights of models; what lies there must be readable for every user.
     """
 
     name: str = ""
     country: str = ""
     owner: str = ""
+    at: tuple[float, float] | None = None
+    tpm_handle: str = ""
     labels: dict[str, str] = {}
     host: str = "127.0.0.1"
     http_port: int = HTTP_PORT

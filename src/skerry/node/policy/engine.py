@@ -192,8 +192,9 @@ class Engine:
         for spec in terms:
             decision = self._decide(spec, request, view)
             if not decision.allowed:
-                return decision
-        return decision
+                break
+        grade = f"R{view.attributes['residency']}"
+        return msgspec.structs.replace(decision, residency=grade)
 
     def _decide(self, spec: PolicySpec, request: Request, view: View) -> Decision:
         if not spec.stated:
