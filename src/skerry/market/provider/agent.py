@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ RETRY_SECONDS = (1.0, 30.0)
 ANSWERS_AT_ONCE = 16
 REASONS_MAX = 20
 REASON_MAX = 500
-FEED_TRIES = 100
-FEED_TRY_SECONDS = 0.02
+FEED_SECONDS = 2.0
+"""How long a manifest waits for the feed to tell of its lease."""
 WITHDRAW_SECONDS = 24 * 3600.0
 RESTARTS_MAX = 20
 """After so many restarts a workload counts as unstable, and its lease is closed."""
@@ -92,6 +92,7 @@ class Agent:
         self._slots = asyncio.Semaphore(ANSWERS_AT_ONCE)
         self._reported: set[LeaseId] = set()
         self._ending: set[LeaseId] = set()
+        self._news = asyncio.Event()
 
     @property
     def now(self) -> int:
@@ -262,6 +263,8 @@ class Agent:
                 await link.submit(m.CloseBid(notice.id, Reason.MANIFEST_TIMEOUT))
             return
         await self.log.append(encode(Held(link.name, notice, self.now)))
+        news, self._news = self._news, asyncio.Event()
+        news.set()
         self.inventory.reserve(notice.id.order, need(notice.group))
         if known is not None and known.group is not None:
             await self.runner.extend(notice)
@@ -277,16 +280,36 @@ class Agent:
 
     async def _await_lease(self, lease: LeaseId, digest: str) -> Record:
         """Return a lease; the feed may take a moment to tell of it, or of its new manifest."""
-        for _ in range(FEED_TRIES):
+
+        def announced() -> bool:
             record = self.records.leases.get(lease)
-            if record is not None and record.notice.manifest_hash == digest:
-                return record
-            await asyncio.sleep(FEED_TRY_SECONDS)
+            return record is not None and record.notice.manifest_hash == digest
+
+        await self._hear(announced)
         record = self.records.leases.get(lease)
         if record is not None:
             return record
         why = self.records.ended.get(lease, "It was not made, or its market cannot be reached.")
         raise NOT_FOUND(f"This provider has no lease {lease}.", why=why)
+
+    async def leases_of(self, owner: str, dseq: int) -> list[LeaseId]:
+        """Return the leases of a deployment; the feed may take a moment to tell of a new one."""
+
+        def found() -> list[LeaseId]:
+            known = self.records.leases
+            return [each for each in known if each.owner == owner and each.dseq == dseq]
+
+        await self._hear(found)
+        if not found():
+            raise NOT_FOUND(f"This provider has no lease of {owner}/{dseq}.")
+        return found()
+
+    async def _hear(self, enough: Callable[[], object]) -> None:
+        """Wait until the feed has told enough, but not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FEED_SECONDS):
+                while not enough():
+                    await self._news.wait()
 
     async def _serve(self, notice: LeaseNotice, group: dict[str, Any]) -> None:
         """Go on with a lease after a restart: whatever of it is missing is started."""

@@ -139,20 +139,10 @@ class _Wire:
             )
         except msgspec.MsgspecError as error:
             raise INVALID("The manifest is not well-formed.", why=str(error)) from error
-        leases = await self._leases(claims.iss, dseq)
+        leases = await agent.leases_of(claims.iss, dseq)
         for lease in leases:
             await agent.take_manifest(lease, manifest)
         return Response(status_code=200)
-
-    async def _leases(self, owner: str, dseq: int) -> list[LeaseId]:
-        """Return this provider's leases of a deployment; a new one may take a moment to arrive."""
-        for _ in range(100):
-            known = self._agent.records.leases
-            found = [each for each in known if each.owner == owner and each.dseq == dseq]
-            if found:
-                return found
-            await asyncio.sleep(0.02)
-        raise NOT_FOUND(f"This provider has no lease of {owner}/{dseq}.")
 
     async def get_manifest(self, request: Request) -> Response:
         """Return a lease's part of the manifest."""
