@@ -20,6 +20,7 @@ from typing import TypeVar
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CORRUPT, DISK_FULL, INTERNAL, INVALID, SkerryError
 from skerry.kernel.ledger.records import BATCH_MAX
+from skerry.kernel.ledger.rows import Rows
 from skerry.kernel.usage import Meter, NoMeter
 from skerry.kinds.ledger import snapshot
 from skerry.kinds.ledger.book import AUTO, COMPILED, PLAIN, AnyBook, Switch, has_compiler, open_book
@@ -27,7 +28,6 @@ from skerry.kinds.ledger.history import History
 from skerry.kinds.ledger.journal import Journal, Record
 from skerry.kinds.ledger.operations import SHAPES, Operation, events_of, execute
 from skerry.kinds.ledger.plain import PlainBook
-from skerry.kinds.ledger.rows import Rows
 from skerry.kinds.ledger.snapshot import Session
 
 WAITING_MAX = 128

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from skerry.kernel.errors import CORRUPT
+from skerry.kernel.ledger.rows import ROW_BYTES, Rows
 from skerry.kinds.ledger.files import write_durably
-from skerry.kinds.ledger.rows import ROW_BYTES, Kept, Rows
+from skerry.kinds.ledger.rows import Kept
 
 ROWS = "rows"
 """The folder of the files of rows; they never change."""

@@ -19,6 +19,7 @@ import msgspec
 
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CONFLICT, NOT_FOUND, SkerryError
+from skerry.market.archive import Archive
 from skerry.market.core import messages as m
 from skerry.market.core.messages import Capacity, PriceList
 from skerry.market.core.names import LeaseId, OrderId
@@ -31,7 +32,6 @@ from skerry.market.provider.pricing import STANDARD, NoPriceError, price_of
 from skerry.market.provider.records import Ended, Held, Manifested, Record, Records, encode
 from skerry.market.provider.runner import Runner
 from skerry.market.sdl.build import LEASED_IP, manifest_hash
-from skerry.node.log_file import LogFile
 from skerry.node.workload import State, WorkloadInfo
 
 MILLISECOND = 1_000_000
@@ -77,7 +77,9 @@ class Agent:
         runner: Runner,
         directory: Path,
         clock: Clock,
+        node: Callable[[], str] = str,
     ) -> None:
+        self._node = node
         self.settings = settings
         self.address = address
         self.inventory = Inventory(capacity)
@@ -85,7 +87,7 @@ class Agent:
         self.records = Records()
         self.links: dict[str, MarketLink] = {}
         self.contact: dict[str, str] = {}
-        self._directory = directory
+        self.log = Archive(directory, clock, Records, Records.restored)
         self._clock = clock
         self._answered: dict[str, set[OrderId]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,10 +103,7 @@ class Agent:
 
     async def start(self) -> None:
         """Open the log, and go on with every lease that it holds."""
-        await asyncio.to_thread(self._directory.mkdir, parents=True, exist_ok=True)
-        self.log = await asyncio.to_thread(
-            LogFile, self._directory, self._clock, self.records.apply
-        )
+        self.records = await self.log.open()
         for record in list(self.records.leases.values()):
             self.inventory.reserve(record.notice.id.order, need(record.notice.group))
             if record.group is not None:
@@ -145,6 +144,7 @@ class Agent:
             attributes=settings.attributes,
             images=images,
             posted=settings.standing if settings.offers_posted else None,
+            node=self._node(),
         )
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -263,11 +263,12 @@ class Agent:
                 await link.submit(m.CloseBid(notice.id, Reason.MANIFEST_TIMEOUT))
             return
         await self.log.append(encode(Held(link.name, notice, self.now)))
-        news, self._news = self._news, asyncio.Event()
-        news.set()
         self.inventory.reserve(notice.id.order, need(notice.group))
         if known is not None and known.group is not None:
             await self.runner.extend(notice)
+        # A new manifest replaces what runs, so it must not overtake what is done here.
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     async def take_manifest(self, lease: LeaseId, manifest: list[dict[str, Any]]) -> None:
         """Check a manifest and run it; it is durable, and runs, when this returns."""

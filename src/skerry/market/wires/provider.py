@@ -34,9 +34,9 @@ from skerry.market.link import ServiceStatus
 from skerry.market.provider.agent import Agent
 from skerry.market.provider.manifests import MANIFEST_BYTES_MAX
 from skerry.market.wires.asgi import body_of, guarded, json
+from skerry.market.wires.remote_session import FAILURE, RESIZE, RESULT, STDERR, STDIN, STDOUT
 
 PREFIX = "/market/provider"
-STDOUT, STDERR, RESULT, FAILURE, STDIN, RESIZE = 100, 101, 102, 103, 104, 105
 COMMAND_WORDS_MAX = 100
 LOG_LINES_MAX = 10_000
 SOCKETS_MAX = 200

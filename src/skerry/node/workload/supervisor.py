@@ -278,8 +278,9 @@ class Workloads:
 
     async def _wish(self, record: Record, wish: Wish, grace_seconds: float = 10.0) -> None:
         """Write down what is wanted, then tell the keeper, if there is one."""
-        await asyncio.to_thread(record.folder.write_wish, wish)
-        record.wish = wish
+        async with record.wishing:
+            await asyncio.to_thread(record.folder.write_wish, wish)
+            record.wish = wish
         try:
             await record.tell_wish(wish, grace_seconds, CALL_SECONDS)
         except SkerryError as error:
