@@ -25,7 +25,7 @@ from skerry.market.core.entities import Lease, Provider
 from skerry.market.core.messages import PriceList
 from skerry.market.core.names import BidId, DeploymentId, parse_lease
 from skerry.market.core.states import RUNNING, DeploymentState, GroupState, Reason
-from skerry.market.core.terms import Rule, parse_verification
+from skerry.market.core.terms import Rule, parse_reserve, parse_verification
 from skerry.market.exchange import SETTLE_BATCH, Exchange
 from skerry.market.identity.keys import Wallet
 from skerry.market.identity.tokens import MessageTokens
@@ -225,23 +225,7 @@ class Handler:
 
     async def do_deploy(self, params: s.Deploy, progress: Progress) -> r.Deployed:
         """See `market.deploy`."""
-        changes: dict[str, Any] = {}
-        if params.clearing:
-            changes["clearing"] = Rule(params.clearing)
-        if params.window_ms is not None:
-            if not 0 <= params.window_ms <= 300_000:
-                raise INVALID("A window for bids is 0 to 300000 ms.")
-            changes["window_ms"] = params.window_ms
-        if params.country:
-            changes["countries"] = tuple(each.upper() for each in params.country)
-        if params.owner:
-            changes["owners"] = params.owner
-        if params.isolation:
-            changes["isolation"] = params.isolation
-        if params.verification:
-            changes["verification"] = parse_verification(params.verification)
-        if params.bond:
-            changes["bond"] = parse_amount(params.bond)
+        changes = _terms(params)
         changes["refused"] = self.refused(params.for_app)
         plan = await asyncio.to_thread(self.tenant.plan, params.file, **changes)
         plan = msgspec.structs.replace(plan, app=params.for_app)
@@ -402,6 +386,30 @@ def place_of(provider: Provider) -> Place:
     ]
     host = urlsplit(provider.url).hostname or ""
     return Place(provider.name, provider.country, host, tuple(facts))
+
+
+def _terms(params: s.Deploy) -> dict[str, Any]:
+    """Return what the flags of a deployment change of its file's terms; raise INVALID."""
+    changes: dict[str, Any] = {}
+    if params.clearing:
+        changes["clearing"] = Rule(params.clearing)
+    if params.window_ms is not None:
+        if not 0 <= params.window_ms <= 300_000:
+            raise INVALID("A window for bids is 0 to 300000 ms.")
+        changes["window_ms"] = params.window_ms
+    if params.country:
+        changes["countries"] = tuple(each.upper() for each in params.country)
+    if params.owner:
+        changes["owners"] = params.owner
+    if params.isolation:
+        changes["isolation"] = params.isolation
+    if params.verification:
+        changes["verification"] = parse_verification(params.verification)
+    if params.bond:
+        changes["bond"] = parse_amount(params.bond)
+    if params.reserve:
+        changes["reserve_ppm"] = parse_reserve(params.reserve)
+    return changes
 
 
 def _market(text: str) -> str:

@@ -85,14 +85,14 @@ class LogLine(msgspec.Struct, frozen=True):
 
 
 class ServiceStatus(msgspec.Struct, frozen=True):
-    """A service of a lease on its provider."""
+    """A service of a lease on its provider; a port is its number, address, and `tcp` or `udp`."""
 
     name: str
     state: str
     wanted: int
     ready: int
     uris: tuple[str, ...] = ()
-    ports: tuple[tuple[int, str], ...] = ()
+    ports: tuple[tuple[int, str, str], ...] = ()
     detail: str = ""
 
 

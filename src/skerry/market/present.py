@@ -211,7 +211,7 @@ def service(handler: Any, found: Lease, status: ServiceStatus) -> r.ServiceInfo:
         state=status.state,
         ready=f"{status.ready}/{status.wanted}",
         urls=status.uris,
-        ports=tuple(f"{port} at {address}" for port, address in status.ports),
+        ports=tuple(f"{port}/{kind} at {address}" for port, address, kind in status.ports),
         detail=status.detail,
     )
 

@@ -83,6 +83,10 @@ class Deploy(Params, frozen=True):
     isolation: Annotated[str, about("the sandbox: wasm, bwrap, crun or gvisor")] = ""
     verification: Annotated[str, about("none, probe, audit(0.05) or replicate(2)")] = ""
     bond: Annotated[str, about("only providers that staked as much")] = ""
+    reserve: Annotated[
+        str,
+        about("what a lone bidder is paid by second-score, at least: a share of the limit, 60%"),
+    ] = ""
     for_app: Annotated[str, about("the app whose policy decides where it may run")] = ""
     wait: Annotated[float, about("how many seconds to wait for leases")] = 30.0
 

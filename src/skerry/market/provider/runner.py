@@ -189,6 +189,9 @@ def _status(service: dict[str, Any], found: list[WorkloadInfo]) -> ServiceStatus
         wanted=int(service["count"]),
         ready=len(running),
         uris=tuple(port.url for port in reachable if port.url),
-        ports=tuple((port.number, port.address) for port in reachable),
+        ports=tuple(
+            (port.number, port.address, "udp" if port.protocol == "udp" else "tcp")
+            for port in reachable
+        ),
         detail=detail,
     )

@@ -183,9 +183,7 @@ class RemoteProvider:
                 wanted=each["total"],
                 ready=each["available"],
                 uris=tuple(each.get("uris") or ()),
-                ports=tuple(
-                    (p["port"], f"{p['host']}:{p['externalPort']}") for p in ports.get(name, ())
-                ),
+                ports=tuple(map(_port, ports.get(name, ()))),
                 detail=each.get("detail", ""),
             )
             for name, each in found["services"].items()
@@ -217,6 +215,11 @@ class RemoteProvider:
         if terminal:
             session.resize(*terminal)
         return session
+
+
+def _port(found: dict[str, Any]) -> tuple[int, str, str]:
+    address = f"{found['host']}:{found['externalPort']}"
+    return found["port"], address, str(found.get("proto", "TCP")).lower()
 
 
 def _path(lease: LeaseId) -> str:

@@ -337,8 +337,8 @@ def _forwarded(found: ServiceStatus) -> list[dict[str, Any]]:
             "host": address.rpartition(":")[0],
             "port": port,
             "externalPort": int(address.rpartition(":")[2] or 0),
-            "proto": "TCP",
+            "proto": kind.upper(),
             "name": found.name,
         }
-        for port, address in found.ports
+        for port, address, kind in found.ports
     ]

@@ -383,9 +383,10 @@ class Workloads:
 
     def by_host(self, host: str) -> str | None:
         """Return the name of the workload that answers under a host name of its own."""
-        for record in self._records.values():
-            if host in record.order.spec.hosts and record.connected:
-                return record.name
+        for wanted in (host, f"*.{host.partition('.')[2]}"):
+            for record in self._records.values():
+                if wanted in record.order.spec.hosts and record.connected:
+                    return record.name
         return None
 
     @property
