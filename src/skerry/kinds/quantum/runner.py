@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from skerry.kernel.errors import CONFLICT, INTERNAL, SkerryError
-from skerry.kinds.quantum import pricing, twins
+from skerry.kinds.quantum import pricing, sessions, twins
 from skerry.kinds.quantum.contract import TERMINAL, Job, JobState, Program, Provenance, Result
 from skerry.kinds.quantum.line import Line
 from skerry.kinds.quantum.store import Store
@@ -60,7 +60,7 @@ class Runner:
         self._line = Line()
         for job in await self._desk.stored(Store.open):
             if job.state is JobState.QUEUED:
-                self._line.join(job.request.owner, job.id)
+                await self._join(job)
         if self._line:
             await asyncio.to_thread(self._open_file.touch)
         self._task = asyncio.create_task(self._loop())
@@ -78,8 +78,14 @@ class Runner:
         """Put a job that is on the disk into the line."""
         async with self._marking:
             await asyncio.to_thread(self._open_file.touch)
-            self._line.join(job.request.owner, job.id)
+            await self._join(job)
         self._wake.set()
+
+    async def _join(self, job: Job) -> None:
+        """Put a job into the line; those of a dedicated session go first."""
+        session = job.request.session
+        first = bool(session) and await self._desk.stored(sessions.is_dedicated, session)
+        self._line.join(job.request.owner, job.id, first=first)
 
     def position(self, job: Job) -> int:
         """Return a job's place in the line, 1 for the next."""
@@ -196,19 +202,19 @@ class Runner:
         found = await worker.ask("run", params, float(desk.config.job_seconds_max))
         seconds = clock.monotonic() - began
         result = self._result(job, number, program, found, seed, started, seconds)
-        usage = self._count(job, found, seconds)
+        usage = self._count(job, job.request.shots_of(program), found, seconds)
         values: dict[str, Any] = {"done": number + 1, "usage": usage}
         state = None
         if last:
             state, values["ended"] = JobState.COMPLETED, clock.now()
         await desk.stored(Store.keep_result, job_id, result, state, **values)
 
-    def _count(self, job: Job, found: dict[str, Any], seconds: float) -> dict[str, int]:
+    def _count(self, job: Job, shots: int, found: dict[str, Any], seconds: float) -> dict[str, int]:
         """Meter one execution; return the job's usage so far."""
         device, _, _ = self._desk.device(job.request.device)
-        spent = {"shots": job.request.shots, "engine_ms": round(seconds * 1000)}
+        spent = {"shots": shots, "engine_ms": round(seconds * 1000)}
         if any(price.hqc for price in device.prices):
-            use = pricing.Use(1, job.request.shots, *found["gates"])
+            use = pricing.Use(1, shots, *found["gates"])
             spent["hqc_thousandths"] = int(pricing.hqc(use) * 1000)
         for unit, amount in spent.items():
             self._desk.context.meter.add(unit, amount)
@@ -244,7 +250,7 @@ class Runner:
         )
         result = Result(
             execution=number,
-            shots=job.request.shots,
+            shots=job.request.shots_of(program),
             counts=found["counts"],
             registers=tuple((name, start, size) for name, start, size in found["registers"]),
             measured=tuple(found["measured"]),
