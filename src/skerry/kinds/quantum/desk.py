@@ -260,6 +260,10 @@ class Desk:
         )
         return msgspec.structs.replace(job, queue=queue)
 
+    async def waiting(self, device: str) -> int:
+        """Return how many jobs wait for a device."""
+        return await self.stored(Store.waiting, device)
+
     async def events(self, id: str) -> list[Event]:  # noqa: A002
         """Return the steps of a job."""
         return await self.stored(Store.events, id)

@@ -45,7 +45,7 @@ class Call:
     ) -> None:
         self.desk = desk
         self.method: str = scope["method"]
-        self.headers = {
+        self.headers: dict[str, str] = {
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in reversed(scope["headers"])
         }
