@@ -112,8 +112,8 @@ def restore(store: Store, source: Path) -> None:
             )
         for session in _lines(source / SESSIONS, Session):
             closed = msgspec.structs.replace(session, accepting=False)
-            row = (session.id, _encoder.encode(closed))
-            db.execute("INSERT INTO sessions VALUES (?, ?)", row)
+            body = _encoder.encode(closed)
+            db.execute("INSERT INTO sessions VALUES (?, ?)", (session.id, body))
 
 
 def _add(store: Store, job: Job) -> None:

@@ -226,7 +226,9 @@ class _Groups:
         if group < 0:
             return [coefficient, -1, [], [], []]
         order = sorted(self._bases[group])
-        parity, zeros, ones = [], [], []
+        parity: list[int] = []
+        zeros: list[int] = []
+        ones: list[int] = []
         for qubit, sign in enumerate(reversed(text)):
             if sign in _PROJECTORS:
                 (ones if sign in _ONES else zeros).append(order.index(qubit))

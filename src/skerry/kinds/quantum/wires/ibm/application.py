@@ -13,7 +13,7 @@ The backends are IBM's machines, as twins, and a simulator without noise.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, parse_qsl
 
 import msgspec
@@ -81,8 +81,8 @@ async def _backends(call: Call, parts: tuple[str, ...]) -> Reply:
     if parts[1:] == ("configuration",):
         return Reply(backends.configuration(device, calibration))
     if parts[1:] == ("properties",):
-        empty = calibration is None
-        return Reply({} if empty else backends.properties(device, calibration))
+        found = {} if calibration is None else backends.properties(device, calibration)
+        return Reply(found)
     if parts[1:] == ("status",):
         return Reply(backends.status(device, desk.runner.waiting))
     raise NOT_FOUND(f"A backend has no {'/'.join(parts[1:])[:40]}.")
@@ -186,7 +186,7 @@ class _Opened(msgspec.Struct, frozen=True):
     """The body of a new session."""
 
     backend: str
-    mode: str = "dedicated"
+    mode: Literal["dedicated", "batch"] = "dedicated"
     max_ttl: int = 28_800
     instance: str = ""
 
@@ -196,8 +196,7 @@ async def _sessions(call: Call, parts: tuple[str, ...]) -> Reply:
     if (call.method, parts) == ("POST", ()):
         asked = msgspec.json.decode(await call.body(1 << 16), type=_Opened)
         device = backends.find(asked.backend)
-        mode = "dedicated" if asked.mode == "dedicated" else "batch"
-        made = await desk.open_session(device.id, mode=mode, seconds_max=asked.max_ttl)
+        made = await desk.open_session(device.id, mode=asked.mode, seconds_max=asked.max_ttl)
         return Reply(jobs.session(made, [], desk.context.clock.now()))
     if not parts:
         raise NOT_FOUND("Sessions are made one by one.")

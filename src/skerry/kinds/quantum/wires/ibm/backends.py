@@ -57,9 +57,8 @@ def edges(device: Device, calibration: Calibration) -> list[tuple[int, int, floa
     for first, second, error in calibration.edges():
         if error is None:
             continue
-        pair = (places[first], places[second])
-        found.append((*pair, error))
-        found.append((*reversed(pair), error))
+        a, b = places[first], places[second]
+        found += [(a, b, error), (b, a, error)]
     return sorted(found)
 
 

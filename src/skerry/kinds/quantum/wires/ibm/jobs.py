@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -86,8 +87,8 @@ async def submit(desk: Desk, asked: Asked) -> Job:
 def _precision(options: dict[str, Any]) -> float:
     shots = options.get("default_shots")
     if isinstance(shots, int) and shots > 0:
-        return float(shots) ** -0.5
-    return options.get("default_precision") or PRECISION
+        return 1 / math.sqrt(shots)
+    return float(options.get("default_precision") or PRECISION)
 
 
 def _programs(found: dict[str, Any]) -> tuple[Program, ...]:
