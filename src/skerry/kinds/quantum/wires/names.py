@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-VENDORS = frozenset({"braket", "ibm", "ionq"})
+VENDORS = frozenset({"aqt", "braket", "ibm", "ionq", "iqm"})
 """First segments of paths that belong to a vendor's wire."""
 
-ROOTS: dict[str, str] = {"/v0.4": "ionq"}
-"""Paths of clients that refuse a base URL with a path, and their folders."""
+ROOTS = {
+    "/v0.4": "ionq",
+    "/api/v1/about": "iqm",
+    "/api/v1/calibration-sets": "iqm",
+    "/api/v1/jobs": "iqm",
+    "/api/v1/quantum-computers": "iqm",
+    "/api/v1/resources": "aqt",
+    "/api/v1/result": "aqt",
+    "/api/v1/submit": "aqt",
+    "/api/v1/workspaces": "aqt",
+}
+"""Paths of clients that drop the path of a base URL, and their folders."""

@@ -87,17 +87,12 @@ def _actions(device: Device) -> dict[str, Any]:
         | ({} if name == "Probability" else {"observables": ["x", "y", "z", "h", "i"]})
         for name in _RESULTS
     ]
-    return {
+    found: dict[str, Any] = {
         PROGRAM: {
             "actionType": PROGRAM,
             "version": ["1"],
             "supportedOperations": _OPERATIONS,
-            "supportedModifiers": [
-                {"name": "ctrl"},
-                {"name": "negctrl"},
-                {"name": "pow", "exponent_types": ["int"]},
-                {"name": "inv"},
-            ],
+            "supportedModifiers": [],
             "supportedPragmas": [
                 "verbatim",
                 *(f"braket_result_type_{name.lower()}" for name in _RESULTS),
@@ -111,13 +106,17 @@ def _actions(device: Device) -> dict[str, Any]:
             "disabledQubitRewiringSupported": device.status != "local",
             "supportedResultTypes": results,
         },
-        PROGRAM_SET: {
+    }
+    if device.status != "local":
+        # The simulator takes sets too, and does not say so: PennyLane's plug-in (1.36) packs every
+        # circuit into a set where they are offered, and fails by itself on one without parameters.
+        found[PROGRAM_SET] = {
             "actionType": PROGRAM_SET,
             "version": ["1"],
             "maximumExecutables": EXECUTIONS_MAX,
             "maximumTotalShots": TOTAL_SHOTS_MAX,
-        },
-    }
+        }
+    return found
 
 
 def _paradigm(device: Device, calibration: Calibration | None) -> dict[str, Any]:

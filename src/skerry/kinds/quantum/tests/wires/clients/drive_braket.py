@@ -7,6 +7,7 @@ environment, as `skerry connect` prints them.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -23,9 +24,9 @@ from braket.program_sets import CircuitBinding, ProgramSet
 from braket.timings.time_series import TimeSeries
 from braket.tracking import Tracker
 
+ACCESS_KEY = os.environ["AWS_ACCESS_KEY_ID"]
 GARNET = "arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet"
 FORTE = "arn:aws:braket:us-east-1::device/qpu/ionq/Forte-Enterprise-1"
-IBEX = "arn:aws:braket:eu-north-1::device/qpu/aqt/Ibex-Q1"
 AQUILA = "arn:aws:braket:us-east-1::device/qpu/quera/Aquila"
 SV1 = "arn:aws:braket:::device/quantum-simulator/amazon/sv1"
 
@@ -212,50 +213,46 @@ def refusals() -> dict[str, Any]:
     wide = Circuit()
     for qubit in range(25):
         wide.h(qubit)
-    odd = Program(
-        source="OPENQASM 3.0; qubit[1] q; bit[1] b; frobnicate q[0]; b[0] = measure q[0];"
-    )
     noisy = Circuit().h(0).bit_flip(0, 0.1)
-    mixed = ProgramSet([Circuit().h(0), Circuit().h(0).bit_flip(0, 0.2)], shots_per_executable=10)
-    tasks = AwsSession().braket_client
-    raw = {
-        "deviceArn": GARNET,
-        "shots": 10,
-        "outputS3Bucket": "some-bucket",
-        "outputS3KeyPrefix": "tasks",
+    mixed = ProgramSet([Circuit().h(0), noisy], shots_per_executable=10)
+    odd = _program("frobnicate q[0];\nb[0] = measure q[0];")
+    conflict = _program(
+        "#pragma braket result expectation x(q[0])\n#pragma braket result variance y(q[0])"
+    )
+    session = AwsSession()
+    client, storage = session.braket_client, session.s3_client
+    folder = {"outputS3Bucket": "some-bucket", "outputS3KeyPrefix": "tasks"}
+    raw = {"deviceArn": GARNET, "shots": 10, **folder}
+    kind = json.dumps({"braketSchemaHeader": {"name": "x"}})
+    key = {"Bucket": "some-bucket", "Key": "tasks/x/results.json"}
+    stranger = client.meta.config.__class__(retries={"max_attempts": 0})
+    wrong = session.boto_session.client(
+        "braket", aws_secret_access_key="wrong", aws_access_key_id=ACCESS_KEY, config=stranger
+    )
+    before = len(client.search_quantum_tasks(filters=[])["quantumTasks"])
+    jobs: dict[str, Callable[[], Any]] = {
+        "wide": lambda: garnet.run(wide, shots=10),
+        "gate": lambda: garnet.run(odd, shots=10),
+        "noise": lambda: garnet.run(noisy, shots=10),
+        "set": lambda: garnet.run(mixed),
+        "many": lambda: garnet.run(Circuit().h(0), shots=10**6),
+        "zero": lambda: garnet.run(Circuit().h(0).probability([0]), shots=0),
+        "conflict": lambda: simulator.run(conflict, shots=5),
+        "json": lambda: client.create_quantum_task(action="{", **raw),
+        "kind": lambda: client.create_quantum_task(action=kind, **raw),
+        "task": lambda: client.get_quantum_task(quantumTaskArn="arn:aws:braket:x:1:quantum-task/1"),
+        "device": lambda: AwsDevice(GARNET.replace("Garnet", "Granite")),
+        "read": lambda: storage.get_object(**key),
+        "write": lambda: storage.put_object(Body=b"y", **key),
+        "stranger": lambda: wrong.get_device(deviceArn=GARNET),
     }
-    before = len(tasks.search_quantum_tasks(filters=[])["quantumTasks"])
-    found = {
-        "wide": _refused(lambda: garnet.run(wide, shots=10)),
-        "gate": _refused(lambda: garnet.run(odd, shots=10)),
-        "noise": _refused(lambda: garnet.run(noisy, shots=10)),
-        "set": _refused(lambda: garnet.run(mixed)),
-        "many": _refused(lambda: garnet.run(Circuit().h(0), shots=10**6)),
-        "exact": _refused(lambda: simulator.run(Circuit().h(0), shots=0)),
-        "state": _refused(
-            lambda: simulator.run(Circuit().h(0).expectation(X(0)).variance(Z(0)), shots=5)
-        ),
-        "json": _refused(lambda: tasks.create_quantum_task(action="{", **raw)),
-        "kind": _refused(
-            lambda: tasks.create_quantum_task(
-                action=json.dumps({"braketSchemaHeader": {"name": "x"}}), **raw
-            )
-        ),
-        "task": _refused(
-            lambda: tasks.get_quantum_task(quantumTaskArn="arn:aws:braket:x:1:quantum-task/1")
-        ),
-        "device": _refused(lambda: AwsDevice("arn:aws:braket:eu-north-1::device/qpu/iqm/Granite")),
-        "read": _refused(
-            lambda: AwsSession().s3_client.get_object(
-                Bucket="some-bucket", Key="tasks/x/results.json"
-            )
-        ),
-        "write": _refused(
-            lambda: AwsSession().s3_client.put_object(Bucket="some-bucket", Key="x", Body=b"y")
-        ),
-    }
-    after = len(tasks.search_quantum_tasks(filters=[])["quantumTasks"])
+    found: dict[str, Any] = {name: _refused(job) for name, job in jobs.items()}
+    after = len(client.search_quantum_tasks(filters=[])["quantumTasks"])
     return found | {"kept": after - before}
+
+
+def _program(body: str) -> Program:
+    return Program(source=f"OPENQASM 3.0;\nqubit[1] q;\nbit[1] b;\n{body}\n")
 
 
 PARTS = (
