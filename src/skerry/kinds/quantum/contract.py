@@ -210,8 +210,8 @@ class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a result came about, enough to make it again and to dispute it.
 
     `program_sha256` is of the bytes that came; `compiled` is what ran, in OpenQASM 3 with the
-    device's gates and physical qubits. `signature` is an HMAC-SHA-256 by the resource's own key
-    over everything else of the execution (see `sign`).
+    device's gates and physical qubits. `signature` is one by Ed25519 of everything else
+    of the execution, with the resource's own key (see `results`).
     """
 
     nature: str

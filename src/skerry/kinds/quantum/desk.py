@@ -7,7 +7,6 @@ disk; it runs in its turn, on one worker, while another worker checks what comes
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +35,7 @@ from skerry.kinds.quantum.contract import (
     Session,
 )
 from skerry.kinds.quantum.messages import Energy, Molecule, Need, Needed
+from skerry.kinds.quantum.results import nature
 from skerry.kinds.quantum.runner import Runner
 from skerry.kinds.quantum.store import FILE, Store
 from skerry.kinds.quantum.workers import Workers
@@ -353,24 +353,6 @@ def use(request: JobRequest, plan: Plan, program: int = 0) -> pricing.Use:
         two_qubit_gates=plan.two_qubit_gates,
         measurements=plan.measurements,
     )
-
-
-def nature(device: Device, request: JobRequest) -> str:
-    """Say what a result comes from; a twin is called a twin."""
-    if device.paradigm == "photonic":
-        return "simulation on this node, with the noise that the program names"
-    if device.status == "local":
-        return "simulation without noise on this node"
-    if request.options.fidelity == "ideal":
-        return f"simulation without noise of a circuit compiled for {device.name}; not the hardware"
-    return f"twin of {device.name}, a model made of published figures; not the hardware"
-
-
-def seed_of(job: Job) -> int:
-    """Return the seed of a job: its own, or one that follows from its id."""
-    if job.request.options.seed is not None:
-        return job.request.options.seed % (1 << 63)
-    return int.from_bytes(hashlib.sha256(job.id.encode()).digest()[:7])
 
 
 def _settle(store: Store, resource: str) -> None:
