@@ -24,7 +24,8 @@ def vendor(path: str, authorization: bytes) -> Vendor | None:
     name = "braket" if authorization.startswith(_SIGNED) else _folder(path)
     if name not in VENDORS:
         return None
-    found: Vendor = importlib.import_module(f"{__name__}.{name}.application").WIRE
+    module, _, attribute = VENDORS[name].partition(":")
+    found: Vendor = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
     return found
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-VENDORS = frozenset({"aqt", "braket", "ibm", "ionq", "iqm"})
-"""First segments of paths that belong to a vendor's wire."""
+VENDORS = {
+    "aqt": "aqt.application:WIRE",
+    "braket": "braket.application:WIRE",
+    "ibm": "ibm.application:WIRE",
+    "ionq": "ionq.application:WIRE",
+    "iqm": "iqm.application:WIRE",
+}
+"""First segments of paths, and the vendors' wires that they belong to, relative to this package."""
 
 ROOTS = {
     "/v0.4": "ionq",

@@ -153,11 +153,12 @@ def _durations(device: Device, calibration: Calibration) -> list[_Observation]:
     one = calibration.one_qubit_seconds or device.value("one_qubit_seconds")
     two = calibration.two_qubit_seconds or device.value("two_qubit_seconds")
     found: list[_Observation] = []
-    for label in calibration.qubits if one else ():
-        found.append((f"gates.prx.drag_gaussian.{qubit(label)}.duration", one or 0.0, "s"))
-    for a, b, error in calibration.edges() if two else ():
-        if error is not None:
-            found.append((f"gates.cz.tgss.{qubit(a)}__{qubit(b)}.duration", two or 0.0, "s"))
+    if one:
+        names = map(qubit, calibration.qubits)
+        found += [(f"gates.prx.drag_gaussian.{name}.duration", one, "s") for name in names]
+    if two:
+        pairs = [(a, b) for a, b, error in calibration.edges() if error is not None]
+        found += [(f"gates.cz.tgss.{qubit(a)}__{qubit(b)}.duration", two, "s") for a, b in pairs]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Drives Amazon's own SDK against a node, as a user does, and prints what it found as JSON.
+"""Drives amazon-braket-sdk against a node, as a user does, and prints what it found as JSON.
 
 It is run by a test in a process of its own, with the node's address and the resource's keys in the
 environment, as `skerry connect` prints them.

@@ -1,4 +1,4 @@
-"""Drives PennyLane through Amazon's plug-in: an expectation and its gradient on a twin."""
+"""Drives PennyLane through amazon-braket-pennylane-plugin: a value and its gradient on a twin."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ def main() -> None:
     ideal = qml.device("braket.aws.qubit", device_arn=SV1, wires=3, shots=2000)
     twin = qml.device("braket.aws.qubit", device_arn=GARNET, wires=2, shots=1000)
 
-    @qml.qnode(ideal)
     def first() -> object:
         qml.PauliX(0)
         return qml.counts()
 
-    @qml.qnode(ideal)
     def product() -> object:
         qml.Hadamard(0)
         qml.CNOT([0, 1])
         return qml.expval(qml.PauliX(0) @ qml.PauliX(1))
 
-    @qml.qnode(twin, diff_method="parameter-shift")
     def turned(angle: float) -> object:
         qml.RX(angle, wires=0)
         return qml.expval(qml.PauliZ(0))
 
+    counts, mean = qml.QNode(first, ideal)(), qml.QNode(product, ideal)()
+    node = qml.QNode(turned, twin, diff_method="parameter-shift")
     angle = np.array(0.5, requires_grad=True)
     found = {
-        "asymmetric": {key: int(value) for key, value in first().items()},
-        "product": float(product()),
-        "value": float(turned(angle)),
-        "gradient": float(qml.grad(turned)(angle)),
+        "asymmetric": {key: int(value) for key, value in counts.items()},
+        "product": float(mean),
+        "value": float(node(angle)),
+        "gradient": float(qml.grad(node)(angle)),
     }
     sys.stdout.write(json.dumps(found))
 

@@ -17,18 +17,17 @@ from qiskit.circuit import Parameter
 from qiskit.circuit.library import efficient_su2
 
 from skerry.kinds._shared.http.request import request
-from skerry.kinds.quantum.engine import QuantumEngine
-from skerry.kinds.quantum.tests.serving import run_client, served
+from skerry.kinds.quantum.tests.wires.conftest import Place
 from skerry.kinds.quantum.worker.ir import UnsupportedError
 from skerry.kinds.quantum.worker.primitives import primitives
 from skerry.kinds.quantum.worker.qpy import circuit_of, load, unpacked
 
 
 @pytest.mark.timeout(120)
-async def test_the_official_client(engine: QuantumEngine) -> None:
-    async with served(engine) as (url, token):
-        environment = {"IAM_URL": f"{url}/ibm", "QISKIT_FUNCTIONS_EXPERIMENTAL": "1"}
-        found = await run_client("ibm", url, token, **environment)
+async def test_the_official_client(place: Place) -> None:
+    base, token = place.fields["base"], place.fields["token"]
+    environment = {"IAM_URL": f"{base}/ibm", "QISKIT_FUNCTIONS_EXPERIMENTAL": "1"}
+    found = await place.drive("drive_ibm.py", environment, base, token)
     assert {"ibm_torino", "ibm_aachen", "sim_ideal"} <= set(found["backends"])
     assert (found["qubits"], found["inputs"]) == (133, 133)
     assert found["gates"] == ["cz", "delay", "measure", "reset", "rz", "sx", "x"]
@@ -152,28 +151,26 @@ def test_packed_data_of_the_largest_size_is_read() -> None:
         unpacked(text, 999)
 
 
-async def test_bad_requests_have_the_vendors_shape_and_queue_nothing(
-    engine: QuantumEngine,
-) -> None:
-    async with served(engine) as (url, token):
+async def test_bad_requests_have_the_vendors_shape_and_queue_nothing(place: Place) -> None:
+    url, token = place.fields["base"], place.fields["token"]
 
-        async def call(method: str, path: str, body: Any = None, key: str = token) -> Any:
-            data = None if body is None else json.dumps(body).encode()
-            head = {"Authorization": f"Bearer {key}"}
-            return await asyncio.to_thread(request, f"{url}/ibm{path}", method, data, head)
+    async def call(method: str, path: str, body: Any = None, key: str = token) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        head = {"Authorization": f"Bearer {key}"}
+        return await asyncio.to_thread(request, f"{url}/ibm{path}", method, data, head)
 
-        good = packed(written(simple()))
-        for key, body, status in (
-            ("skt_wrong", asked(good), 401),
-            (f"{token[:-1]}_", asked(good), 401),
-            (token, {"program_id": 3}, 400),
-            (token, {**asked(good), "backend": "ibm_nowhere"}, 404),
-            (token, {**asked(good), "program_id": "hello-world"}, 400),
-            (token, asked(REFUSED["a bomb"][0]), 400),
-            (token, asked(good, options={"execution": {"meas_type": "kerneled"}}), 400),
-            (token, {**asked(good), "session_id": "none"}, 404),
-        ):
-            answer = await call("POST", "/jobs", body, key)
-            assert answer.status == status, answer.body
-            assert json.loads(answer.body)["errors"][0]["code"] == status
-        assert json.loads((await call("GET", "/jobs")).body)["count"] == 0
+    good = packed(written(simple()))
+    for key, body, status in (
+        ("skt_wrong", asked(good), 401),
+        (f"{token[:-1]}_", asked(good), 401),
+        (token, {"program_id": 3}, 400),
+        (token, {**asked(good), "backend": "ibm_nowhere"}, 404),
+        (token, {**asked(good), "program_id": "hello-world"}, 400),
+        (token, asked(REFUSED["a bomb"][0]), 400),
+        (token, asked(good, options={"execution": {"meas_type": "kerneled"}}), 400),
+        (token, {**asked(good), "session_id": "none"}, 404),
+    ):
+        answer = await call("POST", "/jobs", body, key)
+        assert answer.status == status, answer.body
+        assert json.loads(answer.body)["errors"][0]["code"] == status
+    assert json.loads((await call("GET", "/jobs")).body)["count"] == 0

@@ -93,8 +93,8 @@ def by_cirq(url: str, token: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    url, token = sys.argv[1:]
-    found = {"qiskit": by_qiskit(url, token), "cirq": by_cirq(url, token)}
+    base, url, token = sys.argv[1:]
+    found = {"qiskit": by_qiskit(base, token), "cirq": by_cirq(url, token)}
     print(json.dumps(found))  # noqa: T201
 
 

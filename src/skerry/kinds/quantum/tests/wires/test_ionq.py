@@ -12,16 +12,15 @@ from scipy.linalg import expm
 
 from skerry.kernel.errors import SkerryError
 from skerry.kinds._shared.http.request import request
-from skerry.kinds.quantum.engine import QuantumEngine
-from skerry.kinds.quantum.tests.serving import run_client, served
+from skerry.kinds.quantum.tests.wires.conftest import Place
 from skerry.kinds.quantum.wires.ionq.circuits import circuit
 from skerry.kinds.quantum.worker.compiling import to_qiskit
 
 
 @pytest.mark.timeout(120)
-async def test_the_official_clients(engine: QuantumEngine) -> None:
-    async with served(engine) as (url, token):
-        found = await run_client("ionq", url, token)
+async def test_the_official_clients(place: Place) -> None:
+    fields = place.fields
+    found = await place.drive("drive_ionq.py", {}, fields["base"], fields["url"], fields["token"])
     own = found["qiskit"]
     assert set(own["ideal"]) == {"000", "111"}
     assert sum(own["noisy"].values()) == 1000
@@ -71,31 +70,31 @@ def test_a_gate_that_is_none_is_refused(gate: Any) -> None:
         circuit([gate], 2, "qis")
 
 
-async def test_bad_requests_have_the_vendors_shape_and_queue_nothing(
-    engine: QuantumEngine,
-) -> None:
-    async with served(engine) as (url, token):
+async def test_bad_requests_have_the_vendors_shape_and_queue_nothing(place: Place) -> None:
+    url, token = place.fields["base"], place.fields["token"]
 
-        async def post(body: Any, key: str = token) -> Any:
-            data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            head = {"Authorization": f"apiKey {key}"}
-            target = f"{url}/ionq/v0.4/jobs"
-            return await asyncio.to_thread(request, target, "POST", data, head)
+    async def post(body: Any, key: str = token) -> Any:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        head = {"Authorization": f"apiKey {key}"}
+        target = f"{url}/ionq/v0.4/jobs"
+        return await asyncio.to_thread(request, target, "POST", data, head)
 
-        good = {"input": {"qubits": 1, "circuit": [{"gate": "h", "target": 0}]}}
-        cases = (
-            (good, "skt_0", 401),
-            (b"{", token, 400),
-            ({"input": 1}, token, 400),
-            ({**good, "type": "ionq.ising.v9"}, token, 400),
-            ({**good, "backend": "qpu.nowhere"}, token, 404),
-            ({**good, "shots": "many"}, token, 400),
-            ({**good, "settings": {"error_mitigation": {"debiasing": True}}}, token, 400),
-            ({"input": {"qubits": 99_999, "circuit": []}}, token, 400),
-            ({"input": {"qubits": 1, "circuit": [{"gate": "h", "target": 7}]}}, token, 400),
-        )
-        for body, key, status in cases:
-            answer = await post(body, key)
-            assert answer.status == status, answer.body
-            assert json.loads(answer.body)["statusCode"] == status
-        assert await engine.desk.jobs() == []
+    good = {"input": {"qubits": 1, "circuit": [{"gate": "h", "target": 0}]}}
+    cases = (
+        (good, "skt_0", 401),
+        (b"{", token, 400),
+        ({"input": 1}, token, 400),
+        ({**good, "type": "ionq.ising.v9"}, token, 400),
+        ({**good, "backend": "qpu.nowhere"}, token, 404),
+        ({**good, "shots": "many"}, token, 400),
+        ({**good, "settings": {"error_mitigation": {"debiasing": True}}}, token, 400),
+        ({"input": {"qubits": 99_999, "circuit": []}}, token, 400),
+        ({"input": {"qubits": 1, "circuit": [{"gate": "h", "target": 7}]}}, token, 400),
+    )
+    for body, key, status in cases:
+        answer = await post(body, key)
+        assert answer.status == status, answer.body
+        assert json.loads(answer.body)["statusCode"] == status
+    head = {"Authorization": f"apiKey {token}"}
+    listed = await asyncio.to_thread(request, f"{url}/ionq/v0.4/jobs", "GET", None, head)
+    assert json.loads(listed.body)["jobs"] == []
