@@ -14,12 +14,15 @@ from skerry.federation.listener import Listener
 from skerry.federation.peers import Card, Peer, PeerJoined, PeerRevoked, Peers, encode
 from skerry.federation.placing import Placing
 from skerry.federation.receiving import Receiving
+from skerry.federation.replicas.replicas import Replicas
+from skerry.federation.replicas.replicating import Replicating
 from skerry.federation.tls import server_context
 from skerry.federation.tunnel import Tunnels
 from skerry.federation.wire import Wire
 from skerry.federation.witnessing import Witnessing, read_keys
 from skerry.kernel.commands import Done, Nothing
 from skerry.kernel.errors import CONFLICT, INVALID, UNAUTHENTICATED, SkerryError
+from skerry.kernel.lease import Leases
 from skerry.kernel.policy import Fact, Request, enforce
 from skerry.node.log_file import LogFile
 from skerry.node.node import Node
@@ -40,6 +43,8 @@ class Federation:
         self.wire = Wire(self._answer_join, m.Joining)
         self.wire.add("/hello", self._answer_hello, m.Hello)
         self._receiving = Receiving(node, self.wire)
+        self.replicas = Replicas(node, self.wire, self._receiving, self.peers)
+        self.leases: Leases | None = None
         self._url = ""
 
     async def start(self) -> None:
@@ -61,6 +66,9 @@ class Federation:
         node.router.lead_elsewhere(self._tunnels.path)
         self._witnessing = Witnessing(node, self.calls, self.wire)
         self._placing = Placing(node, self.calls, self._tunnels.open)
+        self._replicating = Replicating(
+            node, self.identity.id, self.calls, self.peers, self.replicas
+        )
         for name in set(node.catalogue.moved.values()):
             await self._lead_to(name)
         self._renewing = asyncio.create_task(self._renew_for_ever())
@@ -69,9 +77,13 @@ class Federation:
             self._learn(peer)
         if list(self.peers):
             await self._listen()
+        self.replicas.start(
+            self.identity.id, self.calls, self._placing, self._tunnels.open, lambda: self.leases
+        )
 
     async def stop(self) -> None:
         """Close everything."""
+        await self.replicas.stop()
         self._renewing.cancel()
         self._settling.cancel()
         self._tunnels.close()
@@ -176,15 +188,23 @@ class Federation:
 
     async def do_nodes(self, params: Nothing, progress: Progress) -> list[m.NodeInfo]:
         """See `federation.nodes`."""
-        own = m.Greeting(self.card(), __version__, self._holds())
+        own = m.Greeting(self.card(), __version__, self._holds(), self.replicas.copies())
         first = _info(own.card, own, "this node", None, None)
         return [first, *await asyncio.gather(*(self._look_at(peer) for peer in self.peers))]
 
     async def do_place(self, params: m.Place, progress: Progress) -> m.Placed:
         """See `federation.place`."""
+        await self._listen()
+        if params.replicas is not None:
+            if params.to:
+                raise INVALID("A move and standbys are two commands.", hint="skerry place --help")
+            return await self._replicating.replicate(params, progress)
+        if not params.to:
+            raise INVALID(
+                "Say where to.", hint=f"skerry place {params.app} --to <node>, or --replicas <n>"
+            )
         if params.to == self.node.name:
             raise INVALID(f"{params.to} is this node.", hint="skerry nodes")
-        await self._listen()
         return await self._placing.place(params.app, self.peers.find(params.to), progress)
 
     async def do_revoke(self, params: m.NodeNamed, progress: Progress) -> Done:
@@ -281,7 +301,7 @@ class Federation:
             event = PeerJoined(asked.card, known.public_key, known.authority, known.joined)
             await self._log_file.append(encode(event))
             self._learn(self.peers.by_id[peer])
-        return m.Greeting(self.card(), __version__, self._holds())
+        return m.Greeting(self.card(), __version__, self._holds(), self.replicas.copies())
 
 
 def _info(
@@ -297,6 +317,7 @@ def _info(
         ms=ms,
         version=found.version if found else "",
         holds=tuple(f"{each.app} ({', '.join(each.kinds)})" for each in holds),
+        copies=found.copies if found else (),
         url=card.url,
         id=card.id,
         joined=joined,

@@ -54,6 +54,7 @@ class Greeting(msgspec.Struct, frozen=True):
     card: Card
     version: str
     holds: tuple[Held, ...]
+    copies: tuple[str, ...] = ()
 
 
 class Invite(Params, frozen=True):
@@ -73,11 +74,18 @@ class Join(Params, frozen=True):
     ] = ""
 
 
-class Place(Params, frozen=True):
+class Place(Params, frozen=True, rename={"within": "in"}):
     """Parameters of `federation.place`."""
 
     app: Annotated[str, about("the app", positional=True)]
-    to: Annotated[str, about("the node that is to have it")]
+    to: Annotated[str, about("the node that is to have it")] = ""
+    replicas: Annotated[
+        int | None, about("how many other nodes are to stand by; 0 takes them away")
+    ] = None
+    within: Annotated[str, about("where standbys may be: a country, or a group such as EU")] = ""
+    survive: Annotated[
+        str, about("`node`: a write is acknowledged once a standby has it on its disk")
+    ] = ""
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -95,6 +103,8 @@ class Placed(msgspec.Struct, frozen=True):
     first_bytes: int
     last_bytes: int
     rule: str
+    standbys: tuple[str, ...] = ()
+    survive: str = ""
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -206,6 +216,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
     ms: float | None
     version: str
     holds: tuple[str, ...]
+    copies: tuple[str, ...]
     url: str
     id: str
     joined: int | None

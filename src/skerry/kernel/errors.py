@@ -78,6 +78,7 @@ UNAUTHENTICATED = Problem("UNAUTHENTICATED", 401, "No valid credential was prese
 NOT_FOUND = Problem("NOT_FOUND", 404, "The named thing does not exist.")
 ALREADY_EXISTS = Problem("ALREADY_EXISTS", 409, "Something of that name exists already.")
 CONFLICT = Problem("CONFLICT", 409, "The state does not allow it now.")
+FENCED = Problem("FENCED", 409, "Another node leads now; this one holds no lease any more.")
 UNSUPPORTED = Problem("UNSUPPORTED", 501, "The kind or this machine cannot do it.")
 EXTRA_MISSING = Problem("EXTRA_MISSING", 501, "An optional dependency is not installed.")
 TOO_LARGE = Problem("TOO_LARGE", 413, "A limit on size was exceeded.")
