@@ -189,7 +189,7 @@ class Federation:
     async def do_nodes(self, params: Nothing, progress: Progress) -> list[m.NodeInfo]:
         """See `federation.nodes`."""
         own = m.Greeting(self.card(), __version__, self._holds(), self.replicas.copies())
-        first = _info(own.card, own, "this node", None, None)
+        first = _info(own.card, own, "this node", None, None, own.copies)
         return [first, *await asyncio.gather(*(self._look_at(peer) for peer in self.peers))]
 
     async def do_place(self, params: m.Place, progress: Progress) -> m.Placed:
@@ -225,9 +225,11 @@ class Federation:
         try:
             found = await self._greet(peer)
         except SkerryError as error:
-            return _info(peer.card, None, error.what, None, peer.joined)
+            known = self.replicas.copies_at(peer.card.id, ())
+            return _info(peer.card, None, error.what, None, peer.joined, known)
         ms = round((clock.monotonic() - began) * 1000, 1)
-        return _info(found.card, found, "well", ms, peer.joined)
+        copies = self.replicas.copies_at(peer.card.id, found.copies)
+        return _info(found.card, found, "well", ms, peer.joined, copies)
 
     async def _greet(self, peer: Peer) -> m.Greeting:
         self._decide(peer)
@@ -305,7 +307,12 @@ class Federation:
 
 
 def _info(
-    card: Card, found: m.Greeting | None, health: str, ms: float | None, joined: int | None
+    card: Card,
+    found: m.Greeting | None,
+    health: str,
+    ms: float | None,
+    joined: int | None,
+    copies: tuple[str, ...],
 ) -> m.NodeInfo:
     holds = found.holds if found else ()
     return m.NodeInfo(
@@ -317,8 +324,8 @@ def _info(
         ms=ms,
         version=found.version if found else "",
         holds=tuple(f"{each.app} ({', '.join(each.kinds)})" for each in holds),
-        copies=found.copies if found else (),
         url=card.url,
         id=card.id,
         joined=joined,
+        copies=copies,
     )

@@ -206,7 +206,10 @@ class Invited(msgspec.Struct, frozen=True):
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
-    """A node in a list. `health` is what it answered just now; times are nanoseconds (UTC)."""
+    """A node in a list. `health` is what it answered just now; times are nanoseconds (UTC).
+
+    `copies` are the apps that it stands by for, with how far behind it is where that is known here.
+    """
 
     name: str
     owner: str
@@ -216,7 +219,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
     ms: float | None
     version: str
     holds: tuple[str, ...]
-    copies: tuple[str, ...]
     url: str
     id: str
     joined: int | None
+    copies: tuple[str, ...] = ()

@@ -45,7 +45,7 @@ class Journal(Protocol):
         ...
 
     def removed(self, path: Path) -> None:
-        """Note that a file is gone."""
+        """Note that a file is gone; returns as `announce` does."""
         ...
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 WRITE = "write"
+LATER = "later"
 REMOVE = "remove"
 
 
@@ -25,6 +26,8 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
     """A change of a file; `path` is inside the resource's directory.
 
     `write`: `data` lies at `offset`; with `ends`, the file ends there. `remove`: the file is gone.
+    `later`: as `write`, but of `size` bytes that are read when they are sent (`Replica.load`), so
+    that large files do not wait in memory.
     """
 
     path: str
@@ -32,6 +35,7 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
     offset: int = 0
     data: bytes = b""
     ends: bool = False
+    size: int = 0
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -53,6 +57,10 @@ class Replica(ABC):
 
         `replaced`: the content of the file is another one now, or it is gone.
         """
+
+    @abstractmethod
+    def load(self, change: Change) -> Change:
+        """Return a change with its bytes; a removal if its file is gone meanwhile."""
 
     @abstractmethod
     def apply(self, change: Change) -> None:

@@ -30,6 +30,7 @@ class Desk:
         self._resource = resource
         self._replica = replica
         self._stream = stream
+        stream.replicas[branch, resource] = replica
         self._lock = asyncio.Lock()
         self._server: asyncio.AbstractServer | None = None
         self._open: set[asyncio.StreamWriter] = set()
@@ -70,7 +71,7 @@ class Desk:
         try:
             notes = _notes.decode(data)
             sequence = await self.take(notes)
-            if any(what != ANNOUNCED for what, _ in notes):
+            if any(what in (WROTE, REPLACED) for what, _ in notes):
                 await self._stream.confirm(sequence)
         except SkerryError as error:
             return error.as_dict()

@@ -153,6 +153,15 @@ class Replicas:
             f"{app} of {copy.holder}" for app, copy in sorted(self.following.copies.items())
         )
 
+    def copies_at(self, member: str, said: tuple[str, ...]) -> tuple[str, ...]:
+        """Say which apps a node stands by for, and what is known here of those that we serve."""
+        found = {each.partition(" ")[0]: each for each in said}
+        for app, holding in self.holdings.items():
+            follower = holding.stream.followers.get(member)
+            if follower is not None and holding.serving.is_set():
+                found[app] = f"{app} ({follower.describe()})"
+        return tuple(found[app] for app in sorted(found))
+
     def _spawn(self, app: str, work: Awaitable[None]) -> None:
         """Let one task at a time look after an app."""
         task = self._tasks.get(app)

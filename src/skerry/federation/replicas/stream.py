@@ -11,13 +11,17 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from skerry.federation.replicas.messages import Batch, Item, Position
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CONFLICT, FENCED, NOT_FOUND, TIMED_OUT, SkerryError
+from skerry.kernel.replica import Replica
 
 BATCH_BYTES = 4 << 20
 QUEUE_BYTES_MAX = 64 << 20
 """A standby that is farther behind gets a new snapshot when it answers again."""
+QUEUE_MAX = 200_000
 RETRY_SECONDS = 0.2
 CONFIRM_SECONDS = 20.0
 ALONE_SECONDS = 2.0
@@ -62,6 +66,14 @@ class Follower:
             return -1
         return self._queue[0][0] - 1 if self._queue else self._stream.sequence
 
+    def describe(self) -> str:
+        """Say how far behind it is, or why it does not follow."""
+        if not self.streaming:
+            return f"does not follow: {self.trouble}"
+        since = self.behind_since
+        lag = 0.0 if since is None else self._clock.monotonic() - since
+        return f"{lag:.1f} s behind" + (f": {self.trouble}" if self.trouble else "")
+
     def add(self, sequence: int, item: Item) -> None:
         """Queue a change, if it follows at all."""
         if not self.streaming:
@@ -69,7 +81,7 @@ class Follower:
         self._queue.append((sequence, item, self._clock.monotonic()))
         self.waiting_bytes += len(item.change.data)
         self._some.set()
-        if self.waiting_bytes > QUEUE_BYTES_MAX:
+        if self.waiting_bytes > QUEUE_BYTES_MAX or len(self._queue) > QUEUE_MAX:
             self.lose("it is too far behind")
 
     def lose(self, why: str) -> None:
@@ -119,7 +131,7 @@ class Follower:
                 continue
             batch = self._next()
             try:
-                position = await self._send(batch)
+                position = await self._send(await asyncio.to_thread(self._stream.load, batch))
             except SkerryError as error:
                 if error.problem is FENCED:
                     raise
@@ -141,10 +153,10 @@ class Follower:
         size = 0
         last = self._queue[0][0]
         for sequence, item, _ in self._queue:
-            if items and size + len(item.change.data) > BATCH_BYTES:
+            if items and size + len(item.change.data) + item.change.size > BATCH_BYTES:
                 break
             items.append(item)
-            size += len(item.change.data)
+            size += len(item.change.data) + item.change.size
             last = sequence
         stream = self._stream
         return Batch(stream.app, stream.epoch, self.position, last, tuple(items))
@@ -162,6 +174,7 @@ class Stream:
         self.sequence = 0
         self.confirmed = 0
         self.followers: dict[str, Follower] = {}
+        self.replicas: dict[tuple[str, str], Replica] = {}
         self.required: set[str] = set()
         self._may_serve = may_serve
         self._clock = clock
@@ -174,6 +187,15 @@ class Stream:
             for follower in self.followers.values():
                 follower.add(self.sequence, item)
         return self.sequence
+
+    def load(self, batch: Batch) -> Batch:
+        """Return a batch with all its bytes; blocks."""
+        items = []
+        for item in batch.items:
+            replica = self.replicas.get((item.branch, item.resource))
+            change = replica.load(item.change) if replica is not None else item.change
+            items.append(Item(item.branch, item.resource, change))
+        return msgspec.structs.replace(batch, items=tuple(items))
 
     def wake(self) -> None:
         """Let writers look again whether they may be answered."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skerry.kernel.errors import CORRUPT
+from skerry.kernel.journal import journal_of
 from skerry.kernel.log import GENESIS
 from skerry.kinds.ledger.files import sync_directory
 from skerry.kinds.ledger.operations import BODY_MAX
@@ -167,9 +168,16 @@ class Journal:
 
     def _seal(self) -> None:
         os.close(self._file)
-        self._path.rename(self._directory / SEALED / self._path.name)
+        sealed = self._directory / SEALED / self._path.name
+        self._path.rename(sealed)
         sync_directory(self._directory / SEALED)
+        journal_of(sealed).announce(sealed)
+        journal_of(self._path).removed(self._path)
         self._open(self._new_path())
+
+    def confirm(self) -> None:
+        """Return once what was appended may be acknowledged. Raises what the journal raises."""
+        journal_of(self._path).wrote(self._path)
 
     def close(self) -> None:
         """Close the file; everything that was appended is durable already."""

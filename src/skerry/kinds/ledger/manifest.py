@@ -114,6 +114,8 @@ MANIFEST = Manifest(
     engine_info=EngineInfo(name="Skerry ledger", version="1"),
     engine="engine:LedgerEngine",
     subject="subject:LedgerSubject",
+    replicates=YES,
+    replica="replica:StateReplica",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("The log is not carried out up to a past moment yet."),

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.errors import CORRUPT
+from skerry.kernel.journal import journal_of
 from skerry.kinds.ledger.files import sync_directory, write_durably
 from skerry.kinds.ledger.rows import ROW_BYTES, Kept, Rows
 
@@ -86,6 +87,7 @@ def save(
     for old in directory.glob(f"*{_SUFFIX}"):
         if old != path:
             old.unlink()
+            journal_of(old).removed(old)
     sync_directory(directory)
     return written + sum(map(len, parts))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from skerry.kernel.errors import CONFLICT, INTERNAL, SkerryError
+from skerry.kernel.journal import journal_of
 from skerry.kinds.quantum import pricing, twins
 from skerry.kinds.quantum.contract import TERMINAL, Job, JobState, Program, Provenance, Result
 from skerry.kinds.quantum.line import Line
@@ -62,7 +63,7 @@ class Runner:
             if job.state is JobState.QUEUED:
                 self._line.join(job.request.owner, job.id)
         if self._line:
-            await asyncio.to_thread(self._open_file.touch)
+            await asyncio.to_thread(self._mark)
         self._task = asyncio.create_task(self._loop())
         self._wake.set()
 
@@ -77,7 +78,7 @@ class Runner:
     async def enqueue(self, job: Job) -> None:
         """Put a job that is on the disk into the line."""
         async with self._marking:
-            await asyncio.to_thread(self._open_file.touch)
+            await asyncio.to_thread(self._mark)
             self._line.join(job.request.owner, job.id)
         self._wake.set()
 
@@ -143,7 +144,7 @@ class Runner:
                 self._wake.clear()
                 async with self._marking:
                     if not self._line:
-                        await asyncio.to_thread(self._open_file.unlink, missing_ok=True)
+                        await asyncio.to_thread(self._unmark)
                 if not self._line:
                     await self._wake.wait()
                 continue
@@ -164,6 +165,14 @@ class Runner:
     @property
     def _open_file(self) -> Path:
         return self._desk.context.directory / OPEN_FILE
+
+    def _mark(self) -> None:
+        self._open_file.touch()
+        journal_of(self._open_file).announce(self._open_file)
+
+    def _unmark(self) -> None:
+        self._open_file.unlink(missing_ok=True)
+        journal_of(self._open_file).removed(self._open_file)
 
     async def _job(self, job_id: str) -> None:
         clock = self._desk.context.clock

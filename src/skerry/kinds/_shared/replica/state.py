@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
 from skerry.kernel.errors import CONFLICT, INVALID
-from skerry.kernel.replica import REMOVE, WRITE, Change, Mark, Replica
+from skerry.kernel.replica import LATER, REMOVE, WRITE, Change, Mark, Replica
 from skerry.kinds._shared.replica.inside import open_inside
 from skerry.kinds._shared.replica.write_ahead import (
     HEADER_BYTES,
@@ -24,6 +25,8 @@ from skerry.kinds._shared.replica.write_ahead import (
 LOG = "-wal"
 INDEX = "-shm"
 BLOCK_BYTES = 1 << 20
+FILES_MAX = 10_000
+"""Of how many files it is remembered how far they were read; others are sent from their start."""
 
 
 class StateReplica(Replica):
@@ -31,7 +34,7 @@ class StateReplica(Replica):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self._ends: dict[str, int] = {}
+        self._ends: OrderedDict[str, int] = OrderedDict()
         self._logs: dict[str, LogReader] = {}
         self._unsynced: set[str] = set()
         self._new: set[Path] = set()
@@ -65,9 +68,30 @@ class StateReplica(Replica):
         if begin > end:
             begin = 0
         for at in range(begin, max(end, begin + 1), BLOCK_BYTES):
-            data = os.pread(file, min(BLOCK_BYTES, end - at), at)
-            yield Change(path, WRITE, at, data, ends=at + BLOCK_BYTES >= end)
+            size = min(BLOCK_BYTES, end - at)
+            ends = at + size >= end
+            if end - begin > BLOCK_BYTES:
+                yield Change(path, LATER, at, ends=ends, size=size)
+            else:
+                yield Change(path, WRITE, at, os.pread(file, size, at), ends=ends)
         self._ends[path] = end
+        self._ends.move_to_end(path)
+        if len(self._ends) > FILES_MAX:
+            self._ends.popitem(last=False)
+
+    def load(self, change: Change) -> Change:
+        """See `Replica.load`."""
+        if change.what != LATER:
+            return change
+        try:
+            file = open_inside(self.directory, change.path, os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
+            return Change(change.path, REMOVE)
+        try:
+            data = os.pread(file, change.size, change.offset)
+        finally:
+            os.close(file)
+        return Change(change.path, WRITE, change.offset, data, ends=change.ends)
 
     def _log_changes(self, path: str, file: int) -> Iterator[Change]:
         database = path.removesuffix(LOG)
