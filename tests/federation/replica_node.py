@@ -23,6 +23,8 @@ from skerry.node.node import Node, Options
 from skerry.surfaces.installed import kind_packages
 from skerry.surfaces.web import make_web
 
+LEASE_SECONDS = 2.0
+
 assert SERVICE.name == "federation"
 
 
@@ -88,6 +90,7 @@ async def serve(home: Path, name: str, country: str, port: int, leases: Path) ->
         loop.add_signal_handler(number, node.request_stop)
     await node.start()
     federation = node.services.handler("federation")
+    federation.replicas.lease_seconds = LEASE_SECONDS
     federation.leases = RegisterLeases(FolderRegister(leases, name), BootClock())
     (home / "test-http").write_text(str(node.http_port))
     await node.run()

@@ -205,6 +205,12 @@ class Federation:
             )
         if params.to == self.node.name:
             raise INVALID(f"{params.to} is this node.", hint="skerry nodes")
+        found = self.node.catalogue.app(params.app)
+        if found.replication is not None:
+            raise CONFLICT(
+                f"{params.app} has standbys, one of which takes over when this node stops.",
+                hint=f"skerry place {params.app} --replicas 0",
+            )
         return await self._placing.place(params.app, self.peers.find(params.to), progress)
 
     async def do_revoke(self, params: m.NodeNamed, progress: Progress) -> Done:

@@ -34,7 +34,9 @@ from skerry.kernel.policy import Request, enforce
 from skerry.node.node import Node
 
 LEASE_SECONDS = 4.0
-RENEW_SECONDS = 1.0
+RENEWALS = 4
+"""How often a lease is renewed within its time."""
+RETRY_SECONDS = 0.5
 TICK_SECONDS = 0.25
 DROP_SECONDS = 3.0
 """A standby that is so far behind is not waited for, if there is another one."""
@@ -56,14 +58,22 @@ class Tools:
     placing: Placing
     leases: Leases
     clock: Clock
+    lease_seconds: float
     announce: Callable[[str, int], Awaitable[None]]
 
 
 class Holding:
     """An app that this node serves, or is about to serve."""
 
-    def __init__(self, app: str, tools: Tools, inheritance: r.Inheritance | None = None) -> None:
+    def __init__(
+        self,
+        app: str,
+        tools: Tools,
+        inheritance: r.Inheritance | None = None,
+        lease: Lease | None = None,
+    ) -> None:
         self.app = app
+        self._first = lease
         self._inheritance = inheritance
         self._tools = tools
         self._node = tools.node
@@ -111,16 +121,20 @@ class Holding:
     async def _acquire(self) -> Lease | None:
         """Try once to take the lease; note who has it if it is another node."""
         leases, own = self._tools.leases, self._tools.own_id
+        first, self._first = self._first, None
+        if first is not None:
+            self._listed = set(first.replicas)
+            return first
         try:
             current = await leases.current(self.app)
             if current is not None and current.holder != own:
                 self.fenced = current
                 return None
             listed = current.replicas if current else ()
-            found = await leases.acquire(self.app, own, LEASE_SECONDS, tuple(listed))
+            found = await leases.acquire(self.app, own, self._tools.lease_seconds, tuple(listed))
         except SkerryError as error:
             _log.warning("the lease of %s cannot be had yet: %s", self.app, error)
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
             return None
         self._listed = set(listed)
         return found
@@ -136,7 +150,7 @@ class Holding:
         leases = self._tools.leases
         try:
             if self.is_ending or self.replication is None:
-                lease = await leases.renew(lease, LEASE_SECONDS, ())
+                lease = await leases.renew(lease, self._tools.lease_seconds, ())
             await leases.release(lease)
         except SkerryError as error:
             _log.info("the lease of %s ends by itself: %s", self.app, error)
@@ -239,7 +253,7 @@ class Holding:
             await asyncio.sleep(TICK_SECONDS)
             await self._open_desks()
             listed, required = self._wanted()
-            due = self._tools.clock.monotonic() - renewed >= RENEW_SECONDS
+            due = self._tools.clock.monotonic() - renewed >= self._tools.lease_seconds / RENEWALS
             if due or listed != self._listed:
                 # Whoever joins is waited for before it is listed; whoever leaves, until it is not.
                 self.stream.required |= required
@@ -255,7 +269,7 @@ class Holding:
             return False
         try:
             self._lease = await self._tools.leases.renew(
-                lease, LEASE_SECONDS, tuple(sorted(listed))
+                lease, self._tools.lease_seconds, tuple(sorted(listed))
             )
         except SkerryError as error:
             _log.warning("the lease of %s was not renewed: %s", self.app, error)

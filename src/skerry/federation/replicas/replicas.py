@@ -45,6 +45,7 @@ class Replicas:
         self.following = Following(node, wire, receiving, peers, folder)
         self.holdings: dict[str, Holding] = {}
         self.clock: Clock = BootClock()
+        self.lease_seconds = LEASE_SECONDS
         self._leases: Callable[[], Leases | None] = _none
         self._tasks: dict[str, asyncio.Task[None]] = {}
         wire.add("/replica/taken", self._answer_taken, r.OfApp)
@@ -102,6 +103,7 @@ class Replicas:
                 placing=self._placing,
                 leases=leases,
                 clock=self.clock,
+                lease_seconds=self.lease_seconds,
                 announce=self._announce,
             )
             self.holdings[app] = Holding(app, tools, inheritance)
@@ -210,7 +212,7 @@ class Replicas:
         if ended < COURTESY_SECONDS * 1e9 and await self._somebody_has_more(followed, lease):
             return
         try:
-            taken = await leases.acquire(app, self._own_id, LEASE_SECONDS, lease.replicas)
+            taken = await leases.acquire(app, self._own_id, self.lease_seconds, lease.replicas)
         except SkerryError as error:
             _log.info("%s was not taken over: %s", app, error)
             return
