@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -83,10 +84,7 @@ class Cluster:
     def client(self, name: str) -> Client:
         home = Home(self.top / name)
 
-        def connect(seconds: float) -> http.client.HTTPConnection:
-            return UnixConnection(home.socket, seconds)
-
-        return Client(name, connect, home.token)
+        return Client(name, functools.partial(UnixConnection, home.socket), home.token)
 
     def get(self, name: str, path: str, app: str = "shop") -> tuple[int, str]:
         port = int((self.top / name / "test-http").read_text())

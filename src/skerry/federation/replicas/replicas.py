@@ -92,8 +92,14 @@ class Replicas:
                     self._spawn(followed.app, self._watch(followed, leases))
             await asyncio.sleep(WATCH_SECONDS)
 
-    def hold(self, app: str, leases: Leases, inheritance: r.Inheritance | None = None) -> Holding:
-        """Serve an app, as soon as and as long as its lease can be had."""
+    def hold(
+        self,
+        app: str,
+        leases: Leases,
+        inheritance: r.Inheritance | None = None,
+        lease: Lease | None = None,
+    ) -> Holding:
+        """Serve an app, as soon as and as long as its lease can be had; it may be held already."""
         if app not in self.holdings:
             tools = Tools(
                 node=self._node,
@@ -106,7 +112,7 @@ class Replicas:
                 lease_seconds=self.lease_seconds,
                 announce=self._announce,
             )
-            self.holdings[app] = Holding(app, tools, inheritance)
+            self.holdings[app] = Holding(app, tools, inheritance, lease)
         holding = self.holdings[app]
         self._spawn(app, self._run(holding))
         return holding
@@ -248,7 +254,7 @@ class Replicas:
         taken, inheritance = await self.following.take(app, lease.epoch)
         await asyncio.to_thread(self._keep_taken, app, taken)
         self._tasks.pop(app, None)
-        self.hold(app, leases, inheritance)
+        self.hold(app, leases, inheritance, lease)
         await self._node.audit.add(
             "app-taken-over",
             {
