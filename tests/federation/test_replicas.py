@@ -76,15 +76,15 @@ class Cluster:
             )
 
     def wait(self, name: str) -> None:
-        until(lambda: (self.top / name / "test-http").exists(), f"{name} is up")
+        until((self.top / name / "test-http").exists, f"{name} is up")
 
     def call(self, name: str, command: str, **params: Any) -> Any:
         return self.client(name).call(command, params)
 
     def client(self, name: str) -> Client:
         home = Home(self.top / name)
-
-        return Client(name, functools.partial(UnixConnection, home.socket), home.token)
+        connect = functools.partial(UnixConnection, home.socket)
+        return Client(name, connect, home.token)
 
     def get(self, name: str, path: str, app: str = "shop") -> tuple[int, str]:
         port = int((self.top / name / "test-http").read_text())

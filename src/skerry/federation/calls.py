@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -53,6 +53,27 @@ class Calls:
             return _exchange(peer.card.url, context, peer.public_key, path, data, seconds)
 
         return _read(await self._run(exchange), wanted)
+
+    async def timed(
+        self,
+        peer: Peer,
+        path: str,
+        bodies: Sequence[msgspec.Struct],
+        monotonic: Callable[[], float],
+        seconds: float,
+    ) -> list[tuple[float, bytes]]:
+        """Ask one thing after another over one connection; return how long each took, and answers.
+
+        The time of the connection itself is not in it. Raises as `ask` does.
+        """
+        asked = [msgspec.json.encode(body) for body in bodies]
+
+        def exchange() -> list[tuple[float, bytes]]:
+            context = client_context(self._identity, peer.authority)
+            return _exchanges(peer, context, path, asked, monotonic, seconds)
+
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, exchange)
 
     async def send(
         self, peer: Peer, path: str, chunks: Iterable[bytes], seconds: float, wanted: type[T]
@@ -137,7 +158,7 @@ class Line:
         try:
             return self._once(fresh, path, data, seconds)
         except (OSError, http.client.HTTPException) as error:
-            raise _unreachable(self._peer.card.url, error) from error
+            raise _silent(self._peer.card.url, error) from error
 
     def _once(self, connection: _Connection, path: str, data: bytes, seconds: float) -> bytes:
         url = self._peer.card.url
@@ -163,6 +184,37 @@ class Line:
             connection.close()
 
 
+def _exchanges(
+    peer: Peer,
+    context: ssl.SSLContext,
+    path: str,
+    asked: Sequence[bytes],
+    monotonic: Callable[[], float],
+    seconds: float,
+) -> list[tuple[float, bytes]]:
+    url = peer.card.url
+    connection = _Connection(*address_of(url), context, peer.public_key, seconds)
+    found = []
+    try:
+        connection.connect()
+        for body in asked:
+            began = monotonic()
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            data = _answer(url, connection)
+            found.append((monotonic() - began, data))
+    except (OSError, http.client.HTTPException) as error:
+        raise _silent(url, error) from error
+    finally:
+        connection.close()
+    return found
+
+
+def _silent(url: str, error: Exception) -> SkerryError:
+    return NODE_UNREACHABLE(
+        f"The node at {url} does not answer.", why=f"{error}.", hint="skerry nodes"
+    )
+
+
 def _exchange(
     url: str,
     context: ssl.SSLContext,
@@ -181,7 +233,7 @@ def _exchange(
         connection.request("POST", path, body, headers, encode_chunked=chunked)
         return _answer(url, connection)
     except (OSError, http.client.HTTPException) as error:
-        raise _unreachable(url, error) from error
+        raise _silent(url, error) from error
     finally:
         connection.close()
 
@@ -195,12 +247,6 @@ def _answer(url: str, connection: _Connection) -> bytes:
     if answer.status >= 400:
         raise _error(url, answer.status, data)
     return data
-
-
-def _unreachable(url: str, error: Exception) -> SkerryError:
-    return NODE_UNREACHABLE(
-        f"The node at {url} does not answer.", why=f"{error}.", hint="skerry nodes"
-    )
 
 
 def address_of(url: str) -> tuple[str, int]:

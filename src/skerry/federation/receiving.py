@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -20,10 +21,14 @@ from skerry.kernel.names import check_name
 from skerry.kernel.policy import Request, enforce
 from skerry.node import parcels
 from skerry.node.archives import give
+from skerry.node.keys.ring import KEY_BYTES, OpenKey
+from skerry.node.keys.sealing import Header, Reader
 from skerry.node.node import Node
 
 TRANSFERS_MAX = 4
 HEAD_BYTES_MAX = 1 << 20
+DATA_KEYS_MAX = 100
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
 SPARE = 1.2
 """A parcel lies in the spool and in the volume for a moment, its last part at least."""
 
@@ -37,6 +42,7 @@ class _Arriving:
 
     peer: str
     app: str
+    keys: tuple[OpenKey, ...]
     directories: dict[str, str] = field(default_factory=dict)
     code: dict[int, Path] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
@@ -62,7 +68,7 @@ class Receiving:
         enforce(node.policy, Request(f"node:{peer}", "app:receive", node.name, app=offer.app))
         check_free(node, offer.app)
         self.check_kinds(offer.kinds)
-        return await self.expect(peer, offer.app, offer.branches, offer.bytes)
+        return await self.expect(peer, offer.app, offer.branches, offer.bytes, keys=offer.data_keys)
 
     def check_kinds(self, kinds: tuple[str, ...]) -> None:
         """Raise UNSUPPORTED if this node lacks a kind."""
@@ -76,13 +82,17 @@ class Receiving:
         app: str,
         branches: tuple[str, ...],
         size: int,
+        *,
+        keys: tuple[tuple[str, bytes], ...],
         kept: dict[str, str] | None = None,
     ) -> m.Accepted:
         """Make room for an app; `kept` are the directories of branches that are here already.
 
-        Raises DISK_FULL, and BUSY if too many apps are on their way.
+        `keys` are the app's data keys. Raises DISK_FULL, INVALID without keys, and BUSY if too many
+        apps are on their way.
         """
         node = self._node
+        opened = _data_keys(keys)
         free = (await asyncio.to_thread(shutil.disk_usage, node.home.volume)).free
         if free < size * SPARE:
             raise DISK_FULL(f"{node.name} has {free >> 20} MiB free, which is not enough.")
@@ -93,7 +103,7 @@ class Receiving:
             raise BUSY(f"{TRANSFERS_MAX} apps are on their way to {node.name} already.")
         transfer = node.entropy.bytes(16).hex()
         directories = dict(kept or {})
-        arriving = _Arriving(peer, app, directories, kept=frozenset(directories.values()))
+        arriving = _Arriving(peer, app, opened, directories, kept=frozenset(directories.values()))
         self._arriving[transfer] = arriving
         for branch in branches:
             directories[branch] = await node.branches.make_directory()
@@ -114,7 +124,7 @@ class Receiving:
             file = self._node.archives.path(await self._node.archives.receive(rest))
             try:
                 target = self._target(arriving, head)
-                await asyncio.to_thread(_unpack, file, target, head.gone)
+                await asyncio.to_thread(_unpack, file, target, head.gone, arriving.keys[0])
                 size = file.stat().st_size
             finally:
                 file.unlink()
@@ -161,6 +171,8 @@ class Receiving:
         known = node.catalogue.standbys.get(arriving.app)
         index = node.catalogue.next_index if known is None else known.arrived.index
         await asyncio.to_thread(self._settle, arriving, commit, index)
+        for key in reversed(arriving.keys):
+            await node.keyring.adopt(arriving.app, *key)
         event = self._event(arriving, commit, index)
         self._arriving.pop(commit.transfer, None)
         return event
@@ -232,6 +244,15 @@ class Receiving:
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
 
 
+def _data_keys(keys: tuple[tuple[str, bytes], ...]) -> tuple[OpenKey, ...]:
+    """Return the data keys that an app brings, the one in use first; raise INVALID."""
+    found = tuple(OpenKey(*each) for each in keys[:DATA_KEYS_MAX])
+    wrong = [each for each in found if not _KEY_ID.fullmatch(each.id) or len(each.key) != KEY_BYTES]
+    if not found or wrong:
+        raise INVALID("The app comes without its data keys.", why="That node may be older.")
+    return found
+
+
 def _check_whole(arriving: _Arriving, commit: m.Commit) -> None:
     """Raise INVALID unless all that a commit names has come."""
     names = {branch.name for branch in commit.branches}
@@ -243,9 +264,17 @@ def _check_whole(arriving: _Arriving, commit: m.Commit) -> None:
         raise INVALID("The move contradicts itself.")
 
 
-def _unpack(file: Path, target: Path, gone: tuple[str, ...]) -> None:
+def _unpack(file: Path, target: Path, gone: tuple[str, ...], key: OpenKey) -> None:
     parcels.remove(target, gone)
-    parcels.unpack(file, target)
+    with file.open("rb") as opened:
+        parcels.unpack(Reader(opened, lambda header: _key(header, key)), target)
+
+
+def _key(header: Header, key: OpenKey) -> bytes:
+    """Return the key of a parcel; it is the one that came with the offer, and no other."""
+    if header.key != key.id:
+        raise INVALID("The parcel is sealed under another key than the app's.")
+    return key.key
 
 
 async def _split(chunks: Chunks) -> tuple[m.ParcelHead, AsyncIterator[bytes]]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from skerry.federation.replicas import messages as r
 from skerry.kernel.catalogue import App
 from skerry.kernel.replica import Mark, Replica
 from skerry.node import parcels
+from skerry.node.keys.sealing import seal
 from skerry.node.node import Node
 
 
@@ -49,19 +51,24 @@ async def keep_aside(node: Node, app: App, epoch: int) -> Path:
     folder = node.home.service("federation") / "kept"
     path = folder / f"{app.name}-before-epoch-{epoch}.tar"
     directories = {each.name: node.volume.path(each.directory) for each in app.branches.values()}
-    await asyncio.to_thread(_pack, directories, folder, path)
+    key = await node.keyring.ensure(app.name)
+    await asyncio.to_thread(_pack, seal(app.name, key.id, key.key, _parcels(directories)), path)
     return path
 
 
-def _pack(directories: dict[str, Path], folder: Path, path: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _parcels(directories: dict[str, Path]) -> Iterator[bytes]:
+    for branch, directory in directories.items():
+        paths = list(parcels.survey(directory))
+        yield from parcels.pack(directory, paths, prefix=f"{branch}/", ends=False)
+    yield parcels.END
+
+
+def _pack(blocks: Iterable[bytes], path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
     with partial.open("wb") as file:
-        for branch, directory in directories.items():
-            paths = list(parcels.survey(directory))
-            for block in parcels.pack(directory, paths, prefix=f"{branch}/", ends=False):
-                file.write(block)
-        file.write(parcels.END)
+        for block in blocks:
+            file.write(block)
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)

@@ -172,7 +172,9 @@ class Following:
         if missing:
             raise CONFLICT(f"{node.name} has no copy of {', '.join(sorted(missing))}.")
         kept = {name: places[name] for name in offer.kept}
-        return await self._receiving.expect(peer, offer.app, offer.branches, offer.bytes, kept)
+        return await self._receiving.expect(
+            peer, offer.app, offer.branches, offer.bytes, keys=offer.data_keys, kept=kept
+        )
 
     async def _follow(self, peer: str, follow: r.Follow) -> r.Position:
         """Make a copy that came whole the one that follows; drop the one before."""
@@ -257,6 +259,7 @@ class Following:
         (self._folder / app).unlink(missing_ok=True)
         for branch in followed.arrived.branches:
             await asyncio.to_thread(node.volume.delete, branch.directory)
+        await node.keyring.forget(app)
         await asyncio.to_thread(node.remove_code, app)
 
     async def take(self, app: str, epoch: int) -> tuple[r.Taken, r.Inheritance]:

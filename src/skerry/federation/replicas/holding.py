@@ -350,7 +350,8 @@ class Holding:
     def _definition(self, app: App) -> bytes:
         """Return the digest of all that a standby has to know of an app, except its state."""
         commit = self._tools.placing.everything("", app)
-        said = msgspec.json.encode((commit, self.replication), order="sorted")
+        keys = [each.id for each in self._node.keyring.of(app.name)]
+        said = msgspec.json.encode((commit, self.replication, keys), order="sorted")
         return hashlib.sha256(said).digest()
 
     async def _bring(self, follower: Follower) -> None:
@@ -384,6 +385,7 @@ class Holding:
         peer = tools.peers.find(follower.node)
         kinds = {record.kind for branch in branches for record in branch.resources.values()}
         names = {each.name for each in new}
+        key, data_keys = await tools.placing.keys_of(self.app)
         offer = r.Standby(
             app=self.app,
             kinds=tuple(sorted(kinds)),
@@ -391,9 +393,10 @@ class Holding:
             kept=tuple(each.name for each in branches if each.name not in names),
             members=replication.members,
             bytes=await tools.placing.bytes_of(new),
+            data_keys=data_keys,
         )
         accepted = await tools.calls.ask(peer, "/replica/offer", offer, Accepted)
-        return Move(peer, accepted.transfer)
+        return Move(peer, accepted.transfer, self.app, key)
 
     async def _follow(
         self, follower: Follower, move: Move, new: list[Branch], definition: bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from skerry.federation.messages import Commit
+from skerry.federation.messages import Commit, Key
 from skerry.kernel.catalogue import Replication
 from skerry.kernel.replica import Change, Mark
 
@@ -14,7 +14,8 @@ BATCH_BYTES_MAX = 32 << 20
 class Standby(msgspec.Struct, frozen=True):
     """May a copy of an app come? `members` are the ids of all nodes that are to have it.
 
-    The state of `branches` would come, that of `kept` is there already.
+    The state of `branches` would come, that of `kept` is there already. `data_keys` are the app's
+    own, as in `federation.messages.Offer`.
     """
 
     app: str
@@ -23,6 +24,10 @@ class Standby(msgspec.Struct, frozen=True):
     kept: tuple[str, ...]
     members: tuple[str, ...]
     bytes: int
+    data_keys: tuple[tuple[str, Key], ...]
+
+    def __repr__(self) -> str:
+        return f"Standby({self.app})"
 
 
 class Follow(msgspec.Struct, frozen=True):

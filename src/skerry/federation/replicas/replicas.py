@@ -308,6 +308,7 @@ class Replicas:
         await self._open_way(peer.card.name)
         await node.catalogue_log.append(events.encode(events.AppMoved(app, peer.card.name)))
         await node.audit.add("app-fenced", said)
+        await node.keyring.forget(app)
         for branch in branches:
             await node.branches.discard(branch)
         await asyncio.to_thread(node.remove_code, app)
