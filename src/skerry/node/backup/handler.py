@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from skerry.node.backup.record import Record
 from skerry.node.backup.report import Status, report
 from skerry.node.backup.restore import Restorer, Wish
 from skerry.node.backup.runs import Runs
+from skerry.node.backup.sealed import first_that_holds
 from skerry.node.backup.settings import Keeper
 from skerry.node.backup.shipping import Shipping
 from skerry.node.backup.stores import Stores
@@ -98,11 +100,18 @@ class Backup:
 
     async def do_list(self, params: m.Listing, progress: Progress) -> list[m.BackupInfo]:
         """See `backup.list`; the newest first."""
-        repository = await self.stores.repository(params.store)
         scope = None if params.app is None else str(Scope(params.app))
+        repositories = [await self.stores.repository(params.store)]
+        for app in [params.app] if params.app else self.stores.sealed.apps():
+            repositories += await self.stores.sealed.of_app(params.store, app)
+        found = []
+        for repository in repositories:
+            with contextlib.suppress(SkerryError):
+                # A store of an app that has no backup yet is not there.
+                found += await repository.snapshots()
         return [
             m.BackupInfo(each.short, each.scope, each.time, each.node)
-            for each in reversed(await repository.snapshots())
+            for each in sorted(found, key=lambda each: -each.time)
             if scope is None or each.scope == scope or each.scope.startswith(f"{scope}:")
         ]
 
@@ -170,8 +179,10 @@ class Backup:
         wish = Wish(app, params.branch, branch, params.resource or "", at, params.snapshot)
         await self.shipping.ship(at_once=app)
         async with self._turn:
-            repository = await self.stores.repository(params.store)
-            found = await Restorer(self._node, repository).as_branch(wish, progress)
+            places = await self.stores.of_app(params.store, app)
+            found = await first_that_holds(
+                places, lambda each: Restorer(self._node, each).as_branch(wish, progress)
+            )
         empty = f" Empty are {', '.join(found.empty)}." if found.empty else ""
         return m.RestoredInfo(
             message=f"{app}/{branch} is what {params.branch} was.{empty}",

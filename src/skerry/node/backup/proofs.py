@@ -71,7 +71,7 @@ class Proofs:
         return m.Drills(tuple(found))
 
     async def _drill(self, store: str, app: str, branch: str, progress: Progress) -> m.DrillInfo:
-        repository = await self._stores.repository(store)
+        repository = await self._stores.for_scope(store, str(Scope(app)))
         drill = Drill(self._node, store, repository, self._scratch)
         signed = self._signer.sign(await drill.run(app, branch, progress))
         entry = await self._prove(signed)

@@ -69,8 +69,14 @@ class Runs:
                     failures.append(await self._record.failed("backup", name, str(scope), error))
                     continue
                 groups.setdefault(tuple(refused), (refused, []))[1].append(name)
+            sealed = self._stores.sealed
+            await sealed.forget()
             for refused, names in groups.values():
-                failures += await self._save_group(scope, refused, names, saved, progress)
+                left_out = {**sealed.left_out(scope), **refused}
+                failures += await self._save_group(scope, left_out, names, saved, progress)
+                for app in sealed.left_out(scope).keys() - refused.keys():
+                    own = Scope(app)
+                    failures += await self._save_group(own, {}, names, saved, progress)
             if failures:
                 raise failures[0]
             return saved
@@ -98,9 +104,9 @@ class Runs:
         return failures
 
     async def _save(self, name: str, made: Cut, progress: Progress) -> m.SavedInfo:
-        repository = await self._stores.repository(name)
-        stored = await repository.save(made, progress)
         index = made.index
+        repository = await self._stores.for_scope(name, index.scope)
+        stored = await repository.save(made, progress)
         event = Saved(
             store=name,
             scope=index.scope,
@@ -152,5 +158,9 @@ class Runs:
             return
         async with self._turn:
             removed = await (await self._stores.repository(name)).forget(scope, keep)
+            sealed = self._stores.sealed
+            for app in [scope.app] if scope.app else sealed.apps():
+                for repository in await sealed.of_app(name, app):
+                    removed += await repository.forget(Scope(app), keep)
             await self._record.note(Tidied(name, str(scope), removed, self._node.clock.now()))
             await self._measure(name)

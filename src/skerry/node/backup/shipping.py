@@ -128,9 +128,15 @@ class Shipping:
                     await self._guarded(name, self._send(name))
 
     def _due(self, at_once: str | None) -> Iterable[Branch]:
-        """Yield the branches that are to be looked at now."""
+        """Yield the branches that are to be looked at now.
+
+        An app whose data key is held outside the node waits for its own backups: what is gathered
+        here would outlive the key.
+        """
         now = self._node.clock.monotonic()
         for branch in self._node.catalogue.branches():
+            if self._node.keyring.is_external(branch.app):
+                continue
             seconds = self._every(branch.app)
             last = self._tried.get(branch.directory)
             waited = seconds and (last is None or now - last >= seconds)

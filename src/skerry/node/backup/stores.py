@@ -13,6 +13,7 @@ from skerry.node.backup import object_lock, recovery_key, restic
 from skerry.node.backup.destination import Destination, check
 from skerry.node.backup.plan import PRIMARY, SECOND, STORES, BackupConfig
 from skerry.node.backup.repository import Repository
+from skerry.node.backup.sealed import SealedStores, write_password
 from skerry.node.backup.settings import Keeper, Settings
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Stores:
         self._keeper = keeper
         self._folder: Path = keeper.folder
         self._repositories: dict[str, Repository] = {}
+        self.sealed = SealedStores(node, self.need, self._connect)
 
     @property
     def destinations(self) -> dict[str, Destination]:
@@ -81,6 +83,17 @@ class Stores:
             self._repositories[name] = await self._connect(name, self.need(name))
         return self._repositories[name]
 
+    async def for_scope(self, name: str, scope: str) -> Repository:
+        """Return where backups of a scope go at a store: the node's own, or that of an app's key.
+
+        Raises STORE_UNREACHABLE while the key is locked.
+        """
+        return await self.sealed.of_scope(name, scope) or await self.repository(name)
+
+    async def of_app(self, name: str, app: str) -> list[Repository]:
+        """Return where backups of an app may lie at a store, the likeliest first."""
+        return [*await self.sealed.of_app(name, app), await self.repository(name)]
+
     def _destination(self, params: m.To, name: str) -> Destination:
         return Destination(
             url=params.url,
@@ -116,11 +129,17 @@ class Stores:
 
     async def _connect(self, name: str, destination: Destination) -> Repository:
         program = await restic.version(restic.find())
-        password = await asyncio.to_thread(self._keeper.write_password, name, destination)
+        password = await asyncio.to_thread(self._write_password, name, destination)
         places = restic.Places(password, self._folder / "cache" / name, self._folder / "tmp" / name)
         await asyncio.to_thread(places.make)
         engine = restic.Restic(program, destination, places)
         return Repository(engine, destination, self._node.clock)
+
+    def _write_password(self, name: str, destination: Destination) -> Path:
+        """Write the password's file; one that is derived from an app's key is in no backup."""
+        if name in STORES:
+            return self._keeper.write_password(name, destination)
+        return write_password(self._folder, name, destination)
 
 
 def _within(value: int, least: int, most: int, name: str) -> int:
