@@ -42,15 +42,15 @@ async def onward(repository: Repository, last: HeldBranch, at: int | None) -> di
     """
     mine = []
     for each in await repository.shipments():
-        began, cut = each.directories.get(last.directory, (0, 0))
-        if began >= last.began:
-            mine.append((began, cut, each))
-    wanted = [each for _, cut, each in mine if at is None or cut <= at][-1:]
-    wanted += [each for began, _, each in mine if at is not None and began >= at][:1]
+        span = each.directories.get(last.directory)
+        if span is not None and span.base <= last.began <= span.began:
+            mine.append((span, each))
+    wanted = [each for span, each in mine if at is None or span.cut <= at][-1:]
+    wanted += [each for span, each in mine if at is not None and span.began >= at][:1]
     found: dict[str, Onward] = {}
     for shipment in wanted:
         branch = (await repository.changes(shipment.id)).branch(last.directory)
-        if branch is not None and branch.base <= last.began:
+        if branch is not None:
             found |= _resources(shipment.id, branch, at)
     return found
 

@@ -60,15 +60,22 @@ class Snapshot(msgspec.Struct, frozen=True):
         return self.id[:12]
 
 
-class Shipment(msgspec.Struct, frozen=True):
-    """What had changed since backups, in a store.
+class Span(msgspec.Struct, frozen=True):
+    """Which time changes are of: since the backup that began at `base` (all in ns since 1970).
 
-    For every directory in it, the moments (ns since 1970) before which nothing that was
-    acknowledged is missing, and after which nothing is there.
+    Nothing that was acknowledged before `began` is missing, and nothing after `cut` is there.
     """
 
+    base: int
+    began: int
+    cut: int
+
+
+class Shipment(msgspec.Struct, frozen=True):
+    """What had changed since backups, in a store: by directory, and which time it is of."""
+
     id: str
-    directories: dict[str, tuple[int, int]]
+    directories: dict[str, Span]
 
     @property
     def short(self) -> str:
@@ -161,7 +168,7 @@ class Repository:
         started = self._clock.monotonic()
         paths = [f"{since.FOLDER}/{since.FILE}"]
         paths += [f"{since.FOLDER}/{each.directory}" for each in changes.branches]
-        marks = [f"holds={e.directory}/{e.began}/{e.cut}" for e in changes.branches]
+        marks = [f"holds={e.directory}/{e.base}/{e.began}/{e.cut}" for e in changes.branches]
         async with self._shipping:
             await self._reach()
             pace = Pace(self._clock, _untold)
@@ -403,8 +410,8 @@ def _shipment(found: dict[str, Any]) -> Shipment:
     for tag in found.get("tags") or []:
         name, _, value = tag.partition("=")
         if name == "holds":
-            directory, began, cut = value.split("/")
-            directories[directory] = int(began), int(cut)
+            directory, *times = value.split("/")
+            directories[directory] = Span(*map(int, times))
     return Shipment(found["id"], directories)
 
 
