@@ -21,13 +21,10 @@ from typing import Any
 from skerry.kinds.models.claim import OWNER, secret_key
 from skerry.kinds.models.config import ModelsConfig
 from skerry.kinds.models.engine import ModelsEngine
-from skerry.kinds.models.tests.conftest import (
-    new_context,
-    providers_config,
-    served,
-)
+from skerry.kinds.models.tests.conftest import new_context, providers_config
 from skerry.kinds.models.tests.fake import FakeProvider
 from skerry.kinds.models.wire.application import make
+from skerry.testing.hosts import served
 
 MODEL = "deepseek-r1"
 """An alias by which the suite knows that the model thinks aloud; else it leaves a case out."""

@@ -9,6 +9,7 @@ a newer backup holds it, so that each look copies only what changed since the la
 from __future__ import annotations
 
 import asyncio
+import errno
 import fnmatch
 import os
 import shutil
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from skerry.kernel.catalogue import Branch, ResourceRecord
 from skerry.kernel.clock import NANOSECONDS
+from skerry.kernel.errors import DISK_FULL, ENGINE_FAILED, NOT_FOUND
 from skerry.kernel.manifest import Verb
 from skerry.node.backup import digests
 from skerry.node.backup.changes import FOLDER, Changed, ChangedBranch
@@ -91,7 +93,10 @@ class Gatherer:
         return set(self._staged)
 
     async def gather(self, branch: Branch, base: int) -> Gathered:
-        """Gather what changed since a backup. Raises NOT_FOUND if the branch has gone."""
+        """Gather what changed since a backup.
+
+        Raises NOT_FOUND if the branch has gone, DISK_FULL, ENGINE_FAILED.
+        """
         staged = self._staged.get(branch.directory)
         if staged is None or staged.base != base:
             await asyncio.to_thread(self.drop, branch.directory)
@@ -99,10 +104,20 @@ class Gatherer:
         began = self._node.clock.now()
         staged.looks, staged.settled = staged.looks + 1, True
         before = dict(staged.held)
-        await asyncio.to_thread(self._journals, branch, staged, began - _JUST_NOW)
-        changed = await asyncio.to_thread(self._changed_states, branch, staged)
-        if changed:
-            await self._copy_states(branch, staged, changed, began - _JUST_NOW)
+        try:
+            await asyncio.to_thread(self._journals, branch, staged, began - _JUST_NOW)
+            changed = await asyncio.to_thread(self._changed_states, branch, staged)
+            if changed:
+                await self._copy_states(branch, staged, changed, began - _JUST_NOW)
+        except OSError as error:
+            # What is half copied is copied anew.
+            await asyncio.to_thread(self.drop, branch.directory)
+            if isinstance(error, FileNotFoundError):
+                raise NOT_FOUND(f"{branch.app}/{branch.name} has gone.", why=str(error)) from error
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise (DISK_FULL if full else ENGINE_FAILED)(
+                f"What changed of {branch.app}/{branch.name} cannot be copied.", why=str(error)
+            ) from error
         found = ChangedBranch(
             app=branch.app,
             branch=branch.name,

@@ -16,7 +16,7 @@ from skerry.kernel.names import MAIN, check_name
 from skerry.node.backup import messages as m
 from skerry.node.backup import permission, recovery_key
 from skerry.node.backup.index import Scope
-from skerry.node.backup.plan import PRIMARY, STORES, BackupConfig, parse_moment
+from skerry.node.backup.plan import PRIMARY, STORES, BackupConfig, parse_moment, span_seconds
 from skerry.node.backup.proofs import Proofs
 from skerry.node.backup.record import Record
 from skerry.node.backup.report import Status, report
@@ -177,7 +177,7 @@ class Backup:
         check_name(branch, "a branch")
         at = None if params.at is None else parse_moment(params.at, self._node.clock.now())
         wish = Wish(app, params.branch, branch, params.resource or "", at, params.snapshot)
-        await self.shipping.ship(at_once=app)
+        await self.shipping.ship(at_once=app, store=params.store)
         async with self._turn:
             places = await self.stores.of_app(params.store, app)
             found = await first_that_holds(
@@ -228,8 +228,9 @@ class Backup:
             await self.proofs.nightly(job.scope)
             return
         await self.runs.back_up(job.scope, _silent, "node")
+        longest = max((plan.keep for _, plan in self.plans()), key=span_seconds)
         for name in self.stores.destinations:
-            await self.runs.retain(name, job.scope, job.plan.kept)
+            await self.runs.retain(name, job.scope, job.plan.kept, longest)
 
 
 def _scope(app: str | None, branch: str | None, resource: str | None) -> Scope:

@@ -20,7 +20,7 @@ NIGHTLY = "40 3 * * *"
 NEVER = "never"
 WAL_EVERY_SECONDS = 300
 WAL_EVERY_LEAST = 10
-_UNITS = ("h", "d", "w", "m", "y")
+_UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400, "m": 30 * 86_400, "y": 365 * 86_400}
 
 
 class Keep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,6 +117,11 @@ def span(text: str) -> str:
     if unit == "w" and number.isdigit():
         return f"{int(number) * 7}d"
     return text
+
+
+def span_seconds(text: str) -> int:
+    """Return about how many seconds a span is."""
+    return int(text[:-1]) * _UNITS[text[-1:]]
 
 
 class BackupConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

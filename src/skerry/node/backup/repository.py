@@ -31,7 +31,7 @@ from skerry.node.backup.cut import Cut
 from skerry.node.backup.destination import Destination
 from skerry.node.backup.index import Index, Scope
 from skerry.node.backup.meter import Pace
-from skerry.node.backup.plan import Keep
+from skerry.node.backup.plan import Keep, span
 from skerry.node.backup.restic import Restic
 
 TAG = "skerry"
@@ -40,6 +40,7 @@ SUBSETS = 30
 """A check reads one part of this many of all data; in turn, everything is read."""
 
 _REACH_SECONDS = 15.0
+_SHIP_SECONDS_MAX = 3600.0
 _BACKUP = ("backup", "--json", "--ignore-inode", "--ignore-ctime")
 
 Progress = Callable[[int, int, str], None]
@@ -176,7 +177,11 @@ class Repository:
             words += ["--parent", self._shipped] if self._shipped else []
             parent, self._shipped = self._shipped, ""
             await self._restic.run(
-                [*words, "--", *paths], doing="sending changes", cwd=home, on_line=pace.hear
+                [*words, "--", *paths],
+                doing="sending changes",
+                cwd=home,
+                on_line=pace.hear,
+                seconds=_SHIP_SECONDS_MAX,
             )
             found = pace.summary
             if found is None:
@@ -301,16 +306,19 @@ class Repository:
                 f"The backup {snapshot[:12]} does not hold {missing[0]}.", hint="skerry backup list"
             )
 
-    async def forget(self, scope: Scope, keep: Keep) -> int:
-        """Remove what retention does not keep; return how many backups went."""
+    async def forget(self, scope: Scope, keep: Keep, changes: str = "") -> int:
+        """Remove what retention does not keep; return how many went.
+
+        Changes are of all apps together; they are kept for the span `changes`.
+        """
         if self.destination.append_only:
             return 0
         async with self._alone():
             await self._ready()
             self._last.clear()
             removed = await self._forget(_tag(scope), keep.flags())
-            if not scope.app:
-                removed += await self._forget(CHANGES_TAG, keep.flags()[:2])
+            if changes:
+                removed += await self._forget(CHANGES_TAG, ["--keep-within", span(changes)])
             if removed:
                 await self._restic.run(
                     ["prune", "--max-unused", "10%"], doing="removing unused data"

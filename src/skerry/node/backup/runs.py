@@ -150,14 +150,15 @@ class Runs:
         size = await (await self._stores.repository(name)).size()
         await self._record.note(Measured(name, size, self._node.clock.now()))
 
-    async def retain(self, name: str, scope: Scope, keep: Keep) -> None:
-        """Once a day, remove what is old."""
+    async def retain(self, name: str, scope: Scope, keep: Keep, changes: str) -> None:
+        """Once a day, remove what is old; of changes, what is older than a span."""
         last = self._record.history.tidied.get((name, str(scope)))
         now = self._node.clock.now()
         if last is not None and now - last.time < _TIDY_SECONDS * NANOSECONDS:
             return
         async with self._turn:
-            removed = await (await self._stores.repository(name)).forget(scope, keep)
+            own = await self._stores.repository(name)
+            removed = await own.forget(scope, keep, changes)
             sealed = self._stores.sealed
             for app in [scope.app] if scope.app else sealed.apps():
                 for repository in await sealed.of_app(name, app):

@@ -109,10 +109,11 @@ class Shipping:
             except Exception:
                 _log.exception("changes could not be sent")
 
-    async def ship(self, at_once: str | None = None) -> None:
+    async def ship(self, at_once: str | None = None, store: str = "") -> None:
         """Send what changed of every branch that is due, and at once of all of the named app.
 
-        A store that fails is on record, once, and is tried again when the next branch is due.
+        To one store, or to all. One that fails is on record, once, and is tried again when the next
+        branch is due.
         """
         async with self._turn:
             if not self._stores.destinations:
@@ -122,9 +123,14 @@ class Shipping:
                 return
             for name in self._stores.destinations:
                 await self._guarded(name, self._learn(name))
-            await self._look(due, at_once)
+            try:
+                await self._look(due, at_once)
+            except SkerryError as error:
+                for name in self._stores.destinations:
+                    await self._fails(name, error)
+                return
             for name in self._stores.destinations:
-                if self._pending.get(name):
+                if self._pending.get(name) and store in ("", name):
                     await self._guarded(name, self._send(name))
 
     def _due(self, at_once: str | None) -> Iterable[Branch]:
@@ -134,10 +140,14 @@ class Shipping:
         here would outlive the key.
         """
         now = self._node.clock.monotonic()
+        every: dict[str, int] = {}
         for branch in self._node.catalogue.branches():
-            if self._node.keyring.is_external(branch.app):
+            if branch.app not in every:
+                held = self._node.keyring.is_external(branch.app)
+                every[branch.app] = -1 if held else self._every(branch.app)
+            seconds = every[branch.app]
+            if seconds < 0:
                 continue
-            seconds = self._every(branch.app)
             last = self._tried.get(branch.directory)
             waited = seconds and (last is None or now - last >= seconds)
             if waited or branch.app == at_once:
@@ -241,9 +251,12 @@ class Shipping:
         try:
             await work
         except SkerryError as error:
-            if store not in self._failing:
-                self._failing.add(store)
-                await self._record.failed("changes", store, "node", error)
-            _log.warning("changes do not reach %s: %s", store, error.what)
+            await self._fails(store, error)
         else:
             self._failing.discard(store)
+
+    async def _fails(self, store: str, error: SkerryError) -> None:
+        if store not in self._failing:
+            self._failing.add(store)
+            await self._record.failed("changes", store, "node", error)
+        _log.warning("changes do not reach %s: %s", store, error.what)
