@@ -284,7 +284,7 @@ class Restorer:
         for name, each in fetches:
             place = top / _ARRIVING / each.snapshot / each.path
             await asyncio.to_thread(lay_over, place, top / name)
-            found[name] = each.held.digest
+            found[f"{name}: changes" if name in found else name] = each.held.digest
         await asyncio.to_thread(shutil.rmtree, top / _ARRIVING, ignore_errors=True)
         return found
 
