@@ -176,6 +176,7 @@ class Manifest:
     units: tuple[Unit, ...] = ()
     words: tuple[Word, ...] = ()
     actions: tuple[str, ...] = ()
+    leaves: bool = False
     own_process: bool = False
     keeps_state: bool = True
     public: bool = False
