@@ -162,6 +162,7 @@ class Manifest:
     `subject` names the class through which the conformance suite speaks to a resource.
     `checks` names `function() -> list[Check]`: what `skerry doctor` says of the kind.
     `schedules`: a pure function from a resource's config to the `Schedule`s of its words.
+    `leaves`: what its words do may send something to places outside the node.
     """
 
     name: str
