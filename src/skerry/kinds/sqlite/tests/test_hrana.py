@@ -327,11 +327,11 @@ async def test_a_quick_statement_that_turns_slow_starts_over_in_a_thread(
         if engine.streams.pace.quick(sql):
             break
     assert engine.streams.pace.quick(sql)
-    await client.run("insert into t select value from generate_series(2, 200)")
+    await client.run("insert into t select value from generate_series(2, 400)")
     before = context.meter.counts["queries"]
     async with turns() as loop:
         rows = (await client.run(sql))["results"][0]["response"]["result"]["rows"]
-    assert rows == [[{"type": "integer", "value": "8000000"}]]
+    assert rows == [[{"type": "integer", "value": "64000000"}]]
     assert loop.longest < 0.1
     assert not engine.streams.pace.quick(sql)
     assert context.meter.counts["queries"] == before + 1
