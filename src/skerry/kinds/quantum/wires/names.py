@@ -6,6 +6,7 @@ VENDORS = {
     "aqt": "aqt.application:WIRE",
     "braket": "braket.application:WIRE",
     "iqm": "iqm.application:WIRE",
+    "scaleway": "scaleway.application:WIRE",
 }
 """First segments of paths, and the vendors' wires that they belong to, relative to this package."""
 
