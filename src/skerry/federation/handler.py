@@ -14,6 +14,7 @@ from skerry.federation.listener import Listener
 from skerry.federation.peers import Card, Peer, PeerJoined, PeerRevoked, Peers, encode
 from skerry.federation.placing import Placing
 from skerry.federation.receiving import Receiving
+from skerry.federation.residency import Residency
 from skerry.federation.tls import server_context
 from skerry.federation.tunnel import Tunnels
 from skerry.federation.wire import Wire
@@ -60,6 +61,8 @@ class Federation:
         self._tunnels = Tunnels(node.home.run, self.identity, self.peers.find)
         node.router.lead_elsewhere(self._tunnels.path)
         self._witnessing = Witnessing(node, self.calls, self.wire)
+        self._residency = Residency(node, self.identity, self.peers, self.calls, self.wire)
+        await self._residency.start()
         self._placing = Placing(node, self.calls, self._tunnels.open)
         for name in set(node.catalogue.moved.values()):
             await self._lead_to(name)
@@ -133,6 +136,7 @@ class Federation:
             owner=config.owner,
             country=config.country,
             labels=dict(config.labels),
+            at=f"{config.at[0]:g},{config.at[1]:g}" if config.at else "",
             log_key=log_key,
             witness_key=witness_key,
         )
@@ -197,6 +201,26 @@ class Federation:
         await self._listener.renew()
         return Done(f"{peer.card.name} is bound to this node no more.")
 
+    async def do_residency_show(
+        self, params: m.OfNode, progress: Progress
+    ) -> list[m.ResidencyInfo]:
+        """See `federation.residency.show`."""
+        return await self._residency.show(params)
+
+    async def do_residency_document(
+        self, params: m.Document, progress: Progress
+    ) -> m.ResidencyInfo:
+        """See `federation.residency.document`."""
+        return await self._residency.document(params)
+
+    async def do_residency_measure(self, params: m.OfNode, progress: Progress) -> m.Measured:
+        """See `federation.residency.measure`."""
+        return await self._residency.measure(params)
+
+    async def do_residency_quote(self, params: m.OfNode, progress: Progress) -> m.ResidencyInfo:
+        """See `federation.residency.quote`."""
+        return await self._residency.quote(params)
+
     # ---- peers --------------------------------------------------------------------------------
 
     async def _look_at(self, peer: Peer) -> m.NodeInfo:
@@ -208,6 +232,17 @@ class Federation:
             return _info(peer.card, None, error.what, None, peer.joined)
         ms = round((clock.monotonic() - began) * 1000, 1)
         return _info(found.card, found, "well", ms, peer.joined)
+
+    async def way_to(self, node: str) -> str:
+        """Return the unix socket that leads to the router of a bound node, over mutual TLS.
+
+        `node` is its name or id. Raises NOT_FOUND if it is not bound to this one, DENIED if the
+        policy lets this node speak to none.
+        """
+        peer = self.peers.find(node)
+        self._decide(peer)
+        await self._tunnels.open(peer.card.id)
+        return self._tunnels.path(peer.card.id)
 
     async def _greet(self, peer: Peer) -> m.Greeting:
         self._decide(peer)
@@ -230,7 +265,7 @@ class Federation:
         """Let the policy know what a peer says of itself; it counts as no more than that."""
         card = peer.card
         source, date = f"the node {card.name}", self.node.placement.today
-        said = {"owner": card.owner, "country": card.country}
+        said = {"owner": card.owner, "country": card.country, "at": card.at}
         facts = [
             Fact(f"node/{card.name}", name, value, source=source, date=date)
             for name, value in said.items()
