@@ -10,7 +10,7 @@ from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
 from skerry.kinds.quantum.checks import MEMORY_SHOTS_MAX
 from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Options, Result
 from skerry.kinds.quantum.wires.frame import Call, Reply
-from skerry.kinds.quantum.wires.scaleway import models, platforms, sessions
+from skerry.kinds.quantum.wires.scaleway import models, sessions
 from skerry.kinds.quantum.wires.scaleway.names import WIRE, moment
 
 LIST_MAX = 1000
@@ -70,7 +70,7 @@ async def _create(call: Call) -> Job:
         raise INVALID("The parameters of the job are malformed.", why=str(error)) from error
     return await call.desk.submit(
         JobRequest(
-            device=platforms.find(session.asked.platform_id).id,
+            device=session.device,
             programs=made,
             shots=chosen.shots,
             options=Options(memory=chosen.shots * len(made) <= MEMORY_SHOTS_MAX),

@@ -13,7 +13,7 @@ from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device, Modality, Paradigm, Price
 from skerry.kinds.quantum.checks import EXECUTIONS_MAX
 from skerry.kinds.quantum.contract import JobRequest
-from skerry.kinds.quantum.desk import nature
+from skerry.kinds.quantum.results import nature
 from skerry.kinds.quantum.twins import is_runnable
 from skerry.kinds.quantum.wires.scaleway.names import identity
 

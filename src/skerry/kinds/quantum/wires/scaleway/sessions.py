@@ -10,15 +10,15 @@ from typing import Annotated, Any
 import msgspec
 
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND, UNSUPPORTED
-from skerry.kinds.quantum.contract import TERMINAL, Job
-from skerry.kinds.quantum.store import Store
+from skerry.kinds.quantum.contract import Job, Session
+from skerry.kinds.quantum.desk import SESSION_SECONDS_MAX
 from skerry.kinds.quantum.wires.frame import Call, Reply
 from skerry.kinds.quantum.wires.scaleway import platforms
-from skerry.kinds.quantum.wires.scaleway.names import WIRE, fresh, moment
+from skerry.kinds.quantum.wires.scaleway.names import WIRE, identity, moment
 
-SORT = "session"
-SESSIONS_MAX = 1000
-JOBS_LOOKED_AT = 1000
+LOOKED_AT = 1000
+"""How many of the newest sessions and jobs are counted and listed."""
+
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 _Text = Annotated[str, msgspec.Meta(max_length=200)]
 
@@ -35,133 +35,110 @@ class Asked(msgspec.Struct, frozen=True):
     booking_demand: Any = None
 
 
-class Session(msgspec.Struct, frozen=True):
-    """A session as it is kept; times in nanoseconds since 1970."""
-
-    id: str
-    asked: Asked
-    created: int
-    touched: int
-    terminated: int = 0
-
-
-_sessions = msgspec.json.Decoder(Session)
-
-
 async def answer(call: Call, parts: tuple[str, ...]) -> Reply:
     """Answer one request about sessions."""
     match (call.method, *parts):
         case ("GET",):
-            jobs = await call.desk.jobs((), JOBS_LOOKED_AT)
-            rows = [_told(call, each, jobs) for each in await _all(call)]
+            jobs = await call.desk.jobs((), LOOKED_AT)
+            rows = [_told(call, each, jobs) for each in await call.desk.sessions(WIRE, LOOKED_AT)]
             return Reply({"total_count": len(rows), "sessions": rows})
         case ("POST",):
             return await _reply(call, await _create(call))
         case ("GET", name):
-            return await _reply(call, await find(call, name))
+            return await _reply(call, await _find(call, name))
         case ("POST", name, "terminate"):
-            return await _reply(call, await _end(call, await find(call, name)))
+            await _find(call, name)
+            return await _reply(call, await call.desk.close_session(name, cancel=True))
         case ("DELETE", name):
-            await _end(call, await find(call, name))
+            await _find(call, name)
+            await call.desk.close_session(name, cancel=True)
             return Reply(status=204)
         case ("GET", name, "acls"):
-            await find(call, name)
+            await _find(call, name)
             return Reply({"total_count": 0, "acls": []})
     raise NOT_FOUND(f"{call.method[:10]} {call.path[:200]} is no operation on sessions.")
 
 
-async def _all(call: Call) -> list[Session]:
-    found = await call.desk.stored(Store.papers, WIRE, SORT)
-    return [_sessions.decode(each) for each in found]
-
-
-async def _keep(call: Call, session: Session) -> Session:
-    data = msgspec.json.encode(session)
-    await call.desk.stored(Store.keep_paper, WIRE, SORT, session.id, data, SESSIONS_MAX)
-    return session
-
-
 async def _create(call: Call) -> Session:
     asked = msgspec.convert(await call.json(), Asked)
-    platforms.find(asked.platform_id)
+    device = platforms.find(asked.platform_id)
     if asked.booking_demand is not None:
         raise UNSUPPORTED("A twin is always free: it cannot be booked.")
-    for duration in (asked.max_duration, asked.max_idle_duration):
-        _nanoseconds(duration)
+    whole = _seconds(asked.max_duration)
+    _seconds(asked.max_idle_duration)
     if asked.deduplication_id:
-        for each in await _all(call):
-            if each.asked.deduplication_id == asked.deduplication_id and is_open(call, each):
+        jobs = await call.desk.jobs((), LOOKED_AT)
+        for each in await call.desk.sessions(WIRE, LOOKED_AT):
+            known = _asked(each).deduplication_id == asked.deduplication_id
+            if known and is_open(call, each, jobs):
                 return each
-    now = call.desk.context.clock.now()
-    return await _keep(call, Session(fresh(), asked, now, now))
-
-
-def _nanoseconds(text: str | None) -> int:
-    """Return a duration such as `2.5s`; 0 if there is none."""
-    if not text:
-        return 0
-    match = _SECONDS.fullmatch(text)
-    if match is None:
-        raise INVALID(f"A duration is written in seconds, such as 60s, not {text[:40]!r}.")
-    return int(float(match[1]) * 1e9)
-
-
-async def find(call: Call, session_id: str) -> Session:
-    """Return a session; raise NOT_FOUND."""
-    return _sessions.decode(await call.desk.stored(Store.paper, WIRE, SORT, session_id))
-
-
-def is_open(call: Call, session: Session) -> bool:
-    """Tell whether jobs may be sent to a session."""
-    now = call.desk.context.clock.now()
-    whole = _nanoseconds(session.asked.max_duration)
-    idle = _nanoseconds(session.asked.max_idle_duration)
-    return not (
-        session.terminated
-        or (whole and now > session.created + whole)
-        or (idle and now > session.touched + idle)
+    return await call.desk.open_session(
+        device.id,
+        seconds_max=max(1, min(int(whole or SESSION_SECONDS_MAX), SESSION_SECONDS_MAX)),
+        native={"wire": WIRE, "asked": msgspec.to_builtins(asked)},
     )
 
 
+def _asked(session: Session) -> Asked:
+    return msgspec.convert(session.native["asked"], Asked)
+
+
+def _seconds(text: str | None) -> float:
+    """Return a duration such as `2.5s`; 0 if there is none."""
+    if not text:
+        return 0.0
+    match = _SECONDS.fullmatch(text)
+    if match is None:
+        raise INVALID(f"A duration is written in seconds, such as 60s, not {text[:40]!r}.")
+    return float(match[1])
+
+
+async def _find(call: Call, session_id: str) -> Session:
+    session = await call.desk.session(session_id)
+    if session.native.get("wire") != WIRE:
+        raise NOT_FOUND(f"The session {session_id[:60]} is none of Scaleway's.")
+    return session
+
+
+def is_open(call: Call, session: Session, jobs: list[Job]) -> bool:
+    """Tell whether jobs may be sent to a session: it is not closed, and has not been idle."""
+    idle = _seconds(_asked(session).max_idle_duration)
+    own = [each for each in jobs if each.request.session == session.id]
+    if not session.accepting or not idle or any(not each.over for each in own):
+        return session.accepting
+    used = max([session.created, *(each.updated for each in own)])
+    return call.desk.context.clock.now() <= used + idle * 1e9
+
+
 async def use(call: Call, session_id: str) -> Session:
-    """Return a session that is open, and remember that it was used; raise CONFLICT."""
-    session = await find(call, session_id)
-    if not is_open(call, session):
+    """Return a session that is open; raise CONFLICT for one that is not."""
+    session = await _find(call, session_id)
+    if not is_open(call, session, await call.desk.jobs((), LOOKED_AT)):
         raise CONFLICT(f"The session {session.id} is stopped.")
-    now = call.desk.context.clock.now()
-    return await _keep(call, msgspec.structs.replace(session, touched=now))
-
-
-async def _end(call: Call, session: Session) -> Session:
-    """Stop a session and cancel what is open of it."""
-    for job in await call.desk.jobs((), JOBS_LOOKED_AT):
-        if job.request.session == session.id and job.state not in TERMINAL:
-            await call.desk.cancel(job.id)
-    now = call.desk.context.clock.now()
-    return await _keep(call, msgspec.structs.replace(session, terminated=session.terminated or now))
+    return session
 
 
 async def _reply(call: Call, session: Session) -> Reply:
-    return Reply(_told(call, session, await call.desk.jobs((), JOBS_LOOKED_AT)))
+    return Reply(_told(call, session, await call.desk.jobs((), LOOKED_AT)))
 
 
 def _told(call: Call, session: Session, jobs: list[Job]) -> dict[str, Any]:
     own = [each for each in jobs if each.request.session == session.id]
     over = sum(each.over for each in own)
-    asked = session.asked
+    asked = _asked(session)
     return {
         "id": session.id,
         "name": asked.name or "",
-        "platform_id": asked.platform_id,
+        "platform_id": identity("platform", session.device),
         "created_at": moment(session.created),
         "started_at": moment(session.created),
-        "updated_at": moment(session.touched),
-        "terminated_at": moment(session.terminated),
-        "max_duration": asked.max_duration,
+        "updated_at": moment(session.closed or session.created),
+        "terminated_at": moment(session.closed),
+        "max_duration": f"{session.seconds_max}s",
         "max_idle_duration": asked.max_idle_duration,
         "waiting_job_count": len(own) - over,
         "finished_job_count": over,
-        "status": "running" if is_open(call, session) else "stopped",
+        "status": "running" if is_open(call, session, jobs) else "stopped",
         "project_id": asked.project_id,
         "deduplication_id": asked.deduplication_id or "",
         "origin_type": "customer",
