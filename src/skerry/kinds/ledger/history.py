@@ -17,7 +17,7 @@ from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.errors import CONFLICT, SkerryError
 from skerry.kernel.kind import RECOVER_FILE, Recover
 from skerry.kinds.ledger import snapshot
-from skerry.kinds.ledger.files import sync_directory
+from skerry.kinds.ledger.files import remove, sync_directory
 from skerry.kinds.ledger.journal import Journal
 from skerry.kinds.ledger.snapshot import Head, Mark, forget_rows, marks
 
@@ -69,7 +69,7 @@ class History:
         assert moment is not None
         for each in marks(self._directory):
             if each.time > moment:
-                each.path.unlink()
+                remove(each.path)
         counts = head.counts if head else {}
         generation = head.generation if head else 0
 
@@ -79,7 +79,7 @@ class History:
 
         forget_rows(self._directory, is_later)
         sync_directory(self._directory)
-        (self._directory / RECOVER_FILE).unlink()
+        remove(self._directory / RECOVER_FILE)
         sync_directory(self._directory)
 
     def prune(self, now: int, journal: Journal) -> None:
@@ -90,7 +90,7 @@ class History:
         kept = _thinned(kept)
         for each in known:
             if each not in kept:
-                each.path.unlink()
+                remove(each.path)
         oldest = min(each.generation for each in kept)
         forget_rows(self._directory, lambda _table, generation, _start: generation < oldest)
         if old:

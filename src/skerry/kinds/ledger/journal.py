@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skerry.kernel.errors import CORRUPT
+from skerry.kernel.journal import journal_of
 from skerry.kernel.log import GENESIS
-from skerry.kinds.ledger.files import sync_directory, write_durably
+from skerry.kinds.ledger.files import remove, sync_directory, write_durably
 from skerry.kinds.ledger.operations import BODY_MAX
 
 MAGIC = b"SKLEDGR1"
@@ -120,14 +121,15 @@ class Journal:
         into a new one, and where both are there, that one counts.
         """
         for each in reversed(later):
-            each.unlink()
+            remove(each)
         if end == 0:
-            path.unlink()
+            remove(path)
         elif path.parent.name == SEALED:
             write_durably(self._directory / TAIL / path.name, [path.read_bytes()[:end]])
-            path.unlink()
+            remove(path)
         else:
             os.truncate(path, end)
+            journal_of(path).replaced(path)
         for folder in (TAIL, SEALED):
             sync_directory(self._directory / folder)
 
@@ -137,7 +139,7 @@ class Journal:
         for path, following in itertools.pairwise(paths):
             if path.parent.name == SEALED and _first(following) <= sequence + 1:
                 self.bytes -= path.stat().st_size
-                path.unlink()
+                remove(path)
         sync_directory(self._directory / SEALED)
 
     def _paths(self) -> list[Path]:
@@ -227,9 +229,16 @@ class Journal:
 
     def _seal(self) -> None:
         os.close(self._file)
-        self._path.rename(self._directory / SEALED / self._path.name)
+        sealed = self._directory / SEALED / self._path.name
+        self._path.rename(sealed)
         sync_directory(self._directory / SEALED)
+        journal_of(sealed).announce(sealed)
+        journal_of(self._path).removed(self._path)
         self._open(self._new_path())
+
+    def confirm(self) -> None:
+        """Return once what was appended may be acknowledged. Raises what the journal raises."""
+        journal_of(self._path).wrote(self._path)
 
     def close(self) -> None:
         """Close the file; everything that was appended is durable already."""

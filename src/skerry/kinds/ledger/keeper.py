@@ -384,12 +384,24 @@ class Keeper:
                 return
             for job in group:
                 self._do(job)
+            self._confirm(group)
             self._deliver(group)
             if self.book.name == COMPILED:
                 self._archivist.left_behind(self.book, self._generation)
             if self._switch is not None and self._failed is None:
                 self._switch_if_ready(self._switch)
             self._desk.task_done()
+
+    def _confirm(self, group: list[Job]) -> None:
+        """Wait until what was written may be acknowledged."""
+        if not any(job.sequence for job in group):
+            return
+        try:
+            self.journal.confirm()
+        except SkerryError as error:
+            for job in group:
+                if job.sequence:
+                    job.error = job.error or error
 
     def _switch_if_ready(self, switch: Switch) -> None:
         """Go on with the compiled machine, once the ledger is busy and the machine is there."""

@@ -121,6 +121,8 @@ MANIFEST = Manifest(
     engine_info=EngineInfo(name="Skerry ledger", version="1"),
     engine="engine:LedgerEngine",
     subject="subject:LedgerSubject",
+    replicates=YES,
+    replica="replica:StateReplica",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: YES,

@@ -17,7 +17,7 @@ import msgspec
 
 from skerry.kernel.errors import CORRUPT
 from skerry.kernel.ledger.rows import ROW_BYTES, Rows
-from skerry.kinds.ledger.files import write_durably
+from skerry.kinds.ledger.files import remove, write_durably
 from skerry.kinds.ledger.rows import Kept
 
 ROWS = "rows"
@@ -140,7 +140,7 @@ def forget_rows(directory: Path, drop: Callable[[str, int, int], bool]) -> None:
     for path in folder.glob("*.rows") if folder.exists() else ():
         table, generation, start = path.stem.split("-")
         if drop(table, int(generation), int(start)):
-            path.unlink()
+            remove(path)
 
 
 def _fill(folder: Path, book: Kept, table: str, generation: int) -> int:
