@@ -18,6 +18,7 @@ from skerry.kinds.ledger import snapshot
 from skerry.kinds.ledger.rows import Kept
 
 NICENESS = 10
+CLOSE_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -58,13 +59,13 @@ class Archivist:
         self._files.release()
 
     def close(self) -> None:
-        """End, after the file that is being written."""
+        """End, after the file that is being written; one that is held is left behind."""
         with self._work:
             self._closing = True
             self._book = None
             self._work.notify()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_SECONDS)
             self._thread = None
 
     def _run(self) -> None:

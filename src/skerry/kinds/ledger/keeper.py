@@ -118,6 +118,7 @@ class Keeper:
         self._desk: queue.Queue[list[Job] | None] = queue.Queue(maxsize=2)
         self._room = asyncio.Semaphore(WAITING_MAX)
         self._hold = threading.Lock()
+        self._held = False
         self._threads: list[threading.Thread] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._last = 0
@@ -239,10 +240,12 @@ class Keeper:
         """Keep every file as it is until `release`; blocks until nothing is being written."""
         self._hold.acquire()
         self._archivist.hold()
+        self._held = True
 
     def release(self) -> None:
         """Let writing go on; harmless where it was not held."""
-        if self._hold.locked():
+        if self._held:
+            self._held = False
             self._archivist.release()
             self._hold.release()
 
