@@ -72,7 +72,7 @@ class Handlers:
             raise INVALID("Say whose branch it is.", hint="skerry meter --app <app> --branch …")
         await node.accountant.post()
         prefix = "/".join(part for part in (params.app, params.branch) if part)
-        others = node.workloads.accounts() | node.services.accounts()
+        others = node.workloads.known.accounts() | node.services.accounts()
         everyone = {*node.catalogue.apps, *others}
         accounts = [prefix] if prefix else sorted(everyone)
         return [
@@ -84,7 +84,7 @@ class Handlers:
     async def do_node_stop(self, params: c.Nothing, progress: Progress) -> c.Done:
         """See `node.stop`."""
         self._node.request_stop()
-        left = self._node.workloads.running()
+        left = self._node.workloads.known.running()
         if not left:
             return c.Done("The node is stopping.")
         names = f"{left} workload{'s go' if left > 1 else ' goes'} on without it"

@@ -142,7 +142,7 @@ class Node:
 
     def _other_readings(self) -> Iterator[Reading]:
         """Yield what is used by no cell: workloads and services."""
-        yield from self.workloads.readings()
+        yield from self.workloads.known.readings()
         yield from self.services.readings()
 
     def _workload_url(self, host: str) -> str:

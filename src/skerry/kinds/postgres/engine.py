@@ -81,10 +81,7 @@ class PostgresEngine(Engine):
             before = msgspec.structs.replace(before, id=last.id)
         cloned = last is not None and last != owner
         cloned = cloned or (before is not None and before.id != self.context.id)
-        pending = await asyncio.to_thread(self.history.rewound, self.data)
-        if pending is None:
-            await asyncio.to_thread(self.history.tidy, self.data)
-        await asyncio.to_thread(cluster.take_over, self.data, cloned)
+        pending = await self._make_ready(cloned)
         if last != owner:
             await asyncio.to_thread(records.write, self._owner_file, owner)
         self._load_counted()
@@ -101,6 +98,21 @@ class PostgresEngine(Engine):
         self._tasks = [asyncio.create_task(self._watch())]
         if self._archives(installation):
             self._tasks.append(asyncio.create_task(self._keep_history()))
+
+    async def _make_ready(self, cloned: bool) -> Recover | None:
+        """Make the directory fit to be opened; return what is to be replayed then.
+
+        Threads are for what takes long, as they cost.
+        """
+        pending = self.history.pending()
+        if pending is not None:
+            pending = await asyncio.to_thread(self.history.rewound, self.data, pending)
+        if pending is None and self.history.leftovers(self.data):
+            await asyncio.to_thread(self.history.tidy, self.data)
+        if cloned:
+            await asyncio.to_thread(cluster.cut_off, self.data)
+        cluster.take_over(self.data)
+        return pending
 
     async def stop(self) -> None:
         """See `Engine.stop`."""
