@@ -107,6 +107,8 @@ async def test_a_lost_machine_is_rebuilt_from_a_bucket_and_the_key(place: Path) 
             assert await got(again, "a") == "first"
             assert await got(again, "a", "pr-1") == "first"
             assert again.vault.open("shop", "TOKEN") == "kept"
+            known = (await perform(again, "backup.status")).stores[0]
+            assert known.last_backup and "no backup yet" not in " ".join(known.problems)
             same = (await perform(again, "resource.connect", app="shop", name="media")).fields
             assert same["secret_key"] == password["secret_key"]
             assert (await perform(again, "backup.now"))[0].scope == "node"

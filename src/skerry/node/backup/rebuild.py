@@ -21,8 +21,10 @@ from skerry.kernel.kind import RECOVER_FILE, Recover
 from skerry.node.archives import give
 from skerry.node.backup import recovery_key, restic
 from skerry.node.backup.destination import Destination
+from skerry.node.backup.history import History, Saved, encode
 from skerry.node.backup.index import CUT, NODE, Held, HeldBranch, Index
 from skerry.node.backup.onward import lay_over, onward
+from skerry.node.backup.plan import STORES
 from skerry.node.backup.repository import Repository, Snapshot
 from skerry.node.backup.restore import verify
 from skerry.node.home import write_secret
@@ -90,8 +92,9 @@ async def rebuild(home: Path, key: str, at: int | None, progress: Progress) -> R
 
 
 class _Source(msgspec.Struct, frozen=True):
-    """A store that answers, and the backup that is taken from it."""
+    """A store that answers, which of the two it is, and the backup that is taken from it."""
 
+    store: str
     repository: Repository
     snapshot: Snapshot
 
@@ -100,7 +103,7 @@ async def _open(stores: list[Destination], staging: Path, at: int | None) -> _So
     """Return the first store that holds a backup of the whole node; raise what the last one did."""
     program = await restic.version(restic.find())
     failure: SkerryError = NOT_FOUND("The recovery key names no store.")
-    for store in stores:
+    for name, store in zip(STORES, stores, strict=False):
         folder = staging / "services" / "backup" / "rebuild"
         folder.mkdir(parents=True, exist_ok=True)
         write_secret(folder / "password", store.password.encode())
@@ -114,7 +117,7 @@ async def _open(stores: list[Destination], staging: Path, at: int | None) -> _So
             continue
         whole = [e for e in found if e.scope == "node" and (at is None or e.time <= at)]
         if whole:
-            return _Source(repository, whole[-1])
+            return _Source(name, repository, whole[-1])
         failure = NOT_FOUND(
             f"{store.url} holds no backup of a whole node{' that old' if at else ''}.",
             why=f"It holds {len(found)} others." if found else "",
@@ -215,10 +218,31 @@ class _Rebuilding:
         )
         await log.close()
         await asyncio.to_thread(self._give, catalogue)
+        await self._note_backup()
         for name in ("cut", "rebuild"):
             await asyncio.to_thread(
                 shutil.rmtree, staging / "services" / "backup" / name, ignore_errors=True
             )
+
+    async def _note_backup(self) -> None:
+        """Put the backup itself on record: what it holds was copied before it was complete."""
+        held = [each for branch in self._index.branches for each in branch.resources]
+        event = Saved(
+            store=self._source.store,
+            scope=self._index.scope,
+            snapshot=self._source.snapshot.short,
+            cut=self._index.time,
+            time=self._index.time,
+            seconds=0.0,
+            bytes=self._index.bytes,
+            added=0,
+            files=sum(each.files for each in held),
+        )
+        folder = self._staging / "services" / "backup" / "log"
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        log = await asyncio.to_thread(LogFile, folder, SystemClock(), History().apply)
+        await log.append(encode(event))
+        await log.close()
 
     def _give(self, catalogue: Catalogue) -> None:
         """Let each app's user own its state: user ids are this machine's."""
