@@ -122,6 +122,7 @@ class Handler:
             ),
             budget=Budget(params.budget, params.currency) if params.budget else None,
             where=params.where,
+            provider=params.provider,
             name=params.name,
             token=params.token,
         )

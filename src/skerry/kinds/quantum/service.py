@@ -85,6 +85,10 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
     level: Annotated[
         Literal["logical", "native", "verbatim"], about("how far the program is compiled already")
     ] = "logical"
+    provider: Annotated[
+        Literal["twin", "braket", "ionq"],
+        about("on the twin, or on the machine itself by a vendor"),
+    ] = "twin"
     engine: Annotated[str, about("an engine, instead of the one that is chosen")] = ""
     budget: Money = ""
     currency: Currency = "EUR"
@@ -158,7 +162,7 @@ SERVICE = Service(
         Command("quantum.devices", "List every device with dated figures", Listing, DeviceTable),
         Command("quantum.device", "Draw a device with its errors", Named, DeviceReport),
         Command("quantum.estimate", "Compare devices for a program", Estimate, QuoteTable),
-        Command("quantum.run", "Run a program on a twin", Run, JobReport, mutates=True),
+        Command("quantum.run", "Run a program", Run, JobReport, mutates=True),
         Command(
             "quantum.jobs", "List jobs", Jobs, JobTable, empty="No jobs yet: skerry quantum run"
         ),
