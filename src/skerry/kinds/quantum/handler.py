@@ -11,14 +11,18 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.commands import Done, Nothing, WordCall
-from skerry.kernel.errors import INVALID, NOT_FOUND, SkerryError
+from skerry.kernel.errors import DENIED, INVALID, NOT_FOUND, SkerryError
 from skerry.kernel.money import show
-from skerry.kinds.quantum import installing, pictures, reports, stacks
+from skerry.kernel.policy import Request as PolicyRequest
+from skerry.kinds.quantum import installing, pictures, providers, reports, stacks
 from skerry.kinds.quantum import service as words
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device, Here
 from skerry.kinds.quantum.contract import Budget, JobRequest, Options, Program
+from skerry.kinds.quantum.hardware import ACTION
 from skerry.kinds.quantum.messages import Outcome, Quote, Revised
+from skerry.kinds.quantum.providers import PROVIDERS
+from skerry.kinds.quantum.providers.interface import Provider, Setting
 from skerry.kinds.quantum.runner import OPEN_FILE
 from skerry.kinds.quantum.twins import is_runnable, medians
 
@@ -127,11 +131,44 @@ class Handler:
             token=params.token,
         )
         progress(0, 0, "checking and compiling the program")
-        job = await self._call(params, "submit", {"request": request}, progress)
+        try:
+            job = await self._call(params, "submit", {"request": request}, progress)
+        except SkerryError as error:
+            if error.problem is not DENIED or params.provider == "twin":
+                raise
+            raise self._with_others(error, params) from error
         if not params.wait:
             return reports.JobReport(job)
         found = await self._call(params, "wait", {"job": job.id}, progress)
         return _report(found)
+
+    def _with_others(self, error: SkerryError, params: words.Run) -> SkerryError:
+        """Add to a refusal which machines the app's policy lets jobs go to."""
+        name = params.resource or self._only(params.app, params.branch)
+        found = []
+        for provider in PROVIDERS:
+            way = providers.find(provider, Setting(self._node.clock, {}))
+            found += [
+                f"{device.id} by {provider}"
+                for device in load.devices().values()
+                if is_runnable(device) and self._may_go(way, device, params, name)
+            ]
+        reached = f"Policy lets its jobs go to: {', '.join(found) or 'no machine'}."
+        return SkerryError(error.problem, error.what, f"{error.why} {reached}".strip(), error.hint)
+
+    def _may_go(self, way: Provider, device: Device, params: words.Run, name: str) -> bool:
+        try:
+            places = way.places(device)
+        except SkerryError:
+            return False
+        who = f"app:{params.app}"
+        asked = [
+            PolicyRequest(
+                who, ACTION, str(place), params.app, params.branch, KIND, name, place=place
+            )
+            for place in places
+        ]
+        return all(self._node.policy.decide(each).allowed for each in asked)
 
     async def do_jobs(self, params: words.Jobs, progress: Progress) -> reports.JobTable:
         """See `quantum.jobs`."""

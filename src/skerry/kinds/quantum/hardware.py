@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from skerry.kernel.errors import CONFLICT, DENIED, INTERNAL, INVALID, SkerryError
+from skerry.kernel.policy import Place
 from skerry.kinds.quantum import providers, results
 from skerry.kinds.quantum.catalogue.model import Device
 from skerry.kinds.quantum.contract import TERMINAL, Job, JobRequest, JobState
@@ -57,7 +58,7 @@ class Hardware:
     async def admit(self, request: JobRequest, device: Device) -> None:
         """Raise what forbids a job to go out: no way, no credentials, no ceiling, policy."""
         provider = self.provider(request.provider)
-        place = provider.place(device)
+        places = provider.places(device)
         for name in provider.secrets:
             provider.secret(name)
         if request.budget is None and not self._desk.config.budget:
@@ -70,6 +71,10 @@ class Hardware:
             raise INVALID("A job on hardware has one program and one set of values.")
         if len(self._tasks) >= OPEN_MAX:
             raise CONFLICT(f"{OPEN_MAX} jobs are on hardware already.")
+        for place in places:
+            await self._permit(device, place)
+
+    async def _permit(self, device: Device, place: Place) -> None:
         try:
             await self._desk.context.permit(ACTION, place)
         except SkerryError as error:

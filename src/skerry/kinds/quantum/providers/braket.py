@@ -44,10 +44,10 @@ class Braket(Provider):
     )
     idempotent: ClassVar[bool] = True
 
-    def place(self, device: Device) -> Place:
-        """See `Provider.place`."""
+    def places(self, device: Device) -> tuple[Place, ...]:
+        """See `Provider.places`; the machine is its maker's."""
         host = urlsplit(self._base(_region(device))).hostname or ""
-        return Place("aws", country=device.country, host=host)
+        return Place("aws", host=host), Place(device.vendor.lower(), country=device.country)
 
     def _base(self, region: str) -> str:
         known = self.setting.endpoints.get(self.name, "")

@@ -69,8 +69,11 @@ class Provider(ABC):
         return found
 
     @abstractmethod
-    def place(self, device: Device) -> Place:
-        """Return where a job for a device would go; raise UNSUPPORTED if it cannot go this way."""
+    def places(self, device: Device) -> tuple[Place, ...]:
+        """Return where a job for a device would go: the vendor's endpoint, then the machine.
+
+        The two may lie in different countries. Raises UNSUPPORTED if it cannot go this way.
+        """
 
     @abstractmethod
     async def send(self, task: Task) -> str:

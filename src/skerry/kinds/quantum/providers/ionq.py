@@ -45,11 +45,12 @@ class IonQ(Provider):
         key = self.secret(SECRET)
         return {"Authorization": f"apiKey {key}", "Content-Type": "application/json"}
 
-    def place(self, device: Device) -> Place:
-        """See `Provider.place`."""
+    def places(self, device: Device) -> tuple[Place, ...]:
+        """See `Provider.places`."""
         if device.vendor != "IonQ":
             raise UNSUPPORTED(f"IonQ has no {device.name}.")
-        return Place("ionq", country=device.country, host=urlsplit(self._base).hostname or "")
+        host = urlsplit(self._base).hostname or ""
+        return Place("ionq", host=host), Place("ionq", country=device.country)
 
     async def send(self, task: Task) -> str:
         """See `Provider.send`."""
