@@ -15,7 +15,7 @@ EXECUTIONS_MAX = 1000
 TEXT_MAX = 256
 TAGS_MAX = 50
 MEMORY_SHOTS_MAX = 1_000_000
-CIRCUITS = frozenset({"openqasm3", "openqasm2", "circuit"})
+CIRCUITS = frozenset({"openqasm3", "openqasm2", "circuit", "qir", "qsharp"})
 """Formats of programs that are circuits of gates."""
 
 FORMATS = {"analog": frozenset({"ahs"}), "photonic": frozenset({"photonic"})}

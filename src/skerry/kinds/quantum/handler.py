@@ -17,7 +17,7 @@ from skerry.kernel.policy import Request as PolicyRequest
 from skerry.kinds.quantum import installing, pictures, providers, reports, stacks
 from skerry.kinds.quantum import service as words
 from skerry.kinds.quantum.catalogue import load
-from skerry.kinds.quantum.catalogue.model import Device, Here
+from skerry.kinds.quantum.catalogue.model import Device, Here, Status
 from skerry.kinds.quantum.contract import Budget, JobRequest, Options, Program
 from skerry.kinds.quantum.hardware import ACTION
 from skerry.kinds.quantum.messages import Outcome, Quote, Revised
@@ -89,7 +89,7 @@ class Handler:
         figures = [*own, *(each for each in device.figures if each.name not in known)]
         return reports.DeviceReport(
             device,
-            str(_here(device)),
+            str(_here(device)._replace(provider=bool(self._ways(device)))),
             device.revision,
             calibration,
             tuple(figures),
@@ -142,6 +142,19 @@ class Handler:
         found = await self._call(params, "wait", {"job": job.id}, progress)
         return _report(found)
 
+    def _ways(self, device: Device) -> list[str]:
+        """Return the providers by which jobs can go to a machine that is offered."""
+        if device.status not in (Status.OFFERED, Status.PREVIEW):
+            return []
+        found = []
+        for name in PROVIDERS:
+            try:
+                providers.find(name, Setting(self._node.clock, {})).places(device)
+            except SkerryError:
+                continue
+            found.append(name)
+        return found
+
     def _with_others(self, error: SkerryError, params: words.Run) -> SkerryError:
         """Add to a refusal which machines the app's policy lets jobs go to."""
         name = params.resource or self._only(params.app, params.branch)
@@ -151,17 +164,13 @@ class Handler:
             found += [
                 f"{device.id} by {provider}"
                 for device in load.devices().values()
-                if is_runnable(device) and self._may_go(way, device, params, name)
+                if provider in self._ways(device) and self._may_go(way, device, params, name)
             ]
         reached = f"Policy lets its jobs go to: {', '.join(found) or 'no machine'}."
         return SkerryError(error.problem, error.what, f"{error.why} {reached}".strip(), error.hint)
 
     def _may_go(self, way: Provider, device: Device, params: words.Run, name: str) -> bool:
-        try:
-            places = way.places(device)
-        except SkerryError:
-            return False
-        who = f"app:{params.app}"
+        places, who = way.places(device), f"app:{params.app}"
         asked = [
             PolicyRequest(
                 who, ACTION, str(place), params.app, params.branch, KIND, name, place=place

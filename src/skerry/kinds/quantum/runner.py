@@ -203,7 +203,7 @@ class Runner:
     async def _job(self, job_id: str) -> None:
         clock = self._desk.context.clock
         began = clock.monotonic()
-        job = await self._desk.stored(Store.change, job_id, JobState.RUNNING, started=clock.now())
+        job = await self._desk.stored(Store.start, job_id, clock.now())
         pairs = [
             (program, binding)
             for program in job.request.programs

@@ -79,7 +79,7 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
         "twin"
     )
     language: Annotated[
-        Literal["openqasm3", "openqasm2", "circuit", "ahs", "photonic"],
+        Literal["openqasm3", "openqasm2", "circuit", "qir", "qsharp", "ahs", "photonic"],
         about("what the program is written in"),
     ] = "openqasm3"
     level: Annotated[
@@ -131,8 +131,10 @@ class Resources(Here, frozen=True, kw_only=True):
     program: Annotated[
         str, about("a program, or - for standard input", positional=True, file=True)
     ] = ""
-    language: Annotated[Literal["openqasm", "qsharp"], about("what it is written in")] = "openqasm"
-    workload: Annotated[str, about("instead of a program: rsa-2048")] = ""
+    language: Annotated[Literal["openqasm", "qsharp", "qir"], about("what it is written in")] = (
+        "openqasm"
+    )
+    workload: Annotated[str, about("instead of a program: rsa-2048 or chemistry")] = ""
     error_budget: Annotated[float, about("the chance of failure that is acceptable")] = 1e-3
     svg: Annotated[bool, about("draw qubits against time as SVG, and nothing else")] = False
 
