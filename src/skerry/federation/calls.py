@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -54,6 +54,27 @@ class Calls:
 
         return _read(await self._run(exchange), wanted)
 
+    async def timed(
+        self,
+        peer: Peer,
+        path: str,
+        bodies: Sequence[msgspec.Struct],
+        monotonic: Callable[[], float],
+        seconds: float,
+    ) -> list[tuple[float, bytes]]:
+        """Ask one thing after another over one connection; return how long each took, and answers.
+
+        The time of the connection itself is not in it. Raises as `ask` does.
+        """
+        asked = [msgspec.json.encode(body) for body in bodies]
+
+        def exchange() -> list[tuple[float, bytes]]:
+            context = client_context(self._identity, peer.authority)
+            return _exchanges(peer, context, path, asked, monotonic, seconds)
+
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, exchange)
+
     async def send(
         self, peer: Peer, path: str, chunks: Iterable[bytes], seconds: float, wanted: type[T]
     ) -> T:
@@ -76,6 +97,10 @@ class Calls:
 
     async def _run(self, exchange: Callable[[], bytes]) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self._pool, exchange)
+
+    def line(self, peer: Peer) -> Line:
+        """Return a line to a peer: a connection that stays open between requests."""
+        return Line(peer, self._identity, self._run)
 
     def close(self) -> None:
         """Take no more calls; those under way end by their time limits."""
@@ -101,6 +126,95 @@ class _Connection(http.client.HTTPSConnection):
         check_certificate(found, self._public_key)
 
 
+class Line:
+    """Requests to one peer, one after the other, over a connection that is kept."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        identity: Identity,
+        run: Callable[[Callable[[], bytes]], Awaitable[bytes]],
+    ) -> None:
+        self._peer = peer
+        self._identity = identity
+        self._run = run
+        self._connection: _Connection | None = None
+
+    async def ask(self, path: str, data: bytes, wanted: type[T], seconds: float) -> T:
+        """Return what the peer answers; raises as `Calls.ask` does."""
+        return _read(await self._run(lambda: self._exchange(path, data, seconds)), wanted)
+
+    def _exchange(self, path: str, data: bytes, seconds: float) -> bytes:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                return self._once(connection, path, data, seconds)
+            except (http.client.BadStatusLine, ConnectionError):
+                # The peer closes a connection that was idle; the request did not get there.
+                connection.close()
+        host, port = address_of(self._peer.card.url)
+        context = client_context(self._identity, self._peer.authority)
+        fresh = _Connection(host, port, context, self._peer.public_key, seconds)
+        try:
+            return self._once(fresh, path, data, seconds)
+        except (OSError, http.client.HTTPException) as error:
+            raise _silent(self._peer.card.url, error) from error
+
+    def _once(self, connection: _Connection, path: str, data: bytes, seconds: float) -> bytes:
+        url = self._peer.card.url
+        try:
+            if connection.sock is not None:
+                connection.sock.settimeout(seconds)
+            headers = {"Content-Type": "application/octet-stream"}
+            connection.request("POST", path, data, headers)
+            found = _answer(url, connection)
+        except SkerryError:
+            self._connection = connection
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return found
+
+    def close(self) -> None:
+        """Close the connection, if it is open."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _exchanges(
+    peer: Peer,
+    context: ssl.SSLContext,
+    path: str,
+    asked: Sequence[bytes],
+    monotonic: Callable[[], float],
+    seconds: float,
+) -> list[tuple[float, bytes]]:
+    url = peer.card.url
+    connection = _Connection(*address_of(url), context, peer.public_key, seconds)
+    found = []
+    try:
+        connection.connect()
+        for body in asked:
+            began = monotonic()
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            data = _answer(url, connection)
+            found.append((monotonic() - began, data))
+    except (OSError, http.client.HTTPException) as error:
+        raise _silent(url, error) from error
+    finally:
+        connection.close()
+    return found
+
+
+def _silent(url: str, error: Exception) -> SkerryError:
+    return NODE_UNREACHABLE(
+        f"The node at {url} does not answer.", why=f"{error}.", hint="skerry nodes"
+    )
+
+
 def _exchange(
     url: str,
     context: ssl.SSLContext,
@@ -117,19 +231,22 @@ def _exchange(
     try:
         chunked = not isinstance(body, bytes)
         connection.request("POST", path, body, headers, encode_chunked=chunked)
-        answer = connection.getresponse()
-        data = answer.read(ANSWER_BYTES_MAX + 1)
-        if len(data) > ANSWER_BYTES_MAX:
-            raise INVALID(f"The answer of {url} is larger than {ANSWER_BYTES_MAX} bytes.")
-        if answer.status >= 400:
-            raise _error(url, answer.status, data)
-        return data
+        return _answer(url, connection)
     except (OSError, http.client.HTTPException) as error:
-        raise NODE_UNREACHABLE(
-            f"The node at {url} does not answer.", why=f"{error}.", hint="skerry nodes"
-        ) from error
+        raise _silent(url, error) from error
     finally:
         connection.close()
+
+
+def _answer(url: str, connection: _Connection) -> bytes:
+    """Return the body of an answer; raise what the peer reports."""
+    answer = connection.getresponse()
+    data = answer.read(ANSWER_BYTES_MAX + 1)
+    if len(data) > ANSWER_BYTES_MAX:
+        raise INVALID(f"The answer of {url} is larger than {ANSWER_BYTES_MAX} bytes.")
+    if answer.status >= 400:
+        raise _error(url, answer.status, data)
+    return data
 
 
 def address_of(url: str) -> tuple[str, int]:

@@ -14,12 +14,16 @@ from skerry.federation.listener import Listener
 from skerry.federation.peers import Card, Peer, PeerJoined, PeerRevoked, Peers, encode
 from skerry.federation.placing import Placing
 from skerry.federation.receiving import Receiving
+from skerry.federation.replicas.replicas import Replicas
+from skerry.federation.replicas.replicating import Replicating
+from skerry.federation.residency import Residency
 from skerry.federation.tls import server_context
 from skerry.federation.tunnel import Tunnels
 from skerry.federation.wire import Wire
 from skerry.federation.witnessing import Witnessing, read_keys
 from skerry.kernel.commands import Done, Nothing
 from skerry.kernel.errors import CONFLICT, INVALID, UNAUTHENTICATED, SkerryError
+from skerry.kernel.lease import Leases
 from skerry.kernel.policy import Fact, Request, enforce
 from skerry.node.log_file import LogFile
 from skerry.node.node import Node
@@ -40,6 +44,8 @@ class Federation:
         self.wire = Wire(self._answer_join, m.Joining)
         self.wire.add("/hello", self._answer_hello, m.Hello)
         self._receiving = Receiving(node, self.wire)
+        self.replicas = Replicas(node, self.wire, self._receiving, self.peers)
+        self.leases: Leases | None = None
         self._url = ""
 
     async def start(self) -> None:
@@ -60,7 +66,12 @@ class Federation:
         self._tunnels = Tunnels(node.home.run, self.identity, self.peers.find)
         node.router.lead_elsewhere(self._tunnels.path)
         self._witnessing = Witnessing(node, self.calls, self.wire)
+        self._residency = Residency(node, self.identity, self.peers, self.calls, self.wire)
+        await self._residency.start()
         self._placing = Placing(node, self.calls, self._tunnels.open)
+        self._replicating = Replicating(
+            node, self.identity.id, self.calls, self.peers, self.replicas
+        )
         for name in set(node.catalogue.moved.values()):
             await self._lead_to(name)
         self._renewing = asyncio.create_task(self._renew_for_ever())
@@ -69,9 +80,13 @@ class Federation:
             self._learn(peer)
         if list(self.peers):
             await self._listen()
+        self.replicas.start(
+            self.identity.id, self.calls, self._placing, self._tunnels.open, lambda: self.leases
+        )
 
     async def stop(self) -> None:
         """Close everything."""
+        await self.replicas.stop()
         self._renewing.cancel()
         self._settling.cancel()
         self._tunnels.close()
@@ -133,6 +148,7 @@ class Federation:
             owner=config.owner,
             country=config.country,
             labels=dict(config.labels),
+            at=f"{config.at[0]:g},{config.at[1]:g}" if config.at else "",
             log_key=log_key,
             witness_key=witness_key,
         )
@@ -176,15 +192,29 @@ class Federation:
 
     async def do_nodes(self, params: Nothing, progress: Progress) -> list[m.NodeInfo]:
         """See `federation.nodes`."""
-        own = m.Greeting(self.card(), __version__, self._holds())
-        first = _info(own.card, own, "this node", None, None)
+        own = m.Greeting(self.card(), __version__, self._holds(), self.replicas.copies())
+        first = _info(own.card, own, "this node", None, None, own.copies)
         return [first, *await asyncio.gather(*(self._look_at(peer) for peer in self.peers))]
 
     async def do_place(self, params: m.Place, progress: Progress) -> m.Placed:
         """See `federation.place`."""
+        await self._listen()
+        if params.replicas is not None:
+            if params.to:
+                raise INVALID("A move and standbys are two commands.", hint="skerry place --help")
+            return await self._replicating.replicate(params, progress)
+        if not params.to:
+            raise INVALID(
+                "Say where to.", hint=f"skerry place {params.app} --to <node>, or --replicas <n>"
+            )
         if params.to == self.node.name:
             raise INVALID(f"{params.to} is this node.", hint="skerry nodes")
-        await self._listen()
+        found = self.node.catalogue.app(params.app)
+        if found.replication is not None:
+            raise CONFLICT(
+                f"{params.app} has standbys, one of which takes over when this node stops.",
+                hint=f"skerry place {params.app} --replicas 0",
+            )
         return await self._placing.place(params.app, self.peers.find(params.to), progress)
 
     async def do_revoke(self, params: m.NodeNamed, progress: Progress) -> Done:
@@ -197,6 +227,26 @@ class Federation:
         await self._listener.renew()
         return Done(f"{peer.card.name} is bound to this node no more.")
 
+    async def do_residency_show(
+        self, params: m.OfNode, progress: Progress
+    ) -> list[m.ResidencyInfo]:
+        """See `federation.residency.show`."""
+        return await self._residency.show(params)
+
+    async def do_residency_document(
+        self, params: m.Document, progress: Progress
+    ) -> m.ResidencyInfo:
+        """See `federation.residency.document`."""
+        return await self._residency.document(params)
+
+    async def do_residency_measure(self, params: m.OfNode, progress: Progress) -> m.Measured:
+        """See `federation.residency.measure`."""
+        return await self._residency.measure(params)
+
+    async def do_residency_quote(self, params: m.OfNode, progress: Progress) -> m.ResidencyInfo:
+        """See `federation.residency.quote`."""
+        return await self._residency.quote(params)
+
     # ---- peers --------------------------------------------------------------------------------
 
     async def _look_at(self, peer: Peer) -> m.NodeInfo:
@@ -205,9 +255,22 @@ class Federation:
         try:
             found = await self._greet(peer)
         except SkerryError as error:
-            return _info(peer.card, None, error.what, None, peer.joined)
+            known = self.replicas.copies_at(peer.card.id, ())
+            return _info(peer.card, None, error.what, None, peer.joined, known)
         ms = round((clock.monotonic() - began) * 1000, 1)
-        return _info(found.card, found, "well", ms, peer.joined)
+        copies = self.replicas.copies_at(peer.card.id, found.copies)
+        return _info(found.card, found, "well", ms, peer.joined, copies)
+
+    async def way_to(self, node: str) -> str:
+        """Return the unix socket that leads to the router of a bound node, over mutual TLS.
+
+        `node` is its name or id. Raises NOT_FOUND if it is not bound to this one, DENIED if the
+        policy lets this node speak to none.
+        """
+        peer = self.peers.find(node)
+        self._decide(peer)
+        await self._tunnels.open(peer.card.id)
+        return self._tunnels.path(peer.card.id)
 
     async def _greet(self, peer: Peer) -> m.Greeting:
         self._decide(peer)
@@ -230,7 +293,7 @@ class Federation:
         """Let the policy know what a peer says of itself; it counts as no more than that."""
         card = peer.card
         source, date = f"the node {card.name}", self.node.placement.today
-        said = {"owner": card.owner, "country": card.country}
+        said = {"owner": card.owner, "country": card.country, "at": card.at}
         facts = [
             Fact(f"node/{card.name}", name, value, source=source, date=date)
             for name, value in said.items()
@@ -281,11 +344,16 @@ class Federation:
             event = PeerJoined(asked.card, known.public_key, known.authority, known.joined)
             await self._log_file.append(encode(event))
             self._learn(self.peers.by_id[peer])
-        return m.Greeting(self.card(), __version__, self._holds())
+        return m.Greeting(self.card(), __version__, self._holds(), self.replicas.copies())
 
 
 def _info(
-    card: Card, found: m.Greeting | None, health: str, ms: float | None, joined: int | None
+    card: Card,
+    found: m.Greeting | None,
+    health: str,
+    ms: float | None,
+    joined: int | None,
+    copies: tuple[str, ...],
 ) -> m.NodeInfo:
     holds = found.holds if found else ()
     return m.NodeInfo(
@@ -300,4 +368,5 @@ def _info(
         url=card.url,
         id=card.id,
         joined=joined,
+        copies=copies,
     )

@@ -13,7 +13,8 @@ from skerry.kernel.names import did_you_mean
 class Card(msgspec.Struct, frozen=True):
     """What a node says of itself: `url` is where its federation port is reached.
 
-    Owner, country and labels are the operator's own word, and are graded as such. `log_key` and
+    Owner, country, labels and `at` (degrees north and east) are the operator's own word, and are
+    graded as such. `log_key` and
     `witness_key` are those of its audit log, and of the node as a witness of others' logs.
     """
 
@@ -25,6 +26,7 @@ class Card(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
     log_key: str = ""
     witness_key: str = ""
+    at: str = ""
 
 
 class PeerJoined(msgspec.Struct, frozen=True, tag_field="event", tag="peer-joined"):

@@ -78,6 +78,7 @@ UNAUTHENTICATED = Problem("UNAUTHENTICATED", 401, "No valid credential was prese
 NOT_FOUND = Problem("NOT_FOUND", 404, "The named thing does not exist.")
 ALREADY_EXISTS = Problem("ALREADY_EXISTS", 409, "Something of that name exists already.")
 CONFLICT = Problem("CONFLICT", 409, "The state does not allow it now.")
+FENCED = Problem("FENCED", 409, "Another node leads now; this one holds no lease any more.")
 UNSUPPORTED = Problem("UNSUPPORTED", 501, "The kind or this machine cannot do it.")
 EXTRA_MISSING = Problem("EXTRA_MISSING", 501, "An optional dependency is not installed.")
 TOO_LARGE = Problem("TOO_LARGE", 413, "A limit on size was exceeded.")
@@ -89,6 +90,7 @@ NODE_UNREACHABLE = Problem("NODE_UNREACHABLE", 503, "No node answers.", temporar
 STORE_UNREACHABLE = Problem(
     "STORE_UNREACHABLE", 503, "A store of another machine does not answer.", temporary=True
 )
+KEY_DESTROYED = Problem("KEY_DESTROYED", 410, "The key that would open it was destroyed.")
 ALREADY_RUNNING = Problem("ALREADY_RUNNING", 409, "A node runs on this home already.")
 CORRUPT = Problem("CORRUPT", 500, "Stored data fails its checksum.")
 INTERNAL = Problem("INTERNAL", 500, "A defect in Skerry.")

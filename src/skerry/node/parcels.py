@@ -11,11 +11,14 @@ import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 from skerry.kernel.errors import INVALID
+from skerry.node.keys.sealing import Reader
 
 BLOCK_BYTES = 1 << 20
+END = b"\0" * (2 * tarfile.BLOCKSIZE)
+"""What a parcel ends with."""
 
 
 class Mark(NamedTuple):
@@ -60,12 +63,17 @@ def differences(before: Marks, now: Marks) -> tuple[list[str], list[str]]:
     return changed, gone
 
 
-def pack(directory: Path, paths: Iterable[str]) -> Iterator[bytes]:
-    """Yield the parcel of some paths of a directory that does not change meanwhile."""
+def pack(
+    directory: Path, paths: Iterable[str], *, prefix: str = "", ends: bool = True
+) -> Iterator[bytes]:
+    """Yield the parcel of some paths of a directory that does not change meanwhile.
+
+    Names begin with `prefix`; without `ends`, another parcel may come behind this one.
+    """
     for path in paths:
         source = directory / path
         status = source.lstat()
-        info = tarfile.TarInfo(path)
+        info = tarfile.TarInfo(prefix + path)
         info.mode = stat.S_IMODE(status.st_mode)
         info.mtime = status.st_mtime_ns // 10**9
         info.pax_headers = {"SKERRY.mtime": str(status.st_mtime_ns)}
@@ -76,7 +84,8 @@ def pack(directory: Path, paths: Iterable[str]) -> Iterator[bytes]:
         info.size = status.st_size
         yield info.tobuf(tarfile.PAX_FORMAT)
         yield from _content(source, info.size)
-    yield b"\0" * (2 * tarfile.BLOCKSIZE)
+    if ends:
+        yield END
 
 
 def _content(source: Path, size: int) -> Iterator[bytes]:
@@ -91,18 +100,30 @@ def _content(source: Path, size: int) -> Iterator[bytes]:
     yield b"\0" * (-size % tarfile.BLOCKSIZE)
 
 
-def unpack(archive: Path, target: Path) -> None:
-    """Unpack a parcel into a directory, over what is there. Raises INVALID."""
-    with tarfile.open(archive) as parcel:
-        for member in parcel:
-            place = _place(target, member.name)
-            if member.isdir():
-                place.mkdir(parents=True, exist_ok=True)
-                place.chmod(member.mode & 0o777)
-            elif member.isreg():
-                _write(parcel, member, place)
-            else:
-                raise INVALID(f"{member.name[:80]!r} is no plain file.")
+def unpack(archive: Path | Reader, target: Path) -> None:
+    """Unpack a parcel into a directory, over what is there; a sealed one is read in order.
+
+    Raises INVALID, and CORRUPT for a sealed one that does not open.
+    """
+    if isinstance(archive, Path):
+        with tarfile.open(archive) as parcel:
+            _unpack(parcel, target)
+        return
+    with tarfile.open(fileobj=cast("IO[bytes]", archive), mode="r|") as parcel:
+        _unpack(parcel, target)
+    archive.drain()
+
+
+def _unpack(parcel: tarfile.TarFile, target: Path) -> None:
+    for member in parcel:
+        place = _place(target, member.name)
+        if member.isdir():
+            place.mkdir(parents=True, exist_ok=True)
+            place.chmod(member.mode & 0o777)
+        elif member.isreg():
+            _write(parcel, member, place)
+        else:
+            raise INVALID(f"{member.name[:80]!r} is no plain file.")
 
 
 def remove(target: Path, gone: Iterable[str]) -> None:

@@ -45,6 +45,8 @@ MANIFEST = Manifest(
     engine_info=EngineInfo(name="Stim, Aer, qsim", version="", module="stim", extra="quantum"),
     engine="engine:QuantumEngine",
     subject="subject:QuantumSubject",
+    replicates=YES,
+    replica="replica:StateReplica",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("Past states of jobs are not kept apart."),

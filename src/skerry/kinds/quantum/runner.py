@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from skerry.kernel.errors import CONFLICT, INTERNAL, SkerryError
+from skerry.kernel.journal import journal_of
 from skerry.kernel.kind import Context
 from skerry.kinds.quantum import pricing, results, sessions, twins
 from skerry.kinds.quantum.catalogue.model import Calibration, Device
@@ -80,7 +81,7 @@ class Runner:
             if job.state is JobState.QUEUED and job.request.provider == "twin":
                 await self._join(job)
         if self._line:
-            await asyncio.to_thread(self._open_file.touch)
+            await asyncio.to_thread(self._mark)
         self._task = asyncio.create_task(self._loop())
         self._wake.set()
 
@@ -95,7 +96,7 @@ class Runner:
     async def enqueue(self, job: Job) -> None:
         """Put a job that is on the disk into the line."""
         async with self._marking:
-            await asyncio.to_thread(self._open_file.touch)
+            await asyncio.to_thread(self._mark)
             await self._join(job)
         self._wake.set()
 
@@ -178,7 +179,7 @@ class Runner:
                 self._wake.clear()
                 async with self._marking:
                     if not self._line and not await self._desk.stored(_is_any_out):
-                        await asyncio.to_thread(self._open_file.unlink, missing_ok=True)
+                        await asyncio.to_thread(self._unmark)
                 if not self._line:
                     await self._wake.wait()
                 continue
@@ -199,6 +200,14 @@ class Runner:
     @property
     def _open_file(self) -> Path:
         return self._desk.context.directory / OPEN_FILE
+
+    def _mark(self) -> None:
+        self._open_file.touch()
+        journal_of(self._open_file).announce(self._open_file)
+
+    def _unmark(self) -> None:
+        self._open_file.unlink(missing_ok=True)
+        journal_of(self._open_file).removed(self._open_file)
 
     async def _job(self, job_id: str) -> None:
         clock = self._desk.context.clock

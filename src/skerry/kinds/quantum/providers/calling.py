@@ -47,12 +47,12 @@ def _call(method: str, url: str, headers: dict[str, str], body: bytes | None) ->
     host = parts.hostname or ""
     if parts.scheme != "https" and host not in _LOCAL:
         raise INVALID(f"{parts.scheme}://{host} is not encrypted; only this machine may be so.")
-    port, connection = parts.port, None
+    connection: http.client.HTTPConnection
     if parts.scheme == "https":
         context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
+        connection = http.client.HTTPSConnection(host, parts.port, timeout=SECONDS, context=context)
     else:
-        connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
+        connection = http.client.HTTPConnection(host, parts.port, timeout=SECONDS)
     try:
         query = f"?{parts.query}" if parts.query else ""
         connection.request(method, f"{parts.path or '/'}{query}", body, headers)

@@ -38,10 +38,8 @@ async def test_rsa_2048_is_as_published(engine: QuantumEngine) -> None:
         assert each.qubits == pytest.approx(qubits, rel=0.02)
         assert each.seconds == pytest.approx(seconds, rel=0.02)
         assert each.logical_qubits == 25481
-        assert (each.logical_depth, each.t_states) == (
-            pytest.approx(1.23e10, rel=0.005),
-            pytest.approx(1.49e10, rel=0.005),
-        )
+        assert each.logical_depth == pytest.approx(1.23e10, rel=0.005)
+        assert each.t_states == pytest.approx(1.49e10, rel=0.005)
         assert each.hypothetical == each.target.startswith("majorana")
     text = NeedTable(tuple(found)).draw(90)
     assert "37 651 098" in text
