@@ -360,12 +360,14 @@ class Desk:
 
     async def restore(self, source: Path) -> None:
         """Replace all jobs by an export; what runs is stopped first."""
+        await self.hardware.stop()
         await self.runner.stop()
         try:
             await self.stored(transfer.restore, source)
             self._learned = await self.stored(Store.calibrations)
         finally:
             await self.runner.start()
+            await self.hardware.start()
 
 
 def use(request: JobRequest, plan: Plan, program: int = 0) -> pricing.Use:

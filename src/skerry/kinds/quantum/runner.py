@@ -103,7 +103,7 @@ class Runner:
     async def hold(self) -> None:
         """Have the node wake the resource until `let_go`: a job is about to go out."""
         async with self._marking:
-            await asyncio.to_thread(self._open_file.touch)
+            await asyncio.to_thread(self._mark)
 
     async def let_go(self) -> None:
         """Look whether anything is left to do, and wake whoever waits: a job that was out moved."""
