@@ -263,7 +263,7 @@ class Handler:
         ]
 
     def _state(self, name: str) -> str:
-        if stacks.is_here(name):
+        if stacks.is_here(name) and not name.endswith("-gpu"):
             return "in the node's environment"
         made = stacks.folder(self._node.home.environments, name)
         if (made / stacks.COMPLETE).exists():
