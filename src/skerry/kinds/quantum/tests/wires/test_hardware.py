@@ -22,6 +22,7 @@ from skerry.kinds.quantum.tests.conftest import MakeContext
 from skerry.kinds.quantum.tests.wires.conftest import Place as Vendor
 from skerry.testing.nodes import deploy, open_directory, perform, running_node
 
+pytestmark = pytest.mark.timeout(120)
 FLIPPED = 'include "stdgates.inc"; qubit[2] q; bit[3] c; x q[0]; c[2] = measure q[0];'
 FLIPPED += "c[0] = measure q[1];"
 BUDGET = Budget("100", "USD")
