@@ -155,5 +155,6 @@ MANIFEST = Manifest(
         Word("learn", "Take a calibration file in.", Learned, Revised, "configure", mutates=True),
     ),
     actions=("read", "run", "configure"),
+    leaves=True,
     package=__package__ or "",
 )
