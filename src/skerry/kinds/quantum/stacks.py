@@ -75,6 +75,11 @@ STACKS = {
         ("qiskit-scaleway>=0.3.13",),
         ("qiskit_scaleway",),
     ),
+    "clients-aqt-portal": Stack(
+        "clients: Qiskit through AQT's provider of version 1, which speaks to the portal",
+        ("qiskit-aqt-provider>=1.13,<2",),
+        ("qiskit_aqt_provider",),
+    ),
     "clients-aqt": Stack(
         "clients: Qiskit through AQT's provider",
         ("qiskit-aqt-provider>=2",),
