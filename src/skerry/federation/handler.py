@@ -261,6 +261,17 @@ class Federation:
         copies = self.replicas.copies_at(peer.card.id, found.copies)
         return _info(found.card, found, "well", ms, peer.joined, copies)
 
+    async def way_to(self, node: str) -> str:
+        """Return the unix socket that leads to the router of a bound node, over mutual TLS.
+
+        `node` is its name or id. Raises NOT_FOUND if it is not bound to this one, DENIED if the
+        policy lets this node speak to none.
+        """
+        peer = self.peers.find(node)
+        self._decide(peer)
+        await self._tunnels.open(peer.card.id)
+        return self._tunnels.path(peer.card.id)
+
     async def _greet(self, peer: Peer) -> m.Greeting:
         self._decide(peer)
         return await self.calls.ask(

@@ -234,8 +234,9 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> No
     source = archive.extractfile(member)
     assert source is not None, "a regular file has content"
     mode = 0o755 if member.mode & 0o100 else 0o644
-    # Links are made last, so that no name on the way here can be one.
-    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    # Links are made last, so that no name on the way here can be one. A name comes once: whoever
+    # looked into the archive before has seen the file that is meant.
+    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     with source, os.fdopen(descriptor, "wb") as file:
         shutil.copyfileobj(source, file, CHUNK_BYTES)
 

@@ -29,3 +29,9 @@ def write_durably(path: Path, parts: Iterable[bytes]) -> None:
     partial.rename(path)
     sync_directory(path.parent)
     journal_of(path).announce(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, here and where the ledger is followed; its directory is not synced."""
+    path.unlink()
+    journal_of(path).removed(path)

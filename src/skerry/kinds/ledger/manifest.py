@@ -35,6 +35,13 @@ class LedgerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     machine: str = "auto"
+    retention: Annotated[
+        str,
+        msgspec.Meta(
+            description="How far back `branch create --at` reaches, e.g. `7d`; `0`: not at all.",
+            pattern=r"^(0|(\d+(\.\d+)?(ms|s|m|h|d))+)$",
+        ),
+    ] = "1d"
 
 
 class AccountsParams(msgspec.Struct, frozen=True):
@@ -118,7 +125,7 @@ MANIFEST = Manifest(
     replica="replica:StateReplica",
     can={
         Verb.BRANCH: YES,
-        Verb.BRANCH_AT: not_yet("The log is not carried out up to a past moment yet."),
+        Verb.BRANCH_AT: YES,
         Verb.SLEEP: YES,
         Verb.PLACE: YES,
         Verb.METER: YES,

@@ -31,6 +31,13 @@ from skerry.kinds.quantum.messages import (
     Revised,
 )
 
+_AWS = (
+    "AWS_ENDPOINT_URL={url} AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} "
+    "AWS_REGION=eu-north-1 BRAKET_PRICE_OFFERS_URL={base}/braket/prices.csv"
+)
+_CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/skerry:own-node::"
+_GARNET = "arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet"
+
 MANIFEST = Manifest(
     name="quantum",
     summary="Jobs for quantum computers of all vendors, on dated twins of them.",
@@ -64,6 +71,58 @@ MANIFEST = Manifest(
                     name="curl",
                     language="shell",
                     line='curl -H "Authorization: Bearer {token}" {url}/quantum/v1/jobs',
+                ),
+                Client(
+                    name="amazon-braket-sdk",
+                    language="Python",
+                    line=f"{_AWS} python -c 'from braket.aws import AwsDevice; "
+                    f'print(AwsDevice("{_GARNET}").queue_depth())\'',
+                ),
+                Client(
+                    name="qiskit-braket-provider",
+                    language="Python",
+                    line=f"{_AWS} python -c 'from qiskit_braket_provider import BraketProvider; "
+                    'print(BraketProvider().get_backend("Garnet"))\'',
+                ),
+                Client(
+                    name="amazon-braket-pennylane-plugin",
+                    language="Python",
+                    line=f"{_AWS} python -c 'import pennylane as p; "
+                    f'print(p.device("braket.aws.qubit", wires=2, device_arn="{_GARNET}"))\'',
+                ),
+                Client(
+                    name="qiskit-ibm-runtime",
+                    language="Python",
+                    line="IAM_URL={base}/ibm QISKIT_FUNCTIONS_EXPERIMENTAL=1 python -c '"
+                    "from qiskit_ibm_runtime import QiskitRuntimeService as Service; "
+                    'print(Service(channel="ibm_quantum_platform", token="{token}", '
+                    f'url="{{base}}/ibm/experimental", instance="{_CRN}").backends())\'',
+                ),
+                Client(
+                    name="qiskit-ionq",
+                    language="Python",
+                    line="IONQ_API_TOKEN={token} IONQ_API_URL={base}/ionq/v0.4 python -c '"
+                    "from qiskit_ionq import IonQProvider; "
+                    'print(IonQProvider().get_backend("ionq_qpu.forte-1").calibration())\'',
+                ),
+                Client(
+                    name="cirq-ionq",
+                    language="Python",
+                    line="IONQ_REMOTE_HOST={url} python -c 'from cirq_ionq import Service; "
+                    'print(Service(api_key="{token}").get_current_calibration())\'',
+                ),
+                Client(
+                    name="iqm-client",
+                    language="Python",
+                    line="IQM_TOKEN={token} python -c 'from iqm.qiskit_iqm import IQMProvider; "
+                    'print(IQMProvider("{url}", quantum_computer="garnet").get_backend())\'',
+                ),
+                Client(
+                    name="qiskit-aqt-provider",
+                    language="Python",
+                    line="python -c 'from qiskit_aqt_provider import AQTProvider; "
+                    'print(AQTProvider().direct_access().get_resource("{url}/aqt/direct", '
+                    '"{token}"))\'',
                 ),
             ),
         ),

@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS events(
     job TEXT NOT NULL, at INTEGER NOT NULL, state TEXT NOT NULL, note TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS events_by_job ON events(job);
+CREATE TABLE IF NOT EXISTS sessions(id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS calibrations(
     device TEXT NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (device, revision)
@@ -172,6 +173,11 @@ class Store:
     def count(self) -> dict[str, int]:
         """Return how many jobs are in each state."""
         return dict(self.db.execute("SELECT state, count(*) FROM jobs GROUP BY state"))
+
+    def waiting(self, device: str) -> int:
+        """Return how many jobs wait for a device."""
+        sql = "SELECT count(*) FROM jobs WHERE state = ? AND device = ?"
+        return int(self.db.execute(sql, (JobState.QUEUED.value, device)).get)
 
     def keep_result(
         self,

@@ -1,10 +1,11 @@
-"""The neutral job over HTTP, and the place where wires of vendors are hung in.
+"""The neutral job over HTTP; requests for a vendor's wire are handed to it (see `wires`).
 
     POST /quantum/v1/jobs                  a `JobRequest`; answers 201 with the `Job`
     GET  /quantum/v1/jobs?limit=&before=&state=
     GET  /quantum/v1/jobs/{id}?wait=       POST /quantum/v1/jobs/{id}/cancel
     GET  /quantum/v1/jobs/{id}/results     GET  …/results/{execution}
     GET  /quantum/v1/devices               GET  /quantum/v1/devices/{id}
+    GET  /quantum/v1/key                   the key that results' signatures are checked with
     POST /quantum/v1/quotes                a `JobRequest`; its device is not looked at
 
 `wait` holds the answer back until the job is over, for so many seconds (at most 60). Every request
@@ -22,12 +23,14 @@ import msgspec
 
 from skerry.kernel.errors import INVALID, NOT_FOUND, TOO_LARGE, UNAUTHENTICATED, SkerryError
 from skerry.kernel.kind import ASGIApplication
-from skerry.kinds.quantum import claim
+from skerry.kinds.quantum import claim, wires
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.contract import JobRequest, JobState
 from skerry.kinds.quantum.desk import Desk
 from skerry.kinds.quantum.engine import QuantumEngine
 from skerry.kinds.quantum.quoting import quotes
+from skerry.kinds.quantum.results import public_key
+from skerry.kinds.quantum.wires import frame
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -35,7 +38,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 BODY_MAX = 32 << 20
 WAIT_SECONDS_MAX = 60.0
 _ROUTE = re.compile(
-    r".*/quantum/v1/(jobs|devices|quotes)"
+    r".*/quantum/v1/(jobs|devices|quotes|key)"
     r"(?:/([\w.-]{1,100}))?(?:/(results|cancel))?(?:/(\d{1,6}))?/?"
 )
 _requests = msgspec.json.Decoder(JobRequest)
@@ -50,9 +53,19 @@ def make(engine: QuantumEngine) -> ASGIApplication:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http":
-            await _serve(engine.desk, scope, receive, send)
+            await _dispatch(engine.desk, scope, receive, send)
 
     return application
+
+
+async def _dispatch(
+    desk: Desk, scope: MutableMapping[str, Any], receive: Receive, send: Send
+) -> None:
+    vendor = wires.vendor(scope["path"], dict(scope["headers"]).get(b"authorization", b""))
+    if vendor is not None:
+        await frame.serve(vendor, desk, scope, receive, send)
+    else:
+        await _serve(desk, scope, receive, send)
 
 
 async def _serve(desk: Desk, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -86,6 +99,8 @@ async def _answer(desk: Desk, scope: MutableMapping[str, Any], receive: Receive)
             return 200, list(load.devices().values())
         device, calibration, revision = desk.device(name)
         return 200, {"device": device, "calibration": calibration, "revision": revision}
+    if (method, noun, name) == ("GET", "key", None):
+        return 200, {"algorithm": "Ed25519", "public_key": public_key(desk.context)}
     if (method, noun, name, part) == ("POST", "quotes", None, None):
         request = await _request(receive)
         return 200, await quotes(desk, request, (), query.get("currency", "EUR"), _silent)

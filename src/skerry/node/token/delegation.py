@@ -11,10 +11,11 @@ import tomllib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from skerry.kernel.app import FILE_NAME
 from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.commands import BranchCreate, Command
 from skerry.kernel.errors import DENIED, UNAUTHENTICATED
@@ -30,6 +31,7 @@ USED_MAX = 1000
 TOML_BYTES_MAX = 1 << 20
 MEMBERS_MAX = 100_000
 LITERALS_MAX = 40
+_APP_FILE = PurePosixPath(FILE_NAME)
 
 OPERATORS_OWN = frozenset({"token.mint", "backup.key"})
 """Commands that no token allows: what they give has no limits."""
@@ -191,7 +193,7 @@ def _declared(path: Path) -> str:
     try:
         with tarfile.open(path) as archive:
             for _, member in zip(range(MEMBERS_MAX), archive, strict=False):
-                if member.name.removeprefix("./") == "skerry.toml" and member.isreg():
+                if PurePosixPath(member.name) == _APP_FILE and member.isreg():
                     file = archive.extractfile(member)
                     text = file.read(TOML_BYTES_MAX).decode() if file else ""
                     return str(tomllib.loads(text).get("app", {}).get("name", ""))
