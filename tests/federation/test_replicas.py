@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import http.client
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from skerry.kernel.errors import SkerryError
@@ -78,8 +80,8 @@ class Cluster:
     def wait(self, name: str) -> None:
         until((self.top / name / "test-http").exists, f"{name} is up")
 
-    def call(self, name: str, command: str, **params: Any) -> Any:
-        return self.client(name).call(command, params)
+    def call(self, node: str, command: str, **params: Any) -> Any:
+        return self.client(node).call(command, params)
 
     def client(self, name: str) -> Client:
         home = Home(self.top / name)
@@ -97,6 +99,22 @@ class Cluster:
             return 0, ""
         finally:
             connection.close()
+
+    def sql(self, name: str, sql: str) -> str:
+        """Run statements as an official client of Postgres does; return the last value."""
+        fields = self.call(name, "resource.connect", name="db", app="bank", branch="main")["fields"]
+
+        async def run() -> Any:
+            connection = await asyncpg.connect(fields["url"], timeout=20)
+            try:
+                *first, last = sql.split(";")
+                for each in first:
+                    await connection.execute(each)
+                return await connection.fetchval(last)
+            finally:
+                await connection.close()
+
+        return str(asyncio.run(run()))
 
     def deploy(self, name: str, app: str) -> None:
         files = {"skerry.toml": APP.format(name=app), "web.py": CODE}
@@ -298,3 +316,19 @@ def test_a_leader_cut_off_from_the_leases_stops_and_comes_back(cluster: Cluster)
     assert cluster.get(holder, "/put/4", "post")[0] == 200
     copies = {each["name"]: each["copies"] for each in cluster.call("skerry", "federation.nodes")}
     assert not any(each.startswith("post") for each in copies["skerry"])
+
+
+def test_postgres_follows_by_its_own_stream(cluster: Cluster) -> None:
+    toml = '[app]\nname = "bank"\n[policy]\njurisdiction = ["EU"]\n[postgres.db]\n'
+    upload = cluster.client("holm").upload([pack({"skerry.toml": toml})])
+    cluster.call("holm", "app.deploy", upload=upload, branch="main")
+    add = "create table if not exists kept (n int primary key); insert into kept values ({})"
+    cluster.sql("holm", add.format(0))
+    cluster.call("holm", "federation.place", app="bank", replicas=1, survive="node")
+    standby = cluster.standbys("bank", "holm")[0]
+    for number in range(1, 6):
+        cluster.sql("holm", add.format(number))
+    os.killpg(cluster.processes["holm"].pid, signal.SIGKILL)
+    cluster.processes["holm"].wait()
+    until(lambda: cluster.sql(standby, "select count(*) from kept") == "6", "it was taken over")
+    assert cluster.sql(standby, "select max(n) from kept") == "5"

@@ -95,6 +95,13 @@ class Holding:
         streaming = {each.node for each in self.stream.followers.values() if each.streaming}
         return self._listed & streaming
 
+    def _current(self) -> Replication:
+        """Return how the app is replicated; raise CONFLICT if it is not any more."""
+        found = self.replication
+        if found is None:
+            raise CONFLICT(f"{self.app} has no standbys any more.")
+        return found
+
     @property
     def replication(self) -> Replication | None:
         """Say how the app is replicated; None if it is not any more."""
@@ -330,6 +337,10 @@ class Holding:
             # Those that need only be told come first, so that writers can go on.
             followers = sorted(self.stream.followers.values(), key=lambda each: not each.streaming)
             for follower in followers:
+                for branch in follower.outgrown():
+                    # It keeps what it has, and may take over, until the new snapshot is there.
+                    follower.directories.pop(branch, None)
+                    follower.definition = b""
                 if not follower.streaming or follower.definition != definition:
                     await self._try_to_bring(follower)
             await asyncio.sleep(TICK_SECONDS)
@@ -379,8 +390,7 @@ class Holding:
             follower.directories = {each.name: each.directory for each in branches}
 
     async def _offer(self, follower: Follower, branches: list[Branch], new: list[Branch]) -> Move:
-        replication = self.replication
-        assert replication is not None, "it is being served"
+        replication = self._current()
         tools = self._tools
         peer = tools.peers.find(follower.node)
         kinds = {record.kind for branch in branches for record in branch.resources.values()}
@@ -412,8 +422,7 @@ class Holding:
             for branch in new:
                 path = node.volume.path(branch.directory)
                 await tools.placing.send(move, branch.name, path)
-            replication = self.replication
-            assert replication is not None, "it is being served"
+            replication = self._current()
             commit = tools.placing.everything(move.transfer, node.catalogue.app(self.app))
             position = follower.position if follower.streaming else self.stream.sequence
             follow = r.Follow(commit, replication, position, definition)

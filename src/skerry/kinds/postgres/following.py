@@ -60,6 +60,7 @@ class PostgresReplica(StateReplica):
     """Follows `stream/`; everything else of a database comes with the snapshot alone."""
 
     folder = STREAM
+    renew_bytes = 1 << 30
 
 
 class Place(NamedTuple):
