@@ -100,12 +100,16 @@ class Cluster:
         finally:
             connection.close()
 
-    def sql(self, name: str, sql: str) -> str:
-        """Run statements as an official client of Postgres does; return the last value."""
+    def sql(self, name: str, sql: str, through: str = "") -> str:
+        """Run statements as an official client of Postgres does; return the last value.
+
+        `through` is the node whose port is used, if it is not the one that serves.
+        """
         fields = self.call(name, "resource.connect", name="db", app="bank", branch="main")["fields"]
+        port = self.call(through or name, "node.status")["ports"]["pg"]
 
         async def run() -> Any:
-            connection = await asyncpg.connect(fields["url"], timeout=20)
+            connection = await asyncpg.connect(fields["url"], port=port, timeout=20)
             try:
                 *first, last = sql.split(";")
                 for each in first:
@@ -332,3 +336,4 @@ def test_postgres_follows_by_its_own_stream(cluster: Cluster) -> None:
     cluster.processes["holm"].wait()
     until(lambda: cluster.sql(standby, "select count(*) from kept") == "6", "it was taken over")
     assert cluster.sql(standby, "select max(n) from kept") == "5"
+    assert cluster.sql(standby, "select max(n) from kept", through="key") == "5"
