@@ -180,7 +180,7 @@ class Holding:
         self.serving.set()
         _log.info("%s is served here, epoch %d", self.app, lease.epoch)
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(each.run()) for each in stream.followers.values()]
+            running = [tasks.create_task(self._send_to(e)) for e in stream.followers.values()]
             running.append(tasks.create_task(self._bring_for_ever()))
             running.append(tasks.create_task(self._announce(lease.epoch)))
             try:
@@ -188,6 +188,14 @@ class Holding:
             finally:
                 for each in running:
                     each.cancel()
+
+    async def _send_to(self, follower: Follower) -> None:
+        """Send changes to a standby; stop serving if it knows a newer epoch."""
+        try:
+            await follower.run()
+        except SkerryError as error:
+            _log.warning("%s is not served here any more: %s", self.app, error)
+            self._lease = None
 
     async def _announce(self, epoch: int) -> None:
         await self._tools.announce(self.app, epoch)
