@@ -58,8 +58,9 @@ async def app(scope, receive, send):
 class Cluster:
     """Nodes as processes, and what a client and an operator do with them."""
 
-    def __init__(self, top: Path) -> None:
+    def __init__(self, top: Path, lease_seconds: str = "2") -> None:
         self.top = top
+        self._lease_seconds = lease_seconds
         self.leases = top / "leases"
         self.leases.mkdir()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -68,14 +69,27 @@ class Cluster:
     def start(self, name: str) -> None:
         (self.top / name / "test-http").unlink(missing_ok=True)
         arguments = [str(self.top / name), name, NODES[name], str(self.ports[name])]
+        arguments += [str(self.leases), self._lease_seconds]
         with (self.top / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "tests.federation.replica_node", *arguments, self.leases],
+                [sys.executable, "-m", "tests.federation.replica_node", *arguments],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 cwd=Path(__file__).parents[2],
             )
+
+    def begin(self) -> None:
+        """Start every node, and bind each to each."""
+        for name in NODES:
+            self.start(name)
+        for name in NODES:
+            self.wait(name)
+        names = list(NODES)
+        for number, one in enumerate(names):
+            for other in names[number + 1 :]:
+                invited = self.call(one, "federation.invite")
+                self.call(other, "federation.join", invitation=invited["invitation"])
 
     def wait(self, name: str) -> None:
         until((self.top / name / "test-http").exists, f"{name} is up")
@@ -210,15 +224,7 @@ def cluster() -> Iterator[Cluster]:
     with open_directory() as top:
         made = Cluster(top)
         try:
-            for name in NODES:
-                made.start(name)
-            for name in NODES:
-                made.wait(name)
-            names = list(NODES)
-            for number, one in enumerate(names):
-                for other in names[number + 1 :]:
-                    invited = made.call(one, "federation.invite")
-                    made.call(other, "federation.join", invitation=invited["invitation"])
+            made.begin()
             yield made
         finally:
             made.stop()
