@@ -17,7 +17,7 @@ from skerry.federation.receiving import Receiving
 from skerry.federation.replicas.replicas import Replicas
 from skerry.federation.replicas.replicating import Replicating
 from skerry.federation.residency import Residency
-from skerry.federation.tls import server_context
+from skerry.federation.tls import PORT, TUNNEL, server_context
 from skerry.federation.tunnel import Tunnels
 from skerry.federation.wire import Wire
 from skerry.federation.witnessing import Witnessing, read_keys
@@ -60,11 +60,14 @@ class Federation:
         self._listener = Listener(
             self.wire,
             self.peers,
-            lambda: server_context(self.identity, [each.authority for each in self.peers]),
-            lambda: (node.host, node.http_port),
+            lambda: server_context(
+                self.identity, [each.authority for each in self.peers], node.ports
+            ),
+            self._leads_to,
         )
         self._tunnels = Tunnels(node.home.run, self.identity, self.peers.find)
         node.router.lead_elsewhere(self._tunnels.path)
+        node.gateway.lead_elsewhere(self._tunnels.open_wire)
         self._witnessing = Witnessing(node, self.calls, self.wire)
         self._residency = Residency(node, self.identity, self.peers, self.calls, self.wire)
         await self._residency.start()
@@ -93,6 +96,14 @@ class Federation:
         self._listener.stop()
         self.calls.close()
         await self._log_file.close()
+
+    def _leads_to(self, protocol: str) -> tuple[str, int] | None:
+        """Return where a tunnel of a protocol ends on this node."""
+        host = self.node.host
+        if protocol == TUNNEL:
+            return host, self.node.http_port
+        port = self.node.ports.get(protocol.removeprefix(PORT))
+        return None if port is None else (host, port)
 
     async def _listen(self) -> None:
         """Open the port if it is not open. Raises CONFLICT if it is taken."""

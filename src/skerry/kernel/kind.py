@@ -241,6 +241,13 @@ class Gateway(Protocol):
         """Wake the resource, single-flight, and hold it. May raise any `SkerryError`."""
         ...
 
+    async def elsewhere(self, app: str, wire: str) -> str | None:
+        """Return the socket that leads to a port wire of the node that an app is on now.
+
+        None if the app is on this node, or on none that is known. Raises NODE_UNREACHABLE.
+        """
+        ...
+
     def tls(self) -> Any:
         """Return a new `ssl.SSLContext` for servers with the node's certificate.
 

@@ -424,12 +424,12 @@ class Node:
         await asyncio.to_thread(
             ensure_certificate, certificate, self.name, self.config.domain, self.clock
         )
-        gateway = NodeGateway(self.catalogue, self.supervisor, self.workshop, certificate)
+        self.gateway = NodeGateway(self.catalogue, self.supervisor, self.workshop, certificate)
         for manifest in self.manifests.values():
             for wire in manifest.wires:
                 if not wire.front:
                     continue
-                front: Front = manifest.load(wire.front)(gateway)
+                front: Front = manifest.load(wire.front)(self.gateway)
                 server = await self._open_front(front, wire)
                 stack.callback(server.close)
                 self.ports[wire.name] = server.sockets[0].getsockname()[1]

@@ -166,6 +166,12 @@ class History:
         found = (self._before(data), self.bases / "incoming")
         return [each for each in found if each.exists()]
 
+    def forget(self) -> None:
+        """Remove every base backup and all archived WAL."""
+        for each in (self.bases, self.archive):
+            if each.exists():
+                shutil.rmtree(each)
+
     def done(self, data: Path, to: Recover) -> None:
         """Forget the way here, and the base backups of the future that was left."""
         for path, base in self._list():

@@ -78,6 +78,9 @@ class Node:
         self.sessions.append(held)
         return held
 
+    async def elsewhere(self, app: str, wire: str) -> str | None:
+        return None
+
     def tls(self) -> Any:
         raise NotImplementedError
 
