@@ -10,11 +10,20 @@ from skerry.kernel.errors import CONFLICT, NOT_FOUND
 from skerry.kernel.names import did_you_mean
 
 
+class Door(msgspec.Struct, frozen=True):
+    """Where a node's bus is reached: by nodes of its jurisdiction (`cluster`) and others."""
+
+    host: str
+    cluster: int
+    leaf: int
+
+
 class Card(msgspec.Struct, frozen=True):
     """What a node says of itself: `url` is where its federation port is reached.
 
     Owner, country and labels are the operator's own word, and are graded as such. `log_key` and
-    `witness_key` are those of its audit log, and of the node as a witness of others' logs.
+    `witness_key` are those of its audit log, and of the node as a witness of others' logs; `bus`
+    is where its bus is, if it has one.
     """
 
     id: str
@@ -25,6 +34,7 @@ class Card(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
     log_key: str = ""
     witness_key: str = ""
+    bus: Door | None = None
 
 
 class PeerJoined(msgspec.Struct, frozen=True, tag_field="event", tag="peer-joined"):
