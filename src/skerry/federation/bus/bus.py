@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from skerry.federation.bus import nkeys
-from skerry.federation.bus.audit import Held, read_back
+from skerry.federation.bus.audit import read_back
 from skerry.federation.bus.client import Client
+from skerry.federation.bus.held import Held
 from skerry.federation.bus.plan import Accounts, Neighbour, Plan, write_files
 from skerry.federation.bus.register import STREAM as LEASES
 from skerry.federation.bus.register import StreamRegister
@@ -96,6 +97,11 @@ class Bus:
         self.server = self._inside = self._system = None
         self.holders = {}
 
+    def move(self, door: Door) -> None:
+        """Be reached by another door from now on."""
+        self.place = replace(self.place, door=door)
+        self.changed()
+
     def changed(self) -> None:
         """Look at once who is there: somebody came, went, or moved."""
         self._look.set()
@@ -152,6 +158,7 @@ class Bus:
         own = self.place.jurisdiction
         return replace(
             self.plan,
+            door=self.place.door,
             members=tuple(each for each in found if each.jurisdiction == own),
             abroad=tuple(each for each in found if each.jurisdiction != own),
         )
