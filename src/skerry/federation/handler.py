@@ -245,9 +245,20 @@ class Federation:
         try:
             found = await self._greet(peer)
         except SkerryError as error:
-            return _info(peer.card, None, error.what, None, peer.joined)
+            return _info(peer.card, self._heard_of(peer), error.what, None, peer.joined)
         ms = round((clock.monotonic() - began) * 1000, 1)
         return _info(found.card, found, "well", ms, peer.joined)
+
+    def _heard_of(self, peer: Peer) -> m.Greeting | None:
+        """Return what a peer that does not answer has told of itself on the bus."""
+        if self._bus is None:
+            return None
+        holds = tuple(
+            m.Held(told.app, len(told.branches), kinds)
+            for told in self._bus.hearing.of(peer.card.id)
+            for kinds in [tuple(sorted({name.partition("/")[0] for name in told.resources()}))]
+        )
+        return m.Greeting(peer.card, "", holds)
 
     async def _greet(self, peer: Peer) -> m.Greeting:
         self._decide(peer)

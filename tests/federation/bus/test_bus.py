@@ -11,9 +11,19 @@ import pytest
 import pytest_asyncio
 
 from skerry.federation.bus.register import STREAM
-from skerry.kernel.clock import BootClock
-from skerry.kernel.errors import CONFLICT, FENCED, STORE_UNREACHABLE, SkerryError
+from skerry.federation.bus.stream_log import STREAM as LOG
+from skerry.federation.bus.stream_log import StreamLog
+from skerry.kernel.clock import BootClock, SystemClock
+from skerry.kernel.errors import (
+    CONFLICT,
+    CORRUPT,
+    FENCED,
+    STORE_UNREACHABLE,
+    TOO_LARGE,
+    SkerryError,
+)
 from skerry.kernel.lease import Tenure
+from skerry.kernel.log import Entry
 
 from .conftest import Nodes, four_nodes, settled, until
 
@@ -88,6 +98,37 @@ async def test_what_is_kept_in_one_jurisdiction_lies_nowhere_else(nodes: Nodes) 
     with pytest.raises(SkerryError) as alone:
         await nodes.leases("us-1").current("only-eu")
     assert alone.value.problem is STORE_UNREACHABLE
+
+
+async def test_a_replicated_log_is_chained_and_has_one_writer(nodes: Nodes) -> None:
+    log, other = (
+        StreamLog(nodes.buses[name].settled_inside, "log.test", SystemClock())
+        for name in ("se-1", "fi-1")
+    )
+    written = [await log.append(b"%d" % number) for number in range(5)]
+    assert [each.body for each in written] == [b"0", b"1", b"2", b"3", b"4"]
+    assert await asyncio.to_thread(lambda: list(other.read())) == written
+    assert await asyncio.to_thread(lambda: list(other.read(3))) == written[3:]
+    with pytest.raises(SkerryError, match="event loop"):
+        next(log.read())
+    await other.append(b"another's")
+    with pytest.raises(SkerryError, match="Somebody else writes"):
+        await log.append(b"lost")
+    assert (await log.append(b"5")).sequence == 6
+    client = nodes.buses["de-1"].settled_inside()
+    foreign = Entry(7, 0, b"forged", bytes(32)).encode()
+    await client.append("log.test.entry", foreign, {})
+    with pytest.raises(SkerryError, match="does not follow") as broken:
+        await asyncio.to_thread(lambda: list(log.read()))
+    assert broken.value.problem is CORRUPT
+    await client.request("log.test.entry", b"no digest")
+    with pytest.raises(SkerryError, match="checksum"):
+        await client.last(LOG.name, "log.test.>")
+    await log.forget()
+    assert await asyncio.to_thread(lambda: list(log.read())) == []
+    with pytest.raises(SkerryError) as large:
+        await log.append(bytes((1 << 20) + 1))
+    assert large.value.problem is TOO_LARGE
 
 
 async def test_the_servers_leader_is_killed_and_nothing_acknowledged_is_lost(nodes: Nodes) -> None:

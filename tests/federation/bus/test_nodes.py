@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from skerry.federation import messages as m
+from skerry.federation.bus.held import Connection, Held, HeldStream
+from skerry.federation.bus.residency import Asked, breaches
 from skerry.kernel.errors import CONFIG_INVALID, CONFLICT, DENIED, STORE_UNREACHABLE, SkerryError
 from skerry.kernel.lease import Leases
+from skerry.kernel.policy import Decision, Request
 from skerry.node.node import Node
 from skerry.testing.nodes import deploy, open_directory, perform
 
@@ -55,6 +58,26 @@ async def acquired(node: Node, name: str) -> int:
     return epoch
 
 
+async def heard(node: Node, other: Node, apps: list[str]) -> None:
+    """Wait until a node has heard which apps another one has."""
+
+    async def check() -> bool:
+        told = federation(node)._bus.hearing.of(federation(other).identity.id)
+        return [each.app for each in told] == apps
+
+    await until(check)
+
+
+async def is_settled(node: Node) -> bool:
+    return bool(federation(node)._bus.bus.settled)
+
+
+async def nothing_lies_on(asking: Node, name: str) -> bool:
+    audited = await perform(asking, "federation.audit")
+    [held] = [each for each in audited.nodes if each.node == name]
+    return not held.apps
+
+
 async def test_nodes_share_leases_where_policy_lets_them(top: Path) -> None:
     async with (
         running(top / "a", "rock", "SE", BUS) as one,
@@ -77,6 +100,7 @@ async def test_nodes_share_leases_where_policy_lets_them(top: Path) -> None:
             with pytest.raises(SkerryError, match="resource:replicate") as refused:
                 await leases(one).acquire(name, "rock", 60)
             assert refused.value.problem is DENIED
+        await until(lambda: is_settled(other))
         with pytest.raises(SkerryError, match="no other has led it"):
             await leases(other).acquire("unknown", "skerry", 60)
         seen = await leases(other).current("shop")
@@ -92,11 +116,13 @@ async def test_nodes_share_leases_where_policy_lets_them(top: Path) -> None:
         assert (held["shoal"].bytes, held["shoal"].streams) == (0, ())
         assert "Nothing of an app" in audited.draw(80)
 
+        await heard(other, one, ["shop"])
+        told = federation(other)._heard_of(federation(other).peers.find("rock"))
+        assert [(each.app, each.kinds) for each in told.holds] == [("shop", ("kv",))]
+
         await deploy(one, app("shop", '[policy]\njurisdiction = ["SE"]\n'))
-        audited = await perform(one, "federation.audit")
-        assert audited.exit_code == 1
-        assert any("skerry holds something of shop" in each for each in audited.breaches)
-        assert any("skerry is connected" in each for each in audited.breaches)
+        await heard(other, one, [])
+        await until(lambda: nothing_lies_on(one, "skerry"))
 
         await perform(one, "federation.revoke", name="skerry")
         with pytest.raises(SkerryError) as gone:
@@ -119,3 +145,30 @@ async def test_a_bus_needs_a_country() -> None:
         async with running(made / "a", "rock", "", BUS):
             pass
     assert nowhere.value.problem is CONFIG_INVALID
+
+
+def test_an_audit_names_bytes_and_connections_where_they_may_not_be() -> None:
+    class EuropeOnly:
+        def decide(self, request: Request) -> Decision:
+            allowed = request.where != "us-1" or request.app != "shop"
+            return Decision(allowed, "jurisdiction", "us-1 is in US.")
+
+        def record(self, request: Request, decision: Decision) -> None:
+            raise AssertionError("an audit acts on nothing")
+
+    def held(node: str, apps: tuple[str, ...], *connected: tuple[str, str]) -> Held:
+        stream = HeldStream("KV_leases", 10, 1, (node,), apps)
+        connections = (Connection("member", name, "", carries, 0, 0) for name, carries in connected)
+        return Held(node, "EU", 10, (stream,) if apps else (), tuple(connections))
+
+    asked = Asked(EuropeOnly(), ("shop", "free"), "se-1")
+    good = [
+        held("se-1", ("shop",), ("fi-1", "inside"), ("us-1", "between")),
+        held("fi-1", ("shop", "theirs"), ("se-1", "inside")),
+        held("us-1", ("free",), ("se-1", "between")),
+    ]
+    assert list(breaches(good, asked)) == []
+    [byte] = breaches([*good[:2], held("us-1", ("shop",))], asked)
+    assert byte.startswith("us-1 holds something of shop: rule jurisdiction")
+    [connection] = breaches([held("se-1", ("shop",), ("us-1", "inside"))], asked)
+    assert connection.startswith("us-1 is connected to where shop is told of")

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.federation.bus.catalogues import NO_APP
 from skerry.federation.bus.client import Client
 from skerry.federation.bus.held import Connection, Held, HeldStream
 from skerry.federation.bus.plan import Accounts
@@ -73,7 +74,7 @@ async def _stream(inside: Client | None, name: str, found: dict[str, Any]) -> He
         bytes=state["bytes"],
         messages=state["messages"],
         copies=tuple(sorted({name, *holders(found)})),  # a follower leaves itself out
-        apps=tuple(sorted({app_of(found["name"], each) for each in subjects})),
+        apps=tuple(sorted({app_of(found["name"], each) for each in subjects} - {NO_APP})),
     )
 
 

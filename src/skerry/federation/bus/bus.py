@@ -16,6 +16,7 @@ from skerry.federation.bus.plan import Accounts, Neighbour, Plan, write_files
 from skerry.federation.bus.register import STREAM as LEASES
 from skerry.federation.bus.register import StreamRegister
 from skerry.federation.bus.server import Server
+from skerry.federation.bus.stream_log import STREAM as LOG
 from skerry.federation.bus.streams import Stream, ensure
 from skerry.federation.identity import Identity
 from skerry.federation.peers import Door
@@ -27,7 +28,7 @@ RENEW_SECONDS = 12 * 3600.0
 """Certificates are of a day."""
 
 TRY_SECONDS, LOOK_SECONDS = 0.5, 30.0
-STREAMS: tuple[Stream, ...] = (LEASES,)
+STREAMS: tuple[Stream, ...] = (LEASES, LOG)
 
 _log = logging.getLogger("skerry.federation")
 

@@ -8,11 +8,14 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 
 from skerry.federation import messages as m
+from skerry.federation.bus.audit import app_of
 from skerry.federation.bus.bus import Bus, BusRegister, Place
+from skerry.federation.bus.catalogues import Hearing, Telling
 from skerry.federation.bus.etcd import EtcdRegister
 from skerry.federation.bus.held import Held
 from skerry.federation.bus.leases import PermittedLeases
 from skerry.federation.bus.plan import Neighbour
+from skerry.federation.bus.register import STREAM as LEASES
 from skerry.federation.bus.residency import Asked, breaches
 from skerry.federation.calls import Calls, address_of
 from skerry.federation.identity import Identity
@@ -25,6 +28,8 @@ from skerry.kernel.lease import Leases, RegisterLeases
 from skerry.node.node import Node
 
 MEET_SECONDS = 60.0
+SPEAK_SECONDS = 3.0
+RECONCILE_SECONDS = 60.0
 AUDIT_SECONDS = 10.0
 REPLICATE = "resource:replicate"
 
@@ -60,6 +65,10 @@ class NodeBus:
             lambda: list(self._neighbours()),
         )
         self.leases = self._make_leases()
+        self._telling = Telling(
+            identity, node.catalogue, self.bus.settled_inside, node.clock, self._may_tell
+        )
+        self.hearing = Hearing(self.bus.settled_inside, self._key_of, identity.id)
         wire.add("/bus/audit", self._answer_audit, m.AskHeld)
 
     def _make_leases(self) -> Leases:
@@ -72,12 +81,14 @@ class NodeBus:
     async def start(self) -> None:
         """Start the server if there are neighbours; meet them again and again."""
         await self.bus.start()
-        self._meeting = asyncio.create_task(self._meet_for_ever())
+        work = (self._meet_for_ever(), self._speak_for_ever())
+        self._tasks = [asyncio.create_task(each) for each in work]
 
     async def stop(self) -> None:
         """Stop the server."""
-        self._meeting.cancel()
-        await asyncio.gather(self._meeting, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.bus.stop()
 
     def door(self, url: str) -> Door:
@@ -97,6 +108,40 @@ class NodeBus:
                 except SkerryError as error:
                     _log.debug("%s was not met: %s", peer.card.name, error)
             await asyncio.sleep(MEET_SECONDS)
+
+    async def _speak_for_ever(self) -> None:
+        """Tell what is here, and hear what is elsewhere, whenever the bus can be reached."""
+        told: object = None
+        told_at = 0.0
+        while True:
+            now = self._node.clock.monotonic()
+            state = (self._node.catalogue_log.head, self.bus.members(), self.bus.settled)
+            try:
+                if state != told or now - told_at > RECONCILE_SECONDS:
+                    await self._telling.tell()
+                    await self._withdraw()
+                    told, told_at = state, now
+                await self.hearing.hear()
+            except SkerryError as error:
+                _log.debug("catalogues were not exchanged: %s", error)
+            await asyncio.sleep(SPEAK_SECONDS)
+
+    async def _withdraw(self) -> None:
+        """Remove the leases of apps that may be known to the cluster no longer."""
+        client = self.bus.settled_inside()
+        asked = {"subjects_filter": LEASES.subjects[0]}
+        info = await client.api(f"STREAM.INFO.{LEASES.name}", asked)
+        for subject in info["state"].get("subjects") or {}:
+            app = app_of(LEASES.name, subject)
+            if app in self._node.catalogue.apps and not self._may_tell(app):
+                await client.api(f"STREAM.PURGE.{LEASES.name}", {"filter": subject})
+
+    def _may_tell(self, app: str) -> bool:
+        return self.bus.settled and self.may_tell(app, record=False).allowed
+
+    def _key_of(self, node: str) -> bytes | None:
+        peer = self._peers.by_id.get(node)
+        return peer.public_key if peer else None
 
     def _neighbours(self) -> Iterator[Neighbour]:
         """Yield the nodes that are bound, have a bus, and whose country is known."""
