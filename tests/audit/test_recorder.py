@@ -19,7 +19,8 @@ from skerry.kernel.policy import Place, Request, enforce
 from skerry.kernel.service import read_services
 from skerry.node.audit.note import Verifier
 from skerry.node.audit.offline import verify
-from skerry.node.audit.service import Entry, Verify
+from skerry.node.audit.results import Entry
+from skerry.node.audit.service import Verify
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
 from skerry.testing.nodes import deploy, open_directory, perform

@@ -27,7 +27,9 @@ from skerry.testing.nodes import deploy, open_directory, perform
 APP = '[app]\nname = "paper"\n[hello.book]\n'
 EU = f'{APP}[policy]\njurisdiction = ["EU"]\n'
 CONFIG = 'country = "SE"\nowner = "Kust AB"\n'
-SERVICES = tuple(f"skerry.node.{name}" for name in ("audit", "drill", "policy", "sovereignty"))
+SERVICES = tuple(
+    f"skerry.node.{name}" for name in ("audit", "drill", "keys", "policy", "sovereignty")
+)
 
 
 async def _no_api(scope: Any, receive: Any, send: Any) -> None:
@@ -149,12 +151,23 @@ async def test_keys_finds_a_secret_that_lies_open(node: Node) -> None:
     await perform(node, "secret.set", app="paper", name="DOOR", value="open sesame, please")
     found = await drill(node, "keys")
     assert found.verdict is Verdict.NOT_MET
-    assert failed(found) == [
-        "keys can be kept in a store outside the node: not offered, so the node holds them"
-    ]
+    assert failed(found) == ["keys of 0 of 1 apps are wrapped outside the node paper"]
     assert found.answers == {"sov-3.1": 1}
     (node.home.ledger / "leak.txt").write_text("x open sesame, please x")
     assert len(failed(await drill(node, "keys"))) == 2
+
+
+async def test_keys_outside_are_tried_at_their_holder(node: Node, tmp_path: Path) -> None:
+    await deploy(node, {"skerry.toml": APP})
+    await perform(node, "keys.hold", name="usb", file=str(tmp_path))
+    await perform(node, "keys.wrap", app="paper", holder="usb")
+    found = await drill(node, "keys")
+    assert (found.verdict, failed(found)) == (Verdict.PARTLY, [])
+    assert found.answers == {"sov-3.1": 3}
+    tmp_path.rename(tmp_path.with_name("away"))
+    found = await drill(node, "keys")
+    assert found.verdict is Verdict.NOT_MET and "is not there" in failed(found)[0]
+    tmp_path.with_name("away").rename(tmp_path)
 
 
 async def test_export_finds_a_difference(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

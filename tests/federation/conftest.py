@@ -36,7 +36,7 @@ async def running(
         name=name,
         volume_driver="copy",
     )
-    services = read_services(["skerry.federation", "skerry.node.audit"])
+    services = read_services(["skerry.federation", "skerry.node.audit", "skerry.node.keys"])
     node = Node(options, manifests, lambda made: make_web(Dispatcher(made)), services)
     await node.start()
     try:

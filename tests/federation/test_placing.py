@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 
 from skerry.federation import messages as m
-from skerry.kernel.errors import NODE_UNREACHABLE, SkerryError
+from skerry.federation import receiving
+from skerry.kernel.errors import KEY_DESTROYED, NODE_UNREACHABLE, SkerryError
 from skerry.kernel.policy import Fact
+from skerry.node.keys.sealing import MAGIC, Reader
 from skerry.node.node import Node
 from skerry.testing.nodes import deploy, perform
 
@@ -102,6 +105,45 @@ async def test_an_app_moves_with_all_it_has(top: Path) -> None:
         branch = await perform(other, "branch.create", app="shop", name="pr-2")
         assert branch.name == "pr-2"
         assert await fetch(one, "/", "pr-2--shop.localhost") == (200, '["first"]')
+
+
+async def test_parcels_are_sealed_and_end_with_the_key(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parcels: list[bytes] = []
+    unpack = receiving._unpack
+
+    def keep(file: Path, *rest: Any) -> None:
+        parcels.append(file.read_bytes())
+        unpack(file, *rest)
+
+    monkeypatch.setattr(receiving, "_unpack", keep)
+    async with running(top / "a", "rock") as one, running(top / "b", "skerry") as other:
+        await bind(one, other)
+        await perform(one, "secret.set", app="shop", name="COLOUR", value="teal")
+        await deploy(one, APP)
+        key = one.keyring.current("shop")
+        await perform(one, "keys.rotate", app="shop")
+        placed = await perform(one, "federation.place", app="shop", to="skerry")
+        receipt = await perform(one, "audit.show", entry=placed.entry)
+        assert (receipt.what, receipt.of["receipt"]) == ("receipt", "placement")
+        assert (receipt.of["to"], receipt.of["residency"]) == ("skerry", "R0")
+        assert one.keyring.of("shop") == [] and len(other.keyring.of("shop")) == 2
+        assert key is not None and other.keyring.key(key.id) == key.key
+        assert other.vault.open("shop", "COLOUR") == "teal"
+        assert parcels and all(each.startswith(MAGIC) for each in parcels)
+        assert not any(b"web.py" in each for each in parcels)
+
+        def opened(parcel: bytes) -> bytes:
+            return Reader(io.BytesIO(parcel), lambda head: other.keyring.key(head.key)).read()
+
+        assert any(b"web.py" in opened(each) for each in parcels)
+        await perform(other, "app.delete", app="shop")
+        await perform(other, "keys.destroy", app="shop")
+        for each in parcels:
+            with pytest.raises(SkerryError) as raised:
+                opened(each)
+            assert raised.value.problem is KEY_DESTROYED
 
 
 async def test_a_moved_app_is_found_after_restarts_and_can_move_back(top: Path) -> None:

@@ -95,6 +95,7 @@ BAD: dict[str, Callable[[Path], bytes]] = {
     "block device": lambda spool: tar(member("a", type=tarfile.BLKTYPE, devmajor=7)),
     "pipe": lambda spool: tar(member("a", type=tarfile.FIFOTYPE)),
     "file as folder": lambda spool: tar(member("a", b"x"), member("a/b", b"x")),
+    "a name twice": lambda spool: tar(member("a", b"x"), member("./a", b"y")),
     "empty name": lambda spool: tar(member("", b"x")),
     "long name": lambda spool: tar(member("a" * 300, b"x")),
     "truncated": lambda spool: tar(member("a", b"x" * 5000))[:3000],

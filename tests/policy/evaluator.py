@@ -6,7 +6,7 @@ raw facts and the groups of countries alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from skerry.kernel.policy import Evidence, Fact
 from skerry.kernel.terms import Outside, PolicySpec
@@ -84,8 +84,12 @@ def allowed(
         (spec.exclude_reach, REACHING, out_of_reach(spec, facts, today)),
         (spec.owners, ("owner",), owned(spec, facts, today)),
     ]
+    if spec.residency_min is not None:
+        found, weakest = residency(facts, today)
+        if found < int(spec.residency_min[1]) or weakest < least:
+            return False
     terms = [(names, holds) for stated, names, holds in asked if stated]
-    if not terms:
+    if not terms and spec.residency_min is None:
         terms = [(("country",), True), (("owner",), True)]
     return all(holds and rank(facts, names, today) >= least for names, holds in terms)
 
@@ -105,6 +109,27 @@ def out_of_reach(spec: PolicySpec, facts: Sequence[Fact], today: str) -> bool:
     names = ("owner", "seat")
     known = single(facts, "country", today) and any(single(facts, x, today) for x in names)
     return bool(known) and not reaches(facts, today) & set(spec.exclude_reach)
+
+
+def residency(facts: Sequence[Fact], today: str) -> tuple[int, int]:
+    """Return the grade of a place, 0 to 4, and the weakest grade of the evidence that shows it."""
+    where = single(facts, "country", today)
+    found, weakest = 0, 0
+    steps: list[tuple[str, int, Callable[[str], bool]]] = [
+        ("facility", 2, lambda text: text == where),
+        ("range", 4, lambda text: text.split(" ")[0].isdigit() and int(text.split(" ")[0]) <= 2000),
+        ("quote", 4, lambda text: True),
+    ]
+    for name, least, holds in steps:
+        value, rank_of = single(facts, name, today), rank(facts, [name], today)
+        if where is None or value is None or rank_of < least or not holds(value):
+            break
+        found, weakest = found + 1, min(weakest or rank_of, rank_of)
+    said, how = single(facts, "residency", today), rank(facts, ["residency"], today)
+    best_of = {2: 1, 3: 4}.get(how, 0)
+    if said in ("R0", "R1", "R2", "R3", "R4") and min(int(said[1]), best_of) > found:
+        return min(int(said[1]), best_of), how
+    return found, weakest
 
 
 def owned(spec: PolicySpec, facts: Sequence[Fact], today: str) -> bool:

@@ -10,7 +10,7 @@ from tests.policy.evaluator import allowed
 
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.policy import Evidence, Fact, Place, Request
-from skerry.kernel.terms import Outside, PolicySpec
+from skerry.kernel.terms import Outside, PolicySpec, Residency
 from skerry.node.policy.atlas import atlas
 from skerry.node.policy.engine import Engine
 
@@ -57,7 +57,10 @@ def facts(draw: st.DrawFn, subject: str) -> list[Fact]:
         ("country", countries),
         ("seat", countries),
         ("owner", st.sampled_from(OWNERS)),
-        ("residency", st.sampled_from(["R0", "R2"])),
+        ("residency", st.sampled_from(["R0", "R2", "R4"])),
+        ("facility", countries),
+        ("range", st.sampled_from(["120 km of 59,18", "3000 km of 59,18", "far"])),
+        ("quote", st.just("ab12")),
         ("affiliates", st.sets(countries, max_size=3).map(lambda each: tuple(sorted(each)))),
         ("sites", st.sets(countries, max_size=2).map(lambda each: tuple(sorted(each)))),
         (
@@ -78,6 +81,7 @@ specs = st.builds(
     exclude_reach=st.lists(countries, max_size=2, unique=True).map(tuple),
     owners=st.lists(st.sampled_from(OWNERS), max_size=2, unique=True).map(tuple),
     evidence_min=st.sampled_from([None, None, *Evidence]),
+    residency_min=st.sampled_from([None, None, None, *Residency]),
     outside=st.sampled_from(Outside),
 )
 

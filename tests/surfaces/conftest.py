@@ -137,6 +137,9 @@ class FakeNode:
     def principal_of(self, token: str) -> str | None:
         return "operator" if token == self.home.token() else None
 
+    def admit(self, principal: str, what: str) -> None:
+        assert principal == "operator", what
+
     def handler(self, service: str) -> Any:
         raise AssertionError(f"there is no service {service}")
 

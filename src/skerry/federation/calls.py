@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -54,6 +54,27 @@ class Calls:
 
         return _read(await self._run(exchange), wanted)
 
+    async def timed(
+        self,
+        peer: Peer,
+        path: str,
+        bodies: Sequence[msgspec.Struct],
+        monotonic: Callable[[], float],
+        seconds: float,
+    ) -> list[tuple[float, bytes]]:
+        """Ask one thing after another over one connection; return how long each took, and answers.
+
+        The time of the connection itself is not in it. Raises as `ask` does.
+        """
+        asked = [msgspec.json.encode(body) for body in bodies]
+
+        def exchange() -> list[tuple[float, bytes]]:
+            context = client_context(self._identity, peer.authority)
+            return _exchanges(peer, context, path, asked, monotonic, seconds)
+
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, exchange)
+
     async def send(
         self, peer: Peer, path: str, chunks: Iterable[bytes], seconds: float, wanted: type[T]
     ) -> T:
@@ -101,6 +122,41 @@ class _Connection(http.client.HTTPSConnection):
         check_certificate(found, self._public_key)
 
 
+def _exchanges(
+    peer: Peer,
+    context: ssl.SSLContext,
+    path: str,
+    asked: Sequence[bytes],
+    monotonic: Callable[[], float],
+    seconds: float,
+) -> list[tuple[float, bytes]]:
+    url = peer.card.url
+    connection = _Connection(*address_of(url), context, peer.public_key, seconds)
+    found = []
+    try:
+        connection.connect()
+        for body in asked:
+            began = monotonic()
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            data = answer.read(ANSWER_BYTES_MAX)
+            took = monotonic() - began
+            if answer.status >= 400:
+                raise _error(url, answer.status, data)
+            found.append((took, data))
+    except (OSError, http.client.HTTPException) as error:
+        raise _silent(url, error) from error
+    finally:
+        connection.close()
+    return found
+
+
+def _silent(url: str, error: Exception) -> SkerryError:
+    return NODE_UNREACHABLE(
+        f"The node at {url} does not answer.", why=f"{error}.", hint="skerry nodes"
+    )
+
+
 def _exchange(
     url: str,
     context: ssl.SSLContext,
@@ -125,9 +181,7 @@ def _exchange(
             raise _error(url, answer.status, data)
         return data
     except (OSError, http.client.HTTPException) as error:
-        raise NODE_UNREACHABLE(
-            f"The node at {url} does not answer.", why=f"{error}.", hint="skerry nodes"
-        ) from error
+        raise _silent(url, error) from error
     finally:
         connection.close()
 

@@ -15,6 +15,7 @@ from skerry.federation.listener import Listener
 from skerry.federation.peers import Card, Peer, PeerJoined, PeerRevoked, Peers, encode
 from skerry.federation.placing import Placing
 from skerry.federation.receiving import Receiving
+from skerry.federation.residency import Residency
 from skerry.federation.tls import server_context
 from skerry.federation.tunnel import Tunnels
 from skerry.federation.wire import Wire
@@ -74,6 +75,8 @@ class Federation:
         self._tunnels = Tunnels(node.home.run, self.identity, self.peers.find)
         node.router.lead_elsewhere(self._tunnels.path)
         self._witnessing = Witnessing(node, self.calls, self.wire)
+        self._residency = Residency(node, self.identity, self.peers, self.calls, self.wire)
+        await self._residency.start()
         self._placing = Placing(node, self.calls, self._tunnels.open)
         if self._bus_type is not None:
             self._bus = self._bus_type(
@@ -160,6 +163,7 @@ class Federation:
             owner=config.owner,
             country=config.country,
             labels=dict(config.labels),
+            at=f"{config.at[0]:g},{config.at[1]:g}" if config.at else "",
             log_key=log_key,
             witness_key=witness_key,
             bus=self._bus.door(url) if self._bus is not None else None,
@@ -237,6 +241,26 @@ class Federation:
             )
         return await self._bus.audit()
 
+    async def do_residency_show(
+        self, params: m.OfNode, progress: Progress
+    ) -> list[m.ResidencyInfo]:
+        """See `federation.residency.show`."""
+        return await self._residency.show(params)
+
+    async def do_residency_document(
+        self, params: m.Document, progress: Progress
+    ) -> m.ResidencyInfo:
+        """See `federation.residency.document`."""
+        return await self._residency.document(params)
+
+    async def do_residency_measure(self, params: m.OfNode, progress: Progress) -> m.Measured:
+        """See `federation.residency.measure`."""
+        return await self._residency.measure(params)
+
+    async def do_residency_quote(self, params: m.OfNode, progress: Progress) -> m.ResidencyInfo:
+        """See `federation.residency.quote`."""
+        return await self._residency.quote(params)
+
     # ---- peers --------------------------------------------------------------------------------
 
     async def _look_at(self, peer: Peer) -> m.NodeInfo:
@@ -283,7 +307,7 @@ class Federation:
         """Let the policy know what a peer says of itself; it counts as no more than that."""
         card = peer.card
         source, date = f"the node {card.name}", self.node.placement.today
-        said = {"owner": card.owner, "country": card.country}
+        said = {"owner": card.owner, "country": card.country, "at": card.at}
         facts = [
             Fact(f"node/{card.name}", name, value, source=source, date=date)
             for name, value in said.items()

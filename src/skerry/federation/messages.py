@@ -11,6 +11,9 @@ from skerry.federation.peers import Card
 from skerry.kernel.app import AppSpec
 from skerry.kernel.commands import Params, about
 
+Key = bytes
+"""A key; some messages call something else bytes."""
+
 
 class Joining(msgspec.Struct, frozen=True):
     """A node's request to join: its card, its authority, and the secret of an invitation.
@@ -85,7 +88,8 @@ class Placed(msgspec.Struct, frozen=True):
     """An app that was moved.
 
     `still_seconds` is how long its requests had to wait, `first_bytes` what was sent while it went
-    on answering, `last_bytes` what had changed since and was sent while it stood still.
+    on answering, `last_bytes` what had changed since and was sent while it stood still. `residency`
+    is how well it was shown where the node is, and `entry` the receipt in the audit log.
     """
 
     app: str
@@ -96,15 +100,25 @@ class Placed(msgspec.Struct, frozen=True):
     first_bytes: int
     last_bytes: int
     rule: str
+    residency: str = ""
+    entry: int = 0
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """What a node asks before it moves an app: may it come?"""
+    """What a node asks before it moves an app: may it come?
+
+    `data_keys` are the app's own by their ids, the one in use first: they come along, parcels are
+    sealed under the first, and the receiving node has its own holder wrap them.
+    """
 
     app: str
     kinds: tuple[str, ...]
     branches: tuple[str, ...]
     bytes: int
+    data_keys: tuple[tuple[str, Key], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Offer({self.app})"
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -180,6 +194,49 @@ class Outcome(msgspec.Struct, frozen=True):
     """Whether the app is the answering node's."""
 
     committed: bool
+
+
+class OfNode(Params, frozen=True):
+    """Parameters of `federation.residency.show`, `measure` and `quote`."""
+
+    name: Annotated[str, about("the node; by default this one", positional=True)] = ""
+
+
+class Document(Params, frozen=True):
+    """Parameters of `federation.residency.document`."""
+
+    file: Annotated[str, about("a contract or certificate", positional=True, path=True)]
+    country: Annotated[str, about("the country that it names (SE)")]
+    until: Annotated[str, about("the last day on which it counts: 2027-06-30")]
+    name: Annotated[str, about("of which node; by default this one")] = ""
+
+
+class ResidencyInfo(msgspec.Struct, frozen=True):
+    """How well it is shown that a node is where it says, and what would show it better."""
+
+    node: str
+    country: str
+    grade: str
+    shown_by: str
+    raised_by: str
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What witnesses measured: the node is not farther than `km` from `at`, where it says it is."""
+
+    node: str
+    at: str
+    km: int
+    witnesses: tuple[str, ...]
+    contradicted_by: tuple[str, ...]
+    left_out: tuple[str, ...]
+    grade: str
+    entry: int
+
+    @property
+    def exit_code(self) -> int:
+        """Return 1 if light could not have come from where the node says that it is."""
+        return 1 if self.contradicted_by else 0
 
 
 class NodeNamed(Params, frozen=True):

@@ -21,9 +21,9 @@ class Door(msgspec.Struct, frozen=True):
 class Card(msgspec.Struct, frozen=True):
     """What a node says of itself: `url` is where its federation port is reached.
 
-    Owner, country and labels are the operator's own word, and are graded as such. `log_key` and
-    `witness_key` are those of its audit log, and of the node as a witness of others' logs; `bus`
-    is where its bus is, if it has one.
+    Owner, country, labels and `at` (degrees north and east) are the operator's own word, and are
+    graded as such. `log_key` and `witness_key` are those of its audit log, and of the node as a
+    witness of others' logs; `bus` is where its bus is, if it has one.
     """
 
     id: str
@@ -35,6 +35,7 @@ class Card(msgspec.Struct, frozen=True):
     log_key: str = ""
     witness_key: str = ""
     bus: Door | None = None
+    at: str = ""
 
 
 class PeerJoined(msgspec.Struct, frozen=True, tag_field="event", tag="peer-joined"):

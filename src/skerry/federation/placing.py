@@ -28,8 +28,11 @@ from skerry.federation.peers import Peer
 from skerry.kernel import catalogue as events
 from skerry.kernel.catalogue import App, Branch
 from skerry.kernel.errors import CONFLICT, SkerryError
-from skerry.kernel.policy import Request, enforce
+from skerry.kernel.policy import Decision, Request, enforce
 from skerry.node import parcels
+from skerry.node.audit.receipts import RECEIPT, of_placement
+from skerry.node.keys.ring import OpenKey
+from skerry.node.keys.sealing import seal
 from skerry.node.node import Node
 from skerry.node.parcels import Marks
 from skerry.node.words import Progress
@@ -46,6 +49,8 @@ class _Move:
 
     peer: Peer
     transfer: str
+    app: str
+    key: OpenKey
     sent: dict[str, Marks] = field(default_factory=dict)
 
 
@@ -78,6 +83,9 @@ class Placing:
             stood = node.clock.monotonic()
             progress(0, 0, "sending what changed")
             last = await self._finish(move, app, branches)
+        entry = await node.audit.add(
+            RECEIPT, self._receipt(app, branches, peer, decision, first + last)
+        )
         now = node.clock.monotonic()
         return m.Placed(
             app=app,
@@ -88,6 +96,25 @@ class Placing:
             first_bytes=first,
             last_bytes=last,
             rule=decision.rule,
+            residency=decision.residency,
+            entry=entry,
+        )
+
+    def _receipt(
+        self, app: str, branches: list[Branch], peer: Peer, decision: Decision, sent: int
+    ) -> dict[str, object]:
+        """Return what the audit log says of a move that was completed."""
+        view = self._node.placement.view(Request("operator", "app:place", peer.card.name))
+        return of_placement(
+            app,
+            origin=self._node.name,
+            to=peer.card.name,
+            branches=[branch.name for branch in branches],
+            decision=decision,
+            grade=decision.residency,
+            shown_by=view.facts.get("residency_evidence", ()),
+            node=peer.card.id,
+            bytes=sent,
         )
 
     async def _offer(self, app: str, branches: list[Branch], peer: Peer) -> _Move:
@@ -95,9 +122,12 @@ class Placing:
         paths = [self._node.volume.path(branch.directory) for branch in branches]
         size = await asyncio.to_thread(lambda: sum(map(_bytes, paths)))
         names = tuple(branch.name for branch in branches)
-        offer = m.Offer(app, tuple(sorted(kinds)), names, size)
+        key = await self._node.keyring.ensure(app)
+        ring = self._node.keyring
+        data_keys = tuple((each.id, ring.key(each.id)) for each in ring.of(app))
+        offer = m.Offer(app, tuple(sorted(kinds)), names, size, data_keys)
         accepted = await self._calls.ask(peer, "/place/offer", offer, m.Accepted)
-        return _Move(peer, accepted.transfer)
+        return _Move(peer, accepted.transfer, app, key)
 
     async def _send(self, move: _Move, branch: str, directory: Path) -> int:
         """Send what a directory holds that was not sent before; return how many bytes."""
@@ -121,7 +151,8 @@ class Placing:
     ) -> int:
         def chunks() -> Iterator[bytes]:
             yield msgspec.json.encode(head) + b"\n"
-            yield from parcels.pack(directory, paths)
+            packed = parcels.pack(directory, paths)
+            yield from seal(move.app, move.key.id, move.key.key, packed)
 
         received = await self._calls.send(
             move.peer, "/place/parcel", chunks(), PARCEL_SECONDS, m.Received
@@ -182,7 +213,8 @@ class Placing:
         await self._node.catalogue_log.append(events.encode(events.AppMoved(app, peer.card.name)))
 
     async def _discard(self, app: str, branches: list[Branch]) -> None:
-        """Remove what an app that was moved has left here."""
+        """Remove what an app that was moved has left here; its data key went with it."""
+        await self._node.keyring.forget(app)
         for branch in branches:
             await self._node.branches.discard(branch)
         await asyncio.to_thread(self._node.remove_code, app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -20,10 +21,14 @@ from skerry.kernel.names import check_name
 from skerry.kernel.policy import Request, enforce
 from skerry.node import parcels
 from skerry.node.archives import give
+from skerry.node.keys.ring import KEY_BYTES, OpenKey
+from skerry.node.keys.sealing import Header, Reader
 from skerry.node.node import Node
 
 TRANSFERS_MAX = 4
 HEAD_BYTES_MAX = 1 << 20
+DATA_KEYS_MAX = 100
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
 SPARE = 1.2
 """A parcel lies in the spool and in the volume for a moment, its last part at least."""
 
@@ -34,6 +39,7 @@ class _Arriving:
 
     peer: str
     app: str
+    keys: tuple[OpenKey, ...]
     directories: dict[str, str] = field(default_factory=dict)
     code: dict[int, Path] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -57,6 +63,7 @@ class Receiving:
             check_name(branch, "a branch")
         enforce(node.policy, Request(f"node:{peer}", "app:receive", node.name, app=offer.app))
         check_free(node, offer.app)
+        _data_keys(offer)
         unknown = sorted(set(offer.kinds) - set(node.manifests))
         if unknown:
             raise UNSUPPORTED(f"{node.name} does not have the kind {', '.join(unknown)}.")
@@ -69,7 +76,7 @@ class Receiving:
         if len(self._arriving) >= TRANSFERS_MAX:
             raise BUSY(f"{TRANSFERS_MAX} apps are on their way to {node.name} already.")
         transfer = node.entropy.bytes(16).hex()
-        arriving = self._arriving[transfer] = _Arriving(peer, offer.app)
+        arriving = self._arriving[transfer] = _Arriving(peer, offer.app, _data_keys(offer))
         for branch in offer.branches:
             arriving.directories[branch] = await node.branches.make_directory()
         return m.Accepted(transfer)
@@ -89,7 +96,7 @@ class Receiving:
             file = self._node.archives.path(await self._node.archives.receive(rest))
             try:
                 target = self._target(arriving, head)
-                await asyncio.to_thread(_unpack, file, target, head.gone)
+                await asyncio.to_thread(_unpack, file, target, head.gone, arriving.keys[0])
                 size = file.stat().st_size
             finally:
                 file.unlink()
@@ -120,6 +127,8 @@ class Receiving:
                 )
             index = node.catalogue.next_index
             await asyncio.to_thread(self._settle, arriving, commit, index)
+            for key in reversed(arriving.keys):
+                await node.keyring.adopt(arriving.app, *key)
             event = self._event(arriving, commit, index)
             self._arriving.pop(commit.transfer, None)
             await node.catalogue_log.append(events.encode(event))
@@ -192,6 +201,15 @@ class Receiving:
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
 
 
+def _data_keys(offer: m.Offer) -> tuple[OpenKey, ...]:
+    """Return the data keys that an app brings, the one in use first; raise INVALID."""
+    found = tuple(OpenKey(*each) for each in offer.data_keys[:DATA_KEYS_MAX])
+    wrong = [each for each in found if not _KEY_ID.fullmatch(each.id) or len(each.key) != KEY_BYTES]
+    if not found or wrong:
+        raise INVALID("The app comes without its data keys.", why="That node may be older.")
+    return found
+
+
 def _check_whole(arriving: _Arriving, commit: m.Commit) -> None:
     """Raise INVALID unless all that a commit names has come."""
     names = {branch.name for branch in commit.branches}
@@ -203,9 +221,17 @@ def _check_whole(arriving: _Arriving, commit: m.Commit) -> None:
         raise INVALID("The move contradicts itself.")
 
 
-def _unpack(file: Path, target: Path, gone: tuple[str, ...]) -> None:
+def _unpack(file: Path, target: Path, gone: tuple[str, ...], key: OpenKey) -> None:
     parcels.remove(target, gone)
-    parcels.unpack(file, target)
+    with file.open("rb") as opened:
+        parcels.unpack(Reader(opened, lambda header: _key(header, key)), target)
+
+
+def _key(header: Header, key: OpenKey) -> bytes:
+    """Return the key of a parcel; it is the one that came with the offer, and no other."""
+    if header.key != key.id:
+        raise INVALID("The parcel is sealed under another key than the app's.")
+    return key.key
 
 
 async def _split(chunks: Chunks) -> tuple[m.ParcelHead, AsyncIterator[bytes]]:

@@ -140,6 +140,7 @@ class Export(Params, frozen=True):
         None
     )
     branch: BranchName = MAIN
+    sealed: Annotated[bool, about("encrypt it under the app's data key")] = False
 
 
 class Import(Params, frozen=True):
@@ -356,7 +357,7 @@ class Command:
     node as a second argument (`Reach`), for what is no command: a terminal, say. `offline` names a
     function of a service, from the parameters, the home and the progress, that the command line
     asks first: where it answers anything but None no node is needed, else the command goes to the
-    node as usual.
+    node as usual. `spends` names the parameter that says how much money it costs at most.
     """
 
     name: str
@@ -373,6 +374,7 @@ class Command:
     local: str = ""
     reaches: bool = False
     offline: str = ""
+    spends: str = ""
 
     @property
     def action(self) -> str:

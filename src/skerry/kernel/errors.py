@@ -90,6 +90,7 @@ NODE_UNREACHABLE = Problem("NODE_UNREACHABLE", 503, "No node answers.", temporar
 STORE_UNREACHABLE = Problem(
     "STORE_UNREACHABLE", 503, "A store of another machine does not answer.", temporary=True
 )
+KEY_DESTROYED = Problem("KEY_DESTROYED", 410, "The key that would open it was destroyed.")
 ALREADY_RUNNING = Problem("ALREADY_RUNNING", 409, "A node runs on this home already.")
 CORRUPT = Problem("CORRUPT", 500, "Stored data fails its checksum.")
 INTERNAL = Problem("INTERNAL", 500, "A defect in Skerry.")

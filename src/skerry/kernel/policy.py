@@ -112,7 +112,8 @@ class Decision(msgspec.Struct, frozen=True):
     """The answer, with the rule that gave it and the reason for people.
 
     `rules` are all rules that agree on the answer, `facts` what they looked at with its evidence as
-    it counts today, and `policy` the digest of the policy that was asked.
+    it counts today, `policy` the digest of the policy that was asked, and `residency` how well it
+    is shown that the place is where it says (R0 to R4).
     """
 
     allowed: bool
@@ -121,6 +122,7 @@ class Decision(msgspec.Struct, frozen=True):
     rules: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
     policy: str = ""
+    residency: str = ""
 
 
 class Policy(Protocol):

@@ -195,7 +195,14 @@ SERVICE = Service(
             Done,
             mutates=True,
         ),
-        Command("market.deploy", "Order what a file describes", Deploy, r.Deployed, mutates=True),
+        Command(
+            "market.deploy",
+            "Order what a file describes",
+            Deploy,
+            r.Deployed,
+            mutates=True,
+            spends="deposit",
+        ),
         Command(
             "market.bids",
             "Show the bids on a deployment, and why others did not win",

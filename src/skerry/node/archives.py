@@ -10,11 +10,13 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from skerry.kernel.clock import Entropy
 from skerry.kernel.errors import DISK_FULL, INVALID, NOT_FOUND, TOO_LARGE
+from skerry.node.keys.sealing import header_of, open_stream, seal
 
 UPLOAD_BYTES_MAX = 64 * 1024**3
 UNPACKED_BYTES_MAX = 256 * 1024**3
@@ -84,6 +86,24 @@ class Archives:
         finally:
             path.unlink(missing_ok=True)
 
+    async def seal(self, download: str, app: str, name: str, key: bytes) -> None:
+        """Encrypt a download under a data key of an app."""
+        path = self.path(download)
+        await asyncio.to_thread(_replace, path, lambda file: seal(app, name, key, _blocks(file)))
+
+    async def unseal(self, upload: str, app: str, find: Callable[[str], bytes]) -> None:
+        """Decrypt an upload if it was sealed for an app; `find` gives a data key by its name.
+
+        Raises NOT_FOUND, INVALID if it was sealed for another app, CORRUPT, and what `find` raises;
+        then it is forgotten.
+        """
+        path = self.path(upload)
+        try:
+            await asyncio.to_thread(_unseal, path, app, find)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
     @contextlib.contextmanager
     def borrowed(self, upload: str) -> Iterator[Path]:
         """Give an upload as a file, and forget it. Raises NOT_FOUND."""
@@ -121,6 +141,34 @@ class Archives:
         if not (name.isalnum() and path.exists()):
             raise NOT_FOUND(f"There is no upload or download {name}.", why="Each is used once.")
         return path
+
+
+def _unseal(path: Path, app: str, find: Callable[[str], bytes]) -> None:
+    with path.open("rb") as file:
+        header = header_of(file)
+        if header is None:
+            return
+        if header.app != app:
+            raise INVALID(f"It was sealed for the app {header.app[:40]}, not for {app}.")
+        key = find(header.key)
+    _replace(path, lambda file: open_stream(file, header_of(file) or header, key))
+
+
+def _replace(path: Path, made: Callable[[BinaryIO], Iterable[bytes]]) -> None:
+    """Write a file of the spool anew, from what it holds."""
+    beside = path.with_suffix(".new")
+    try:
+        with path.open("rb") as source, beside.open("xb") as target:
+            for chunk in made(source):
+                target.write(chunk)
+        beside.rename(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    while block := file.read(CHUNK_BYTES):
+        yield block
 
 
 def app_spool(spool: Path, app: str, owner: int | None) -> Path:
@@ -186,8 +234,9 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> No
     source = archive.extractfile(member)
     assert source is not None, "a regular file has content"
     mode = 0o755 if member.mode & 0o100 else 0o644
-    # Links are made last, so that no name on the way here can be one.
-    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    # Links are made last, so that no name on the way here can be one. A name comes once: whoever
+    # looked into the archive before has seen the file that is meant.
+    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     with source, os.fdopen(descriptor, "wb") as file:
         shutil.copyfileobj(source, file, CHUNK_BYTES)
 

@@ -17,6 +17,10 @@ from skerry.kernel.service import Service
 from skerry.node.handlers import Handlers
 from skerry.node.home import Home
 from skerry.node.node import Node
+from skerry.node.token import rights
+from skerry.node.token.delegation import Delegation
+from skerry.node.token.registry import is_token
+from skerry.node.token.rights import Rights
 from skerry.node.words import Progress
 
 OPERATOR = "operator"
@@ -29,6 +33,7 @@ class Dispatcher:
         self._node = node
         self._handlers = Handlers(node)
         self.commands = c.commands(node.manifests.values(), self.services.values())
+        self._delegation = Delegation(node, self.commands)
 
     @property
     def name(self) -> str:
@@ -72,8 +77,11 @@ class Dispatcher:
         progress: Progress | None = None,
     ) -> Any:
         """Decide on a command and carry it out; the params of a kind's word are a `WordCall`."""
-        self._decide(command, params, principal)
-        report = progress or _silent
+        used = await self._decide(command, params, principal)
+        with rights.under(used):
+            return await self._carry_out(command, params, progress or _silent)
+
+    async def _carry_out(self, command: c.Command, params: msgspec.Struct, report: Progress) -> Any:
         if command.kind:
             call = cast(c.WordCall, params)
             return await self._node.words.call(command.kind, command.word, call, report)
@@ -82,7 +90,11 @@ class Dispatcher:
         handler = getattr(self._handlers, f"do_{command.name.replace('.', '_')}")
         return await handler(params, report)
 
-    def _decide(self, command: c.Command, params: msgspec.Struct, principal: str) -> None:
+    async def _decide(
+        self, command: c.Command, params: msgspec.Struct, principal: str
+    ) -> Rights | None:
+        """Ask the rights of whoever asks, then policy; return the rights if they are a token's."""
+        used = await self._delegation.rights(command, params, principal)
         request = Request(
             principal=principal,
             action=command.action,
@@ -93,12 +105,13 @@ class Dispatcher:
             resource=getattr(params, "name", None),
         )
         enforce(self._node.policy, request)
+        return used
 
     async def stream(
         self, command: c.Command, params: msgspec.Struct, principal: str = OPERATOR
     ) -> AsyncIterator[Any]:
         """Yield the results of a command that streams them."""
-        self._decide(command, params, principal)
+        await self._decide(command, params, principal)
         if command.service:
             async for result in self._node.services.stream(command, params):
                 yield result
@@ -122,12 +135,15 @@ class Dispatcher:
         return self._node.archives.send(id)
 
     def principal_of(self, token: str) -> str | None:
-        """Return who holds a token."""
-        return (
-            OPERATOR
-            if hmac.compare_digest(token.encode(), self._node.home.token().encode())
-            else None
-        )
+        """Return who holds a token; raises as `Registry.read` does for a delegated one."""
+        if is_token(token):
+            return self._delegation.principal(token)
+        known = hmac.compare_digest(token.encode(), self._node.home.token().encode())
+        return OPERATOR if known else None
+
+    def admit(self, principal: str, what: str) -> None:
+        """See `surfaces.port.Node.admit`."""
+        self._delegation.admit(principal, what)
 
 
 def _silent(_done: int, _total: int, _text: str) -> None:

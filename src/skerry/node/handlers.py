@@ -293,11 +293,16 @@ class Handlers:
     async def do_resource_export(self, params: c.Export, progress: Progress) -> c.Download:
         """See `resource.export`."""
         branch = self._node.catalogue.branch(params.app, params.branch)
-        return await self._node.exports.export(branch, params.name, progress)
+        download = await self._node.exports.export(branch, params.name, progress)
+        if params.sealed:
+            key = await self._node.keyring.ensure(branch.app)
+            await self._node.archives.seal(download.download, branch.app, key.id, key.key)
+        return download
 
     async def do_resource_import(self, params: c.Import, progress: Progress) -> c.Done:
         """See `resource.import`."""
         branch = self._node.catalogue.branch(params.app, params.branch)
+        await self._node.archives.unseal(params.upload, params.app, self._node.keyring.key)
         names = await self._node.exports.restore(branch, params.upload, params.name, progress)
         return c.Done(f"Imported {', '.join(names)}.")
 
@@ -310,6 +315,7 @@ class Handlers:
             check_name(params.app, "an app")
             created = events.AppCreated(params.app, node.catalogue.next_index)
             await node.catalogue_log.append(events.encode(created))
+        await node.keyring.ensure(params.app)
         sealed = node.vault.seal(params.app, params.name, params.value)
         event = events.SecretSet(params.app, params.name, sealed)
         node.forget_secrets(params.app)

@@ -1,7 +1,7 @@
 """A node's home: the directory with everything that it keeps, and the keys made at first start.
 
 <home>/config.toml, facts.toml: what the operator says of the node, and of places
-<home>/keys/     node.key, token, tls.pem: only the node's user may read them
+<home>/keys/     node.key, token, tls.pem, apps/: only the node's user may read them
 <home>/log/      catalogue/, ledger/: the logs
 <home>/volume/   one directory a branch: what is branched
 <home>/volume.img  the file system mounted there, if the operator made one
@@ -47,13 +47,16 @@ class FederationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win.
 
-    `engine_read` are folders of the machine that engines may read, such as weights of models; what
-    lies there must be readable for every user.
+    `at` is where the machine is, in degrees north and east; `tpm_handle` the attestation key in its
+    TPM, if it has one. `engine_read` are folders of the machine that engines may read, such as
+    weights of models; what lies there must be readable for every user.
     """
 
     name: str = ""
     country: str = ""
     owner: str = ""
+    at: tuple[float, float] | None = None
+    tpm_handle: str = ""
     labels: dict[str, str] = {}
     host: str = "127.0.0.1"
     http_port: int = HTTP_PORT

@@ -9,14 +9,21 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
-from skerry.kernel.errors import ALREADY_RUNNING, CONFLICT, INVALID, SkerryError
+from skerry.kernel.errors import (
+    ALREADY_RUNNING,
+    CONFLICT,
+    INVALID,
+    KEY_DESTROYED,
+    STORE_UNREACHABLE,
+    SkerryError,
+)
 from skerry.kernel.kind import ASGIApplication, Front
 from skerry.kernel.ledger import Ledger, Reading
 from skerry.kernel.manifest import Manifest, Wire
@@ -37,6 +44,7 @@ from skerry.node.deploys import Deploys
 from skerry.node.exports import Exports
 from skerry.node.gateway import NodeGateway
 from skerry.node.home import Home, NodeConfig, default_name
+from skerry.node.keys.ring import KeyRing
 from skerry.node.log_file import LogFile
 from skerry.node.logbook import Logbook
 from skerry.node.policy.engine import Engine
@@ -50,6 +58,7 @@ from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.services import Services
 from skerry.node.supervisor import Supervisor
+from skerry.node.token.registry import Registry
 from skerry.node.volume import attach, open_volume
 from skerry.node.words import Words
 from skerry.node.workload import Workloads
@@ -183,7 +192,17 @@ class Node:
         self.volume = await asyncio.to_thread(
             open_volume, self.home.volume, self.options.volume_driver
         )
-        self.vault = Vault(self.home.node_key(), self.catalogue)
+        self.keyring = await asyncio.to_thread(
+            KeyRing,
+            self.home.service("keys"),
+            self.home.keys / "apps",
+            self.clock,
+            self.entropy,
+        )
+        self.vault = Vault(self.home.node_key(), self.catalogue, self.keyring)
+        self.tokens = await asyncio.to_thread(
+            Registry, self.home.node_key(), self.home.service("token")
+        )
         self.archives = Archives(self.home.spool, self.entropy)
         self.archives.clear()
         self.audit = await asyncio.to_thread(self._open_audit)
@@ -467,14 +486,26 @@ class Node:
         self._old_secrets[app] = self._old_secrets.get(app, set()) | set(self._secrets_of(app))
         self._secret_values.pop(app, None)
 
+    def _readable(self, app: str, names: Iterable[str]) -> Iterator[str]:
+        """Yield the secrets whose key is open; nothing that runs knows the others either."""
+        for name in names:
+            try:
+                yield self.vault.open(app, name)
+            except SkerryError as error:
+                if error.problem not in (STORE_UNREACHABLE, KEY_DESTROYED):
+                    raise
+
     def _secrets_of(self, app: str) -> tuple[str, ...]:
         """Return the values that must not appear in an app's log lines."""
         if app not in self._secret_values:
             found = self.catalogue.apps.get(app)
             names = found.secrets if found else ()
-            values = {self.vault.open(app, name) for name in names}
+            values = list(self._readable(app, names))
             lines = {line for value in values for line in value.splitlines()}
-            self._secret_values[app] = tuple(lines | self._old_secrets.get(app, set()))
+            masked = tuple(lines | self._old_secrets.get(app, set()))
+            if len(values) < len(names):
+                return masked
+            self._secret_values[app] = masked
         return self._secret_values[app]
 
 

@@ -11,9 +11,10 @@ import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 from skerry.kernel.errors import INVALID
+from skerry.node.keys.sealing import Reader
 
 BLOCK_BYTES = 1 << 20
 
@@ -91,18 +92,30 @@ def _content(source: Path, size: int) -> Iterator[bytes]:
     yield b"\0" * (-size % tarfile.BLOCKSIZE)
 
 
-def unpack(archive: Path, target: Path) -> None:
-    """Unpack a parcel into a directory, over what is there. Raises INVALID."""
-    with tarfile.open(archive) as parcel:
-        for member in parcel:
-            place = _place(target, member.name)
-            if member.isdir():
-                place.mkdir(parents=True, exist_ok=True)
-                place.chmod(member.mode & 0o777)
-            elif member.isreg():
-                _write(parcel, member, place)
-            else:
-                raise INVALID(f"{member.name[:80]!r} is no plain file.")
+def unpack(archive: Path | Reader, target: Path) -> None:
+    """Unpack a parcel into a directory, over what is there; a sealed one is read in order.
+
+    Raises INVALID, and CORRUPT for a sealed one that does not open.
+    """
+    if isinstance(archive, Path):
+        with tarfile.open(archive) as parcel:
+            _unpack(parcel, target)
+        return
+    with tarfile.open(fileobj=cast("IO[bytes]", archive), mode="r|") as parcel:
+        _unpack(parcel, target)
+    archive.drain()
+
+
+def _unpack(parcel: tarfile.TarFile, target: Path) -> None:
+    for member in parcel:
+        place = _place(target, member.name)
+        if member.isdir():
+            place.mkdir(parents=True, exist_ok=True)
+            place.chmod(member.mode & 0o777)
+        elif member.isreg():
+            _write(parcel, member, place)
+        else:
+            raise INVALID(f"{member.name[:80]!r} is no plain file.")
 
 
 def remove(target: Path, gone: Iterable[str]) -> None:

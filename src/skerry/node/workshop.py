@@ -25,6 +25,7 @@ from skerry.node.home import Home
 from skerry.node.sandbox import Confinement, Limits, abilities, identities
 from skerry.node.sandbox.cgroup import Cgroups, Group
 from skerry.node.secrets import Vault
+from skerry.node.token import rights
 from skerry.node.volume import Volume
 from skerry.node.zygote import expose_paths
 
@@ -182,7 +183,8 @@ class Workshop:
             place=msgspec.structs.replace(asked.place, facts=()),
             encrypted=asked.encrypted,
         )
-        return enforce(self.policy, request)
+        with rights.under(None):
+            return enforce(self.policy, request)
 
     def make_directories(self, branch: Branch, record: ResourceRecord) -> None:
         """Make what a resource needs before its process starts; state is never touched."""

@@ -88,5 +88,9 @@ class Node(Protocol):
         ...
 
     def principal_of(self, token: str) -> str | None:
-        """Return who presents this token, or None."""
+        """Return who presents this token, or None; may raise UNAUTHENTICATED with the reason."""
+        ...
+
+    def admit(self, principal: str, what: str) -> None:
+        """Raise DENIED unless a principal may do what is no command: upload, download, log in."""
         ...

@@ -1,4 +1,8 @@
-"""Which resource a request means when neither host nor path names it, and who may use it."""
+"""Which resource a request means when neither host nor path names it, and who may use it.
+
+Official clients send the token in their own ways, some as an AWS access key; whatever the way,
+the token names the resource, and no path is looked at.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,22 @@ import re
 from skerry.kernel.keys import Keys
 from skerry.kernel.kind import Address, Head, Resource
 
-_BEARER = re.compile(rb"[Bb]earer +skt_([0-9a-f]{16})_[0-9A-Za-z]{1,64} *")
+ACCESS_KEY_PREFIX = "SKQP"
+"""What the access key of a resource begins with, before its id in upper case."""
+
+_HEADERS = (b"authorization", b"x-auth-token")
+_TOKEN = re.compile(rb"(?:^|[ =])skt_([0-9a-f]{16})_[0-9A-Za-z]{1,64}(?:$|[ ,])")
+_SIGNED = re.compile(rb"AWS4-HMAC-SHA256 .{0,4096}?Credential=SKQP([0-9A-F]{16})/")
 
 
 def claim(head: Head) -> str | None:
-    """Return the resource id in the bearer token of a request to `/quantum/…`."""
-    if not head.path.startswith(b"/quantum/"):
-        return None
-    found = _BEARER.fullmatch(head.header(b"authorization") or b"")
-    return found[1].decode() if found else None
+    """Return the resource id in a request's token or access key."""
+    for name in _HEADERS:
+        value = head.header(name) or b""
+        found = _TOKEN.search(value) or _SIGNED.match(value)
+        if found is not None:
+            return found[1].decode().lower()
+    return None
 
 
 def token(resource_id: str, keys: Keys) -> str:
@@ -24,19 +35,41 @@ def token(resource_id: str, keys: Keys) -> str:
     return f"skt_{resource_id}_{keys.secret('token')}"
 
 
+def matches(presented: str, resource_id: str, keys: Keys) -> bool:
+    """Tell whether a text is the resource's token."""
+    expected = token(resource_id, keys).encode()
+    return hmac.compare_digest(presented.strip().encode("utf-8", "replace"), expected)
+
+
 def opens(header: bytes, resource_id: str, keys: Keys) -> bool:
     """Tell whether an Authorization header holds the resource's token."""
     scheme, _, presented = header.partition(b" ")
-    expected = token(resource_id, keys).encode()
-    return scheme.lower() == b"bearer" and hmac.compare_digest(presented.strip(), expected)
+    return scheme.lower() == b"bearer" and matches(presented.decode("latin-1"), resource_id, keys)
+
+
+def access_key(resource_id: str) -> str:
+    """Return the AWS access key of a resource."""
+    return f"{ACCESS_KEY_PREFIX}{resource_id.upper()}"
+
+
+def secret_key(keys: Keys) -> str:
+    """Return the AWS secret key of a resource."""
+    return keys.secret("aws-secret-key", 40)
 
 
 def connection(resource: Resource, address: Address) -> dict[str, str]:
-    """Return the fields of the lines that `skerry connect` prints."""
+    """Return the fields of the lines that `skerry connect` prints.
+
+    `url` serves clients that send a token; `base` names the resource in its path for the others.
+    """
+    url, ref = address.http.rstrip("/"), resource.ref
     return {
-        "url": address.http.rstrip("/"),
+        "url": url,
+        "base": f"{url}/@{ref.app}/{ref.branch}/@{ref.name}",
         "token": token(resource.id, resource.keys),
-        "app": resource.ref.app,
-        "name": resource.ref.name,
+        "access_key": access_key(resource.id),
+        "secret_key": secret_key(resource.keys),
+        "app": ref.app,
+        "name": ref.name,
         "id": resource.id,
     }

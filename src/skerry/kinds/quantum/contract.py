@@ -120,7 +120,8 @@ class JobRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `token` makes a repeated request find the job that the first one made. `where` names countries
     (ISO 3166) or EU; the machine must stand in one of them. `owner` is whose turn it takes in the
-    fair queue. `tags` and `native` are the wire's own and come back unchanged.
+    fair queue. `tags` and `native` are the wire's own and come back unchanged. `one_task` says that
+    price lists count all executions as one task.
     """
 
     device: str
@@ -135,6 +136,7 @@ class JobRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     token: str = ""
     owner: str = ""
     session: str = ""
+    one_task: bool = False
     tags: dict[str, str] = {}
     native: dict[str, Any] = {}
 

@@ -256,6 +256,10 @@ class Desk:
         )
         return msgspec.structs.replace(job, queue=queue)
 
+    async def waiting(self, device: str) -> int:
+        """Return how many jobs wait for a device."""
+        return await self.stored(Store.waiting, device)
+
     async def events(self, id: str) -> list[Event]:  # noqa: A002
         """Return the steps of a job."""
         return await self.stored(Store.events, id)
@@ -291,7 +295,7 @@ def use(request: JobRequest, plan: Plan, program: int = 0) -> pricing.Use:
     """Return what prices are asked for of one program of a request, with all its bindings."""
     count = len(request.programs[program].bindings)
     return pricing.Use(
-        tasks=count,
+        tasks=count if not request.one_task else int(program == 0),
         shots=count * request.shots,
         one_qubit_gates=plan.one_qubit_gates,
         two_qubit_gates=plan.two_qubit_gates,

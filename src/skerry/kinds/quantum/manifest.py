@@ -31,6 +31,12 @@ from skerry.kinds.quantum.messages import (
     Revised,
 )
 
+_AWS = (
+    "AWS_ENDPOINT_URL={url} AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} "
+    "AWS_REGION=eu-north-1 BRAKET_PRICE_OFFERS_URL={base}/braket/prices.csv"
+)
+_GARNET = "arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet"
+
 MANIFEST = Manifest(
     name="quantum",
     summary="Jobs for quantum computers of all vendors, on dated twins of them.",
@@ -62,6 +68,37 @@ MANIFEST = Manifest(
                     name="curl",
                     language="shell",
                     line='curl -H "Authorization: Bearer {token}" {url}/quantum/v1/jobs',
+                ),
+                Client(
+                    name="amazon-braket-sdk",
+                    language="Python",
+                    line=f"{_AWS} python -c 'from braket.aws import AwsDevice; "
+                    f'print(AwsDevice("{_GARNET}").queue_depth())\'',
+                ),
+                Client(
+                    name="qiskit-braket-provider",
+                    language="Python",
+                    line=f"{_AWS} python -c 'from qiskit_braket_provider import BraketProvider; "
+                    'print(BraketProvider().get_backend("Garnet"))\'',
+                ),
+                Client(
+                    name="amazon-braket-pennylane-plugin",
+                    language="Python",
+                    line=f"{_AWS} python -c 'import pennylane as p; "
+                    f'print(p.device("braket.aws.qubit", wires=2, device_arn="{_GARNET}"))\'',
+                ),
+                Client(
+                    name="iqm-client",
+                    language="Python",
+                    line="IQM_TOKEN={token} python -c 'from iqm.qiskit_iqm import IQMProvider; "
+                    'print(IQMProvider("{url}", quantum_computer="garnet").get_backend())\'',
+                ),
+                Client(
+                    name="qiskit-aqt-provider",
+                    language="Python",
+                    line="python -c 'from qiskit_aqt_provider import AQTProvider; "
+                    'print(AQTProvider().direct_access().get_resource("{url}/aqt/direct", '
+                    '"{token}"))\'',
                 ),
             ),
         ),

@@ -2,7 +2,8 @@
 
 `gates` is what `pip install 'skerry[quantum]'` adds. The others cannot all live together, so
 `skerry quantum install <stack>` builds an environment for each. A worker runs in the first
-environment that has its stack.
+environment that has its stack. Those that begin with `clients-` are vendors' own clients: no worker
+needs them; they are there to be tried against a node.
 """
 
 from __future__ import annotations
@@ -44,6 +45,24 @@ STACKS = {
         "molecules: PySCF and Qiskit Nature",
         ("pyscf>=2.6", "qiskit>=2.1", "qiskit-nature>=0.7.2", "qiskit-algorithms>=0.3"),
         ("pyscf", "qiskit_nature", "qiskit_algorithms"),
+    ),
+    "clients-braket": Stack(
+        "clients: Amazon Braket's SDK, and Qiskit through it",
+        ("amazon-braket-sdk>=1.100", "qiskit-braket-provider>=0.11"),
+        ("braket.aws", "qiskit_braket_provider"),
+    ),
+    "clients-pennylane": Stack(
+        "clients: PennyLane through Amazon Braket",
+        ("amazon-braket-pennylane-plugin>=1.33",),
+        ("pennylane", "braket.pennylane_plugin"),
+    ),
+    "clients-iqm": Stack(
+        "clients: IQM's, and Qiskit through it", ("iqm-client[qiskit]>=36",), ("iqm.qiskit_iqm",)
+    ),
+    "clients-aqt": Stack(
+        "clients: Qiskit through AQT's provider",
+        ("qiskit-aqt-provider>=2",),
+        ("qiskit_aqt_provider",),
     ),
 }
 

@@ -173,6 +173,11 @@ class Store:
         """Return how many jobs are in each state."""
         return dict(self.db.execute("SELECT state, count(*) FROM jobs GROUP BY state"))
 
+    def waiting(self, device: str) -> int:
+        """Return how many jobs wait for a device."""
+        sql = "SELECT count(*) FROM jobs WHERE state = ? AND device = ?"
+        return int(self.db.execute(sql, (JobState.QUEUED.value, device)).get)
+
     def keep_result(
         self,
         id: str,  # noqa: A002

@@ -60,7 +60,7 @@ def for_worker(device: Device, calibration: Calibration | None) -> dict[str, Any
         shape |= {"all": True, "pair_error": median(pairs) if pairs else 0.0}
     else:
         shape |= {"all": False, "pairs": calibration.pairs}
-    missing = _middle(calibration)
+    missing = typical(calibration)
     shape["one"] = {label: _figures(each, missing) for label, each in calibration.qubits.items()}
     shape["seconds"] = {
         "one": calibration.one_qubit_seconds or device.value("one_qubit_seconds"),
@@ -134,7 +134,7 @@ def _figures(found: QubitFigures, missing: QubitFigures) -> dict[str, float | No
     }
 
 
-def _middle(calibration: Calibration) -> QubitFigures:
+def typical(calibration: Calibration) -> QubitFigures:
     """Return the median of every figure over the qubits that have it."""
 
     def middle(name: str) -> float | None:
@@ -147,7 +147,7 @@ def _middle(calibration: Calibration) -> QubitFigures:
 
 def medians(calibration: Calibration) -> list[Figure]:
     """Return the medians of a calibration as figures, each with the unit it is in."""
-    middle = _middle(calibration)
+    usual = typical(calibration)
     pairs = [error for error in calibration.pairs.values() if error is not None]
     reads = [
         (each.read_0_as_1 + each.read_1_as_0) / 2
@@ -155,11 +155,11 @@ def medians(calibration: Calibration) -> list[Figure]:
         if each.read_0_as_1 is not None and each.read_1_as_0 is not None
     ]
     found = [
-        ("one_qubit_fidelity", None if middle.gate_error is None else 1 - middle.gate_error, ""),
+        ("one_qubit_fidelity", None if usual.gate_error is None else 1 - usual.gate_error, ""),
         ("two_qubit_fidelity", 1 - median(pairs) if pairs else None, ""),
         ("readout_fidelity", 1 - median(reads) if reads else None, ""),
-        ("t1", middle.t1, "s"),
-        ("t2", middle.t2, "s"),
+        ("t1", usual.t1, "s"),
+        ("t2", usual.t2, "s"),
         ("one_qubit_seconds", calibration.one_qubit_seconds, "s"),
         ("two_qubit_seconds", calibration.two_qubit_seconds, "s"),
         ("readout_seconds", calibration.readout_seconds, "s"),

@@ -1,4 +1,4 @@
-"""The neutral job over HTTP, and the place where wires of vendors are hung in.
+"""The neutral job over HTTP; requests for a vendor's wire are handed to it (see `wires`).
 
     POST /quantum/v1/jobs                  a `JobRequest`; answers 201 with the `Job`
     GET  /quantum/v1/jobs?limit=&before=&state=
@@ -22,12 +22,13 @@ import msgspec
 
 from skerry.kernel.errors import INVALID, NOT_FOUND, TOO_LARGE, UNAUTHENTICATED, SkerryError
 from skerry.kernel.kind import ASGIApplication
-from skerry.kinds.quantum import claim
+from skerry.kinds.quantum import claim, wires
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.contract import JobRequest, JobState
 from skerry.kinds.quantum.desk import Desk
 from skerry.kinds.quantum.engine import QuantumEngine
 from skerry.kinds.quantum.quoting import quotes
+from skerry.kinds.quantum.wires import frame
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -50,9 +51,19 @@ def make(engine: QuantumEngine) -> ASGIApplication:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http":
-            await _serve(engine.desk, scope, receive, send)
+            await _dispatch(engine.desk, scope, receive, send)
 
     return application
+
+
+async def _dispatch(
+    desk: Desk, scope: MutableMapping[str, Any], receive: Receive, send: Send
+) -> None:
+    vendor = wires.vendor(scope["path"], dict(scope["headers"]).get(b"authorization", b""))
+    if vendor is not None:
+        await frame.serve(vendor, desk, scope, receive, send)
+    else:
+        await _serve(desk, scope, receive, send)
 
 
 async def _serve(desk: Desk, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

@@ -1,39 +1,11 @@
-"""The audit log as text for people."""
+"""Entries of the audit log as sentences for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
-
-if TYPE_CHECKING:
-    from skerry.node.audit.service import Shown, Verified
-
-
-def draw_said(text: str) -> str:
-    """Return text without the line end that whoever writes it adds."""
-    return text.removesuffix("\n")
-
-
-def draw_entry(entry: Shown) -> str:
-    """Return an entry with all that it says."""
-    said = msgspec.json.format(msgspec.json.encode(entry.of), indent=2).decode()
-    return f"entry {entry.entry}, {entry.at}: {entry.what}\n{said}"
-
-
-def draw_verdict(found: Verified) -> str:
-    """Return what verifying found."""
-    good = "NOT INTACT" if found.findings else "intact"
-    key = found.key if found.trusted else f"{found.key} (as the file itself says: compare it)"
-    lines = [f"{found.what} of {found.origin}: {good}", f"signed by   {key}"]
-    if found.entries:
-        lines.append(f"entries     {found.entries}, {found.since} to {found.until}")
-    lines.append(f"witnesses   {', '.join(found.cosigned) or 'none'}")
-    if found.record is not None:
-        said = msgspec.json.format(msgspec.json.encode(found.record), indent=2)
-        lines.append(said.decode())
-    return "\n".join([*lines, *(f"found       {each}" for each in found.findings)])
+from skerry.node.audit import receipts
 
 
 def sentence(what: str, of: Mapping[str, Any]) -> str:
@@ -67,4 +39,9 @@ def _other(of: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in of.items() if isinstance(value, str | int))
 
 
-_SENTENCES = {"decision": _decision, "catalogue": _catalogue, "billed": _billed}
+_SENTENCES = {
+    "decision": _decision,
+    "catalogue": _catalogue,
+    "billed": _billed,
+    receipts.RECEIPT: receipts.sentence,
+}

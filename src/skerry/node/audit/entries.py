@@ -91,6 +91,8 @@ def of_decision(request: Request, decision: Decision, repeated: int = 0) -> dict
         "facts": [_fact(each) for each in decision.facts[:FACTS_MAX]],
         "policy": decision.policy,
     }
+    if decision.residency:
+        said["residency"] = decision.residency
     for name in ("app", "branch", "kind", "resource"):
         if getattr(request, name):
             said[name] = getattr(request, name)

@@ -11,11 +11,13 @@ import msgspec
 
 from skerry.kernel.commands import Nothing
 from skerry.kernel.errors import INVALID
+from skerry.node.audit import results as r
 from skerry.node.audit import service as s
 from skerry.node.audit.drawing import sentence
 from skerry.node.audit.entries import Record, decode
 from skerry.node.audit.log import AuditLog
 from skerry.node.audit.proof import Extra, Proof
+from skerry.node.audit.receipts import is_receipt
 from skerry.node.audit.verify import FORMAT, Header
 from skerry.node.audit.wire import read_file
 from skerry.node.node import Node
@@ -42,53 +44,59 @@ class Handler:
         found: bytes | None = await self._recorder.ask(partial(read_file, path=path))
         return found
 
-    async def do_entries(self, params: s.Entries, progress: Progress) -> list[s.Entry]:
+    async def do_entries(self, params: s.Entries, progress: Progress) -> list[r.Entry]:
         """See `audit.entries`."""
         if not 0 < params.lines <= LINES_MAX:
             raise INVALID(f"1 to {LINES_MAX} lines can be listed.")
         await self._recorder.settle()
         found: list[Record] = await self._recorder.ask(lambda log: _last(log, params))
-        return [s.Entry(each.n, each.at, each.what, sentence(each.what, each.of)) for each in found]
+        return [r.Entry(each.n, each.at, each.what, sentence(each.what, each.of)) for each in found]
 
-    async def do_show(self, params: s.At, progress: Progress) -> s.Shown:
+    async def do_receipts(self, params: s.Receipts, progress: Progress) -> list[r.Entry]:
+        """See `audit.receipts`."""
+        await self._recorder.settle()
+        found: list[Record] = await self._recorder.ask(lambda log: _receipts(log, params.app))
+        return [r.Entry(each.n, each.at, each.what, sentence(each.what, each.of)) for each in found]
+
+    async def do_show(self, params: s.At, progress: Progress) -> r.Shown:
         """See `audit.show`."""
         record = decode(await self._recorder.ask(lambda log: log.entry(params.entry)))
-        return s.Shown(record.n, record.at, record.what, record.of, record.before)
+        return r.Shown(record.n, record.at, record.what, record.of, record.before)
 
-    async def do_prove(self, params: s.At, progress: Progress) -> s.Text:
+    async def do_prove(self, params: s.At, progress: Progress) -> r.Text:
         """See `audit.prove`. Witnesses are asked first, so that the proof has what they sign."""
         await self._node.witnesses.collect()
         keys = tuple(str(each) for each in self._node.witnesses.verifiers)
         text: str = await self._recorder.ask(lambda log: str(_prove(log, params.entry, keys)))
-        return s.Text(text)
+        return r.Text(text)
 
-    async def stream_export(self, params: Nothing) -> AsyncIterator[s.Text]:
+    async def stream_export(self, params: Nothing) -> AsyncIterator[r.Text]:
         """See `audit.export`."""
         await self._recorder.settle()
         witnesses = tuple(str(each) for each in self._node.witnesses.verifiers)
         header, size = await self._recorder.ask(lambda log: _header(log, witnesses))
-        yield s.Text(header)
+        yield r.Text(header)
         for start in range(0, size, EXPORTED_AT_ONCE):
             end = min(start + EXPORTED_AT_ONCE, size)
             lines = await self._recorder.ask(partial(_between, start=start, end=end))
             for line in lines:
-                yield s.Text(line)
+                yield r.Text(line)
             await asyncio.sleep(0)
 
-    async def do_key(self, params: Nothing, progress: Progress) -> s.Key:
+    async def do_key(self, params: Nothing, progress: Progress) -> r.Key:
         """See `audit.key`."""
         await self._recorder.settle()
         return await self._key(())
 
-    async def do_witness(self, params: Nothing, progress: Progress) -> s.Key:
+    async def do_witness(self, params: Nothing, progress: Progress) -> r.Key:
         """See `audit.witness`."""
         await self._recorder.settle()
         return await self._key(tuple(await self._node.witnesses.collect()))
 
-    async def _key(self, refused: tuple[str, ...]) -> s.Key:
+    async def _key(self, refused: tuple[str, ...]) -> r.Key:
         note, head, key = await self._recorder.ask(lambda log: (log.note, log.head, log.verifier))
         cosigned = note.verified(self._node.witnesses.verifiers)
-        return s.Key(
+        return r.Key(
             origin=head.origin,
             entries=head.size,
             key=str(key),
@@ -106,6 +114,16 @@ def _last(log: AuditLog, params: s.Entries) -> list[Record]:
     for data in log.entries(start):
         record = decode(data)
         if params.app in (None, record.of.get("app")) and params.what in (None, record.what):
+            found.append(record)
+    return list(found)
+
+
+def _receipts(log: AuditLog, app: str | None) -> list[Record]:
+    """Return the last entries that say what was placed or deleted, the newest last."""
+    found: deque[Record] = deque(maxlen=LINES_MAX)
+    for data in log.entries():
+        record = decode(data)
+        if app in (None, record.of.get("app")) and is_receipt(record.what, record.of):
             found.append(record)
     return list(found)
 

@@ -8,7 +8,8 @@ import msgspec
 
 from skerry.kernel.errors import INVALID
 from skerry.node.audit.note import COSIGNATURE, LOG, Checkpoint, Verifier, parse_note
-from skerry.node.audit.service import Verified, Verify
+from skerry.node.audit.results import Verified
+from skerry.node.audit.service import Verify
 from skerry.node.audit.verify import Trust, verify_path
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import msgspec
+from typing import Annotated
 
 from skerry.kernel.commands import Command, Nothing, Params, about
 from skerry.kernel.service import Mount, Page, Service
-from skerry.node.audit.drawing import draw_entry, draw_said, draw_verdict
+from skerry.node.audit.results import Entry, Key, Shown, Text, Verified
 
 
 class Entries(Params, frozen=True):
@@ -17,6 +15,12 @@ class Entries(Params, frozen=True):
     app: Annotated[str | None, about("of this app only")] = None
     what: Annotated[str | None, about("of this sort only: decision, catalogue, billed, …")] = None
     lines: Annotated[int, about("how many of the last")] = 50
+
+
+class Receipts(Params, frozen=True):
+    """Parameters of `audit.receipts`."""
+
+    app: Annotated[str | None, about("of this app only")] = None
 
 
 class At(Params, frozen=True):
@@ -35,74 +39,6 @@ class Verify(Params, frozen=True):
     known: Annotated[str | None, about("a signed head that you kept", file=True)] = None
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """An entry in a list: what it says, in a sentence."""
-
-    entry: int
-    at: str
-    what: str
-    said: str
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """An entry, whole."""
-
-    entry: int
-    at: str
-    what: str
-    of: dict[str, Any]
-    before: str
-
-    def draw(self, columns: int) -> str:
-        """Return it for people."""
-        return draw_entry(self)
-
-
-class Text(msgspec.Struct, frozen=True):
-    """Text that is written as it is: a line of a log, a proof."""
-
-    text: str
-
-    def draw(self, columns: int) -> str:
-        """Return it for people."""
-        return draw_said(self.text)
-
-
-class Key(msgspec.Struct, frozen=True):
-    """The log's origin, head and key, and who else vouches for the head."""
-
-    origin: str
-    entries: int
-    key: str
-    witness_key: str
-    cosigned: tuple[str, ...]
-    refused: tuple[str, ...] = ()
-
-
-class Verified(msgspec.Struct, frozen=True):
-    """What verifying found. Without findings, everything that was checked holds."""
-
-    what: str
-    origin: str
-    entries: int
-    since: str
-    until: str
-    key: str
-    trusted: bool
-    cosigned: tuple[str, ...]
-    findings: tuple[str, ...]
-    record: dict[str, Any] | None = None
-
-    @property
-    def exit_code(self) -> int:
-        """Return 1 if something is wrong."""
-        return 1 if self.findings else 0
-
-    def draw(self, columns: int) -> str:
-        """Return it for people."""
-        return draw_verdict(self)
-
-
 SERVICE = Service(
     name="audit",
     summary="See, prove and verify what was decided, placed, billed and deleted",
@@ -113,6 +49,13 @@ SERVICE = Service(
             Entries,
             list[Entry],
             empty="Nothing was written yet.",
+        ),
+        Command(
+            "audit.receipts",
+            "List receipts: what was placed and what is gone",
+            Receipts,
+            list[Entry],
+            empty="Nothing was placed or deleted yet.",
         ),
         Command("audit.show", "Show an entry", At, Shown),
         Command("audit.prove", "Write a proof of an entry, checked offline", At, Text),

@@ -8,13 +8,10 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from skerry.kernel.kind import ASGIApplication
 from skerry.node.audit.log import CHECKPOINT, KEY, AuditLog
-
-if TYPE_CHECKING:
-    from skerry.node.audit.handler import Handler
 
 PREFIX = "/audit/log"
 _TILE = re.compile(r"tile/(?:[0-9]{1,2}|entries)/(?:x\d{3}/)*\d{3}(?:\.p/\d{1,3})?")
@@ -24,7 +21,20 @@ _BYTES = b"application/octet-stream"
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-def make(handler: Handler) -> ASGIApplication:
+class Served(Protocol):
+    """A node's log, as this application reads it."""
+
+    @property
+    def token(self) -> str:
+        """The token that whoever reads must show."""
+        ...
+
+    async def read(self, path: str) -> bytes | None:
+        """Return a file of the log; None if there is none."""
+        ...
+
+
+def make(handler: Served) -> ASGIApplication:
     """Return the application that serves a node's log."""
 
     async def application(scope: MutableMapping[str, Any], receive: Any, send: Send) -> None:

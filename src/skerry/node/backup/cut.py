@@ -120,6 +120,7 @@ class _Cutter:
         else:
             raise CONFLICT("Branches come and go while they are backed up.", hint="Try again.")
         versions = self._versions(held)
+        scope = self._scope
         index = Index(
             format=FORMAT,
             node=node.name,
@@ -129,6 +130,7 @@ class _Cutter:
             branches=tuple(held),
             versions=versions,
             left_out=tuple(self._left_out),
+            secrets=dict(node.catalogue.app(scope.app).secrets) if scope.app else {},
         )
         await asyncio.to_thread((place / FILE).write_bytes, encode(index))
         return Cut(index, node.home.root, tuple(self._paths(index)))

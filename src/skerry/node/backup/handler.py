@@ -7,6 +7,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -45,6 +46,7 @@ from skerry.node.backup.proof import AUDITED, Signer, audited
 from skerry.node.backup.report import Status, report
 from skerry.node.backup.repository import SUBSETS, Repository
 from skerry.node.backup.restore import Restorer, Wish
+from skerry.node.backup.sealed import SealedStores, first_that_holds, write_password
 from skerry.node.backup.settings import Keeper, Settings
 from skerry.node.backup.timetable import Job, Timetable
 from skerry.node.log_file import LogFile
@@ -67,6 +69,7 @@ class Backup:
         self._history = History()
         self._turn = asyncio.Lock()
         self._repositories: dict[str, Repository] = {}
+        self._sealed = SealedStores(node, self._store, self._connect)
         self._asides: set[asyncio.Task[None]] = set()
         self._timetable = Timetable(node, self._plans, self._perform)
 
@@ -161,11 +164,24 @@ class Backup:
 
     async def _connect(self, name: str, destination: Destination) -> Repository:
         program = await restic.version(restic.find())
-        password = await asyncio.to_thread(self._keeper.write_password, name, destination)
+        password = await asyncio.to_thread(self._write_password, name, destination)
         places = restic.Places(password, self._folder / "cache" / name, self._folder / "tmp" / name)
         await asyncio.to_thread(places.make)
         engine = restic.Restic(program, destination, places)
         return Repository(engine, destination, self._node.clock)
+
+    def _write_password(self, name: str, destination: Destination) -> Path:
+        """Write the password's file; one that is derived from an app's key is in no backup."""
+        if name in STORES:
+            return self._keeper.write_password(name, destination)
+        return write_password(self._folder, name, destination)
+
+    def _store(self, name: str) -> Destination:
+        return self._keeper.store(name)
+
+    async def _stores_of(self, name: str, app: str) -> list[Repository]:
+        """Return the stores where backups of an app may lie, the likeliest first."""
+        return [*await self._sealed.of_app(name, app), await self._repository(name)]
 
     async def _repository(self, name: str) -> Repository:
         """Return a store's repository; raise INVALID for a name that is none, CONFLICT without."""
@@ -200,8 +216,13 @@ class Backup:
                     failures.append(await self._failed("backup", name, str(scope), error))
                     continue
                 groups.setdefault(tuple(refused), (refused, []))[1].append(name)
+            await self._sealed.forget()
             for refused, names in groups.values():
-                failures += await self._save_group(scope, refused, names, saved, progress)
+                left_out = {**self._sealed.left_out(scope), **refused}
+                failures += await self._save_group(scope, left_out, names, saved, progress)
+                for app in self._sealed.left_out(scope).keys() - refused.keys():
+                    own = Scope(app)
+                    failures += await self._save_group(own, {}, names, saved, progress)
             if failures:
                 raise failures[0]
             return saved
@@ -228,9 +249,9 @@ class Backup:
         return failures
 
     async def _save(self, name: str, made: Cut, progress: Progress) -> m.SavedInfo:
-        repository = await self._repository(name)
-        stored = await repository.save(made, progress)
         index = made.index
+        repository = await self._sealed.of_scope(name, index.scope)
+        stored = await (repository or await self._repository(name)).save(made, progress)
         event = Saved(
             store=name,
             scope=index.scope,
@@ -275,11 +296,18 @@ class Backup:
 
     async def do_list(self, params: m.Listing, progress: Progress) -> list[m.BackupInfo]:
         """See `backup.list`; the newest first."""
-        repository = await self._repository(params.store)
         scope = None if params.app is None else str(Scope(params.app))
+        repositories = [await self._repository(params.store)]
+        for app in [params.app] if params.app else self._sealed.apps():
+            repositories += await self._sealed.of_app(params.store, app)
+        found = []
+        for repository in repositories:
+            with contextlib.suppress(SkerryError):
+                # A store of an app that has no backup yet is not there.
+                found += await repository.snapshots()
         return [
             m.BackupInfo(each.short, each.scope, each.time, each.node)
-            for each in reversed(await repository.snapshots())
+            for each in sorted(found, key=lambda each: -each.time)
             if scope is None or each.scope == scope or each.scope.startswith(f"{scope}:")
         ]
 
@@ -302,7 +330,9 @@ class Backup:
         return m.Drills(tuple(found))
 
     async def _drill(self, store: str, app: str, branch: str, progress: Progress) -> m.DrillInfo:
-        drill = Drill(self._node, store, await self._repository(store), self._scratch)
+        own = await self._sealed.of_scope(store, str(Scope(app)))
+        repository = own or await self._repository(store)
+        drill = Drill(self._node, store, repository, self._scratch)
         signed = self._signer.sign(await drill.run(app, branch, progress))
         entry = await self._prove(signed)
         return _drill_info(signed.proof, entry, signed.signature)
@@ -420,8 +450,10 @@ class Backup:
         at = None if params.at is None else parse_moment(params.at, self._node.clock.now())
         wish = Wish(app, params.branch, branch, params.resource or "", at, params.snapshot)
         async with self._turn:
-            repository = await self._repository(params.store)
-            found = await Restorer(self._node, repository).as_branch(wish, progress)
+            stores = await self._stores_of(params.store, app)
+            found = await first_that_holds(
+                stores, lambda each: Restorer(self._node, each).as_branch(wish, progress)
+            )
         empty = f" Empty are {', '.join(found.empty)}." if found.empty else ""
         return m.RestoredInfo(
             message=f"{app}/{branch} is what {params.branch} was.{empty}",
@@ -483,6 +515,9 @@ class Backup:
             return
         async with self._turn:
             removed = await (await self._repository(name)).forget(scope, keep)
+            for app in [scope.app] if scope.app else self._sealed.apps():
+                for repository in await self._sealed.of_app(name, app):
+                    removed += await repository.forget(Scope(app), keep)
             await self._note(Tidied(name, str(scope), removed, self._node.clock.now()))
             await self._measure(name)
 

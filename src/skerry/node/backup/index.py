@@ -22,6 +22,9 @@ CUT = "services/backup/cut"
 NODE = "node"
 CLONE = "backup-"
 
+Sealed = bytes
+"""A secret's ciphertext; `Index` calls something else bytes."""
+
 
 class Held(msgspec.Struct, frozen=True):
     """A resource in a backup: its record, and what its files must be like after a restore.
@@ -74,7 +77,7 @@ class HeldVersion(msgspec.Struct, frozen=True):
 
 
 class Index(msgspec.Struct, frozen=True):
-    """The whole content of `index.json`."""
+    """The whole content of `index.json`. `secrets` are those of the app of a scope, sealed."""
 
     format: int
     node: str
@@ -84,6 +87,7 @@ class Index(msgspec.Struct, frozen=True):
     branches: tuple[HeldBranch, ...]
     versions: tuple[HeldVersion, ...]
     left_out: tuple[str, ...] = ()
+    secrets: dict[str, Sealed] = {}
 
     def branch(self, app: str, name: str) -> HeldBranch | None:
         """Return a branch by its name."""

@@ -263,6 +263,9 @@ class Restorer:
         if app is None:
             created = events.AppCreated(branch.app, node.catalogue.next_index)
             await node.catalogue_log.append(events.encode(created))
+            for name, sealed in index.secrets.items():
+                set_again = events.SecretSet(branch.app, name, sealed)
+                await node.catalogue_log.append(events.encode(set_again))
         number = max(node.catalogue.app(branch.app).versions, default=0) + 1
         await self._fetch_code(snapshot, branch, number, progress)
         added = events.VersionAdded(branch.app, number, held.spec, held.digest)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 
+from skerry.kernel.errors import KEY_DESTROYED, SkerryError
 from skerry.kernel.manifest import Verb
 from skerry.kernel.policy import Place, Request
 from skerry.node.audit.entries import Record, decode
@@ -17,6 +19,7 @@ from skerry.node.audit.log import AuditLog
 from skerry.node.audit.verify import Trust, verify_path
 from skerry.node.drill.copies import changing, drill_branch, export_to, unequal
 from skerry.node.drill.verdict import Outcome, shortened
+from skerry.node.keys.sealing import Reader, seal
 from skerry.node.node import Node
 
 
@@ -106,9 +109,30 @@ async def deletion(node: Node, app: str | None) -> Outcome:
         found.check(receipt is not None, f"{name}: entry {receipt} of the audit log names them")
     if not found.not_tried and all(step.ok for step in found.steps):
         found.answers["sov-3.3"] = 4
-    found.lack("destruction of a key of its own: keys of resources are derived from the node's")
+    await _end_of_a_key(node, app, found)
     found.lack("that the disk overwrote the blocks: no file system shows that")
     return found
+
+
+async def _end_of_a_key(node: Node, app: str | None, found: Outcome) -> None:
+    """Encrypt something under a key of its own, destroy the key, and try to read it."""
+    ring = node.keyring
+    probe = f"drill-{node.entropy.bytes(4).hex()}"
+    key = await ring.ensure(probe)
+    sealed = b"".join(seal(probe, key.id, key.key, [b"what is to be lost"]))
+    ended = await ring.destroy(probe)
+    try:
+        Reader(io.BytesIO(sealed), lambda header: ring.key(header.key)).read()
+        gone = False
+    except SkerryError as error:
+        gone = error.problem is KEY_DESTROYED
+    found.check(
+        gone, f"what was encrypted under a key of its own is lost with it ({ended[0].said})"
+    )
+    names = [name for name in node.catalogue.apps if app in (None, name)]
+    inside = [name for name in names if not ring.is_external(name)]
+    if inside:
+        found.lack(f"reach beyond this node: the keys of {shortened(inside)} are wrapped here")
 
 
 def _receipt(log: AuditLog, wanted: set[str]) -> int | None:

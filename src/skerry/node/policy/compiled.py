@@ -34,6 +34,7 @@ entity Place {
   owner: String, owners: Set<String>, reach: Set<String>, reach_known: Bool,
   certificates: Set<String>, residency: Long, country_evidence: Long, owner_evidence: Long,
   reach_evidence: Long, residency_evidence: Long, adequate: Bool, conflict: Bool,
+  not_farther_km: Long,
 };
 type Asked = {
   app: String, branch: String, kind: String, resource: String, encrypted: Bool, today: String,

@@ -21,6 +21,7 @@ from skerry.kernel.terms import PolicySpec
 from skerry.node.policy import reasons
 from skerry.node.policy.atlas import Atlas, atlas
 from skerry.node.policy.places import View, facts_of_place, view_of
+from skerry.node.token import rights
 
 VIEWS_MAX = 4096
 EXPLAINED_MAX = 1024
@@ -155,7 +156,20 @@ class Engine:
         here = request.place is None and request.where == self.node
         if here and (request.app is None or administers(request.action)):
             return Decision(True, "administration", f"{request.where} is this node.")
-        return self.decide_under(self.terms(request.app, request.branch), request)
+        decision = self.decide_under(self.terms(request.app, request.branch), request)
+        return self._within_rights(request, decision)
+
+    def _within_rights(self, request: Request, decision: Decision) -> Decision:
+        """Refuse what the token does not allow under which this is carried out, if one is."""
+        used = rights.current()
+        if used is None or not decision.allowed:
+            return decision
+        country = self.view(request).attributes["country"]
+        failed = used.allows_place(request.app, country)
+        if not failed:
+            return decision
+        why = f"The token {used.token.name} does not allow it in {country or 'an unknown country'}"
+        return Decision(False, "token", f"{why}: {failed}.")
 
     def terms(self, app: str | None, branch: str | None) -> tuple[PolicySpec, ...]:
         """Return the terms that hold for a branch: its own, and main's."""
@@ -178,8 +192,9 @@ class Engine:
         for spec in terms:
             decision = self._decide(spec, request, view)
             if not decision.allowed:
-                return decision
-        return decision
+                break
+        grade = f"R{view.attributes['residency']}"
+        return msgspec.structs.replace(decision, residency=grade)
 
     def _decide(self, spec: PolicySpec, request: Request, view: View) -> Decision:
         if not spec.stated:

@@ -16,6 +16,7 @@ from skerry.kernel.names import did_you_mean
 from skerry.kernel.policy import Decision, Evidence, Fact, Place, Request
 from skerry.kernel.terms import PolicySpec
 from skerry.node.node import Node
+from skerry.node.policy import results as r
 from skerry.node.policy import service as s
 from skerry.node.policy.compiled import check
 from skerry.node.policy.facts import counted, read_facts
@@ -54,7 +55,7 @@ class Handler:
         self._node = node
         self._engine = node.placement
 
-    async def do_check(self, params: s.Check, progress: Progress) -> s.Checked:
+    async def do_check(self, params: s.Check, progress: Progress) -> r.Checked:
         """See `policy.check`."""
         if params.file is not None:
             return await asyncio.to_thread(self._check_file, params.file)
@@ -67,9 +68,9 @@ class Handler:
             if params.app in (None, name)
             for branch in app.branches
         ]
-        return s.Checked(tuple(findings), self._conflicts())
+        return r.Checked(tuple(findings), self._conflicts())
 
-    def _check_file(self, text: str) -> s.Checked:
+    def _check_file(self, text: str) -> r.Checked:
         """Read an app file as a deploy would, without its folder."""
         spec = parse(text, self._node.manifests, self._node.services.declared)
         if spec.policy.cedar_file:
@@ -79,15 +80,15 @@ class Handler:
             )
         if not spec.policy.stated:
             finding = self._finding(spec.name, "main", (spec.policy,))
-            return s.Checked((finding,), self._conflicts())
+            return r.Checked((finding,), self._conflicts())
         made = check(spec.policy, self._engine.actions)
         finding = self._finding(spec.name, "main", (spec.policy,))
-        return s.Checked((finding,), self._conflicts(), made.text)
+        return r.Checked((finding,), self._conflicts(), made.text)
 
-    def _finding(self, app: str, branch: str, terms: tuple[PolicySpec, ...]) -> s.Finding:
+    def _finding(self, app: str, branch: str, terms: tuple[PolicySpec, ...]) -> r.Finding:
         request = Request("operator", "resource:wake", self._node.name, app, branch)
         decision = self._engine.decide_under(terms, request)
-        return s.Finding(
+        return r.Finding(
             app=app,
             branch=branch,
             allowed=decision.allowed,
@@ -111,7 +112,7 @@ class Handler:
         request = Request("operator", "resource:wake", self._node.name)
         return self._engine.view(request).conflicts
 
-    async def do_explain(self, params: s.Explain, progress: Progress) -> s.Explanation:
+    async def do_explain(self, params: s.Explain, progress: Progress) -> r.Explanation:
         """See `policy.explain`."""
         self._node.catalogue.branch(params.app, params.branch)
         if params.provider is None and (params.country or params.host):
@@ -135,12 +136,12 @@ class Handler:
             encrypted=asked.encrypted,
         )
 
-    def _explanation(self, request: Request, decision: Decision) -> s.Explanation:
+    def _explanation(self, request: Request, decision: Decision) -> r.Explanation:
         view: View = self._engine.view(request)
         known: dict[str, Any] = dict(view.attributes)
         country = known["country"]
         basis = self._engine.atlas.transfer_basis(country, view.today) if country else "not known"
-        return s.Explanation(
+        return r.Explanation(
             place=view.name,
             decision=decision,
             country=country,
@@ -153,7 +154,7 @@ class Handler:
             atlas=self._engine.atlas.version,
         )
 
-    async def do_test(self, params: s.Test, progress: Progress) -> s.Tested:
+    async def do_test(self, params: s.Test, progress: Progress) -> r.Tested:
         """See `policy.test`."""
         app = self._node.catalogue.app(params.app)
         try:
@@ -164,16 +165,16 @@ class Handler:
             ) from error
         if not cases or len(cases) > CASES_MAX:
             raise INVALID(f"There must be 1 to {CASES_MAX} cases; there are {len(cases)}.")
-        return s.Tested(tuple(self._outcome(case, app.name) for case in cases))
+        return r.Tested(tuple(self._outcome(case, app.name) for case in cases))
 
-    def _outcome(self, case: _Case, app: str) -> s.Outcome:
+    def _outcome(self, case: _Case, app: str) -> r.Outcome:
         self._node.catalogue.branch(app, case.branch)
         request = self._request(case, app)
         decision = self._engine.decide(request)
         right = decision.allowed == (case.expect == "allow")
         named = not case.rule or case.rule in (decision.rule, *decision.rules)
         answer = "allow" if decision.allowed else "refuse"
-        return s.Outcome(
+        return r.Outcome(
             case=case.name or f"{case.action} at {request.where}",
             expected=f"{case.expect} by {case.rule}" if case.rule else case.expect,
             got=f"{answer} by {', '.join(decision.rules) or decision.rule}",
@@ -181,7 +182,7 @@ class Handler:
             reason=decision.reason,
         )
 
-    async def do_places(self, params: s.Places, progress: Progress) -> list[s.PlaceInfo]:
+    async def do_places(self, params: s.Places, progress: Progress) -> list[r.PlaceInfo]:
         """See `policy.places`."""
         if params.app is not None:
             self._node.catalogue.app(params.app)
@@ -193,13 +194,13 @@ class Handler:
             requests.append(Request("operator", params.action, name, params.app, place=place))
         return [self._info(request, params.app) for request in requests]
 
-    def _info(self, request: Request, app: str | None) -> s.PlaceInfo:
+    def _info(self, request: Request, app: str | None) -> r.PlaceInfo:
         view = self._engine.view(request)
         facts = self._engine.known(view.name)
         sites = [fact.value for fact in facts if fact.name == "sites"]
         where = view.attributes["country"] or ", ".join(sites[0] if sites else ())
         may = "" if app is None else self._may(request, sites[0] if sites else ())
-        return s.PlaceInfo(
+        return r.PlaceInfo(
             place=view.name,
             owner=view.attributes["owner"],
             sites=where,

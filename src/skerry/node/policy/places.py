@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.policy import Fact, Place
-from skerry.kernel.terms import Residency
 from skerry.kernel.territory import COUNTRIES
 from skerry.node.policy.atlas import Atlas
 from skerry.node.policy.facts import Settled, settle
+from skerry.node.policy.residency import bound_km, grade
 
 REACHING = ("country", "seat", "controllers", "affiliates", "sites")
 """The facts from which reach is derived."""
@@ -43,14 +43,15 @@ def view_of(name: str, facts: Iterable[Fact], today: str, atlas: Atlas, *, here:
     """Derive what rules see of a place from the facts about it."""
     by_name: dict[str, list[Fact]] = {}
     for fact in facts:
-        if ":" not in fact.name:  # answers to a framework's questions are no attributes
+        # Answers to a framework's questions and coordinates are no attributes.
+        if ":" not in fact.name and fact.name != "at":
             by_name.setdefault(fact.name, []).append(fact)
     settled = {each: settle(found, today) for each, found in by_name.items()}
     country = _text(settled.get("country"))
     reach, reaching = _reach(settled)
     owner = _text(settled.get("owner"))
     controllers = _controllers(settled)
-    residency = _text(settled.get("residency"))
+    residency, showing = grade(settled, country)
     attributes = {
         "here": here,
         "node": name.startswith("node/"),
@@ -62,20 +63,25 @@ def view_of(name: str, facts: Iterable[Fact], today: str, atlas: Atlas, *, here:
         "reach": sorted(reach),
         "reach_known": bool(country and (owner or _text(settled.get("seat")))),
         "certificates": list(_texts(settled.get("certificates"))),
-        "residency": Residency(residency).rank if residency in list(Residency) else 0,
+        "residency": residency.rank,
+        "not_farther_km": bound_km(settled),
         "country_evidence": _rank(settled, "country"),
         "owner_evidence": _rank(settled, "owner"),
         "reach_evidence": min((each.evidence.rank for each in reaching), default=0),
-        "residency_evidence": _rank(settled, "residency"),
+        "residency_evidence": min((each.evidence.rank for each in showing), default=0),
         "adequate": atlas.adequate(country, today),
         "conflict": any(each.undecided for each in settled.values()),
     }
     conflicts = tuple(fact for each in settled.values() for fact in each.conflicts)
-    return View(name, attributes, _behind(settled, reaching, conflicts), conflicts, today)
+    behind = _behind(settled, reaching, conflicts, showing)
+    return View(name, attributes, behind, conflicts, today)
 
 
 def _behind(
-    settled: Mapping[str, Settled], reaching: tuple[Fact, ...], conflicts: tuple[Fact, ...]
+    settled: Mapping[str, Settled],
+    reaching: tuple[Fact, ...],
+    conflicts: tuple[Fact, ...],
+    showing: tuple[Fact, ...],
 ) -> dict[str, tuple[Fact, ...]]:
     """Return the facts behind each attribute."""
     one = {key: (value.fact,) for key, value in settled.items()}
@@ -93,8 +99,9 @@ def _behind(
         "reach_known": (*where, *one.get("owner", ()), *one.get("seat", ())),
         "reach_evidence": reaching,
         "certificates": one.get("certificates", ()),
-        "residency": one.get("residency", ()),
-        "residency_evidence": one.get("residency", ()),
+        "residency": showing or one.get("residency", ()),
+        "residency_evidence": showing,
+        "not_farther_km": one.get("range", ()),
         "conflict": (*undecided, *conflicts) if undecided else (),
     }
     return {key: value for key, value in behind.items() if value}

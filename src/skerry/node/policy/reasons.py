@@ -113,7 +113,11 @@ def _evidence(rule: Rule, view: View) -> str:
 
 
 def _residency(rule: Rule, view: View) -> str:
-    return f"The residency of {view.name} is graded R{view.attributes['residency']}: too low."
+    shown = ", ".join(fact.name for fact in view.facts.get("residency_evidence", ()))
+    return (
+        f"The residency of {view.name} is graded R{view.attributes['residency']}: too low. "
+        f"It is shown by {shown or 'nothing but its word'}."
+    )
 
 
 def _conflict(rule: Rule, view: View) -> str:

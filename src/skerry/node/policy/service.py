@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
-
 from skerry.kernel.commands import AppName, BranchName, Command, Done, Nothing, Params, about
 from skerry.kernel.names import MAIN
-from skerry.kernel.policy import Decision, Fact
+from skerry.kernel.policy import Fact
 from skerry.kernel.service import Page, Service
-from skerry.node.policy.drawing import draw_checked, draw_explanation, draw_tested
+from skerry.node.policy.results import Checked, Explanation, PlaceInfo, Tested
 
 
 class Check(Params, frozen=True):
@@ -56,95 +54,6 @@ class FactsOf(Params, frozen=True):
     """Parameters of `policy.facts`."""
 
     subject: Annotated[str, about("node/<name> or provider/<name>", positional=True)]
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """An app on this node: whether its terms allow it here, and why."""
-
-    app: str
-    branch: str
-    allowed: bool
-    rule: str
-    reason: str
-    evidence: str
-    providers: tuple[str, ...]
-
-
-class Checked(msgspec.Struct, frozen=True):
-    """What `policy.check` found."""
-
-    findings: tuple[Finding, ...]
-    conflicts: tuple[Fact, ...]
-    cedar: str = ""
-
-    def draw(self, columns: int) -> str:
-        """Return it for people."""
-        return draw_checked(self)
-
-    @property
-    def exit_code(self) -> int:
-        """Return 4 if an app is where it may not be."""
-        return 0 if all(each.allowed for each in self.findings) else 4
-
-
-class Explanation(msgspec.Struct, frozen=True):
-    """A decision that was not acted on, with everything that is known of the place."""
-
-    place: str
-    decision: Decision
-    country: str
-    jurisdictions: tuple[str, ...]
-    owners: tuple[str, ...]
-    reach: tuple[str, ...]
-    residency: str
-    transfer_basis: str
-    conflicts: tuple[Fact, ...]
-    atlas: str
-
-    def draw(self, columns: int) -> str:
-        """Return it for people."""
-        return draw_explanation(self)
-
-    @property
-    def exit_code(self) -> int:
-        """Return 4 if it is not allowed."""
-        return 0 if self.decision.allowed else 4
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """One expected decision, and what was decided."""
-
-    case: str
-    expected: str
-    got: str
-    ok: bool
-    reason: str
-
-
-class Tested(msgspec.Struct, frozen=True):
-    """All expected decisions."""
-
-    outcomes: tuple[Outcome, ...]
-
-    def draw(self, columns: int) -> str:
-        """Return it for people."""
-        return draw_tested(self)
-
-    @property
-    def exit_code(self) -> int:
-        """Return 1 if one came out otherwise."""
-        return 0 if all(each.ok for each in self.outcomes) else 1
-
-
-class PlaceInfo(msgspec.Struct, frozen=True):
-    """A place in a list. `sites` are countries; `reach` whose laws reach it, as derived."""
-
-    place: str
-    owner: str
-    sites: str
-    reach: str
-    evidence: str
-    may: str = ""
 
 
 SERVICE = Service(

@@ -178,14 +178,16 @@ class _Api:
             if chunk:
                 yield chunk
 
-    async def upload(self, request: Request, _principal: str) -> Response:
+    async def upload(self, request: Request, principal: str) -> Response:
         """Keep an archive."""
+        self._node.admit(principal, "upload")
         chunks = self._chunks(request, self._limits.upload_bytes)
         upload = await self._node.receive_upload(chunks)
         return _json({"upload": upload}, status=201)
 
-    async def download(self, request: Request, _principal: str) -> Response:
+    async def download(self, request: Request, principal: str) -> Response:
         """Return what a command has made ready; a failure before the first byte is a problem."""
+        self._node.admit(principal, "download")
         chunks = self._node.download(request.path_params["id"])
         first = await anext(chunks, b"")
 
@@ -203,6 +205,7 @@ class _Api:
         cannot use the connection again.
         """
         await self._body(request)
+        self._node.admit(principal, "login")
         if self._sessions is None:
             raise NOT_FOUND("This node has no console.")
         return _json({"path": f"/login?code={self._sessions.one_time_code(principal)}"}, status=201)

@@ -24,6 +24,7 @@ _BLOCK_BYTES = 1 << 20
 @click.argument("name", required=False)
 @click.option("--output", "-o", metavar="FILE", help="the archive to write; - is stdout")
 @click.option("--unpack", metavar="FOLDER", help="write files to a new folder instead")
+@click.option("--sealed", is_flag=True, help="encrypted under the app's data key")
 @click.option("--app", help="the app; by default the one whose folder you are in")
 @click.option("--branch", help="the branch; by default the one checked out, else main")
 @click.pass_obj
@@ -33,6 +34,7 @@ def export(
     name: str | None,
     output: str | None,
     unpack: str | None,
+    sealed: bool,
     app: str | None,
     branch: str | None,
 ) -> None:
@@ -43,15 +45,17 @@ def export(
     """
     if output and unpack:
         raise INVALID("--output and --unpack exclude each other.")
+    if sealed and unpack:
+        raise INVALID("What is sealed cannot be unpacked here.", hint="skerry import FILE")
     app, branch = app or call.app(), branch or call.branch()
     parts = [app, *([branch] if branch else []), *([name] if name else [])]
-    target = Path(unpack or output or f"{'-'.join(parts)}.tar")
+    ending = "sealed" if sealed else "tar"
+    target = Path(unpack or output or f"{'-'.join(parts)}.{ending}")
     to_stdout = output == "-"
     if not to_stdout and target.exists():
         raise ALREADY_EXISTS(f"{target} exists already.", hint="Name another with --output.")
-    params = (
-        {"app": app} | ({"name": name} if name else {}) | ({"branch": branch} if branch else {})
-    )
+    given = {"app": app, "name": name, "branch": branch, "sealed": sealed}
+    params = {key: value for key, value in given.items() if value}
     with call.out.steps() as steps:
         found = call.client.call("resource.export", params, steps)
         chunks = counted_in(call.client.download(found["download"]), steps)

@@ -157,6 +157,8 @@ class _Console:
         token = given.get("token", "").strip() if request.method == "POST" else ""
         if principal is None and token and token.isascii():
             principal = self._node.principal_of(token)
+            if principal is not None:
+                self._node.admit(principal, "login")
         if principal is not None:
             response = RedirectResponse(next_path, status_code=303)
             security.set_cookie(response, self._sessions.open(principal), request)

@@ -25,8 +25,9 @@ def compiled(
             f"The circuit has {needed} qubits and {device.id} {len(device.labels)}."
         )
     if level == "verbatim" or circuit.get("verbatim"):
-        return _verbatim(circuit, device, layout)
+        return _verbatim(natives.spelled(circuit, device.native), device, layout)
     if level == "native":
+        circuit = natives.spelled(circuit, device.native)
         _only_native(circuit, device)
         effort = 0
     if circuit.get("labels") and not layout:

@@ -35,6 +35,26 @@ def basis(native: tuple[str, ...]) -> tuple[str, ...]:
     raise UnsupportedError(f"Nothing here compiles for the gates {', '.join(native)}.")
 
 
+_SYNONYMS = (("r", "prx", "phasedx"), ("rzz", "zzphase"))
+"""Gates that vendors call by different names."""
+
+
+def spelled(circuit: Circuit, native: tuple[str, ...]) -> Circuit:
+    """Return a circuit with gates that a device has under another name called by its own."""
+    own: dict[str, Callable[[Op], Op]] = {}
+    for names in _SYNONYMS:
+        known = next((name for name in names if name in native), None)
+        if known is not None:
+            own |= {name: _calling(known) for name in names if name != known}
+    if "zz" in native and "rzz" not in native:
+        own["rzz"] = lambda op: ["zz", op[1], [op[2][0] / TURN]]
+    return circuit | {"ops": [own.get(op[0], _same)(op) for op in circuit["ops"]]}
+
+
+def _calling(name: str) -> Callable[[Op], Op]:
+    return lambda op: [name, *op[1:]]
+
+
 def renamed(circuit: Circuit, native: tuple[str, ...]) -> Circuit:
     """Return a circuit over the compiled set with the vendor's gates."""
     pulse = next((_PULSES[name] for name in native if name in _PULSES), None)

@@ -1,0 +1,102 @@
+"""A node with one quantum resource, and official clients that are run against it as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skerry.app import kinds, services
+from skerry.kinds.quantum import stacks
+from skerry.node.home import default_root
+from skerry.node.node import Node, Options
+from skerry.testing.nodes import deploy, open_directory, perform
+
+CLIENTS = Path(__file__).parent / "clients"
+CLIENT_SECONDS = 240.0
+
+
+@dataclass
+class Place:
+    """The node, and the fields of `skerry connect`."""
+
+    node: Node
+    fields: Mapping[str, str]
+
+    async def drive(
+        self, script: str, environment: Mapping[str, str], *parts: str, python: str = sys.executable
+    ) -> Any:
+        """Run a client in a process of its own; return what it printed, read as JSON."""
+        home = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+        process = await asyncio.create_subprocess_exec(
+            python,
+            str(CLIENTS / script),
+            *parts,
+            env={**home, **environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(CLIENT_SECONDS):
+                output, said = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode == 0, said.decode()[-4000:]
+        return json.loads(output)
+
+    @property
+    def aws(self) -> dict[str, str]:
+        """The environment of clients of AWS, as `skerry connect` prints it."""
+        return {
+            "AWS_ENDPOINT_URL": self.fields["url"],
+            "AWS_ACCESS_KEY_ID": self.fields["access_key"],
+            "AWS_SECRET_ACCESS_KEY": self.fields["secret_key"],
+            "AWS_REGION": "eu-north-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "BRAKET_PRICE_OFFERS_URL": f"{self.fields['base']}/braket/prices.csv",
+        }
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    wires = [wire for each in kinds().values() for wire in each.wires]
+    ports = {wire.name: 0 for wire in wires if wire.front}
+    with open_directory() as home:
+        options = Options(
+            home=home / "h", http_port=0, ports=ports, name="test", volume_driver="copy"
+        )
+        node = Node(options, kinds(), lambda _: _nothing, services())
+        await node.start()
+        try:
+            await deploy(node, {"skerry.toml": '[app]\nname = "lab"\n[quantum.qpu]\n'})
+            found = await perform(node, "resource.connect", name="qpu", app="lab", branch="main")
+            yield Place(node, found.fields)
+        finally:
+            await node.stop()
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def python_of(stack: str) -> str:
+    """Return the interpreter that has a client, or skip and say how to get it.
+
+    Environments are looked for where `skerry quantum install` puts them: below the home of this
+    user's node, or below SKERRY_QUANTUM_CLIENTS.
+    """
+    root = os.environ.get("SKERRY_QUANTUM_CLIENTS")
+    made = stacks.folder(Path(root) if root else default_root() / "environments", stack)
+    if (made / stacks.COMPLETE).exists():
+        return str(made / "bin" / "python")
+    pytest.skip(f"NOT TRIED: this client needs `skerry quantum install {stack}`")

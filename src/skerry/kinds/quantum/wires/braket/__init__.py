@@ -1,0 +1,1 @@
+"""Amazon Braket, with the few calls of S3 and STS that its SDK makes for results."""

@@ -1,0 +1,223 @@
+"""Devices' capabilities in Braket's schemas, made of the catalogue's figures.
+
+A device of which a figure that a schema requires is not published is told without that part. The
+names of gates are Braket's; figures are those from which the twin is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import mean
+from typing import Any
+
+from skerry.kinds.quantum.catalogue.model import Calibration, Device, Paradigm, QubitFigures
+from skerry.kinds.quantum.checks import EXECUTIONS_MAX
+from skerry.kinds.quantum.contract import JobRequest
+from skerry.kinds.quantum.desk import nature
+from skerry.kinds.quantum.twins import typical
+from skerry.kinds.quantum.wires.braket.aquila import paradigm as ahs_paradigm
+from skerry.kinds.quantum.wires.braket.prices import CHANNEL
+from skerry.kinds.quantum.wires.braket.programs import AHS, PROGRAM, PROGRAM_SET
+from skerry.kinds.quantum.wires.braket.results import header
+
+POLL_MILLISECONDS = 100
+TOTAL_SHOTS_MAX = 2_000_000
+_OPERATIONS = (
+    *("ccnot", "cnot", "cphaseshift", "cswap", "swap", "iswap", "ecr", "cv", "cy", "cz", "xy"),
+    *("xx", "yy", "zz", "h", "i", "phaseshift", "rx", "ry", "rz", "s", "si", "t", "ti", "v", "vi"),
+    *("x", "y", "z", "prx", "gpi", "gpi2", "ms", "U", "gphase"),
+)
+_NATIVE = {"r": "prx", "phasedx": "prx", "rxx": "xx", "zzphase": "zz"}
+_FORBIDDEN = ("unitary_matrix", "result_type_state_vector", "result_type_density_matrix")
+_RESULTS = ("Sample", "Expectation", "Variance", "Probability")
+
+
+def capabilities(device: Device, calibration: Calibration | None) -> dict[str, Any]:
+    """Return a device's capabilities."""
+    found: dict[str, Any] = {
+        "service": _service(device, calibration),
+        "action": _actions(device),
+        "deviceParameters": {},
+    }
+    if device.status == "local":
+        name = "device_schema.simulators.gate_model_simulator_paradigm_properties"
+        found["paradigm"] = {"braketSchemaHeader": header(name), "qubitCount": device.qubits}
+        schema, version = "simulators.gate_model_simulator", "1"
+    elif device.paradigm is Paradigm.ANALOG:
+        found["paradigm"] = ahs_paradigm(device)
+        schema, version = "quera.quera", "1"
+    else:
+        schema, version, vendor = _VENDORS[device.vendor]
+        found["paradigm"] = _paradigm(device, calibration)
+        found |= vendor(device, calibration)
+    found["braketSchemaHeader"] = header(f"device_schema.{schema}_device_capabilities", version)
+    return found
+
+
+def _service(device: Device, calibration: Calibration | None) -> dict[str, Any]:
+    price = next((each for each in device.prices if each.channel == CHANNEL), None)
+    dated = calibration.taken_at if calibration else device.as_of
+    said = nature(device, JobRequest(device.id, ()))
+    found: dict[str, Any] = {
+        "braketSchemaHeader": header("device_schema.device_service_properties"),
+        "executionWindows": [
+            {
+                "executionDay": "Everyday",
+                "windowStartHour": "00:00:00",
+                "windowEndHour": "23:59:59.999999",
+            }
+        ],
+        "shotsRange": list(device.shots),
+        "deviceDocumentation": {"summary": f"{said}. {device.note}".strip()},
+        "deviceLocation": device.place,
+        "updatedAt": f"{dated}T00:00:00+00:00",
+        "getTaskPollIntervalMillis": POLL_MILLISECONDS,
+    }
+    if price is not None:
+        found["deviceCost"] = {"price": float(price.per_shot), "unit": "shot"}
+    return found
+
+
+def _actions(device: Device) -> dict[str, Any]:
+    if device.paradigm is Paradigm.ANALOG:
+        return {AHS: {"actionType": AHS, "version": ["1"]}}
+    least, most = device.shots
+    results = [
+        {"name": name, "minShots": least, "maxShots": most}
+        | ({} if name == "Probability" else {"observables": ["x", "y", "z", "h", "i"]})
+        for name in _RESULTS
+    ]
+    found: dict[str, Any] = {
+        PROGRAM: {
+            "actionType": PROGRAM,
+            "version": ["1"],
+            "supportedOperations": _OPERATIONS,
+            "supportedModifiers": [],
+            "supportedPragmas": [
+                "verbatim",
+                *(f"braket_result_type_{name.lower()}" for name in _RESULTS),
+            ],
+            "forbiddenPragmas": [f"braket_{name}" for name in _FORBIDDEN],
+            "supportPhysicalQubits": device.status != "local",
+            "requiresAllQubitsMeasurement": False,
+            "requiresContiguousQubitIndices": False,
+            "supportsPartialVerbatimBox": False,
+            "supportsUnassignedMeasurements": True,
+            "disabledQubitRewiringSupported": device.status != "local",
+            "supportedResultTypes": results,
+        },
+    }
+    if device.status != "local":
+        # The simulator takes sets too, and does not say so: PennyLane's plug-in (1.36) packs every
+        # circuit into a set where they are offered, and fails by itself on one without parameters.
+        found[PROGRAM_SET] = {
+            "actionType": PROGRAM_SET,
+            "version": ["1"],
+            "maximumExecutables": EXECUTIONS_MAX,
+            "maximumTotalShots": TOTAL_SHOTS_MAX,
+        }
+    return found
+
+
+def _paradigm(device: Device, calibration: Calibration | None) -> dict[str, Any]:
+    graph: dict[str, list[str]] = {}
+    everybody = device.topology.kind == "all"
+    if calibration is not None and not everybody:
+        graph = {label: [] for label in calibration.qubits}
+        for first, second, error in calibration.edges():
+            if error is not None:
+                graph[first].append(second)
+                graph[second].append(first)
+    return {
+        "braketSchemaHeader": header("device_schema.gate_model_qpu_paradigm_properties"),
+        "connectivity": {"fullyConnected": everybody, "connectivityGraph": graph},
+        "qubitCount": len(calibration.qubits) if calibration else device.qubits,
+        "nativeGateSet": [_NATIVE.get(each, each) for each in device.native_gates],
+    }
+
+
+def _measured(device: Device, calibration: Calibration | None) -> dict[str, Any]:
+    """Return figures of every qubit and pair, the medians where a qubit's own are missing."""
+    if calibration is None:
+        return {}
+    usual = typical(calibration)
+    gate = next(each for each in device.native_gates if each == "cz").upper()
+    return {
+        "standardized": {
+            "braketSchemaHeader": header(
+                "device_schema.standardized_gate_model_qpu_device_properties"
+            ),
+            "oneQubitProperties": {
+                label: _qubit(each, usual) for label, each in calibration.qubits.items()
+            },
+            "twoQubitProperties": {
+                f"{first}-{second}": {
+                    "twoQubitGateFidelity": [
+                        _fidelity("INTERLEAVED_RANDOMIZED_BENCHMARKING", error) | {"gateName": gate}
+                    ]
+                }
+                for first, second, error in calibration.edges()
+                if error is not None
+            },
+        }
+    }
+
+
+def _qubit(own: QubitFigures, usual: QubitFigures) -> dict[str, Any]:
+    def pick(name: str) -> float:
+        value = getattr(own, name)
+        return float((getattr(usual, name) if value is None else value) or 0.0)
+
+    low, high = pick("read_0_as_1"), pick("read_1_as_0")
+    return {
+        "T1": {"value": pick("t1"), "standardError": None, "unit": "S"},
+        "T2": {"value": pick("t2"), "standardError": None, "unit": "S"},
+        "oneQubitFidelity": [
+            _fidelity("RANDOMIZED_BENCHMARKING", pick("gate_error")),
+            _fidelity("READOUT_ERROR_0_TO_1", 1 - low),
+            _fidelity("READOUT_ERROR_1_TO_0", 1 - high),
+            _fidelity("READOUT", mean((low, high))),
+        ],
+    }
+
+
+def _fidelity(name: str, error: float) -> dict[str, Any]:
+    return {"fidelityType": {"name": name}, "fidelity": round(1 - error, 12)}
+
+
+def _averages(device: Device, _: Calibration | None) -> dict[str, Any]:
+    """Return IonQ's figures: one mean for all qubits."""
+    names = {
+        "T1": "t1",
+        "T2": "t2",
+        "1Q": "one_qubit_seconds",
+        "2Q": "two_qubit_seconds",
+        "readout": "readout_seconds",
+        "reset": "reset_seconds",
+    }
+    timing = {key: device.value(name) for key, name in names.items()}
+    fidelity = {
+        "1Q": device.value("one_qubit_fidelity"),
+        "2Q": device.value("two_qubit_fidelity"),
+        "spam": device.value("readout_fidelity"),
+    }
+    return {
+        "provider": {
+            "braketSchemaHeader": header("device_schema.ionq.ionq_provider_properties"),
+            "fidelity": {key: {"mean": value} for key, value in fidelity.items() if value},
+            "timing": {key: value for key, value in timing.items() if value is not None},
+        }
+    }
+
+
+def _unpublished(_device: Device, _calibration: Calibration | None) -> dict[str, Any]:
+    """Return nothing: what AQT's schema requires is not published in what was read."""
+    return {}
+
+
+_VENDORS: dict[str, tuple[str, str, Callable[[Device, Calibration | None], dict[str, Any]]]] = {
+    "IQM": ("iqm.iqm", "1", _measured),
+    "Rigetti": ("rigetti.rigetti", "2", _measured),
+    "IonQ": ("ionq.ionq", "1", _averages),
+    "Alpine Quantum Technologies": ("aqt.aqt", "1", _unpublished),
+}

@@ -1,0 +1,251 @@
+"""Quantum tasks: create, look at, cancel and search; each is a job of the resource."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND, SkerryError
+from skerry.kinds.quantum.checks import MEMORY_SHOTS_MAX
+from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Options
+from skerry.kinds.quantum.wires.braket import names, programs
+from skerry.kinds.quantum.wires.braket.errors import ProgramSetError
+from skerry.kinds.quantum.wires.frame import Call, Reply
+
+WIRE = "braket"
+PAGE_MAX = 100
+_STATES = {
+    JobState.CREATED: "CREATED",
+    JobState.VALIDATED: "CREATED",
+    JobState.ESTIMATED: "CREATED",
+    JobState.PARTIAL: "FAILED",
+}
+_Name = Annotated[str, msgspec.Meta(max_length=256)]
+
+
+class Create(msgspec.Struct, frozen=True, rename="camel"):
+    """The body of CreateQuantumTask; what is not named here does not change a run on a twin."""
+
+    action: str
+    client_token: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    device_arn: _Name
+    shots: Annotated[int, msgspec.Meta(ge=0)]
+    output_s3_bucket: Annotated[
+        str, msgspec.Meta(min_length=3, max_length=63, pattern="^[a-z0-9.-]+$")
+    ] = msgspec.field(name="outputS3Bucket")
+    output_s3_key_prefix: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)] = (
+        msgspec.field(name="outputS3KeyPrefix")
+    )
+    device_parameters: str = ""
+    tags: dict[str, str] = {}
+
+
+class Native(msgspec.Struct, frozen=True):
+    """What a job keeps of the task that it is."""
+
+    wire: str
+    device_arn: str
+    region: str
+    bucket: str
+    prefix: str
+    action: str
+    kind: str
+    shots: int
+    views: tuple[programs.View, ...]
+    device_parameters: str = ""
+
+    def directory(self, job_id: str) -> str:
+        """Return the folder of the task's results in its bucket."""
+        return f"{self.prefix.strip('/')}/{job_id}"
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """One condition of a search."""
+
+    name: str
+    values: list[str]
+    operator: str = "EQUAL"
+
+
+class Search(msgspec.Struct, frozen=True, rename="camel"):
+    """The body of SearchQuantumTasks and SearchDevices."""
+
+    filters: list[Filter] = []
+    max_results: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] = PAGE_MAX
+    next_token: str = ""
+
+
+async def create(call: Call, region: str) -> Reply:
+    """Answer CreateQuantumTask: all of the task is checked before anything of it is kept."""
+    asked = msgspec.convert(await call.json(), Create)
+    device = names.find(asked.device_arn)
+    action = await programs.read(call.desk, asked.action)
+    is_set = action.kind == programs.PROGRAM_SET
+    shots, rest = divmod(asked.shots, action.executions)
+    if rest:
+        raise INVALID(
+            f"{asked.shots} shots cannot be shared evenly by {action.executions} executables."
+        )
+    if shots == 0:
+        raise INVALID(
+            f"{asked.shots} shots are too few.",
+            why="Exact results without shots are not told here.",
+        )
+    native = Native(
+        WIRE,
+        asked.device_arn,
+        region,
+        asked.output_s3_bucket,
+        asked.output_s3_key_prefix,
+        asked.action,
+        action.kind,
+        asked.shots,
+        action.views,
+        asked.device_parameters,
+    )
+    request = JobRequest(
+        device=device.id,
+        programs=action.programs,
+        shots=shots,
+        options=Options(memory=asked.shots <= MEMORY_SHOTS_MAX),
+        token=asked.client_token,
+        one_task=is_set,
+        tags=asked.tags,
+        native=msgspec.to_builtins(native),
+    )
+    try:
+        job = await call.desk.submit(request)
+    except SkerryError as error:
+        failed = await programs.failures(call.desk, action) if is_set else []
+        if failed:
+            raise ProgramSetError(failed, error) from error
+        raise
+    arn = names.task_arn(job.id, region, call.desk.context.id)
+    return Reply({"quantumTaskArn": arn}, 201)
+
+
+def native_of(job: Job) -> Native:
+    """Return what a job keeps of its task; raise NOT_FOUND for one that is none."""
+    if job.request.native.get("wire") != WIRE:
+        raise NOT_FOUND(f"The job {job.id} is no task of Braket's.")
+    return msgspec.convert(job.request.native, Native)
+
+
+async def show(call: Call, _region: str) -> Reply:
+    """Answer GetQuantumTask."""
+    job = await _job(call)
+    native = native_of(job)
+    found = summary(job, native, call.desk.context.id)
+    found["deviceParameters"] = native.device_parameters or "{}"
+    found["actionMetadata"] = _action(job, native)
+    found["queueInfo"] = _queue(job)
+    if job.error is not None:
+        found["failureReason"] = str(job.error.get("what") or "unknown")
+    if found["status"] in ("COMPLETED", "FAILED"):
+        found["numSuccessfulShots"] = job.done * job.request.shots
+    return Reply(found)
+
+
+async def _job(call: Call) -> Job:
+    return await call.desk.job(names.job_of(call.parts[1], call.desk.context.id))
+
+
+def state(job: Job) -> str:
+    """Return a job's state in Braket's words."""
+    return _STATES.get(job.state, job.state.value)
+
+
+def summary(job: Job, native: Native, resource_id: str) -> dict[str, Any]:
+    """Return what is told of a task in lists."""
+    found: dict[str, Any] = {
+        "quantumTaskArn": names.task_arn(job.id, native.region, resource_id),
+        "status": state(job),
+        "deviceArn": native.device_arn,
+        "shots": native.shots,
+        "outputS3Bucket": native.bucket,
+        "outputS3Directory": native.directory(job.id),
+        "createdAt": names.moment(job.created),
+        "tags": job.request.tags,
+    }
+    if job.ended:
+        found["endedAt"] = names.moment(job.ended)
+    return found
+
+
+def _action(job: Job, native: Native) -> dict[str, Any]:
+    found: dict[str, Any] = {"actionType": native.kind}
+    if native.kind == programs.PROGRAM_SET:
+        found["programCount"] = len(job.request.programs)
+        found["executableCount"] = job.executions
+    return found
+
+
+def _queue(job: Job) -> dict[str, Any]:
+    found = {"queue": "QUANTUM_TASKS_QUEUE", "queuePriority": "Normal"}
+    if job.queue is not None:
+        return found | {"position": str(job.queue.position)}
+    text = f"Task is in {state(job)} status, in which it has no place in the queue."
+    return found | {"position": "None", "message": text}
+
+
+async def cancel(call: Call, _region: str) -> Reply:
+    """Answer CancelQuantumTask."""
+    job = await _job(call)
+    native_of(job)
+    if job.over:
+        raise CONFLICT(f"The task is in its last state, {state(job)}, and cannot be cancelled.")
+    job = await call.desk.cancel(job.id)
+    ended = "CANCELLED" if job.state is JobState.CANCELLED else "CANCELLING"
+    return Reply({"quantumTaskArn": call.parts[1], "cancellationStatus": ended})
+
+
+async def tags(call: Call, _region: str) -> Reply:
+    """Answer ListTagsForResource."""
+    job = await _job(call)
+    native_of(job)
+    return Reply({"tags": job.request.tags})
+
+
+async def search(call: Call, _region: str) -> Reply:
+    """Answer SearchQuantumTasks, the newest first."""
+    asked = msgspec.convert(await call.json(), Search)
+    for each in asked.filters:
+        if each.name not in _FIELDS:
+            raise INVALID(f"Tasks cannot be searched by {each.name[:60]}.")
+        if each.operator not in _OPERATORS or not each.values:
+            raise INVALID(f"A filter has values and one of {', '.join(_OPERATORS)}.")
+    found: list[dict[str, Any]] = []
+    before, more = asked.next_token, True
+    while more and len(found) < asked.max_results:
+        page = await call.desk.jobs((), PAGE_MAX, before)
+        more = len(page) == PAGE_MAX
+        for job in page:
+            before = job.id
+            if job.request.native.get("wire") != WIRE:
+                continue
+            row = summary(job, native_of(job), call.desk.context.id)
+            if all(_holds(each, row) for each in asked.filters):
+                found.append(row)
+            if len(found) == asked.max_results:
+                more = True
+                break
+    body: dict[str, Any] = {"quantumTasks": found}
+    return Reply(body | {"nextToken": before} if more else body)
+
+
+_FIELDS = ("quantumTaskArn", "deviceArn", "status", "createdAt")
+_OPERATORS = ("LT", "LTE", "EQUAL", "GT", "GTE", "BETWEEN")
+
+
+def _holds(each: Filter, row: dict[str, Any]) -> bool:
+    """Tell whether a row meets a condition; times compare as the texts that they are."""
+    value, first, last = str(row[each.name]), each.values[0], each.values[-1]
+    return {
+        "EQUAL": value in each.values,
+        "LT": value < first,
+        "LTE": value <= first,
+        "GT": value > first,
+        "GTE": value >= first,
+        "BETWEEN": first <= value <= last,
+    }[each.operator]

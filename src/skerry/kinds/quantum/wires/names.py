@@ -1,0 +1,22 @@
+"""Which folder answers which paths."""
+
+from __future__ import annotations
+
+VENDORS = {
+    "aqt": "aqt.application:WIRE",
+    "braket": "braket.application:WIRE",
+    "iqm": "iqm.application:WIRE",
+}
+"""First segments of paths, and the vendors' wires that they belong to, relative to this package."""
+
+ROOTS = {
+    "/api/v1/about": "iqm",
+    "/api/v1/calibration-sets": "iqm",
+    "/api/v1/jobs": "iqm",
+    "/api/v1/quantum-computers": "iqm",
+    "/api/v1/resources": "aqt",
+    "/api/v1/result": "aqt",
+    "/api/v1/submit": "aqt",
+    "/api/v1/workspaces": "aqt",
+}
+"""Paths of clients that drop the path of a base URL, and their folders."""

@@ -1,0 +1,201 @@
+"""Carries out the words of keys; each act is an entry of the audit log before it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from pathlib import Path
+
+from skerry.kernel import catalogue as events
+from skerry.kernel.commands import Done, Nothing
+from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
+from skerry.node.audit.receipts import DELETION, RECEIPT
+from skerry.node.keys import service as s
+from skerry.node.keys.holders import NODE, HolderSpec, check
+from skerry.node.node import Node
+from skerry.node.words import Progress
+
+RETRY_SECONDS = 30.0
+_log = logging.getLogger(__name__)
+
+REACH_OUTSIDE = (
+    "every copy of the data key, wherever it lies: what wrapped it is gone. Not reached are "
+    "backups of the node from before the keys were held outside, exports that were not sealed, and "
+    "copies of the wrapping key that somebody made."
+)
+REACH_NODE = (
+    "this node. The wrapping key was kept here, so backups of the node from before still hold it, "
+    "until retention removes them."
+)
+
+
+class Handler:
+    """See `KeyRing`."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._ring = node.keyring
+        self._retrying: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Ask holders that are away again and again."""
+        self._retrying = asyncio.create_task(self._retry_for_ever())
+
+    async def stop(self) -> None:
+        """Ask no more."""
+        if self._retrying is not None:
+            self._retrying.cancel()
+
+    async def _retry_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            if self._ring.locked:
+                await asyncio.to_thread(self._ring.unlock)
+                _log.info("%d data keys are locked", len(self._ring.locked))
+
+    async def do_list(self, params: s.OfKeys, progress: Progress) -> list[s.KeyInfo]:
+        """See `keys.list`."""
+        places = {each.name: each.place for each in self._ring.holders}
+        found = [
+            s.KeyInfo(
+                app=each.app,
+                key=each.id,
+                holder=each.holder,
+                place=places.get(each.holder, ""),
+                state=self._state(each.id, current=each.current),
+                made=each.made,
+            )
+            for each in self._ring.keys
+            if params.app in (None, each.app)
+        ]
+        found += [
+            s.KeyInfo(each.app, each.id, "", "", "destroyed", each.time)
+            for each in self._ring.destroyed
+            if params.app in (None, each.app)
+        ]
+        return sorted(found, key=lambda each: (each.app, each.made))
+
+    def _state(self, key: str, *, current: bool) -> str:
+        if key in self._ring.locked:
+            return f"locked: {self._ring.locked[key]}"
+        return "in use" if current else "opens what is older"
+
+    async def do_holders(self, params: Nothing, progress: Progress) -> list[s.HolderInfo]:
+        """See `keys.holders`."""
+        held = [each.holder for each in self._ring.keys]
+        return [
+            s.HolderInfo(
+                name=each.name,
+                kind=each.kind,
+                place=each.place,
+                keys=held.count(each.name),
+                default=each.name == self._ring.default,
+                reach="this node and its backups" if each.name == NODE else "outside this node",
+            )
+            for each in self._ring.holders
+        ]
+
+    async def do_hold(self, params: s.Hold, progress: Progress) -> Done:
+        """See `keys.hold`."""
+        if sum(bool(each) for each in (params.file, params.age, params.transit)) != 1:
+            raise INVALID("Name one of --file, --age and --transit.")
+        kind = "file" if params.file else "age" if params.age else "transit"
+        path = params.file or params.age
+        if path and Path(path).is_relative_to(self._node.home.root):
+            raise INVALID("The folder lies in the node's home.", why="Its backups would hold it.")
+        spec = check(
+            HolderSpec(
+                name=params.name,
+                kind=kind,  # type: ignore[arg-type]
+                path=path,
+                url=params.transit.rstrip("/"),
+                mount=params.mount,
+                token_file=params.token_file,
+                ca_file=params.ca_file,
+            )
+        )
+        await self._ring.hold(spec, default=params.default)
+        await self._tell("held", holder=spec.name, kind=spec.kind, place=spec.place)
+        return Done(
+            f"{spec.name} wraps, unwraps and destroys: a key was tried there.",
+            next=f"skerry keys wrap {spec.name}",
+        )
+
+    async def do_rotate(self, params: s.KeyOf, progress: Progress) -> Done:
+        """See `keys.rotate`: secrets are sealed anew; older keys open what is older."""
+        node = self._node
+        app = node.catalogue.app(params.app)
+        values = {name: node.vault.open(app.name, name) for name in app.secrets}
+        made = await self._ring.rotate(app.name)
+        for name, value in values.items():
+            sealed = node.vault.seal(app.name, name, value)
+            await node.catalogue_log.append(events.encode(events.SecretSet(app.name, name, sealed)))
+        await self._tell("rotated", app=app.name, key=made.id, secrets=sorted(values))
+        return Done(
+            f"{app.name} has the data key {made.id}; {len(values)} secrets are sealed anew.",
+            next="skerry keys list",
+        )
+
+    async def do_wrap(self, params: s.Wrap, progress: Progress) -> Done:
+        """See `keys.wrap`."""
+        if params.app not in self._node.catalogue.apps and not self._ring.of(params.app):
+            raise NOT_FOUND(f"There is no app {params.app}.", hint="skerry app list")
+        self._ring.holder(params.holder)
+        await self._ring.ensure(params.app)
+        ended = await self._ring.rewrap(params.app, params.holder)
+        await self._reseal(params.app)
+        said = [f"{each.holder}: {each.said}" for each in ended]
+        await self._tell("wrapped", app=params.app, holder=params.holder, before=said)
+        return Done(
+            f"The keys of {params.app} are wrapped by {params.holder}.",
+            next="skerry backup now, since backups from before were made under another key",
+        )
+
+    async def _reseal(self, app: str) -> None:
+        """Seal secrets under the data key that were sealed under the node's own."""
+        node = self._node
+        known = node.catalogue.apps.get(app)
+        for name, sealed in list(known.secrets.items()) if known else ():
+            if not node.vault.is_under_data_key(sealed):
+                anew = node.vault.seal(app, name, node.vault.open(app, name))
+                await node.catalogue_log.append(events.encode(events.SecretSet(app, name, anew)))
+
+    async def do_unlock(self, params: Nothing, progress: Progress) -> Done:
+        """See `keys.unlock`."""
+        await asyncio.to_thread(self._ring.unlock)
+        left = len(self._ring.locked)
+        return Done(f"{left} keys are locked." if left else "Every key is open.")
+
+    async def do_destroy(self, params: s.KeyOf, progress: Progress) -> s.Receipt:
+        """See `keys.destroy`."""
+        app, node = params.app, self._node
+        if app in node.catalogue.apps:
+            raise CONFLICT(
+                f"{app} is still here, and its state on this disk is not encrypted by its key.",
+                hint=f"skerry app delete --app {app}",
+            )
+        wrapped = {each.id: hashlib.sha256(each.wrapped).hexdigest() for each in self._ring.of(app)}
+        outside = bool(wrapped) and all(each.holder != NODE for each in self._ring.of(app))
+        ended = await self._ring.destroy(app)
+        reach = REACH_OUTSIDE if outside else REACH_NODE
+        said = {
+            RECEIPT: DELETION,
+            "app": app,
+            "how": "its data keys were destroyed",
+            "keys": [[each.id, wrapped[each.id], each.holder, each.said] for each in ended],
+            "encrypted": ["secrets", "backups of the app", "sealed exports", "sealed parcels"],
+            "reach": reach,
+        }
+        entry = await node.audit.add(RECEIPT, said)
+        return s.Receipt(
+            app=app,
+            keys=tuple(each.id for each in ended),
+            entry=entry,
+            said=tuple(f"{each.holder}: {each.said}" for each in ended),
+            reach=reach,
+            next=f"skerry audit prove {entry} > deletion.proof",
+        )
+
+    async def _tell(self, event: str, **said: object) -> int:
+        return await self._node.audit.add("key", {"event": event, **said})
