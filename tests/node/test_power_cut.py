@@ -99,11 +99,11 @@ def play(folder: Path, seed: int) -> int:
 @pytest.mark.parametrize("block", range(3))
 def test_a_power_cut_takes_nothing_that_was_acknowledged(tmp_path: Path, block: int) -> None:
     survived = 0
-    for seed in range(block * 20, block * 20 + 20):
+    for seed in range(block * 60, block * 60 + 60):
         folder = tmp_path / str(seed)
         folder.mkdir()
         survived += play(folder, seed)
-    assert survived > 20
+    assert survived > 60
 
 
 def test_the_simulation_takes_what_was_not_synced(tmp_path: Path) -> None:
