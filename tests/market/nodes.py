@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,20 @@ deployment:
 
 @contextlib.asynccontextmanager
 async def running(
-    home: Path, name: str = "tenant", port: int = 0, *, keep: bool = False
+    home: Path,
+    name: str = "tenant",
+    port: int = 0,
+    *,
+    keep: bool = False,
+    packages: Sequence[str] = PACKAGES,
 ) -> AsyncIterator[Node]:
     """Run a node with the market's and the workloads' services.
 
     Programs outlive their node; at the end they are removed, unless the test starts it again.
     """
-    options = Options(home=home, http_port=port, name=name, volume_driver="copy")
-    services = read_services(PACKAGES)
+    services = read_services(packages)
+    ports = {name: 0 for each in services.values() for name in each.ports}
+    options = Options(home=home, http_port=port, name=name, volume_driver="copy", ports=ports)
     node = Node(options, {}, lambda made: make_web(Dispatcher(made)), services)
     await node.start()
     try:

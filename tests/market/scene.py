@@ -49,6 +49,10 @@ class Scene:
         for number in range(providers):
             self.add_provider(f"p{number}", country=("FI", "DE", "US")[number % 3])
 
+    def go_on_with(self, market: Market) -> None:
+        """Go on with another market of the same log."""
+        self.market, self.state = market, market.state
+
     def add_provider(self, name: str, **changes: Any) -> None:
         """Admit, fund and register a provider."""
         settings = {

@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.market.scene import OPERATOR, SECOND, TENANT, Scene, group
 
+from skerry.kernel.errors import SkerryError
 from skerry.kernel.money import Rate
 from skerry.market.core import messages as m
 from skerry.market.core import prices
@@ -16,7 +17,7 @@ from skerry.market.core.clearing import Offer, clear
 from skerry.market.core.names import OrderId
 from skerry.market.core.reputation import FULL
 from skerry.market.core.states import OrderState
-from skerry.market.core.terms import Rule, Terms
+from skerry.market.core.terms import Rule, Terms, parse_reserve
 from skerry.market.sdl.model import Attribute
 
 LIMIT = Rate(1000, 1)
@@ -27,6 +28,27 @@ OFFERS = st.lists(st.tuples(PRICE, REPUTATION), min_size=1, max_size=12)
 
 def offers(found: list[tuple[int, int]]) -> list[Offer]:
     return [Offer(f"p{n:02}", Rate(price, 1), rep) for n, (price, rep) in enumerate(found)]
+
+
+@pytest.mark.parametrize(("reserve", "paid"), [(None, 500), (300, 300), (150, 200), (0, 200)])
+def test_a_lone_bidder_is_paid_the_reserve_and_never_less_than_it_asked(
+    reserve: int | None, paid: int
+) -> None:
+    held = None if reserve is None else Rate(reserve, 1)
+    outcome = clear(Rule.SECOND_SCORE, [Offer("a", Rate(200, 1), 100)], Rate(500, 1), 1, held)
+    assert outcome.price is not None
+    assert (outcome.price.micro, outcome.price.per) == (paid, 1)
+    two = [Offer("a", Rate(200, 1), 100), Offer("b", Rate(400, 1), 100)]
+    tied = clear(Rule.SECOND_SCORE, two, Rate(500, 1), 1, held)
+    assert tied.price is not None
+    assert abs(tied.price.micro / tied.price.per - 400) < 0.01
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "101%", "1.5"])
+def test_what_is_no_reserve(text: str) -> None:
+    with pytest.raises(SkerryError):
+        parse_reserve(text)
+    assert parse_reserve(" 60% ") == 600_000
 
 
 def test_the_lowest_score_wins_and_second_score_pays_the_tie() -> None:

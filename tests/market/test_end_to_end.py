@@ -45,7 +45,7 @@ async def test_one_node_is_market_provider_and_tenant() -> None:
             (service,) = await do(node, "status", dseq=1)
             assert (service.state, service.ready) == ("running", "1/1")
             ran = await do(
-                node, "shell", dseq=1, command=["/bin/sh", "-c", "echo $GREETING; exit 3"]
+                node, "exec", dseq=1, command=["/bin/sh", "-c", "echo $GREETING; exit 3"]
             )
             assert (ran.exit_code, ran.output) == (3, "hello\n")
             await asyncio.sleep(1)

@@ -142,7 +142,7 @@ async def test_a_new_version_runs_in_place() -> None:
             assert done.feasible
             (after,) = await node.workloads.list()
             assert after.id != before.id
-            ran = await do(node, "shell", dseq=1, command=["/bin/sh", "-c", "echo $GREETING"])
+            ran = await do(node, "exec", dseq=1, command=["/bin/sh", "-c", "echo $GREETING"])
             assert ran.output == "again\n"
             bigger = SDL.replace("units: 0.1", "units: 0.2")
             with pytest.raises(SkerryError, match="other resources"):

@@ -25,6 +25,7 @@ from skerry.market.provider.manifests import group_of
 from skerry.market.provider.pricing import NoPriceError, price_of, request
 from skerry.market.provider.workloads import digest_of, name_of, spec_of
 from skerry.market.sdl.parse import parse
+from skerry.node.workload import Port
 
 STANDING = PriceList(10_000, 5000, 50, 500_000)
 
@@ -218,10 +219,12 @@ def test_a_service_becomes_a_workload() -> None:
     assert len(digest_of(["a", "b"])) == 64
 
 
-def test_udp_is_refused_with_a_reason() -> None:
-    udp = sdl(
-        services="  web:\n    image: a\n    expose: [{port: 53, proto: udp, to: [{global: true}]}]"
-    )
+def test_udp_ports_are_forwarded_but_not_beside_tcp() -> None:
+    expose = "{port: 53, proto: udp, to: [{global: true}]}"
+    udp = sdl(services=f"  web:\n    image: a\n    expose: [{expose}]")
     service = parse(udp).manifest[0]["services"][0]
-    with pytest.raises(SkerryError, match="only TCP"):
-        spec_of(service, notice(udp), 0)
+    assert spec_of(service, notice(udp), 0).ports == (Port(number=53, protocol="udp"),)
+    both = udp.replace(expose, f"{expose}, {expose.replace('udp', 'tcp')}")
+    service = parse(both).manifest[0]["services"][0]
+    with pytest.raises(SkerryError, match="by TCP and by UDP"):
+        spec_of(service, notice(both), 0)

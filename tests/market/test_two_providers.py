@@ -98,7 +98,7 @@ async def test_the_better_score_wins_and_is_paid_what_ties_the_other() -> None:
         assert "Directory listing" in await answer(finn, deployed.urls[0])
         (service,) = await do(tenant, "status", dseq=1)
         assert service.ready == "1/1"
-        ran = await do(tenant, "shell", dseq=1, command=["cat"], stdin="through two nodes")
+        ran = await do(tenant, "exec", dseq=1, command=["cat"], stdin="through two nodes")
         assert (ran.exit_code, ran.output) == (0, "through two nodes")
         lines = [line.text async for line in market_of(tenant).stream_logs(Logs(1))]
         assert any("GET /" in line for line in lines), lines

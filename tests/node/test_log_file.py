@@ -335,3 +335,21 @@ def test_whatever_is_cut_off_the_tail_a_prefix_remains(
             assert cut < len(whole) or left == opened.bodies
 
         asyncio.run(run())
+
+
+async def test_a_start_from_a_head_folds_what_came_after(tmp_path: Path) -> None:
+    bodies = [f"{number:04}".encode() for number in range(40)]
+    await write(tmp_path, bodies, segment_bytes=700)
+    assert len(list(tmp_path.glob("*.log"))) > 3
+    entries = list(Opened(tmp_path).log.read())
+    for at in (0, 1, 7, 20, 39, 40):
+        digest = entries[at - 1].digest() if at else GENESIS
+        found: list[bytes] = []
+        log = LogFile(tmp_path, CLOCK, found.append, start=(at, digest))
+        assert found == bodies[at:]
+        assert log.head == (40, entries[-1].digest())
+        await log.close()
+    for at, digest in ((7, entries[7].digest()), (41, entries[-1].digest())):
+        with pytest.raises(SkerryError) as caught:
+            LogFile(tmp_path, CLOCK, found.append, start=(at, digest))
+        assert caught.value.code == CORRUPT.code

@@ -43,7 +43,11 @@ SPOKEN = {
 
 
 # How the text of a licence begins, for packages whose metadata name none.
-BEGUN = {"Apache License Version 2.0": "Apache-2.0", "MIT License": "MIT"}
+BEGUN = {
+    "Apache License Version 2.0": "Apache-2.0",
+    "MIT License": "MIT",
+    "The MIT License (MIT)": "MIT",
+}
 
 
 def shipped(root: str = "skerry", extras: frozenset[str] = frozenset({"all"})) -> dict[str, str]:

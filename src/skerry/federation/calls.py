@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -98,6 +98,10 @@ class Calls:
     async def _run(self, exchange: Callable[[], bytes]) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self._pool, exchange)
 
+    def line(self, peer: Peer) -> Line:
+        """Return a line to a peer: a connection that stays open between requests."""
+        return Line(peer, self._identity, self._run)
+
     def close(self) -> None:
         """Take no more calls; those under way end by their time limits."""
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -122,6 +126,64 @@ class _Connection(http.client.HTTPSConnection):
         check_certificate(found, self._public_key)
 
 
+class Line:
+    """Requests to one peer, one after the other, over a connection that is kept."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        identity: Identity,
+        run: Callable[[Callable[[], bytes]], Awaitable[bytes]],
+    ) -> None:
+        self._peer = peer
+        self._identity = identity
+        self._run = run
+        self._connection: _Connection | None = None
+
+    async def ask(self, path: str, data: bytes, wanted: type[T], seconds: float) -> T:
+        """Return what the peer answers; raises as `Calls.ask` does."""
+        return _read(await self._run(lambda: self._exchange(path, data, seconds)), wanted)
+
+    def _exchange(self, path: str, data: bytes, seconds: float) -> bytes:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                return self._once(connection, path, data, seconds)
+            except (http.client.BadStatusLine, ConnectionError):
+                # The peer closes a connection that was idle; the request did not get there.
+                connection.close()
+        host, port = address_of(self._peer.card.url)
+        context = client_context(self._identity, self._peer.authority)
+        fresh = _Connection(host, port, context, self._peer.public_key, seconds)
+        try:
+            return self._once(fresh, path, data, seconds)
+        except (OSError, http.client.HTTPException) as error:
+            raise _silent(self._peer.card.url, error) from error
+
+    def _once(self, connection: _Connection, path: str, data: bytes, seconds: float) -> bytes:
+        url = self._peer.card.url
+        try:
+            if connection.sock is not None:
+                connection.sock.settimeout(seconds)
+            headers = {"Content-Type": "application/octet-stream"}
+            connection.request("POST", path, data, headers)
+            found = _answer(url, connection)
+        except SkerryError:
+            self._connection = connection
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return found
+
+    def close(self) -> None:
+        """Close the connection, if it is open."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
 def _exchanges(
     peer: Peer,
     context: ssl.SSLContext,
@@ -138,12 +200,8 @@ def _exchanges(
         for body in asked:
             began = monotonic()
             connection.request("POST", path, body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            data = answer.read(ANSWER_BYTES_MAX)
-            took = monotonic() - began
-            if answer.status >= 400:
-                raise _error(url, answer.status, data)
-            found.append((took, data))
+            data = _answer(url, connection)
+            found.append((monotonic() - began, data))
     except (OSError, http.client.HTTPException) as error:
         raise _silent(url, error) from error
     finally:
@@ -173,17 +231,22 @@ def _exchange(
     try:
         chunked = not isinstance(body, bytes)
         connection.request("POST", path, body, headers, encode_chunked=chunked)
-        answer = connection.getresponse()
-        data = answer.read(ANSWER_BYTES_MAX + 1)
-        if len(data) > ANSWER_BYTES_MAX:
-            raise INVALID(f"The answer of {url} is larger than {ANSWER_BYTES_MAX} bytes.")
-        if answer.status >= 400:
-            raise _error(url, answer.status, data)
-        return data
+        return _answer(url, connection)
     except (OSError, http.client.HTTPException) as error:
         raise _silent(url, error) from error
     finally:
         connection.close()
+
+
+def _answer(url: str, connection: _Connection) -> bytes:
+    """Return the body of an answer; raise what the peer reports."""
+    answer = connection.getresponse()
+    data = answer.read(ANSWER_BYTES_MAX + 1)
+    if len(data) > ANSWER_BYTES_MAX:
+        raise INVALID(f"The answer of {url} is larger than {ANSWER_BYTES_MAX} bytes.")
+    if answer.status >= 400:
+        raise _error(url, answer.status, data)
+    return data
 
 
 def address_of(url: str) -> tuple[str, int]:

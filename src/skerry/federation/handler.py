@@ -15,6 +15,8 @@ from skerry.federation.listener import Listener
 from skerry.federation.peers import Card, Peer, PeerJoined, PeerRevoked, Peers, encode
 from skerry.federation.placing import Placing
 from skerry.federation.receiving import Receiving
+from skerry.federation.replicas.replicas import Replicas
+from skerry.federation.replicas.replicating import Replicating
 from skerry.federation.residency import Residency
 from skerry.federation.tls import server_context
 from skerry.federation.tunnel import Tunnels
@@ -53,6 +55,8 @@ class Federation:
         self.wire = Wire(self._answer_join, m.Joining)
         self.wire.add("/hello", self._answer_hello, m.Hello)
         self._receiving = Receiving(node, self.wire)
+        self.replicas = Replicas(node, self.wire, self._receiving, self.peers)
+        self.leases: Leases | None = None
         self._url = ""
         self._bus: NodeBus | None = None
         self._bus_type = _bus_type(node) if node.config.federation.bus else None
@@ -82,6 +86,10 @@ class Federation:
             self._bus = self._bus_type(
                 node, self.identity, self.peers, self.calls, self.wire, self._meet
             )
+            self.leases = self._bus.leases
+        self._replicating = Replicating(
+            node, self.identity.id, self.calls, self.peers, self.replicas
+        )
         for name in set(node.catalogue.moved.values()):
             await self._lead_to(name)
         self._renewing = asyncio.create_task(self._renew_for_ever())
@@ -92,14 +100,13 @@ class Federation:
             await self._listen()
         if self._bus is not None:
             await self._bus.start()
-
-    @property
-    def leases(self) -> Leases | None:
-        """Leases as the nodes of this jurisdiction share them; None without a bus."""
-        return self._bus.leases if self._bus is not None else None
+        self.replicas.start(
+            self.identity.id, self.calls, self._placing, self._tunnels.open, lambda: self.leases
+        )
 
     async def stop(self) -> None:
         """Close everything."""
+        await self.replicas.stop()
         if self._bus is not None:
             await self._bus.stop()
         self._renewing.cancel()
@@ -208,15 +215,29 @@ class Federation:
 
     async def do_nodes(self, params: Nothing, progress: Progress) -> list[m.NodeInfo]:
         """See `federation.nodes`."""
-        own = m.Greeting(self.card(), __version__, self._holds())
-        first = _info(own.card, own, "this node", None, None)
+        own = m.Greeting(self.card(), __version__, self._holds(), self.replicas.copies())
+        first = _info(own.card, own, "this node", None, None, own.copies)
         return [first, *await asyncio.gather(*(self._look_at(peer) for peer in self.peers))]
 
     async def do_place(self, params: m.Place, progress: Progress) -> m.Placed:
         """See `federation.place`."""
+        await self._listen()
+        if params.replicas is not None:
+            if params.to:
+                raise INVALID("A move and standbys are two commands.", hint="skerry place --help")
+            return await self._replicating.replicate(params, progress)
+        if not params.to:
+            raise INVALID(
+                "Say where to.", hint=f"skerry place {params.app} --to <node>, or --replicas <n>"
+            )
         if params.to == self.node.name:
             raise INVALID(f"{params.to} is this node.", hint="skerry nodes")
-        await self._listen()
+        found = self.node.catalogue.app(params.app)
+        if found.replication is not None:
+            raise CONFLICT(
+                f"{params.app} has standbys, one of which takes over when this node stops.",
+                hint=f"skerry place {params.app} --replicas 0",
+            )
         return await self._placing.place(params.app, self.peers.find(params.to), progress)
 
     async def do_revoke(self, params: m.NodeNamed, progress: Progress) -> Done:
@@ -269,9 +290,22 @@ class Federation:
         try:
             found = await self._greet(peer)
         except SkerryError as error:
-            return _info(peer.card, self._heard_of(peer), error.what, None, peer.joined)
+            known = self.replicas.copies_at(peer.card.id, ())
+            return _info(peer.card, self._heard_of(peer), error.what, None, peer.joined, known)
         ms = round((clock.monotonic() - began) * 1000, 1)
-        return _info(found.card, found, "well", ms, peer.joined)
+        copies = self.replicas.copies_at(peer.card.id, found.copies)
+        return _info(found.card, found, "well", ms, peer.joined, copies)
+
+    async def way_to(self, node: str) -> str:
+        """Return the unix socket that leads to the router of a bound node, over mutual TLS.
+
+        `node` is its name or id. Raises NOT_FOUND if it is not bound to this one, DENIED if the
+        policy lets this node speak to none.
+        """
+        peer = self.peers.find(node)
+        self._decide(peer)
+        await self._tunnels.open(peer.card.id)
+        return self._tunnels.path(peer.card.id)
 
     def _heard_of(self, peer: Peer) -> m.Greeting | None:
         """Return what a peer that does not answer has told of itself on the bus."""
@@ -352,7 +386,7 @@ class Federation:
     async def _answer_hello(self, peer: str, asked: m.Hello) -> m.Greeting:
         """Answer a peer, and note what it says of itself now if that has changed."""
         await self._note(peer, asked.card)
-        return m.Greeting(self.card(), __version__, self._holds())
+        return m.Greeting(self.card(), __version__, self._holds(), self.replicas.copies())
 
     async def _meet(self, peer: Peer) -> None:
         """Greet a peer, and note what it says of itself."""
@@ -396,7 +430,12 @@ def _bus_type(node: Node) -> type[NodeBus]:
 
 
 def _info(
-    card: Card, found: m.Greeting | None, health: str, ms: float | None, joined: int | None
+    card: Card,
+    found: m.Greeting | None,
+    health: str,
+    ms: float | None,
+    joined: int | None,
+    copies: tuple[str, ...],
 ) -> m.NodeInfo:
     holds = found.holds if found else ()
     return m.NodeInfo(
@@ -411,4 +450,5 @@ def _info(
         url=card.url,
         id=card.id,
         joined=joined,
+        copies=copies,
     )

@@ -58,6 +58,7 @@ class Greeting(msgspec.Struct, frozen=True):
     card: Card
     version: str
     holds: tuple[Held, ...]
+    copies: tuple[str, ...] = ()
 
 
 class Invite(Params, frozen=True):
@@ -77,11 +78,18 @@ class Join(Params, frozen=True):
     ] = ""
 
 
-class Place(Params, frozen=True):
+class Place(Params, frozen=True, rename={"within": "in"}):
     """Parameters of `federation.place`."""
 
     app: Annotated[str, about("the app", positional=True)]
-    to: Annotated[str, about("the node that is to have it")]
+    to: Annotated[str, about("the node that is to have it")] = ""
+    replicas: Annotated[
+        int | None, about("how many other nodes are to stand by; 0 takes them away")
+    ] = None
+    within: Annotated[str, about("where standbys may be: a country, or a group such as EU")] = ""
+    survive: Annotated[
+        str, about("`node`: a write is acknowledged once a standby has it on its disk")
+    ] = ""
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -102,6 +110,8 @@ class Placed(msgspec.Struct, frozen=True):
     rule: str
     residency: str = ""
     entry: int = 0
+    standbys: tuple[str, ...] = ()
+    survive: str = ""
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -254,7 +264,10 @@ class Invited(msgspec.Struct, frozen=True):
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
-    """A node in a list. `health` is what it answered just now; times are nanoseconds (UTC)."""
+    """A node in a list. `health` is what it answered just now; times are nanoseconds (UTC).
+
+    `copies` are the apps that it stands by for, with how far behind it is where that is known here.
+    """
 
     name: str
     owner: str
@@ -267,6 +280,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
     url: str
     id: str
     joined: int | None
+    copies: tuple[str, ...] = ()
 
 
 class AskHeld(msgspec.Struct, frozen=True):

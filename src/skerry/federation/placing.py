@@ -44,7 +44,7 @@ _log = logging.getLogger("skerry.federation")
 
 
 @dataclass
-class _Move:
+class Move:
     """A move under way."""
 
     peer: Peer
@@ -78,8 +78,8 @@ class Placing:
             for number, branch in enumerate(branches):
                 progress(number, len(branches), f"sending {branch.name}")
                 async with node.branches.copied(branch, progress) as copy:
-                    first += await self._send(move, branch.name, copy)
-            first += await self._send_code(move, app)
+                    first += await self.send(move, branch.name, copy)
+            first += await self.send_code(move, app)
             stood = node.clock.monotonic()
             progress(0, 0, "sending what changed")
             last = await self._finish(move, app, branches)
@@ -117,19 +117,27 @@ class Placing:
             bytes=sent,
         )
 
-    async def _offer(self, app: str, branches: list[Branch], peer: Peer) -> _Move:
+    async def _offer(self, app: str, branches: list[Branch], peer: Peer) -> Move:
         kinds = {record.kind for branch in branches for record in branch.resources.values()}
-        paths = [self._node.volume.path(branch.directory) for branch in branches]
-        size = await asyncio.to_thread(lambda: sum(map(_bytes, paths)))
+        size = await self.bytes_of(branches)
         names = tuple(branch.name for branch in branches)
-        key = await self._node.keyring.ensure(app)
-        ring = self._node.keyring
-        data_keys = tuple((each.id, ring.key(each.id)) for each in ring.of(app))
+        key, data_keys = await self.keys_of(app)
         offer = m.Offer(app, tuple(sorted(kinds)), names, size, data_keys)
         accepted = await self._calls.ask(peer, "/place/offer", offer, m.Accepted)
-        return _Move(peer, accepted.transfer, app, key)
+        return Move(peer, accepted.transfer, app, key)
 
-    async def _send(self, move: _Move, branch: str, directory: Path) -> int:
+    async def keys_of(self, app: str) -> tuple[OpenKey, tuple[tuple[str, bytes], ...]]:
+        """Return the data key of an app that is in use, and all of them by their ids."""
+        ring = self._node.keyring
+        key = await ring.ensure(app)
+        return key, tuple((each.id, ring.key(each.id)) for each in ring.of(app))
+
+    async def bytes_of(self, branches: list[Branch]) -> int:
+        """Return how many bytes the state of branches has."""
+        paths = [self._node.volume.path(branch.directory) for branch in branches]
+        return await asyncio.to_thread(lambda: sum(map(_bytes, paths)))
+
+    async def send(self, move: Move, branch: str, directory: Path) -> int:
         """Send what a directory holds that was not sent before; return how many bytes."""
         now = await asyncio.to_thread(parcels.survey, directory)
         changed, gone = parcels.differences(move.sent.get(branch, {}), now)
@@ -137,7 +145,8 @@ class Placing:
         head = m.ParcelHead(move.transfer, branch=branch, gone=tuple(gone))
         return await self._send_parcel(move, head, directory, changed)
 
-    async def _send_code(self, move: _Move, app: str) -> int:
+    async def send_code(self, move: Move, app: str) -> int:
+        """Send the code of the versions that are served; return how many bytes."""
         total = 0
         for version in self._served(app):
             code = self._node.workshop.code(app, version)
@@ -147,7 +156,7 @@ class Placing:
         return total
 
     async def _send_parcel(
-        self, move: _Move, head: m.ParcelHead, directory: Path, paths: list[str]
+        self, move: Move, head: m.ParcelHead, directory: Path, paths: list[str]
     ) -> int:
         def chunks() -> Iterator[bytes]:
             yield msgspec.json.encode(head) + b"\n"
@@ -159,7 +168,7 @@ class Placing:
         )
         return received.bytes
 
-    async def _finish(self, move: _Move, app: str, branches: list[Branch]) -> int:
+    async def _finish(self, move: Move, app: str, branches: list[Branch]) -> int:
         """Let the app stand still, send what has changed, and give it away."""
         node = self._node
         cells = [node.supervisor.cell(app, branch.name) for branch in branches]
@@ -170,13 +179,13 @@ class Placing:
                 await node.supervisor.sleep_held(cell)
             last = 0
             for branch in branches:
-                last += await self._send(move, branch.name, node.volume.path(branch.directory))
+                last += await self.send(move, branch.name, node.volume.path(branch.directory))
             await self._commit(move, node.catalogue.app(app))
         await self._discard(app, branches)
         return last
 
-    async def _commit(self, move: _Move, app: App) -> None:
-        commit = self._everything(move, app)
+    async def _commit(self, move: Move, app: App) -> None:
+        commit = self.everything(move.transfer, app)
         leaving = events.AppLeaving(app.name, move.peer.card.name, move.transfer)
         await self._node.catalogue_log.append(events.encode(leaving))
         try:
@@ -223,10 +232,11 @@ class Placing:
         branches = self._node.catalogue.app(app).branches.values()
         return sorted({branch.version for branch in branches})
 
-    def _everything(self, move: _Move, app: App) -> m.Commit:
+    def everything(self, transfer: str, app: App) -> m.Commit:
+        """Return all that another node's catalogue needs to serve an app."""
         node = self._node
         return m.Commit(
-            transfer=move.transfer,
+            transfer=transfer,
             versions=tuple(
                 m.MovedVersion(version, app.versions[version].spec, app.versions[version].digest)
                 for version in self._served(app.name)

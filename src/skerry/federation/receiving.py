@@ -35,13 +35,17 @@ SPARE = 1.2
 
 @dataclass
 class _Arriving:
-    """An app on its way here: where the state of each branch and the code of versions lie."""
+    """An app on its way here: where the state of each branch and the code of versions lie.
+
+    `kept` are directories that were here before, and stay if the app does not come.
+    """
 
     peer: str
     app: str
     keys: tuple[OpenKey, ...]
     directories: dict[str, str] = field(default_factory=dict)
     code: dict[int, Path] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -63,22 +67,46 @@ class Receiving:
             check_name(branch, "a branch")
         enforce(node.policy, Request(f"node:{peer}", "app:receive", node.name, app=offer.app))
         check_free(node, offer.app)
-        _data_keys(offer)
-        unknown = sorted(set(offer.kinds) - set(node.manifests))
+        self.check_kinds(offer.kinds)
+        return await self.expect(peer, offer.app, offer.branches, offer.bytes, keys=offer.data_keys)
+
+    def check_kinds(self, kinds: tuple[str, ...]) -> None:
+        """Raise UNSUPPORTED if this node lacks a kind."""
+        unknown = sorted(set(kinds) - set(self._node.manifests))
         if unknown:
-            raise UNSUPPORTED(f"{node.name} does not have the kind {', '.join(unknown)}.")
+            raise UNSUPPORTED(f"{self._node.name} does not have the kind {', '.join(unknown)}.")
+
+    async def expect(
+        self,
+        peer: str,
+        app: str,
+        branches: tuple[str, ...],
+        size: int,
+        *,
+        keys: tuple[tuple[str, bytes], ...],
+        kept: dict[str, str] | None = None,
+    ) -> m.Accepted:
+        """Make room for an app; `kept` are the directories of branches that are here already.
+
+        `keys` are the app's data keys. Raises DISK_FULL, INVALID without keys, and BUSY if too many
+        apps are on their way.
+        """
+        node = self._node
+        opened = _data_keys(keys)
         free = (await asyncio.to_thread(shutil.disk_usage, node.home.volume)).free
-        if free < offer.bytes * SPARE:
+        if free < size * SPARE:
             raise DISK_FULL(f"{node.name} has {free >> 20} MiB free, which is not enough.")
         for transfer in [key for key, each in self._arriving.items() if each.peer == peer]:
-            if self._arriving[transfer].app == offer.app:
+            if self._arriving[transfer].app == app:
                 await self._forget(transfer)
         if len(self._arriving) >= TRANSFERS_MAX:
             raise BUSY(f"{TRANSFERS_MAX} apps are on their way to {node.name} already.")
         transfer = node.entropy.bytes(16).hex()
-        arriving = self._arriving[transfer] = _Arriving(peer, offer.app, _data_keys(offer))
-        for branch in offer.branches:
-            arriving.directories[branch] = await node.branches.make_directory()
+        directories = dict(kept or {})
+        arriving = _Arriving(peer, app, opened, directories, kept=frozenset(directories.values()))
+        self._arriving[transfer] = arriving
+        for branch in branches:
+            directories[branch] = await node.branches.make_directory()
         return m.Accepted(transfer)
 
     def _find(self, peer: str, transfer: str) -> _Arriving:
@@ -117,22 +145,37 @@ class Receiving:
         node = self._node
         async with arriving.lock, node.deploys.held():
             check_free(node, arriving.app)
-            _check_whole(arriving, commit)
-            specs = {each.version: each.spec for each in commit.versions}
-            for branch in commit.branches:
-                node.placement.admit(specs[branch.version].policy, arriving.app, branch.name)
-            for each in commit.versions:
-                await node.deploys.adopt(
-                    arriving.app, each.version, each.spec, arriving.code.pop(each.version)
-                )
-            index = node.catalogue.next_index
-            await asyncio.to_thread(self._settle, arriving, commit, index)
-            for key in reversed(arriving.keys):
-                await node.keyring.adopt(arriving.app, *key)
-            event = self._event(arriving, commit, index)
-            self._arriving.pop(commit.transfer, None)
+            event = await self._take(arriving, commit)
             await node.catalogue_log.append(events.encode(event))
         return m.Outcome(arriving.app in node.catalogue.apps)
+
+    async def copy(self, peer: str, commit: m.Commit) -> events.AppArrived:
+        """Return what a copy that has come whole would arrive as; nobody serves it yet."""
+        arriving = self._find(peer, commit.transfer)
+        async with arriving.lock, self._node.deploys.held():
+            return await self._take(arriving, commit)
+
+    async def _take(self, arriving: _Arriving, commit: m.Commit) -> events.AppArrived:
+        """Put what has come in its place. Raises INVALID and what policy says."""
+        node = self._node
+        _check_whole(arriving, commit)
+        specs = {each.version: each.spec for each in commit.versions}
+        for branch in commit.branches:
+            node.placement.admit(specs[branch.version].policy, arriving.app, branch.name)
+        for each in commit.versions:
+            code = arriving.code.pop(each.version)
+            if node.workshop.code(arriving.app, each.version).exists():
+                await asyncio.to_thread(shutil.rmtree, code)
+                continue
+            await node.deploys.adopt(arriving.app, each.version, each.spec, code)
+        known = node.catalogue.standbys.get(arriving.app)
+        index = node.catalogue.next_index if known is None else known.arrived.index
+        await asyncio.to_thread(self._settle, arriving, commit, index)
+        for key in reversed(arriving.keys):
+            await node.keyring.adopt(arriving.app, *key)
+        event = self._event(arriving, commit, index)
+        self._arriving.pop(commit.transfer, None)
+        return event
 
     def _settle(self, arriving: _Arriving, commit: m.Commit, index: int) -> None:
         """Give the state to the app's user here, and bring all of it to the disk."""
@@ -195,15 +238,15 @@ class Receiving:
         arriving = self._arriving.pop(transfer, None)
         if arriving is None:
             return
-        for directory in arriving.directories.values():
+        for directory in set(arriving.directories.values()) - arriving.kept:
             await asyncio.to_thread(self._node.volume.delete, directory)
         for path in arriving.code.values():
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
 
 
-def _data_keys(offer: m.Offer) -> tuple[OpenKey, ...]:
+def _data_keys(keys: tuple[tuple[str, bytes], ...]) -> tuple[OpenKey, ...]:
     """Return the data keys that an app brings, the one in use first; raise INVALID."""
-    found = tuple(OpenKey(*each) for each in offer.data_keys[:DATA_KEYS_MAX])
+    found = tuple(OpenKey(*each) for each in keys[:DATA_KEYS_MAX])
     wrong = [each for each in found if not _KEY_ID.fullmatch(each.id) or len(each.key) != KEY_BYTES]
     if not found or wrong:
         raise INVALID("The app comes without its data keys.", why="That node may be older.")

@@ -7,7 +7,7 @@ that comes too late, about an app or a branch that is gone, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -138,9 +138,55 @@ class AppArrived(Event, frozen=True, tag="app-arrived"):
     keys: dict[str, bytes]
 
 
-AnyEvent = (
-    AppCreated
-    | AppDeleted
+class Replication(msgspec.Struct, frozen=True):
+    """How an app is kept on several nodes.
+
+    `members` are the ids of the nodes that have it, the one that serves it included. `survive` is
+    "node" if a write counts only once a standby has it. `epoch` is the one of the lease under which
+    the node that serves has served it first.
+    """
+
+    members: tuple[str, ...]
+    survive: str = ""
+    epoch: int = 0
+
+
+class AppReplicated(Event, frozen=True, tag="app-replicated"):
+    """An app has standbys on other nodes, or, without `replication`, has none any more."""
+
+    replication: Replication | None
+
+
+class AppFollowed(Event, frozen=True, tag="app-followed"):
+    """This node stands by for an app that `holder` serves; it replaces what it had of it before.
+
+    `arrived` is all that it needs to serve the app itself.
+    """
+
+    holder: str
+    replication: Replication
+    arrived: AppArrived
+
+
+class AppTaken(Event, frozen=True, tag="app-taken"):
+    """This node serves the app that it stood by for."""
+
+    replication: Replication
+
+
+class AppUnfollowed(Event, frozen=True, tag="app-unfollowed"):
+    """This node does not stand by for an app any more."""
+
+
+class AppElsewhere(Event, frozen=True, tag="app-elsewhere"):
+    """An app that this node does not have is served by the node `to`; `ids` are its resources'."""
+
+    to: str
+    ids: tuple[str, ...]
+
+
+OfAnApp = (
+    AppDeleted
     | VersionAdded
     | BranchCreated
     | BranchReplaced
@@ -152,8 +198,9 @@ AnyEvent = (
     | AppLeaving
     | AppStays
     | AppMoved
-    | AppArrived
+    | AppReplicated
 )
+AnyEvent = OfAnApp | AppCreated | AppArrived | AppFollowed | AppTaken | AppUnfollowed | AppElsewhere
 
 
 HISTORY_MAX = 50
@@ -195,15 +242,20 @@ class App(msgspec.Struct):
     secrets: dict[str, bytes] = {}
     leaving: AppLeaving | None = None
     transfer: str = ""
+    replication: Replication | None = None
 
 
 class Catalogue:
-    """All apps of a node; `moved` says which node the others went to, `keys` what they brought."""
+    """All apps of a node; `moved` says which node the others went to, `keys` what they brought.
+
+    `standbys` are the apps that it could serve if the node that serves them failed.
+    """
 
     def __init__(self) -> None:
         self.apps: dict[str, App] = {}
         self.next_index = 0
         self.moved: dict[str, str] = {}
+        self.standbys: dict[str, AppFollowed] = {}
         self.keys: dict[str, bytes] = {}
         self._moved_ids: dict[str, str] = {}
         self._by_id: dict[str, tuple[str, str, str]] = {}
@@ -211,21 +263,29 @@ class Catalogue:
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
         event = event_of(body)
-        if isinstance(event, AppCreated):
-            self.next_index = max(self.next_index, event.index + 1)
-            self.apps.setdefault(event.app, App(event.app, event.index))
-            self.moved.pop(event.app, None)
-            return
+        if isinstance(event, AppCreated | AppArrived):
+            self._make(event)
+        elif isinstance(event, AppFollowed | AppTaken | AppUnfollowed | AppElsewhere):
+            self._stand_by(event)
+        elif event.app in self.apps:
+            self._apply_to_app(self.apps[event.app], event)
+
+    def _make(self, event: AppCreated | AppArrived) -> None:
+        """Make an app, unless its name is taken."""
         if isinstance(event, AppArrived):
             self._arrive(event)
             return
-        app = self.apps.get(event.app)
-        if app is None:
-            return
+        self.next_index = max(self.next_index, event.index + 1)
+        self.apps.setdefault(event.app, App(event.app, event.index))
+        self.moved.pop(event.app, None)
+
+    def _apply_to_app(self, app: App, event: OfAnApp) -> None:
         if isinstance(event, AppDeleted | AppMoved):
             self._remove(app, event)
         elif isinstance(event, AppLeaving | AppStays):
             app.leaving = event if isinstance(event, AppLeaving) else None
+        elif isinstance(event, AppReplicated):
+            app.replication = event.replication
         elif isinstance(event, VersionAdded):
             app.versions[event.version] = event
         elif isinstance(event, SecretSet | SecretDeleted):
@@ -257,6 +317,30 @@ class Catalogue:
         self.keys |= event.keys
         for branch in event.branches:
             self._create_branch(app, branch)
+
+    def _stand_by(self, event: AppFollowed | AppTaken | AppUnfollowed | AppElsewhere) -> None:
+        """Keep, use or forget a copy of an app that another node serves."""
+        if isinstance(event, AppFollowed):
+            self.next_index = max(self.next_index, event.arrived.index + 1)
+            self.standbys[event.app] = event
+            self._note_elsewhere(event.app, event.holder, _ids_of(event.arrived))
+        elif isinstance(event, AppElsewhere):
+            if event.app not in self.apps:
+                self._note_elsewhere(event.app, event.to, event.ids)
+        else:
+            followed = self.standbys.pop(event.app, None)
+            if followed is not None and isinstance(event, AppTaken):
+                self._arrive(followed.arrived)
+                self.apps[event.app].replication = event.replication
+
+    def _note_elsewhere(self, app: str, node: str, ids: Iterable[str]) -> None:
+        self.moved[app] = node
+        self._moved_ids |= dict.fromkeys(ids, app)
+
+    def directories(self) -> set[str]:
+        """Return the directories of all branches, those of copies included."""
+        copies = [each for f in self.standbys.values() for each in f.arrived.branches]
+        return {each.directory for each in self.branches()} | {each.directory for each in copies}
 
     def node_of(self, app: str) -> str | None:
         """Return the node that an app was moved to, if it was."""
@@ -372,6 +456,11 @@ class Catalogue:
         """Yield every branch of every app."""
         for app in self.apps.values():
             yield from app.branches.values()
+
+
+def _ids_of(arrived: AppArrived) -> set[str]:
+    """Return the ids of all resources of an app."""
+    return {each.id for branch in arrived.branches for each in branch.resources}
 
 
 def _keep_secret(app: App, event: SecretSet | SecretDeleted) -> None:

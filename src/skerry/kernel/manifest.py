@@ -63,6 +63,10 @@ def never(reason: str) -> Capability:
     return Capability(Answer.NEVER, reason)
 
 
+NOT_SAID = not_yet("the kind has not said how its state follows")
+"""The answer of a kind about replication that gives none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """An official client of a wire, and the line that `skerry connect` prints for it.
@@ -162,6 +166,8 @@ class Manifest:
     `subject` names the class through which the conformance suite speaks to a resource.
     `checks` names `function() -> list[Check]`: what `skerry doctor` says of the kind.
     `schedules`: a pure function from a resource's config to the `Schedule`s of its words.
+    `replicates`: whether a standby on another node can follow the state; `replica` names the
+    `kernel.replica.Replica` that does it, and every writer tells the `kernel.journal`.
     """
 
     name: str
@@ -183,6 +189,8 @@ class Manifest:
     schedules: str = ""
     checks: str = ""
     subject: str = ""
+    replicates: Capability = NOT_SAID
+    replica: str = ""
     package: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -190,6 +198,8 @@ class Manifest:
         missing = set(Verb) - set(self.can)
         assert not missing, f"kind {self.name} does not answer {sorted(missing)}"
         assert all(word.action in self.actions for word in self.words), self.name
+        able = self.replicates.answer is Answer.YES
+        assert bool(self.replica) == (able and self.keeps_state), self.name
 
     def load(self, dotted: str) -> Any:
         """Import what `module:attribute` names inside the kind's package."""

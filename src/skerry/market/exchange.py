@@ -16,6 +16,7 @@ from pathlib import Path
 
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CONFLICT, SkerryError
+from skerry.market.archive import Archive
 from skerry.market.core import messages as m
 from skerry.market.core.entities import Lease, Order
 from skerry.market.core.escrow import State as EscrowState
@@ -26,7 +27,6 @@ from skerry.market.core.state import State
 from skerry.market.core.states import RUNNING, OrderState
 from skerry.market.core.terms import Rule
 from skerry.market.link import Feed, LeaseNotice, OrderNotice
-from skerry.node.log_file import LogFile
 
 MILLISECOND = 1_000_000
 SETTLE_MILLISECONDS = 60_000
@@ -50,9 +50,11 @@ class Exchange:
 
     def __init__(self, directory: Path, operator: str, clock: Clock) -> None:
         self.operator = operator
-        self._directory = directory
         self._clock = clock
         self._market = Market(operator)
+        self._archive = Archive(
+            directory, clock, lambda: Market(operator), lambda body: Market.restored(body, operator)
+        )
         self._changed = asyncio.Condition()
         self._answers: dict[OrderId, int] = {}
         self._warned: set[DeploymentId] = set()
@@ -73,10 +75,7 @@ class Exchange:
 
     async def start(self) -> None:
         """Open the log and go on where it ends."""
-        await asyncio.to_thread(self._directory.mkdir, parents=True, exist_ok=True)
-        self.log = await asyncio.to_thread(
-            LogFile, self._directory, self._clock, self._market.apply
-        )
+        self._market = await self._archive.open()
         self._market.replaying = False
         self._settled_at = self.now
         self._work = asyncio.create_task(self._run())
@@ -90,7 +89,7 @@ class Exchange:
             self._work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._work
-        await self.log.close()
+        await self._archive.close()
 
     async def submit(self, signer: str, *messages: AnyMessage) -> None:
         """Append messages; they are durable and folded when this returns.
@@ -102,7 +101,7 @@ class Exchange:
             self._market.check(message, signer, now)
         entry = Entry(now, tuple(Signed(signer, each) for each in messages))
         try:
-            await self.log.append(m.encode(entry))
+            await self._archive.append(m.encode(entry))
         finally:
             async with self._changed:
                 self._changed.notify_all()

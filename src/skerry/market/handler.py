@@ -25,11 +25,11 @@ from skerry.market.core.entities import Lease, Provider
 from skerry.market.core.messages import PriceList
 from skerry.market.core.names import BidId, DeploymentId, parse_lease
 from skerry.market.core.states import RUNNING, DeploymentState, GroupState, Reason
-from skerry.market.core.terms import Rule, parse_verification
+from skerry.market.core.terms import Rule, parse_reserve, parse_verification
 from skerry.market.exchange import SETTLE_BATCH, Exchange
 from skerry.market.identity.keys import Wallet
 from skerry.market.identity.tokens import MessageTokens
-from skerry.market.link import MarketLink, ProviderLink
+from skerry.market.link import MarketLink, ProviderLink, Session, run_to_end
 from skerry.market.money import parse_amount
 from skerry.market.offering import Offering
 from skerry.market.placing import Placing
@@ -37,10 +37,12 @@ from skerry.market.probing import Probing
 from skerry.market.provider.agent import Agent, Settings
 from skerry.market.provider.pricing import STANDARD
 from skerry.market.tenant import Tenant
+from skerry.market.ways import SCHEME, Ways
 from skerry.market.wires.links import LocalMarket, LocalProvider, RemoteMarket, RemoteProvider
 
 _log = logging.getLogger("skerry.market")
 Progress = Any
+EXEC_SECONDS = 600.0
 
 
 class Handler:
@@ -55,6 +57,7 @@ class Handler:
         self.provider_wallet = Wallet(derive(key, "market", "provider"))
         self.operator_token: str = node.home.token()
         self.tokens = MessageTokens(node.clock)
+        self.ways = Ways(node)
         self.exchange = Exchange(self.directory / "log", self.wallet.address, node.clock)
         self.tenant = Tenant(self.exchange, self.wallet, node.clock, self.directory, self._reach)
         self.placing = Placing(self)
@@ -87,7 +90,7 @@ class Handler:
         """Return the way to a market, this node's own if none is named."""
         if not url or url == "local":
             return LocalMarket(self.exchange, self.provider_wallet.address)
-        return RemoteMarket(url, self.provider_wallet, self.clock, self.node.entropy)
+        return RemoteMarket(url, self.provider_wallet, self.clock, self.node.entropy, self.ways)
 
     def _reach(self, provider: str) -> ProviderLink:
         """Return the way to a provider; what is sent there was decided on before."""
@@ -95,7 +98,7 @@ class Handler:
         if agent is not None and provider == agent.address:
             return LocalProvider(agent)
         known = self.exchange.state.provider(provider)
-        return RemoteProvider(known.url, provider, self.wallet, self.clock)
+        return RemoteProvider(known, self.wallet, self.clock, self.ways)
 
     async def submit(self, message: m.AnyMessage) -> None:
         """Send a message as this node's owner."""
@@ -150,7 +153,7 @@ class Handler:
 
     async def do_providers(self, _params: Nothing, _progress: Progress) -> list[r.ProviderInfo]:
         """See `market.providers`."""
-        return present.providers(self)
+        return await present.providers(self)
 
     async def do_provider_start(
         self, params: s.ProviderStart, progress: Progress
@@ -172,7 +175,7 @@ class Handler:
             country=country,
             url=f"{self.node.url}/market/provider",
             attributes=read_pairs(params.attribute),
-            markets=params.market or ("local",),
+            markets=tuple(map(_market, params.market)) or ("local",),
             price_script=params.price_script,
             standing=standing,
             offers_posted=params.posted,
@@ -222,23 +225,7 @@ class Handler:
 
     async def do_deploy(self, params: s.Deploy, progress: Progress) -> r.Deployed:
         """See `market.deploy`."""
-        changes: dict[str, Any] = {}
-        if params.clearing:
-            changes["clearing"] = Rule(params.clearing)
-        if params.window_ms is not None:
-            if not 0 <= params.window_ms <= 300_000:
-                raise INVALID("A window for bids is 0 to 300000 ms.")
-            changes["window_ms"] = params.window_ms
-        if params.country:
-            changes["countries"] = tuple(each.upper() for each in params.country)
-        if params.owner:
-            changes["owners"] = params.owner
-        if params.isolation:
-            changes["isolation"] = params.isolation
-        if params.verification:
-            changes["verification"] = parse_verification(params.verification)
-        if params.bond:
-            changes["bond"] = parse_amount(params.bond)
+        changes = _terms(params)
         changes["refused"] = self.refused(params.for_app)
         plan = await asyncio.to_thread(self.tenant.plan, params.file, **changes)
         plan = msgspec.structs.replace(plan, app=params.for_app)
@@ -309,19 +296,26 @@ class Handler:
             async for line in found:
                 yield r.LineInfo(line.service, line.stream, line.text, line.time)
 
-    async def do_shell(self, params: s.Shell, _progress: Progress) -> r.Ran:
-        """See `market.shell`."""
+    async def do_exec(self, params: s.Execute, _progress: Progress) -> r.Ran:
+        """See `market.exec`."""
         if not params.command:
-            raise INVALID("There is no command.", hint="skerry market shell 1 -- ls /")
-        lease = self.running(params.dseq)[0]
-        service = params.service or await self._first_service(lease)
-        code, out, errors = await self.tenant.link(lease).run(
-            lease.id, service, params.command, params.stdin.encode()
-        )
+            raise INVALID("There is no command.", hint="skerry market exec 1 -- ls /")
+        session = await self.session(params.dseq, params.service, params.command, None)
+        async with asyncio.timeout(EXEC_SECONDS):
+            code, out, errors = await run_to_end(session, params.stdin.encode())
         return r.Ran(code, out.decode(errors="replace"), errors.decode(errors="replace"))
 
-    async def _first_service(self, lease: Lease) -> str:
-        return (await self.tenant.status(lease))[0].name
+    async def session(
+        self,
+        dseq: int,
+        service: str,
+        command: tuple[str, ...],
+        terminal: tuple[int, int] | None,
+    ) -> Session:
+        """Run a program beside a service of a deployment, by default its first."""
+        lease = self.running(dseq)[0]
+        name = service or (await self.tenant.status(lease))[0].name
+        return await self.tenant.link(lease).session(lease.id, name, command, terminal)
 
     async def do_deposit(self, params: s.Deposit, _progress: Progress) -> Done:
         """See `market.deposit`."""
@@ -392,6 +386,35 @@ def place_of(provider: Provider) -> Place:
     ]
     host = urlsplit(provider.url).hostname or ""
     return Place(provider.name, provider.country, host, tuple(facts))
+
+
+def _terms(params: s.Deploy) -> dict[str, Any]:
+    """Return what the flags of a deployment change of its file's terms; raise INVALID."""
+    changes: dict[str, Any] = {}
+    if params.clearing:
+        changes["clearing"] = Rule(params.clearing)
+    if params.window_ms is not None:
+        if not 0 <= params.window_ms <= 300_000:
+            raise INVALID("A window for bids is 0 to 300000 ms.")
+        changes["window_ms"] = params.window_ms
+    if params.country:
+        changes["countries"] = tuple(each.upper() for each in params.country)
+    if params.owner:
+        changes["owners"] = params.owner
+    if params.isolation:
+        changes["isolation"] = params.isolation
+    if params.verification:
+        changes["verification"] = parse_verification(params.verification)
+    if params.bond:
+        changes["bond"] = parse_amount(params.bond)
+    if params.reserve:
+        changes["reserve_ppm"] = parse_reserve(params.reserve)
+    return changes
+
+
+def _market(text: str) -> str:
+    """Return where a market is: an address, or the name of a node that is bound to this one."""
+    return text if text == "local" or "://" in text else f"{SCHEME}://{text}"
 
 
 def read_pairs(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """How a provider and a market speak: what each side needs of the other, near or far.
 
-The far side is authenticated HTTP today (`wires.http`); the bus of a federation can stand behind
-the same two protocols.
+The far side is reached by signed HTTP and WebSockets (`wires.links`): over mutual TLS where it is a
+node that is bound to this one, and else at the address that it tells.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from skerry.kernel.errors import TOO_LARGE
 from skerry.kernel.money import Rate
 from skerry.market.core.messages import AnyMessage
 from skerry.market.core.names import LeaseId, OrderId
@@ -18,6 +19,7 @@ from skerry.market.core.states import LeaseState, Reason
 from skerry.market.core.terms import Terms
 from skerry.market.sdl.model import GroupSpec
 
+OUTPUT_BYTES_MAX = 4 << 20
 FEED_SECONDS_MAX = 20.0
 """The longest that a feed waits for news."""
 
@@ -83,15 +85,41 @@ class LogLine(msgspec.Struct, frozen=True):
 
 
 class ServiceStatus(msgspec.Struct, frozen=True):
-    """A service of a lease on its provider."""
+    """A service of a lease on its provider; a port is its number, address, and `tcp` or `udp`."""
 
     name: str
     state: str
     wanted: int
     ready: int
     uris: tuple[str, ...] = ()
-    ports: tuple[tuple[int, str], ...] = ()
+    ports: tuple[tuple[int, str, str], ...] = ()
     detail: str = ""
+
+
+class Session(Protocol):
+    """A program beside a service, and the way to its streams; `code` is known after `output`."""
+
+    code: int | None
+
+    async def write(self, data: bytes) -> None:
+        """Send input."""
+        ...
+
+    def end_input(self) -> None:
+        """Send the end of input."""
+        ...
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell the new size of the terminal."""
+        ...
+
+    def output(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield (`stdout` or `stderr`, bytes) until the program ends; raise why it did not run."""
+        ...
+
+    async def close(self) -> None:
+        """End the session."""
+        ...
 
 
 class ProviderLink(Protocol):
@@ -111,8 +139,28 @@ class ProviderLink(Protocol):
         """Yield the lines of one service, or of all of them if it is ''."""
         ...
 
-    async def run(
-        self, lease: LeaseId, service: str, command: tuple[str, ...], stdin: bytes
-    ) -> tuple[int, bytes, bytes]:
-        """Run a command beside a service; return its exit status, output and errors."""
+    async def session(
+        self,
+        lease: LeaseId,
+        service: str,
+        command: tuple[str, ...],
+        terminal: tuple[int, int] | None,
+    ) -> Session:
+        """Run a program beside a service; `terminal` is its size in rows and columns, if any."""
         ...
+
+
+async def run_to_end(session: Session, stdin: bytes) -> tuple[int, bytes, bytes]:
+    """Return exit status, output and errors of a program; raise TOO_LARGE for too much of them."""
+    collected = {"stdout": bytearray(), "stderr": bytearray()}
+    try:
+        if stdin:
+            await session.write(stdin)
+        session.end_input()
+        async for stream, data in session.output():
+            collected[stream] += data
+            if sum(map(len, collected.values())) > OUTPUT_BYTES_MAX:
+                raise TOO_LARGE(f"The command wrote more than {OUTPUT_BYTES_MAX} bytes.")
+    finally:
+        await session.close()
+    return session.code or 0, bytes(collected["stdout"]), bytes(collected["stderr"])

@@ -92,6 +92,7 @@ class Offering:
             runner=Runner(node.workloads),
             directory=handler.directory / "provider",
             clock=handler.clock,
+            node=lambda: handler.ways.own,
         )
         await agent.start()
         self.agent = agent

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from skerry.kernel.errors import SkerryError
 from skerry.kernel.money import Rate, show
 from skerry.market import results as r
 from skerry.market.core import books as b
 from skerry.market.core import prices
 from skerry.market.core.award import award
 from skerry.market.core.books import Why
-from skerry.market.core.entities import Lease, Order, Verdict
+from skerry.market.core.entities import Lease, Order, Provider, Verdict
 from skerry.market.core.names import DeploymentId
 from skerry.market.core.states import RUNNING, BidState, OrderState
 from skerry.market.link import ServiceStatus
@@ -39,7 +40,7 @@ def overview(handler: Any) -> r.Overview:
     )
 
 
-def providers(handler: Any) -> list[r.ProviderInfo]:
+async def providers(handler: Any) -> list[r.ProviderInfo]:
     """Return every provider and how it did."""
     state, now = handler.exchange.state, handler.exchange.now
     found = []
@@ -61,9 +62,20 @@ def providers(handler: Any) -> list[r.ProviderInfo]:
                 results_in_row=each.record.row,
                 bond=show(state.bond(each.address), handler.currency),
                 remembered="gave a bad result" if now < each.record.bad_until else "",
+                way=await _way(handler, each),
             )
         )
     return found
+
+
+async def _way(handler: Any, provider: Provider) -> str:
+    """Return how this node speaks to a provider."""
+    if handler.agent is not None and handler.agent.address == provider.address:
+        return "this node"
+    try:
+        return str((await handler.ways.to(provider.url, provider.node)).words)
+    except SkerryError as error:
+        return f"none: {error.what}"
 
 
 def provider(handler: Any, agent: Agent) -> r.ProviderShown:
@@ -199,7 +211,7 @@ def service(handler: Any, found: Lease, status: ServiceStatus) -> r.ServiceInfo:
         state=status.state,
         ready=f"{status.ready}/{status.wanted}",
         urls=status.uris,
-        ports=tuple(f"{port} at {address}" for port, address in status.ports),
+        ports=tuple(f"{port}/{kind} at {address}" for port, address, kind in status.ports),
         detail=status.detail,
     )
 

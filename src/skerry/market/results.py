@@ -25,7 +25,10 @@ class Overview(msgspec.Struct, frozen=True):
 
 
 class ProviderInfo(msgspec.Struct, frozen=True):
-    """A provider in a list. `completed` is known from ten leases on; none of it is proved."""
+    """A provider in a list. `completed` is known from ten leases on; none of it is proved.
+
+    `way` is how this node speaks to it: over mutual TLS, http, https, or not at all.
+    """
 
     name: str
     address: str
@@ -40,6 +43,7 @@ class ProviderInfo(msgspec.Struct, frozen=True):
     results_in_row: int
     bond: str
     remembered: str = ""
+    way: str = ""
 
 
 class ProviderStarted(msgspec.Struct, frozen=True):

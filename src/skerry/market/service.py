@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from skerry.kernel.commands import Command, Done, Nothing, Params, about
 from skerry.kernel.service import Mount, Page, Service
 from skerry.market import results as r
+from skerry.node.workload.service import Left
 
 Dseq = Annotated[int, about("the deployment's number", positional=True)]
 Amount = Annotated[str, about("an amount of money, such as 5 or 0.25", positional=True)]
@@ -18,7 +19,10 @@ class ProviderStart(Params, frozen=True):
     country: Annotated[str, about("the country of the machine, as two letters")]
     name: Annotated[str, about("its name in the market; by default the node's")] = ""
     market: Annotated[
-        tuple[str, ...], about("the address of another node's market; by default this node's own")
+        tuple[str, ...],
+        about(
+            "another node's market: its address, or the name of a node that is bound to this one"
+        ),
     ] = ()
     price_script: Annotated[str, about("a program that prices orders, by Akash's contract")] = ""
     cpu_price: Annotated[str, about("what an hour of a core costs")] = ""
@@ -79,6 +83,10 @@ class Deploy(Params, frozen=True):
     isolation: Annotated[str, about("the sandbox: wasm, bwrap, crun or gvisor")] = ""
     verification: Annotated[str, about("none, probe, audit(0.05) or replicate(2)")] = ""
     bond: Annotated[str, about("only providers that staked as much")] = ""
+    reserve: Annotated[
+        str,
+        about("what a lone bidder is paid by second-score, at least: a share of the limit, 60%"),
+    ] = ""
     for_app: Annotated[str, about("the app whose policy decides where it may run")] = ""
     wait: Annotated[float, about("how many seconds to wait for leases")] = 30.0
 
@@ -120,6 +128,16 @@ class Logs(Params, frozen=True):
 
 class Shell(Params, frozen=True):
     """Parameters of `market.shell`."""
+
+    dseq: Dseq
+    command: Annotated[
+        tuple[str, ...], about("by default /bin/sh", positional=True, repeat=True)
+    ] = ("/bin/sh",)
+    service: Annotated[str, about("which service; by default the first")] = ""
+
+
+class Execute(Params, frozen=True):
+    """Parameters of `market.exec`."""
 
     dseq: Dseq
     command: Annotated[
@@ -220,7 +238,15 @@ SERVICE = Service(
         ),
         Command("market.status", "How a deployment fares", OfDeployment, list[r.ServiceInfo]),
         Command("market.logs", "What a deployment said", Logs, r.LineInfo, streams=True),
-        Command("market.shell", "Run a command beside a service", Shell, r.Ran, mutates=True),
+        Command("market.exec", "Run a command beside a service", Execute, r.Ran, mutates=True),
+        Command(
+            "market.shell",
+            "Open a terminal beside a service",
+            Shell,
+            Left,
+            local="shell:run",
+            reaches=True,
+        ),
         Command("market.update", "Run a new version of a file", Update, r.Deployed, mutates=True),
         Command("market.deposit", "Add money to a deployment", Deposit, Done, mutates=True),
         Command("market.start", "Ask for providers again", OfDeployment, r.Deployed, mutates=True),
@@ -247,6 +273,7 @@ SERVICE = Service(
         Mount("/market/v1", "wires.market:make"),
         Mount("/market/provider", "wires.provider:make"),
         Mount("/market/console", "wires.console:make"),
+        Mount("/market/session", "wires.session:make"),
         Mount("/akash", "wires.gateway:make"),
     ),
     pages=(

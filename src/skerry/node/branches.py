@@ -96,7 +96,7 @@ class Branches:
 
     async def sweep(self) -> int:
         """Delete the directories that no branch has: a crash left them. Returns how many."""
-        wanted = {branch.directory for branch in self._catalogue.branches()}
+        wanted = self._catalogue.directories()
         left = [name for name in await asyncio.to_thread(self._volume.names) if name not in wanted]
         for name in left:
             await asyncio.to_thread(self._volume.delete, name)

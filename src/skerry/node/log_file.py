@@ -44,6 +44,9 @@ class LogFile:
     """A log in a directory of segment files. One process at a time may open it.
 
     Opening it folds what it holds: `apply` gets the body of every durable entry, in order, once.
+    `start` is the head at which a snapshot of the fold was taken: only entries from there on are
+    folded, and what lies before is not read but for the rest of its segment. Raises CORRUPT if the
+    log does not lead to that head.
     """
 
     def __init__(
@@ -52,7 +55,9 @@ class LogFile:
         clock: Clock,
         apply: Callable[[bytes], None],
         segment_bytes: int = SEGMENT_BYTES,
+        start: tuple[int, bytes] = (0, GENESIS),
     ) -> None:
+        self._start = start
         self._directory = directory
         self._clock = clock
         self._apply = apply
@@ -69,15 +74,23 @@ class LogFile:
             segments = [self._segment_path(0)]
             segments[0].touch(mode=0o600)
             sync_directory(self._directory)
-        sequence, previous, end = 0, GENESIS, 0
-        for path in segments:
+        after, digest = self._start
+        at = _segment_of(segments, after)
+        sequence, end = int(segments[at].stem) if at else 0, 0
+        previous = digest if sequence == after else None
+        for path in segments[at:]:
             end = 0
             _check_start(path, sequence)
             for offset, entries in _frames(path, torn_tail_allowed=path == segments[-1]):
-                for entry in check_chain(iter(entries), previous, sequence):
-                    self._apply(entry.body)
+                for entry in check_chain(iter(entries), previous or entries[0].previous, sequence):
+                    if entry.sequence >= after:
+                        self._apply(entry.body)
                     sequence, previous = entry.sequence + 1, entry.digest()
+                    if sequence == after and previous != digest:
+                        raise _elsewhere(after)
                 end = offset
+        if sequence < after or previous is None:
+            raise _elsewhere(after)
         self._path, self._sequence, self._previous, self._end = path, sequence, previous, end
         self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         if os.fstat(self._descriptor).st_size > end:
@@ -93,7 +106,7 @@ class LogFile:
     def read(self, start: int = 0) -> Iterator[Entry]:
         """See `Log.read`."""
         segments = self._segments()
-        first = max((i for i, path in enumerate(segments) if int(path.stem) <= start), default=0)
+        first = _segment_of(segments, start)
         sequence, previous = (0, GENESIS) if first == 0 else (int(segments[first].stem), None)
         for path in segments[first:]:
             _check_start(path, sequence)
@@ -212,6 +225,19 @@ class LogFile:
 
     def _segment_path(self, sequence: int) -> Path:
         return self._directory / f"{sequence:020d}.log"
+
+
+def _segment_of(segments: list[Path], sequence: int) -> int:
+    """Return the place of the segment that an entry is in, or will be in."""
+    return max((at for at, path in enumerate(segments) if int(path.stem) <= sequence), default=0)
+
+
+def _elsewhere(sequence: int) -> SkerryError:
+    return CORRUPT(
+        f"The log does not lead to its snapshot at entry {sequence}.",
+        why="Entries are gone, or another log is in its place.",
+        hint="skerry doctor",
+    )
 
 
 def _explain(error: OSError) -> SkerryError:

@@ -58,6 +58,7 @@ from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.services import Services
 from skerry.node.supervisor import Supervisor
+from skerry.node.tenure import Tenure
 from skerry.node.token.registry import Registry
 from skerry.node.volume import attach, open_volume
 from skerry.node.words import Words
@@ -116,6 +117,7 @@ class Node:
         self.home = Home(options.home)
         self.config = NodeConfig()
         self.catalogue = Catalogue()
+        self.tenure = Tenure(self.catalogue)
         self.ledger = Ledger()
         self.ports: dict[str, int] = {}
         self.host = "127.0.0.1"
@@ -280,6 +282,7 @@ class Node:
             on_line=self.logbook.take,
             on_end=self._process_ended,
             on_leave=self._process_leaving,
+            tenure=self.tenure,
         )
         self.accountant = Accountant(
             run=self.home.run,

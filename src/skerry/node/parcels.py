@@ -17,6 +17,8 @@ from skerry.kernel.errors import INVALID
 from skerry.node.keys.sealing import Reader
 
 BLOCK_BYTES = 1 << 20
+END = b"\0" * (2 * tarfile.BLOCKSIZE)
+"""What a parcel ends with."""
 
 
 class Mark(NamedTuple):
@@ -61,12 +63,17 @@ def differences(before: Marks, now: Marks) -> tuple[list[str], list[str]]:
     return changed, gone
 
 
-def pack(directory: Path, paths: Iterable[str]) -> Iterator[bytes]:
-    """Yield the parcel of some paths of a directory that does not change meanwhile."""
+def pack(
+    directory: Path, paths: Iterable[str], *, prefix: str = "", ends: bool = True
+) -> Iterator[bytes]:
+    """Yield the parcel of some paths of a directory that does not change meanwhile.
+
+    Names begin with `prefix`; without `ends`, another parcel may come behind this one.
+    """
     for path in paths:
         source = directory / path
         status = source.lstat()
-        info = tarfile.TarInfo(path)
+        info = tarfile.TarInfo(prefix + path)
         info.mode = stat.S_IMODE(status.st_mode)
         info.mtime = status.st_mtime_ns // 10**9
         info.pax_headers = {"SKERRY.mtime": str(status.st_mtime_ns)}
@@ -77,7 +84,8 @@ def pack(directory: Path, paths: Iterable[str]) -> Iterator[bytes]:
         info.size = status.st_size
         yield info.tobuf(tarfile.PAX_FORMAT)
         yield from _content(source, info.size)
-    yield b"\0" * (2 * tarfile.BLOCKSIZE)
+    if ends:
+        yield END
 
 
 def _content(source: Path, size: int) -> Iterator[bytes]:

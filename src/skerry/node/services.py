@@ -22,6 +22,7 @@ class Services:
     def __init__(self, declared: Mapping[str, Service]) -> None:
         self.declared = declared
         self._handlers: dict[str, Any] = {}
+        self._started: set[str] = set()
 
     async def start(self, node: Any, stack: contextlib.AsyncExitStack) -> None:
         """Make every handler with the node; the stack stops them."""
@@ -34,6 +35,12 @@ class Services:
                 stack.push_async_callback(_stop, made)
             if hasattr(made, "start"):
                 await made.start()
+            self._started.add(service.name)
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The services that have started."""
+        return frozenset(self._started)
 
     def handler(self, service: str) -> Any:
         """Return the handler of a service."""

@@ -21,6 +21,7 @@ from skerry.node.channel import Call, Channel
 from skerry.node.log_lines import LINE_BYTES_MAX, marked
 from skerry.node.processes import Child, Processes, how_it_ended, read_lines
 from skerry.node.sandbox.cgroup import Group
+from skerry.node.tenure import Tenure
 from skerry.node.workshop import Workshop
 
 LISTEN_SECONDS = 30.0
@@ -62,6 +63,7 @@ class Supervisor:
         on_line: Callable[[str, str, str, str], None],
         on_end: Callable[[Cell, Running], Awaitable[None]],
         on_leave: Callable[[Running], None],
+        tenure: Tenure,
     ) -> None:
         self._catalogue = catalogue
         self._manifests = manifests
@@ -72,6 +74,7 @@ class Supervisor:
         self._on_line = on_line
         self._on_end = on_end
         self._on_leave = on_leave
+        self._tenure = tenure
         self.deploying: dict[tuple[str, str], Branch] = {}
         self._cells: dict[tuple[str, str], Cell] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -94,7 +97,7 @@ class Supervisor:
     def running(self, app: str, branch: str, resource: str) -> Running | None:
         """Return the process that serves a resource, if it is awake."""
         cell = self._cells.get((app, branch))
-        if cell is None:
+        if cell is None or not self._tenure.holds(app):
             return None
         for key in (SHARED, resource):
             running = cell.processes.get(key)
@@ -105,6 +108,7 @@ class Supervisor:
     async def wake(self, app: str, branch: str, resource: str) -> Running:
         """Return the process that serves a resource, started if need be, once for all callers."""
         record = self._catalogue.record(app, branch, resource)
+        self._tenure.check(app)
         key = self.key_of(record.kind, resource)
         served = self._catalogue.branch(app, branch)
         self._workshop.declaration(self.deploying.get((app, branch), served), resource)
@@ -371,6 +375,12 @@ class Supervisor:
         for running in list(cell.processes.values()):
             self.leave(cell, running)
         await asyncio.gather(*(self.stop(cell, each) for each in list(cell.leaving)))
+
+    def kill_all(self, app: str) -> None:
+        """Kill every process of an app at once: another node may serve it."""
+        for cell in [each for each in self._cells.values() if each.app == app]:
+            for running in list(cell.running()):
+                self._workshop.kill(running)
 
     async def sleep_engines_held(self, cell: Cell) -> None:
         """Stop the engines of a cell whose lock is held; the next byte wakes them."""

@@ -19,6 +19,7 @@ from skerry.kernel.kind import Resource
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.policy import Decision, Policy, Request, enforce
 from skerry.node.archives import app_spool
+from skerry.node.cell.journal import SOCKET
 from skerry.node.cell.spec import PermitCall, ProcessSpec, SlotSpec, http_socket, scratch
 from skerry.node.cells import SHARED, Running
 from skerry.node.home import Home
@@ -219,7 +220,16 @@ class Workshop:
             idle_seconds=spec.idle_seconds if spec else 0.0,
             bindings=_bindings(app, record.name),
             secrets=self._vault.open_named(branch.app, spec.secrets if spec else ()),
+            journal=str(self.journal(record)) if self._is_replicated(branch.app, record) else "",
         )
+
+    def journal(self, record: ResourceRecord) -> Path:
+        """Return the socket on which this node hears of writes to a resource's state."""
+        return self.run(record) / SOCKET
+
+    def _is_replicated(self, app: str, record: ResourceRecord) -> bool:
+        shared = self._catalogue.app(app).replication is not None
+        return shared and bool(self._manifests[record.kind].replica)
 
     def _limits(self, spec: AppSpec, key: str) -> Limits:
         resource = spec.resource(key) if key != SHARED else None

@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -24,6 +25,7 @@ from skerry.node.dispatcher import Dispatcher
 from skerry.node.policy.engine import administers
 from skerry.testing.lab import RESOURCE, Lab
 from skerry.testing.nodes import perform
+from skerry.testing.replicating import followed
 
 CALLERS = 50
 GARBAGE: Sequence[bytes] = (
@@ -462,3 +464,53 @@ class TestOperability:
         ):
             mode = (await asyncio.to_thread(path.stat)).st_mode
             assert mode & 0o077 == 0
+
+
+class TestReplicate:
+    """What was acknowledged is on the standby, and the standby can serve it."""
+
+    async def test_a_standby_has_every_write_and_can_serve_it(
+        self, lab: Lab, tmp_path: Path
+    ) -> None:
+        need_replica(lab)
+        app = await lab.app()
+        subject = await lab.subject(app)
+        await subject.put("before", "0")
+        async with followed(lab, app, tmp_path) as copy:
+            for number in range(20):
+                await subject.put(f"k{number}", str(number))
+            os.kill(running(lab, app), signal.SIGKILL)
+            await lab.asleep(app)
+            await subject.put("after", "1")
+            await copy.take_over()
+        wanted = {"before": "0", "after": "1"} | {f"k{n}": str(n) for n in range(20)}
+        assert await subject.get() == wanted
+
+    async def test_a_write_waits_for_the_standby(self, lab: Lab, tmp_path: Path) -> None:
+        need_replica(lab)
+        app = await lab.app()
+        subject = await lab.subject(app)
+        await subject.put("first", "1")
+        async with followed(lab, app, tmp_path) as copy:
+            await subject.put("second", "2")
+            copy.reachable.clear()
+            late = asyncio.create_task(subject.put("third", "3"))
+            done, _ = await asyncio.wait([late], timeout=0.3)
+            assert not done, "it was acknowledged though no standby has it"
+            copy.reachable.set()
+            await late
+            await copy.take_over()
+        assert await subject.get() == {"first": "1", "second": "2", "third": "3"}
+
+
+def need_replica(lab: Lab) -> None:
+    """Skip a test for a kind that cannot be replicated, with the kind's reason."""
+    if not lab.manifest.replica:
+        pytest.skip(f"{lab.manifest.name}: {lab.manifest.replicates.reason or 'keeps no state'}")
+
+
+def running(lab: Lab, app: str) -> int:
+    """Return the id of the process that serves an app's resource."""
+    found = lab.process(app)
+    assert found is not None
+    return found.child.pid

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import json
 import os
 import pty
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -99,7 +101,7 @@ async def ask(node: Node, path: str, host: str) -> tuple[int, str]:
 
 
 async def test_http_by_host_and_by_path(node: Node) -> None:
-    info = await serve(node, "shop", host=("shop.example",))
+    info = await serve(node, "shop", host=("shop.example", "*.shop.example"))
     assert info.ports[0].url == f"http://shop.workload.localhost:{node.http_port}/"
     local = f"shop.workload.localhost:{node.http_port}"
     assert await ask(node, "/a?b=c", local) == (200, f"{local} /a?b=c shop")
@@ -110,6 +112,7 @@ async def test_http_by_host_and_by_path(node: Node) -> None:
     assert await ask(node, "/~shop/a?b", "127.0.0.1") == (200, "127.0.0.1 /a?b shop")
     assert await ask(node, "/~shop:8080/a", "127.0.0.1") == (200, "127.0.0.1 /a shop")
     assert await ask(node, "/y", "shop.example") == (200, "shop.example /y shop")
+    assert await ask(node, "/y", "any.shop.example") == (200, "any.shop.example /y shop")
     for path, host in (
         ("/", "nothing.workload.localhost"),
         ("/", "9--shop.workload.localhost"),
@@ -284,6 +287,103 @@ def _type_into_a_terminal(home: str) -> tuple[bytes, int]:
     os.close(ours)
     lines = [line.strip() for line in said.splitlines()]
     return next((line for line in lines if b"user is 1000" in line), said).lstrip(b"$ "), code
+
+
+def _pages(node: Node, *paths: str) -> list[str]:
+    """Return pages of the console, as whoever is logged in sees them."""
+    connection = http.client.HTTPConnection("127.0.0.1", node.http_port, timeout=30)
+    token = {"Authorization": f"Bearer {node.home.token()}"}
+    connection.request("POST", "/v1/logins", "{}", token)
+    path = json.loads(connection.getresponse().read())["path"]
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    answer.read()
+    cookie = str(answer.getheader("set-cookie")).partition(";")[0]
+    found = []
+    for each in paths:
+        connection.request("GET", each, headers={"Cookie": cookie})
+        found.append(connection.getresponse().read().decode())
+    connection.close()
+    return found
+
+
+UDP = (
+    "import socket\n"
+    "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 5353))\n"
+    "print('up', flush=True)\n"
+    "while True:\n"
+    "    data, who = s.recvfrom(2000)\n"
+    "    s.sendto(data[::-1], who)"
+)
+
+
+async def test_a_udp_port_is_forwarded_to_every_sender(node: Node) -> None:
+    if not Path("/usr/bin/python3").exists():
+        pytest.skip("the machine's /usr has no Python for the host's image")
+    info = await perform(
+        node,
+        "workload.run",
+        image="host",
+        program=("/usr/bin/python3", "-I", "-c", UDP),
+        name="names",
+        port=("5353/udp",),
+        restart="never",
+    )
+    (port,) = info.ports
+    assert (port.protocol, port.url) == ("udp", "")
+    host, _, number = port.address.rpartition(":")
+    await until_said(node, "names")
+
+    def exchange(texts: list[bytes]) -> list[bytes]:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(10)
+            found = []
+            for text in texts:
+                client.sendto(text, (host, int(number)))
+                found.append(client.recv(2000))
+        return found
+
+    words = [[f"{sender}-{at}".encode() for at in range(20)] for sender in range(5)]
+    answers = await asyncio.gather(*(asyncio.to_thread(exchange, each) for each in words))
+    assert answers == [[word[::-1] for word in each] for each in words]
+    await perform(node, "workload.stop", name="names", grace=0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.2)
+        client.sendto(b"nobody", (host, int(number)))
+        with pytest.raises(OSError):
+            await asyncio.to_thread(client.recv, 100)
+
+
+async def test_the_console_shows_what_runs(node: Node) -> None:
+    await perform(
+        node,
+        "workload.run",
+        image="host",
+        program=("sh", "-c", "echo '<b>said</b>'; sleep 60"),
+        name="shown",
+        port=("8080/http",),
+    )
+    await until_said(node, "shown")
+    page, one, none = await asyncio.to_thread(
+        _pages, node, "/workloads", "/workloads/shown", "/workloads/nobody"
+    )
+    assert 'hx-sse:connect="/live/workloads"' in page
+    assert 'href="/workloads/shown"' in page
+    assert "cannot be had" in page or "gvisor" in page
+    assert "&lt;b&gt;said&lt;/b&gt;" in one
+    assert "8080/http" in one
+    assert "enforced" in one or "measured" in one
+    assert "/confirm/workload.remove?name=shown" in one
+    assert "no workload nobody" in none
+
+
+async def until_said(node: Node, name: str) -> None:
+    """Wait until a program has said something."""
+    for _ in range(100):
+        if [line async for line in node.workloads.logs(name)]:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{name} said nothing")
 
 
 async def test_a_terminal_is_for_the_operator(node: Node) -> None:

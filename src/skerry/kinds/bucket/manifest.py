@@ -36,6 +36,8 @@ MANIFEST = Manifest(
     engine_info=EngineInfo("SQLite and content-addressed files", "3", module="apsw"),
     engine="engine:BucketEngine",
     subject="subject:BucketSubject",
+    replicates=YES,
+    replica="replica:StateReplica",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("Old versions are kept per key only, not for the whole state."),

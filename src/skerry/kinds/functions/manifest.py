@@ -48,6 +48,7 @@ MANIFEST = Manifest(
     engine_info=EngineInfo(name="CPython", version="3.11"),
     engine="engine:FunctionsEngine",
     subject="subject:FunctionSubject",
+    replicates=YES,
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: never(_NO_STATE),

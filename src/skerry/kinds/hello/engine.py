@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skerry.kernel.errors import INVALID
+from skerry.kernel.journal import journal_of
 from skerry.kernel.kind import Engine
 from skerry.kinds.hello.guestbook import FILE_NAME, Guestbook
 from skerry.kinds.hello.manifest import Greet, Greeted
@@ -57,7 +58,9 @@ class HelloEngine(Engine):
             raise INVALID(f"The export has no {FILE_NAME}.")
         data = await asyncio.to_thread(file.read_bytes)
         await self.stop()
-        (self.context.directory / FILE_NAME).write_bytes(data)
+        target = self.context.directory / FILE_NAME
+        target.write_bytes(data)
+        await asyncio.to_thread(journal_of(target).replaced, target)
         await self.start()
 
     async def status(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from skerry.kernel.errors import INVALID
+from skerry.kernel.journal import journal_of
 
 FILE_NAME = "guests.txt"
 GUEST_LENGTH_MAX = 100
@@ -43,6 +44,7 @@ class Guestbook:
             os.fdatasync(self._descriptor)
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        journal_of(self._path).wrote(self._path)
         return self.counts()[guest]
 
     def counts(self) -> Counter[str]:

@@ -46,6 +46,8 @@ MANIFEST = Manifest(
     engine="engine:HelloEngine",
     binding="binding:bind",
     subject="subject:HelloSubject",
+    replicates=YES,
+    replica="replica:StateReplica",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("the file keeps no times"),

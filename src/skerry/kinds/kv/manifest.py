@@ -85,6 +85,8 @@ MANIFEST = Manifest(
     engine_info=EngineInfo(name="SQLite", version="3.46", module="apsw"),
     engine="engine:KvEngine",
     subject="subject:KvSubject",
+    replicates=YES,
+    replica="replica:StateReplica",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("Past values are not kept yet."),

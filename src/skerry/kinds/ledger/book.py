@@ -13,9 +13,10 @@ import threading
 from typing import Any, Protocol
 
 from skerry.kernel.errors import EXTRA_MISSING
+from skerry.kernel.ledger.rows import Rows
 from skerry.kinds.ledger.operations import Book
 from skerry.kinds.ledger.plain import PlainBook
-from skerry.kinds.ledger.rows import Kept, Rows
+from skerry.kinds.ledger.rows import Kept
 
 AUTO, COMPILED, PLAIN = MACHINES = ("auto", "compiled", "plain")
 _WARM = "skerry.kinds.ledger.compiled.warm"

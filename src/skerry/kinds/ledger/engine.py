@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 
+from skerry.kernel.app import parse_duration
 from skerry.kernel.errors import CONFIG_INVALID
 from skerry.kernel.kind import Context, Engine
 from skerry.kinds.ledger import transfer, words
 from skerry.kinds.ledger.address import cluster_id
 from skerry.kinds.ledger.book import MACHINES
+from skerry.kinds.ledger.history import as_text
 from skerry.kinds.ledger.keeper import Keeper
 from skerry.kinds.ledger.local import LocalServer
 from skerry.kinds.ledger.manifest import (
@@ -49,6 +51,7 @@ class LedgerEngine(Engine):
             context.clock,
             meter=context.meter,
             machine=config.machine,
+            retention_seconds=parse_duration(config.retention),
         )
         self._local = LocalServer(self.keeper)
         self._tiger = Server(self.keeper, cluster_id(context.id, context.keys))
@@ -115,6 +118,7 @@ class LedgerEngine(Engine):
             "digest": f"{book.digest:016x}",
             "log_records": self.keeper.journal.sequence,
             "log_bytes": self.keeper.journal.bytes,
+            "reaches_back_to": as_text(self.keeper.history.since(self.keeper.journal) or 0),
         }
 
     @property

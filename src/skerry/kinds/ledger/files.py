@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from skerry.kernel.journal import journal_of
+
 
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory durable."""
@@ -26,3 +28,10 @@ def write_durably(path: Path, parts: Iterable[bytes]) -> None:
         os.fsync(file.fileno())
     partial.rename(path)
     sync_directory(path.parent)
+    journal_of(path).announce(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, here and where the ledger is followed; its directory is not synced."""
+    path.unlink()
+    journal_of(path).removed(path)

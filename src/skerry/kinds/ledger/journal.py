@@ -16,15 +16,17 @@ before its group is damage, not the torn end that a crash leaves.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from skerry.kernel.errors import CORRUPT
+from skerry.kernel.journal import journal_of
 from skerry.kernel.log import GENESIS
-from skerry.kinds.ledger.files import sync_directory
+from skerry.kinds.ledger.files import remove, sync_directory, write_durably
 from skerry.kinds.ledger.operations import BODY_MAX
 
 MAGIC = b"SKLEDGR1"
@@ -73,10 +75,27 @@ class Journal:
         self.previous = GENESIS
         self.bytes = 0
 
-    def read(self, after: int, previous: bytes) -> Iterator[Record]:
+    @property
+    def first(self) -> int:
+        """The sequence number of the oldest record that is kept, or of the next if none is."""
+        paths = self._paths()
+        return _first(paths[0]) if paths else self.sequence + 1
+
+    @property
+    def began(self) -> int | None:
+        """The timestamp of the oldest record that is kept."""
+        for path in self._paths()[:1]:
+            with path.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+            if len(head) == HEAD_BYTES:
+                return int(_HEAD.unpack(head)[4])
+        return None
+
+    def read(self, after: int, previous: bytes, until: int | None = None) -> Iterator[Record]:
         """Open the log and yield its records after a sequence number; cut a torn end off.
 
-        Raises CORRUPT if something in the middle is missing or changed.
+        With a moment, all records of later than that are cut off too. Raises CORRUPT if something
+        in the middle is missing or changed.
         """
         for folder in (TAIL, SEALED):
             (self._directory / folder).mkdir(mode=0o700, exist_ok=True)
@@ -87,17 +106,57 @@ class Journal:
         for at, path in enumerate(paths):
             last = path == paths[-1]
             if last or starts[at + 1] > after + 1:
-                yield from self._read_file(path, after, last=last)
+                end = yield from self._read_file(path, after, until, last=last)
+                if end is not None:
+                    self._cut(path, end, paths[at + 1 :])
+                    break
+        paths = self._paths()
+        self.bytes = sum(path.stat().st_size for path in paths)
         self._open(paths[-1] if paths else self._new_path())
 
+    def _cut(self, path: Path, end: int, later: Sequence[Path]) -> None:
+        """Remove what follows a place in the log.
+
+        A full file may be another branch's too, so it is never written to: what is kept of it goes
+        into a new one, and where both are there, that one counts.
+        """
+        for each in reversed(later):
+            remove(each)
+        if end == 0:
+            remove(path)
+        elif path.parent.name == SEALED:
+            write_durably(self._directory / TAIL / path.name, [path.read_bytes()[:end]])
+            remove(path)
+        else:
+            os.truncate(path, end)
+            journal_of(path).replaced(path)
+        for folder in (TAIL, SEALED):
+            sync_directory(self._directory / folder)
+
+    def prune(self, sequence: int) -> None:
+        """Remove the full files that hold no record of after a sequence number."""
+        paths = self._paths()
+        for path, following in itertools.pairwise(paths):
+            if path.parent.name == SEALED and _first(following) <= sequence + 1:
+                self.bytes -= path.stat().st_size
+                remove(path)
+        sync_directory(self._directory / SEALED)
+
     def _paths(self) -> list[Path]:
-        found = [*(self._directory / SEALED).glob("*.log"), *(self._directory / TAIL).glob("*.log")]
-        return sorted(found, key=_first)
+        found = {
+            path.name: path
+            for folder in (SEALED, TAIL)
+            for path in (self._directory / folder).glob("*.log")
+        }
+        return sorted(found.values(), key=_first)
 
     def _new_path(self) -> Path:
         return self._directory / TAIL / f"{self.sequence + 1:020}.log"
 
-    def _read_file(self, path: Path, after: int, *, last: bool) -> Iterator[Record]:
+    def _read_file(
+        self, path: Path, after: int, until: int | None, *, last: bool
+    ) -> Generator[Record, None, int | None]:
+        """Yield the records of a file; return where those begin that are too late, if any are."""
         data = path.read_bytes()
         view = memoryview(data)
         at = 0
@@ -111,10 +170,9 @@ class Journal:
                         hint="skerry doctor",
                     )
                 os.truncate(path, at)
-                self.bytes -= len(view) - at
-                return
-            at += size
+                return None
             if record.sequence <= after:
+                at += size
                 continue
             if record.sequence != self.sequence + 1 or record.previous != self.previous:
                 raise CORRUPT(
@@ -123,8 +181,12 @@ class Journal:
                     why="A record was cut out, moved or edited.",
                     hint="skerry doctor",
                 )
+            if until is not None and record.timestamp > until:
+                return at
+            at += size
             self.sequence, self.previous = record.sequence, record.digest
             yield record
+        return None
 
     def _open(self, path: Path) -> None:
         if path.parent.name == SEALED:
@@ -167,9 +229,16 @@ class Journal:
 
     def _seal(self) -> None:
         os.close(self._file)
-        self._path.rename(self._directory / SEALED / self._path.name)
+        sealed = self._directory / SEALED / self._path.name
+        self._path.rename(sealed)
         sync_directory(self._directory / SEALED)
+        journal_of(sealed).announce(sealed)
+        journal_of(self._path).removed(self._path)
         self._open(self._new_path())
+
+    def confirm(self) -> None:
+        """Return once what was appended may be acknowledged. Raises what the journal raises."""
+        journal_of(self._path).wrote(self._path)
 
     def close(self) -> None:
         """Close the file; everything that was appended is durable already."""

@@ -20,13 +20,14 @@ from typing import TypeVar
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CORRUPT, DISK_FULL, INTERNAL, INVALID, SkerryError
 from skerry.kernel.ledger.records import BATCH_MAX
+from skerry.kernel.ledger.rows import Rows
 from skerry.kernel.usage import Meter, NoMeter
 from skerry.kinds.ledger import snapshot
 from skerry.kinds.ledger.book import AUTO, COMPILED, PLAIN, AnyBook, Switch, has_compiler, open_book
+from skerry.kinds.ledger.history import History
 from skerry.kinds.ledger.journal import Journal, Record
 from skerry.kinds.ledger.operations import SHAPES, Operation, events_of, execute
 from skerry.kinds.ledger.plain import PlainBook
-from skerry.kinds.ledger.rows import Rows
 from skerry.kinds.ledger.snapshot import Session
 
 WAITING_MAX = 128
@@ -100,8 +101,10 @@ class Keeper:
         meter: Meter = NO_METER,
         snapshot_bytes: int | None = None,
         machine: str = AUTO,
+        retention_seconds: float = 0.0,
     ) -> None:
         self.directory = directory
+        self.history = History(directory, retention_seconds)
         self.clock = clock
         self.meter = meter
         self.journal = Journal(directory)
@@ -123,13 +126,21 @@ class Keeper:
         self._failed: SkerryError | None = None
 
     def open(self) -> None:
-        """Load the last snapshot, carry out the rest of the log, and begin to serve."""
-        found = snapshot.load(self.directory)
-        if found is None:
+        """Load the last snapshot, carry out the rest of the log, and begin to serve.
+
+        Where the node asked for a past moment, this goes on from then. Raises CORRUPT, or CONFLICT
+        if that moment is out of reach, and then the directory is as it was.
+        """
+        moment = self.history.pending()
+        if moment is not None:
+            self.history.check(moment, self.clock.now(), self.journal)
+        mark = self.history.newest(moment)
+        head = None
+        if mark is None:
             self.book = self._open_book(None, 0)
             after, previous = 0, bytes(32)
         else:
-            head, rows = found
+            head, rows = snapshot.load(self.directory, mark)
             self.book = self._open_book(rows, head.timestamp)
             if self.book.digest != head.state:
                 raise _disagrees(head.sequence)
@@ -139,8 +150,13 @@ class Keeper:
         self._applied, self._last = after, self.book.timestamp
         self._state = (after, self.book.digest)
         digests = {after: self.book.digest}
-        for record in self.journal.read(after, previous):
+        for record in self.journal.read(after, previous, moment):
             self._replay(record, digests)
+        if moment is not None:
+            self.history.arrived(head)
+        if mark is None and self.journal.sequence == 0:
+            # The past of a ledger begins when it does, not with its first account.
+            self.save()
         for work in (self._scribe, self._clerk):
             thread = threading.Thread(target=work, name=f"ledger-{work.__name__}", daemon=True)
             thread.start()
@@ -200,7 +216,7 @@ class Keeper:
         try:
             self.book, self._generation = book, self._generation + 1
             self._last = max(self._last, timestamp)
-            self.save()
+            self.save(since=max(self._last, self.clock.now()))
             self._applied = self.journal.sequence
             self._state = (self._applied, book.digest)
         finally:
@@ -357,10 +373,22 @@ class Keeper:
                 return
             for job in group:
                 self._do(job)
+            self._confirm(group)
             self._deliver(group)
             if self._switch is not None and self._failed is None:
                 self._switch_if_ready(self._switch)
             self._desk.task_done()
+
+    def _confirm(self, group: list[Job]) -> None:
+        """Wait until what was written may be acknowledged."""
+        if not any(job.sequence for job in group):
+            return
+        try:
+            self.journal.confirm()
+        except SkerryError as error:
+            for job in group:
+                if job.sequence:
+                    job.error = job.error or error
 
     def _switch_if_ready(self, switch: Switch) -> None:
         """Go on with the compiled machine, once the ledger is busy and the machine is there."""
@@ -419,10 +447,15 @@ class Keeper:
                 # The loop is closed: whoever waited is gone with it.
                 return
 
-    def save(self) -> int:
-        """Write a snapshot of what is applied; nothing may be on its way."""
+    def save(self, since: int | None = None) -> int:
+        """Write a snapshot of what is applied, and forget what is older than anybody may ask for.
+
+        Nothing may be on its way. `since` is when the state became so: at the last record, but for
+        an import.
+        """
         self._unsaved = 0
-        return snapshot.save(
+        now = self.clock.now()
+        written = snapshot.save(
             self.directory,
             self.book,
             sequence=self.journal.sequence,
@@ -431,7 +464,10 @@ class Keeper:
             state=self.book.digest,
             generation=self._generation,
             sessions=dict(self.sessions),
+            time=since or self._last or now,
         )
+        self.history.prune(now, self.journal)
+        return written
 
 
 def _resolve(jobs: list[Job]) -> None:

@@ -35,6 +35,13 @@ class LedgerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     machine: str = "auto"
+    retention: Annotated[
+        str,
+        msgspec.Meta(
+            description="How far back `branch create --at` reaches, e.g. `7d`; `0`: not at all.",
+            pattern=r"^(0|(\d+(\.\d+)?(ms|s|m|h|d))+)$",
+        ),
+    ] = "1d"
 
 
 class AccountsParams(msgspec.Struct, frozen=True):
@@ -114,9 +121,11 @@ MANIFEST = Manifest(
     engine_info=EngineInfo(name="Skerry ledger", version="1"),
     engine="engine:LedgerEngine",
     subject="subject:LedgerSubject",
+    replicates=YES,
+    replica="replica:StateReplica",
     can={
         Verb.BRANCH: YES,
-        Verb.BRANCH_AT: not_yet("The log is not carried out up to a past moment yet."),
+        Verb.BRANCH_AT: YES,
         Verb.SLEEP: YES,
         Verb.PLACE: YES,
         Verb.METER: YES,

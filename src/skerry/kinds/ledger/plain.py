@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import bisect
-
 from skerry.kernel.ledger import Machine
 from skerry.kernel.ledger.records import (
     Account,
-    Change,
-    PendingStatus,
     Transfer,
     pack,
     pack_balance,
@@ -21,8 +17,7 @@ from skerry.kernel.ledger.records import (
     unpack_ids,
     unpack_query_filter,
 )
-from skerry.kernel.ledger.state import State
-from skerry.kinds.ledger.rows import Rows, pack_moment, unpack_moments
+from skerry.kernel.ledger.rows import Rows, fates_of, machine_of, pack_moment, place_of
 
 
 class PlainBook:
@@ -38,21 +33,7 @@ class PlainBook:
     @classmethod
     def from_rows(cls, rows: Rows, timestamp: int) -> PlainBook:
         """Return the book of which these are the rows; it is audited as a whole."""
-        state = State()
-        for account in unpack(Account, rows.accounts):
-            state.add_account(account)
-        transfers = unpack(Transfer, rows.transfers)
-        for transfer, fate in zip(transfers, rows.fates, strict=True):
-            state.add_transfer(transfer)
-            if fate:
-                state.decide(transfer, PendingStatus(fate))
-        for moment in unpack_moments(rows.moments, transfers):
-            state.moments.append(moment)
-            if moment.type is not Change.TWO_PHASE_EXPIRED:
-                state.moment_of[moment.timestamp] = moment
-        for burned in unpack_ids(rows.burned):
-            state.burn(burned)
-        return cls(Machine.restored(state, timestamp))
+        return cls(machine_of(rows, timestamp))
 
     @property
     def timestamp(self) -> int:
@@ -133,7 +114,8 @@ class PlainBook:
             return b"".join(map(pack, state.transfer_order[start:stop]))
         if table == "moments":
             return b"".join(
-                pack_moment(each, self._place(each.transfer)) for each in state.moments[start:stop]
+                pack_moment(each, place_of(state, each.transfer))
+                for each in state.moments[start:stop]
             )
         return pack_ids(list(state.burned)[start:stop])
 
@@ -143,10 +125,4 @@ class PlainBook:
 
     def fates(self) -> bytes:
         """See `rows.Kept`."""
-        fates = self.machine.state.fates
-        order = self.machine.state.transfer_order
-        return bytes(fates.get(each.id, PendingStatus.NONE) for each in order)
-
-    def _place(self, transfer: Transfer) -> int:
-        order = self.machine.state.transfer_order
-        return bisect.bisect_left(order, transfer.timestamp, key=lambda each: each.timestamp)
+        return fates_of(self.machine.state)

@@ -2,21 +2,23 @@
 
 Rows that never change (see `rows`) lie in files of a fixed number of rows each, written once and
 shared by all snapshots and branches. The rest is in one file a snapshot: a head of JSON, then
-accounts, fates, and the rows that do not fill a file yet; its SHA-256 stands at its end.
+accounts, fates, and the rows that do not fill a file yet; its SHA-256 stands at its end. Its name
+tells the record, the time from which on the state was so, and the generation of its rows.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from skerry.kernel.errors import CORRUPT
-from skerry.kinds.ledger.files import sync_directory, write_durably
-from skerry.kinds.ledger.rows import ROW_BYTES, Kept, Rows
+from skerry.kernel.ledger.rows import ROW_BYTES, Rows
+from skerry.kinds.ledger.files import remove, write_durably
+from skerry.kinds.ledger.rows import Kept
 
 ROWS = "rows"
 """The folder of the files of rows; they never change."""
@@ -24,6 +26,29 @@ ROWS = "rows"
 FILE_ROWS = 1 << 16
 _SUFFIX = ".snapshot"
 _DIGEST_BYTES = 32
+
+
+NEVER = (1 << 63) - 1
+"""The time of a snapshot whose name tells none: no moment is reached from it."""
+
+
+class Mark(NamedTuple):
+    """A snapshot by its name; they sort in the order in which they were made."""
+
+    sequence: int
+    generation: int
+    time: int
+    path: Path
+
+
+def marks(directory: Path) -> list[Mark]:
+    """Return all snapshots, the oldest first."""
+    found = []
+    for path in directory.glob(f"*{_SUFFIX}"):
+        sequence, _, rest = path.name.removesuffix(_SUFFIX).partition("-")
+        time, _, generation = rest.partition("-")
+        found.append(Mark(int(sequence), int(generation or 0), int(time or NEVER), path))
+    return sorted(found)
 
 
 class Session(msgspec.Struct):
@@ -63,8 +88,9 @@ def save(
     state: int,
     generation: int,
     sessions: dict[int, Session],
+    time: int,
 ) -> int:
-    """Write a snapshot and remove the ones before it; return how many bytes were written."""
+    """Write a snapshot; return how many bytes were written. `time` is since when it is so."""
     counts = {table: book.count(table) for table in ROW_BYTES}
     accounts = book.accounts()
     head = Head(
@@ -81,24 +107,17 @@ def save(
     tails = [book.rows(table, count - count % FILE_ROWS, count) for table, count in counts.items()]
     encoded = msgspec.json.encode(head)
     parts = [len(encoded).to_bytes(8, "little"), encoded, accounts, book.fates(), *tails]
-    path = directory / f"{sequence:020}{_SUFFIX}"
+    path = directory / f"{sequence:020}-{time:020}-{generation:010}{_SUFFIX}"
     write_durably(path, [*parts, _sha256(parts)])
-    for old in directory.glob(f"*{_SUFFIX}"):
-        if old != path:
-            old.unlink()
-    sync_directory(directory)
     return written + sum(map(len, parts))
 
 
-def load(directory: Path) -> tuple[Head, Rows] | None:
-    """Return the newest snapshot, or None if there is none; raise CORRUPT if it is damaged."""
-    paths = sorted(directory.glob(f"*{_SUFFIX}"))
-    if not paths:
-        return None
-    data = paths[-1].read_bytes()
+def load(directory: Path, mark: Mark) -> tuple[Head, Rows]:
+    """Return a snapshot; raise CORRUPT if it is damaged."""
+    data = mark.path.read_bytes()
     body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if _sha256([body]) != digest:
-        raise _damaged(paths[-1])
+        raise _damaged(mark.path)
     size = int.from_bytes(body[:8], "little")
     head = msgspec.json.decode(body[8 : 8 + size], type=Head)
     at = 8 + size
@@ -113,6 +132,15 @@ def load(directory: Path) -> tuple[Head, Rows] | None:
     for table in ROW_BYTES:
         tables[table] = _full(directory / ROWS, table, head) + tables[table]
     return head, Rows(**tables)
+
+
+def forget_rows(directory: Path, drop: Callable[[str, int, int], bool]) -> None:
+    """Remove the files of rows for whose table, generation and first row `drop` says so."""
+    folder = directory / ROWS
+    for path in folder.glob("*.rows") if folder.exists() else ():
+        table, generation, start = path.stem.split("-")
+        if drop(table, int(generation), int(start)):
+            remove(path)
 
 
 def _fill(folder: Path, book: Kept, table: str, generation: int) -> int:

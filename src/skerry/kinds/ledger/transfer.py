@@ -16,8 +16,9 @@ import msgspec
 
 from skerry.kernel.errors import INVALID
 from skerry.kernel.ledger.records import Account, Change, PendingStatus, Transfer, pack, unpack
+from skerry.kernel.ledger.rows import Rows, pack_moment, unpack_moments
 from skerry.kernel.ledger.state import Moment
-from skerry.kinds.ledger.rows import Kept, Rows, pack_moment, unpack_moments
+from skerry.kinds.ledger.rows import Kept
 from skerry.kinds.ledger.values import parse, shown
 
 ACCOUNTS, TRANSFERS = "accounts.ndjson", "transfers.ndjson"

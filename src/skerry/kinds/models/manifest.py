@@ -259,6 +259,8 @@ MANIFEST = Manifest(
     engine_info=EngineInfo(name="aiohttp", version="3", module="aiohttp", extra="models"),
     engine="engine:ModelsEngine",
     subject="subject:ModelsSubject",
+    replicates=YES,
+    replica="replica:StateReplica",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("past states of keys and limits are not kept"),

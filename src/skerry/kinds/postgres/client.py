@@ -14,11 +14,11 @@ from skerry.kernel.kind import Resource, Session
 from skerry.kinds._shared.pgwire.messages import WireError
 from skerry.kinds.postgres import snapshot
 from skerry.kinds.postgres.handshake import Handshake, Welcome
-from skerry.kinds.postgres.lobby import Lobby
+from skerry.kinds.postgres.lobby import Lobby, config_of
 from skerry.kinds.postgres.pooled import PooledClient
 from skerry.kinds.postgres.pooler import Pool, identity_of
 from skerry.kinds.postgres.refusal import refuse
-from skerry.kinds.postgres.relay import Back, Forth
+from skerry.kinds.postgres.relay import Relay, State
 from skerry.kinds.postgres.snapshot import Snapshot
 from skerry.kinds.postgres.stream import Stream
 from skerry.kinds.postgres.upstream import Upstream, cancel, connect
@@ -38,8 +38,7 @@ class Client(Stream):
         self.pooled: PooledClient | None = None
         self._task: asyncio.Task[None] | None = None
         self._relaying = False
-        self._forth: Forth | None = None
-        self._back: Back | None = None
+        self._relay: Relay | None = None
         self._dozing = False
         self._snapshot: Snapshot | None = None
         self._held = bytearray()
@@ -108,16 +107,25 @@ class Client(Stream):
 
     def look(self) -> None:
         """Once in a while: if the session has been idle since the last look, ask what it holds."""
-        forth, back = self._forth, self._back
-        if forth is None or back is None or self._paused:
+        relay = self._relay
+        if relay is None or self._paused or self._task is not None:
             return
-        if not (back.ready and forth.between_messages) or forth.waiting:
-            return
-        if not forth.quiet:
-            forth.quiet = True
-            return
-        self._halt()
-        self._start(self._doze())
+        state = relay.look()
+        if state is State.IDLE:
+            self._halt()
+            self._start(self._doze())
+        elif state is State.QUIET:
+            self._start(self._ask_server(relay))
+
+    async def _ask_server(self, relay: Relay) -> None:
+        """Ask the server whether a quiet session is idle; the relay goes on meanwhile."""
+        assert self.welcome is not None and self.upstream is not None and self.session is not None
+        lookup, path = self._lobby.lookup, self.session.endpoint.path
+        idle = await lookup.is_idle(self.welcome.resource, path, self.upstream.process)
+        self._task = None
+        if idle and self._relay is relay and self.upstream is not None and relay.settled():
+            self._halt()
+            self._start(self._doze())
 
     async def cancel(self, key: bytes) -> None:
         """See `Guest`."""
@@ -147,7 +155,7 @@ class Client(Stream):
         except Exception as error:
             refuse(self, error)
         else:
-            self._relay(welcome, said, pool)
+            self._begin(welcome, said, pool)
         finally:
             if not self._relaying:
                 self._leave()
@@ -158,7 +166,7 @@ class Client(Stream):
             return await self._attach(welcome.resource)
         return await pool.greeting(identity_of(welcome.parameters), welcome.credential)
 
-    def _relay(self, welcome: Welcome, said: bytes, pool: Pool | None) -> None:
+    def _begin(self, welcome: Welcome, said: bytes, pool: Pool | None) -> None:
         if self.lost or (pool is None and self.upstream is None):
             self._leave()
             return
@@ -176,22 +184,21 @@ class Client(Stream):
         upstream.relay(self)
         self._dozing = False
         self._task = None
-        self._forth = Forth(self, upstream)
-        self._back = Back(upstream, self, self._forth)
-        self.transport.set_protocol(self._forth)
-        upstream.transport.set_protocol(self._back)
+        assert self.welcome is not None
+        external = config_of(self.welcome.resource).external
+        self._relay = Relay(self, upstream, may_be_raw=not external)
         self._lobby.lively.add(self)
         data, self.buffer = bytes(self.buffer + self._held), bytearray()
         self._held.clear()
         if not self.transport.is_reading():
             self.transport.resume_reading()
         if data:
-            self._forth.data_received(data)
+            self._relay.forward(data)
 
     def _halt(self) -> None:
         """Take the relay back, so that the session can be spoken to."""
         assert self.upstream is not None
-        self._forth = self._back = None
+        self._relay = None
         self.transport.set_protocol(self)
         self.upstream.transport.set_protocol(self.upstream)
 

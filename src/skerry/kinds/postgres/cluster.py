@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skerry.kernel.errors import CONFIG_INVALID, CORRUPT
+from skerry.kinds.postgres import trusted
 from skerry.kinds.postgres.config import PostgresConfig
 from skerry.kinds.postgres.install import Installation
 from skerry.kinds.postgres.programs import as_known_user, environment, run
@@ -134,6 +135,7 @@ def configure(
     settings = dict(_DEFAULTS)
     if installation.major >= 18:
         settings["io_method"] = "sync"
+        settings["extension_control_path"] = trusted.control_path(places.run)
     if sys.platform == "linux":
         settings["recovery_init_sync_method"] = "syncfs"
     settings |= _checked(config.settings)

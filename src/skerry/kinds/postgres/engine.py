@@ -16,7 +16,7 @@ import msgspec
 from skerry.kernel.app import parse_duration
 from skerry.kernel.errors import UNSUPPORTED, SkerryError
 from skerry.kernel.kind import Context, Engine, Recover
-from skerry.kinds.postgres import cluster, counts, install, records, roles, statement
+from skerry.kinds.postgres import cluster, counts, install, records, roles, statement, trusted
 from skerry.kinds.postgres.config import PostgresConfig
 from skerry.kinds.postgres.control import CONNECTION_ERRORS, Control
 from skerry.kinds.postgres.external import External, external_dsn
@@ -91,7 +91,7 @@ class PostgresEngine(Engine):
             await asyncio.to_thread(records.write, self._owner_file, owner)
         self._load_counted()
         before = before if pending is None else None
-        learning = asyncio.create_task(self._learn(before))
+        learning = asyncio.create_task(self._learn(installation, before))
         try:
             await self._serve(installation, pending)
             await learning
@@ -247,8 +247,9 @@ class PostgresEngine(Engine):
             await self.server.start(program)
         await asyncio.to_thread(self.history.done, self.data, pending)
 
-    async def _learn(self, before: Identity | None) -> None:
-        """Derive secrets while the server starts, if its role has to be set up."""
+    async def _learn(self, installation: install.Installation, before: Identity | None) -> None:
+        """Do while the server starts what is needed right after, such as a new role's secrets."""
+        await asyncio.to_thread(trusted.write, installation, self.context.run)
         if before is None or before.id != self.context.id:
             await self.control.learn()
 

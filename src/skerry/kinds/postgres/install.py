@@ -42,6 +42,16 @@ class Installation:
             )
         return str(path)
 
+    @property
+    def extensions(self) -> Path | None:
+        """The folder of control files and scripts of extensions, or None if it is not found."""
+        share = self.bin.parent / "share"
+        packaged = Path(f"/usr/share/postgresql/{self.major}")
+        for folder in (share, share / "postgresql", packaged):
+            if (folder / "extension" / "plpgsql.control").exists():
+                return folder / "extension"
+        return None
+
     def has_module(self, name: str) -> bool:
         """Tell whether a loadable module such as `basic_archive` is there."""
         return any(self._libraries(f"{name}.so")) or any(self._libraries(f"{name}.dylib"))

@@ -102,7 +102,7 @@ class Lobby:
         """Return the pool of a resource."""
         pool = self._pools.get(resource.id)
         if pool is None:
-            size = msgspec.convert(resource.config, PostgresConfig).pooler_size
+            size = config_of(resource).pooler_size
             pool = Pool(self.gateway, self.lookup, self.limits, resource, size)
             self._pools[resource.id] = pool
         return pool
@@ -140,3 +140,9 @@ class Lobby:
             client.look()
         loop = asyncio.get_running_loop()
         self._looking = loop.call_later(_LOOK_SECONDS, self._look) if self.clients else None
+
+
+def config_of(resource: Resource) -> PostgresConfig:
+    """Return the settings of a resource."""
+    config: PostgresConfig = msgspec.convert(resource.config, PostgresConfig)
+    return config

@@ -31,6 +31,9 @@ _REMEMBERED = 10_000
 _MAX_NAME_BYTES = 63
 _ASK_SECONDS = 5.0
 _ROLE = "SELECT rolpassword FROM pg_authid WHERE rolcanlogin AND rolname ="
+_IDLE = """
+SELECT 1 FROM pg_stat_activity
+WHERE state = 'idle' AND wait_event = 'ClientRead' AND pid = {process}"""
 _LOG = logging.getLogger("skerry.postgres.front")
 
 
@@ -61,6 +64,16 @@ class Lookup:
                 found = await self._told(resource, user, path, found)
         return found or mock_verifier(self._secret + resource.id.encode(), user)
 
+    async def is_idle(self, resource: Resource, path: str, process: int) -> bool:
+        """Ask an awake server whether a session of it has answered all, outside a transaction."""
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                credential = await asyncio.to_thread(self._superuser, resource)
+                return await _ask(path, credential, _IDLE.format(process=process)) is not None
+        except (OSError, RefusalError, ScramError, WireError, TimeoutError) as error:
+            _LOG.info("a server was not asked for a session: %r", error)
+            return False
+
     def _written(self, resource: Resource, user: str) -> Verifier | None:
         written = roles.read(resource.directory)
         if user != roles.APPLICATION or (written is not None and written.id == resource.id):
@@ -76,7 +89,7 @@ class Lookup:
         try:
             async with asyncio.timeout(_ASK_SECONDS):
                 credential = await asyncio.to_thread(self._superuser, resource)
-                text = await _ask(path, credential, user)
+                text = await _ask(path, credential, _ROLE + messages.literal(user))
         except (OSError, RefusalError, ScramError, WireError, TimeoutError) as error:
             _LOG.info("a server was not asked for a role: %r", error)
             return written
@@ -91,11 +104,12 @@ class Lookup:
         )
 
 
-async def _ask(path: str, credential: Credential, user: str) -> str | None:
+async def _ask(path: str, credential: Credential, select: str) -> str | None:
+    """Return the first column of the first row, or None if there is none."""
     upstream = await connect(path)
     try:
         await upstream.log_in({"user": roles.SUPERUSER, "database": "postgres"}, credential)
-        answer = await upstream.ask(messages.query(_ROLE + messages.literal(user)))
+        answer = await upstream.ask(messages.query(select))
         rows = [body for kind, body in answer if kind == b"D"]
         return messages.row(rows[0])[0] if rows else None
     finally:

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from skerry.kernel.manifest import YES, Client, EngineInfo, Manifest, Unit, Verb, Wire, Word
+from skerry.kernel.manifest import (
+    YES,
+    Client,
+    EngineInfo,
+    Manifest,
+    Unit,
+    Verb,
+    Wire,
+    Word,
+    not_yet,
+)
 from skerry.kinds.postgres.config import PostgresConfig
 
 
@@ -121,6 +131,7 @@ MANIFEST = Manifest(
     ),
     engine="engine:PostgresEngine",
     subject="subject:PostgresSubject",
+    replicates=not_yet("its own streaming replication is not run over the federation yet"),
     can=dict.fromkeys(Verb, YES),
     wires=(
         Wire(

@@ -1,14 +1,24 @@
 """The two directions of a session's raw relay, as cheap as Python lets them be.
 
-Bytes are passed on as they come. Only the heads of the client's messages are read, and the ends of
-the server's answers are counted, to know whether the session is idle. Each direction is a protocol
-of its own, whose every callback but the hot one is its owner's.
+Bytes are passed on as they come. A session begins in the *reading* gear: the heads of the client's
+messages are read, and the ends of the server's answers are counted, to know whether it is idle. One
+that asks much is put into the *raw* gear, where the server's bytes go from transport to transport
+and of the client's the last ones are kept. Once it has gone quiet, those must end with a message,
+and the server itself is asked whether it has answered all (`lookup.Lookup.is_idle`).
+
+Each direction is a protocol of its own, whose every callback but the hot one is its owner's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
+import fcntl
 import struct
+import sys
+import termios
+from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 from skerry.kinds._shared.pgwire.messages import READY
@@ -16,7 +26,11 @@ from skerry.kinds._shared.pgwire.messages import READY
 _head = struct.Struct("!BI").unpack_from
 _HEAD_BYTES = 5
 _QUESTIONS = frozenset(b"QSF")
+_KINDS = frozenset(b"BCDEFHPQSXcdfp")
 _IDLE = READY + b"I"
+_KEPT = 16
+_RAW_QUESTIONS = 100
+"""Questions from one look to the next that put a session into the raw gear."""
 
 
 class Owner(Protocol):
@@ -51,7 +65,8 @@ class _Direction(asyncio.Protocol):
 class Forth(_Direction):
     """From the client to the server.
 
-    `waiting` is the number of answers that the client awaits; `quiet` is false after any byte.
+    `asked` counts the questions, and `waiting` is the number of answers that the client awaits;
+    `quiet` is false after any byte.
     """
 
     def __init__(self, client: Owner, server: Owner) -> None:
@@ -59,6 +74,7 @@ class Forth(_Direction):
         self._write = server.transport.write
         self._missing = 0
         self._start = b""
+        self.asked = 0
         self.waiting = 0
         self.quiet = False
 
@@ -80,6 +96,7 @@ class Forth(_Direction):
         while position <= last:
             kind, length = _head(data, position)
             if kind in _QUESTIONS:
+                self.asked += 1
                 self.waiting += 1
             position += length + 1
         if position < size:
@@ -112,3 +129,125 @@ class Back(_Direction):
             forth.waiting = max(0, forth.waiting - done)
         self.ready = ready = data.endswith(_IDLE)
         self._tail = b"" if ready else data[-_HEAD_BYTES:]
+
+
+class RawForth(_Direction):
+    """From the client to the server, keeping the last pieces."""
+
+    def __init__(self, client: Owner, server: Owner) -> None:
+        super().__init__(client)
+        self._write = server.transport.write
+        self.kept: deque[bytes] = deque(maxlen=_KEPT)
+        self._keep = self.kept.append
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._write(data)
+        self._keep(data)
+
+
+class RawBack(_Direction):
+    """From the server to the client: what is received is written, without a frame of Python."""
+
+    def __init__(self, server: Owner, client: Owner) -> None:
+        super().__init__(server)
+        self.data_received = client.transport.write  # type: ignore[method-assign]
+
+
+class State(enum.Enum):
+    """What a look at a session tells."""
+
+    BUSY = enum.auto()
+    IDLE = enum.auto()
+    QUIET = enum.auto()
+    """It is idle if the server says so."""
+
+
+class Relay:
+    """Both directions of a session, and what is known of its idleness."""
+
+    def __init__(self, client: Owner, server: Owner, *, may_be_raw: bool) -> None:
+        self._client = client
+        self._server = server
+        self._may_be_raw = may_be_raw
+        self._forth = Forth(client, server)
+        self._back = Back(server, client, self._forth)
+        self._raw: RawForth | None = None
+        self._asked = 0
+        self._last: bytes | None = None
+        self._looks = self._next_question = 0
+        self._engage(self._forth, self._back)
+
+    def forward(self, data: bytes) -> None:
+        """Relay what the client has sent before."""
+        self._forth.data_received(data)
+
+    def look(self) -> State:
+        """Tell whether the session has been idle since the last look."""
+        if self._raw is not None:
+            return self._look_raw(self._raw)
+        forth, back = self._forth, self._back
+        asked, self._asked = forth.asked - self._asked, forth.asked
+        if asked >= _RAW_QUESTIONS and self._may_be_raw:
+            self._raw = RawForth(self._client, self._server)
+            self._engage(self._raw, RawBack(self._server, self._client))
+            return State.BUSY
+        if not (back.ready and forth.between_messages) or forth.waiting:
+            return State.BUSY
+        if not forth.quiet:
+            forth.quiet = True
+            return State.BUSY
+        return State.IDLE
+
+    def settled(self) -> bool:
+        """After the server said of a quiet session that it is idle: tell whether that still holds.
+
+        The client has said nothing since, and nothing is on its way between the server and us.
+        """
+        if self._raw is None or not self._raw.kept or self._raw.kept[-1] is not self._last:
+            return False
+        transport = self._server.transport
+        return not transport.get_write_buffer_size() and not _under_way(transport)
+
+    def _look_raw(self, raw: RawForth) -> State:
+        """A session that the server calls busy is asked about less and less often."""
+        last = raw.kept[-1] if raw.kept else None
+        if last is not self._last:
+            self._last = last
+            self._looks, self._next_question = 0, 1
+            return State.BUSY
+        self._looks += 1
+        if self._looks < self._next_question or not ends_with_a_message(raw.kept):
+            return State.BUSY
+        self._next_question = 2 * self._looks
+        return State.QUIET
+
+    def _engage(self, forth: asyncio.Protocol, back: asyncio.Protocol) -> None:
+        self._client.transport.set_protocol(forth)
+        self._server.transport.set_protocol(back)
+
+
+def ends_with_a_message(pieces: Sequence[bytes]) -> bool:
+    """Tell whether a client's last pieces end where a message ends.
+
+    From the first of them at which a message can begin, length leads to length up to the very end.
+    """
+    return any(_is_whole(b"".join(list(pieces)[first:])) for first in range(len(pieces)))
+
+
+def _is_whole(data: bytes) -> bool:
+    position, size = 0, len(data)
+    while position + _HEAD_BYTES <= size:
+        kind, length = _head(data, position)
+        if kind not in _KINDS or length < _HEAD_BYTES - 1:
+            return False
+        position += length + 1
+    return position == size > 0
+
+
+def _under_way(transport: asyncio.Transport) -> bool:
+    """Tell whether a unix socket holds bytes that we, or the other side, have not read."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    asked = [termios.FIONREAD, *([termios.TIOCOUTQ] if sys.platform == "linux" else [])]
+    counts = (fcntl.ioctl(descriptor, each, bytes(4)) for each in asked)
+    return any(any(count) for count in counts)

@@ -31,23 +31,28 @@ def check(request: JobRequest, device: Device, allowed: tuple[str, ...]) -> None
             f"There is no way from here to {device.name} itself ({request.provider[:40]!r}).",
             hint="Leave the provider out: the job then runs on the twin.",
         )
-    least, most = device.shots
-    if not least <= request.shots <= most:
-        raise INVALID(f"{device.name} takes {least} to {most} shots, not {request.shots}.")
     if not request.programs:
         raise INVALID("The job has no program.")
+    _shots(request, device)
     count = sum(len(program.bindings) for program in request.programs)
     if not 0 < count <= EXECUTIONS_MAX:
         raise TOO_LARGE(f"A job has 1 to {EXECUTIONS_MAX} executions, not {count}.")
     for program in request.programs:
         _program(program, device)
-    if request.options.memory and request.shots * count > MEMORY_SHOTS_MAX:
+    if request.options.memory and request.all_shots > MEMORY_SHOTS_MAX:
         raise TOO_LARGE(f"Every shot in order is kept for {MEMORY_SHOTS_MAX} shots at most.")
     for text in (request.name, request.token, request.owner, request.session):
         if len(text) > TEXT_MAX:
             raise INVALID(f"Names and tokens have at most {TEXT_MAX} characters.")
     if len(request.tags) > TAGS_MAX:
         raise INVALID(f"A job has at most {TAGS_MAX} tags.")
+
+
+def _shots(request: JobRequest, device: Device) -> None:
+    least, most = device.shots
+    for shots in {request.shots_of(program) for program in request.programs}:
+        if not least <= shots <= most:
+            raise INVALID(f"{device.name} takes {least} to {most} shots, not {shots}.")
 
 
 def _program(program: Program, device: Device) -> None:

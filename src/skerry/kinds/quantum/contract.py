@@ -83,12 +83,16 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Program(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A program as it came, byte for byte, and the values for its inputs, one set a binding."""
+    """A program as it came, byte for byte, and the values for its inputs, one set a binding.
+
+    `shots` is its own number of them; 0 stands for that of the request.
+    """
 
     source: str
     format: Format = "openqasm3"
     bindings: tuple[dict[str, float], ...] = ({},)
     dialect: str = ""
+    shots: int = 0
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -140,6 +144,33 @@ class JobRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: dict[str, str] = {}
     native: dict[str, Any] = {}
 
+    def shots_of(self, program: Program) -> int:
+        """Return how often one execution of a program is run."""
+        return program.shots or self.shots
+
+    @property
+    def all_shots(self) -> int:
+        """The shots of all executions together."""
+        return sum(self.shots_of(each) * len(each.bindings) for each in self.programs)
+
+
+class Session(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Jobs that belong together, on one device; times are nanoseconds since 1970 (UTC).
+
+    A `dedicated` session's jobs go before those of others while it is open; those of a `batch` take
+    their turn. A session ends by itself `seconds_max` after it was opened. `native` is the wire's.
+    """
+
+    id: str
+    device: str
+    created: int
+    mode: Literal["dedicated", "batch"] = "batch"
+    seconds_max: int = 28_800
+    accepting: bool = True
+    closed: int = 0
+    owner: str = ""
+    native: dict[str, Any] = {}
+
 
 class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a job costs, in micro-units of a currency, and how that came about.
@@ -179,8 +210,8 @@ class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a result came about, enough to make it again and to dispute it.
 
     `program_sha256` is of the bytes that came; `compiled` is what ran, in OpenQASM 3 with the
-    device's gates and physical qubits. `signature` is an HMAC-SHA-256 by the resource's own key
-    over everything else of the execution (see `sign`).
+    device's gates and physical qubits. `signature` is one by Ed25519 of everything else
+    of the execution, with the resource's own key (see `results`).
     """
 
     nature: str

@@ -7,18 +7,17 @@ disk; it runs in its turn, on one worker, while another worker checks what comes
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from skerry.kernel.clock import Entropy, SystemEntropy
 from skerry.kernel.errors import INVALID
 from skerry.kernel.kind import Context
-from skerry.kinds.quantum import checks, pricing, transfer, twins
+from skerry.kinds.quantum import checks, pricing, sessions, transfer, twins
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.importing import read as read_calibration
 from skerry.kinds.quantum.catalogue.model import Calibration, Device
@@ -33,13 +32,16 @@ from skerry.kinds.quantum.contract import (
     Program,
     Queue,
     Result,
+    Session,
 )
 from skerry.kinds.quantum.messages import Energy, Molecule, Need, Needed
+from skerry.kinds.quantum.results import nature
 from skerry.kinds.quantum.runner import Runner
 from skerry.kinds.quantum.store import FILE, Store
 from skerry.kinds.quantum.workers import Workers
 
 PLAN_SECONDS = 120.0
+SESSION_SECONDS_MAX = 7 * 86_400
 STEPS = (JobState.CREATED, JobState.VALIDATED, JobState.ESTIMATED, JobState.QUEUED)
 
 T = TypeVar("T")
@@ -168,7 +170,7 @@ class Desk:
             "fidelity": options.fidelity,
             "engine": options.engine,
             "memory": options.memory,
-            "shots": request.shots,
+            "shots": request.shots_of(program),
             "seed": seed,
             "memory_bytes": checks.memory_bytes(self.config.memory_mib << 20),
         }
@@ -188,6 +190,8 @@ class Desk:
                     await self.parse(program, binding)
         cost = self._cost(device, uses, request.budget)
         now = self.context.clock.now()
+        if request.session:
+            await self.stored(sessions.check, request, now)
         job = Job(
             id=str(self._new_id()),
             state=JobState.QUEUED,
@@ -277,6 +281,54 @@ class Desk:
         """Cancel a job; one that is over stays as it is."""
         return await self.runner.cancel(id)
 
+    async def open_session(
+        self,
+        device: str,
+        *,
+        mode: Literal["dedicated", "batch"] = "batch",
+        seconds_max: int = SESSION_SECONDS_MAX,
+        owner: str = "",
+        native: dict[str, Any] | None = None,
+    ) -> Session:
+        """Open a session on a device, durably; raise what forbids the device, or INVALID."""
+        found = load.find(device)
+        checks.place(found, self.config.countries, "This resource")
+        if not 1 <= seconds_max <= SESSION_SECONDS_MAX:
+            raise INVALID(f"A session lasts 1 to {SESSION_SECONDS_MAX} seconds.")
+        made = Session(
+            id=str(self._new_id()),
+            device=found.id,
+            created=self.context.clock.now(),
+            mode=mode,
+            seconds_max=seconds_max,
+            owner=owner,
+            native=native or {},
+        )
+        return await self.stored(sessions.add, made)
+
+    async def session(self, id: str) -> Session:  # noqa: A002
+        """Return a session as it stands; raise NOT_FOUND."""
+        found = await self.stored(sessions.get, id)
+        is_open = sessions.is_open(found, self.context.clock.now())
+        return msgspec.structs.replace(found, accepting=is_open)
+
+    async def close_session(self, id: str, *, cancel: bool = False) -> Session:  # noqa: A002
+        """Let a session take no more jobs; `cancel` those of it that are not over."""
+        found = await self.stored(sessions.close, id, self.context.clock.now())
+        if cancel:
+            for job in await self.stored(Store.open):
+                if job.request.session == id:
+                    await self.cancel(job.id)
+        return found
+
+    async def primitives(self, program: str, params: Any, **limits: Any) -> dict[str, Any]:
+        """Return the circuits that a call of Qiskit's primitives means (`worker.primitives`)."""
+        asked = {"program": program, "params": params, **limits}
+        found: dict[str, Any] = await self._checkers.of("gates").ask(
+            "primitives", asked, PLAN_SECONDS
+        )
+        return found
+
     async def wait(self, id: str, seconds: float) -> Job:  # noqa: A002
         """Return a job once it is over, or as it stands when the time is up."""
         return self._placed(await self.runner.wait(id, seconds))
@@ -296,29 +348,11 @@ def use(request: JobRequest, plan: Plan, program: int = 0) -> pricing.Use:
     count = len(request.programs[program].bindings)
     return pricing.Use(
         tasks=count if not request.one_task else int(program == 0),
-        shots=count * request.shots,
+        shots=count * request.shots_of(request.programs[program]),
         one_qubit_gates=plan.one_qubit_gates,
         two_qubit_gates=plan.two_qubit_gates,
         measurements=plan.measurements,
     )
-
-
-def nature(device: Device, request: JobRequest) -> str:
-    """Say what a result comes from; a twin is called a twin."""
-    if device.paradigm == "photonic":
-        return "simulation on this node, with the noise that the program names"
-    if device.status == "local":
-        return "simulation without noise on this node"
-    if request.options.fidelity == "ideal":
-        return f"simulation without noise of a circuit compiled for {device.name}; not the hardware"
-    return f"twin of {device.name}, a model made of published figures; not the hardware"
-
-
-def seed_of(job: Job) -> int:
-    """Return the seed of a job: its own, or one that follows from its id."""
-    if job.request.options.seed is not None:
-        return job.request.options.seed % (1 << 63)
-    return int.from_bytes(hashlib.sha256(job.id.encode()).digest()[:7])
 
 
 def _settle(store: Store, resource: str) -> None:

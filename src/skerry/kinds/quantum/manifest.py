@@ -35,6 +35,7 @@ _AWS = (
     "AWS_ENDPOINT_URL={url} AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} "
     "AWS_REGION=eu-north-1 BRAKET_PRICE_OFFERS_URL={base}/braket/prices.csv"
 )
+_CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/skerry:own-node::"
 _GARNET = "arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet"
 
 MANIFEST = Manifest(
@@ -44,6 +45,8 @@ MANIFEST = Manifest(
     engine_info=EngineInfo(name="Stim, Aer, qsim", version="", module="stim", extra="quantum"),
     engine="engine:QuantumEngine",
     subject="subject:QuantumSubject",
+    replicates=YES,
+    replica="replica:StateReplica",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("Past states of jobs are not kept apart."),
@@ -86,6 +89,27 @@ MANIFEST = Manifest(
                     language="Python",
                     line=f"{_AWS} python -c 'import pennylane as p; "
                     f'print(p.device("braket.aws.qubit", wires=2, device_arn="{_GARNET}"))\'',
+                ),
+                Client(
+                    name="qiskit-ibm-runtime",
+                    language="Python",
+                    line="IAM_URL={base}/ibm QISKIT_FUNCTIONS_EXPERIMENTAL=1 python -c '"
+                    "from qiskit_ibm_runtime import QiskitRuntimeService as Service; "
+                    'print(Service(channel="ibm_quantum_platform", token="{token}", '
+                    f'url="{{base}}/ibm/experimental", instance="{_CRN}").backends())\'',
+                ),
+                Client(
+                    name="qiskit-ionq",
+                    language="Python",
+                    line="IONQ_API_TOKEN={token} IONQ_API_URL={base}/ionq/v0.4 python -c '"
+                    "from qiskit_ionq import IonQProvider; "
+                    'print(IonQProvider().get_backend("ionq_qpu.forte-1").calibration())\'',
+                ),
+                Client(
+                    name="cirq-ionq",
+                    language="Python",
+                    line="IONQ_REMOTE_HOST={url} python -c 'from cirq_ionq import Service; "
+                    'print(Service(api_key="{token}").get_current_calibration())\'',
                 ),
                 Client(
                     name="iqm-client",

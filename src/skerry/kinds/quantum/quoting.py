@@ -12,8 +12,9 @@ from skerry.kinds.quantum import pricing, twins
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device
 from skerry.kinds.quantum.contract import JobRequest
-from skerry.kinds.quantum.desk import Desk, Plan, nature, use
+from skerry.kinds.quantum.desk import Desk, Plan, use
 from skerry.kinds.quantum.messages import Quote
+from skerry.kinds.quantum.results import nature
 
 Progress = Callable[[int, int, str], None]
 

@@ -3,35 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import Any, Protocol, TypeVar
 
 from skerry.kernel.errors import CONFLICT, INTERNAL, SkerryError
-from skerry.kinds.quantum import pricing, twins
-from skerry.kinds.quantum.contract import TERMINAL, Job, JobState, Program, Provenance, Result
+from skerry.kernel.journal import journal_of
+from skerry.kernel.kind import Context
+from skerry.kinds.quantum import pricing, results, sessions, twins
+from skerry.kinds.quantum.catalogue.model import Calibration, Device
+from skerry.kinds.quantum.config import QuantumConfig
+from skerry.kinds.quantum.contract import TERMINAL, Job, JobRequest, JobState, Program
 from skerry.kinds.quantum.line import Line
 from skerry.kinds.quantum.store import Store
 from skerry.kinds.quantum.workers import StoppedError, Workers
 
-if TYPE_CHECKING:
-    from skerry.kinds.quantum.desk import Desk
-
+T = TypeVar("T")
 OPEN_FILE = "open-jobs"
 """Is in the state's directory while jobs are not over, so that the node wakes the resource."""
 
 _RECENT = 20
-_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+class Bench(Protocol):
+    """What a runner needs of the desk that it works for."""
+
+    context: Context
+    config: QuantumConfig
+
+    async def stored(self, job: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call a method of the store in its thread."""
+        ...
+
+    def device(self, name: str) -> tuple[Device, Calibration | None, int]:
+        """Return a device with the calibration in force for it, and its revision."""
+        ...
+
+    def worker_params(
+        self, request: JobRequest, program: Program, binding: int, seed: int
+    ) -> dict[str, Any]:
+        """Return what a worker is told of one execution."""
+        ...
 
 
 class Runner:
     """The loop that runs jobs; there is one of each resource."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Bench) -> None:
         self._desk = desk
         self._line = Line()
         self.workers = Workers(desk.context.clock, desk.context.environments)
@@ -60,9 +79,9 @@ class Runner:
         self._line = Line()
         for job in await self._desk.stored(Store.open):
             if job.state is JobState.QUEUED:
-                self._line.join(job.request.owner, job.id)
+                await self._join(job)
         if self._line:
-            await asyncio.to_thread(self._open_file.touch)
+            await asyncio.to_thread(self._mark)
         self._task = asyncio.create_task(self._loop())
         self._wake.set()
 
@@ -77,9 +96,15 @@ class Runner:
     async def enqueue(self, job: Job) -> None:
         """Put a job that is on the disk into the line."""
         async with self._marking:
-            await asyncio.to_thread(self._open_file.touch)
-            self._line.join(job.request.owner, job.id)
+            await asyncio.to_thread(self._mark)
+            await self._join(job)
         self._wake.set()
+
+    async def _join(self, job: Job) -> None:
+        """Put a job into the line; those of a dedicated session go first."""
+        session = job.request.session
+        first = bool(session) and await self._desk.stored(sessions.is_dedicated, session)
+        self._line.join(job.request.owner, job.id, first=first)
 
     def position(self, job: Job) -> int:
         """Return a job's place in the line, 1 for the next."""
@@ -143,7 +168,7 @@ class Runner:
                 self._wake.clear()
                 async with self._marking:
                     if not self._line:
-                        await asyncio.to_thread(self._open_file.unlink, missing_ok=True)
+                        await asyncio.to_thread(self._unmark)
                 if not self._line:
                     await self._wake.wait()
                 continue
@@ -165,6 +190,14 @@ class Runner:
     def _open_file(self) -> Path:
         return self._desk.context.directory / OPEN_FILE
 
+    def _mark(self) -> None:
+        self._open_file.touch()
+        journal_of(self._open_file).announce(self._open_file)
+
+    def _unmark(self) -> None:
+        self._open_file.unlink(missing_ok=True)
+        journal_of(self._open_file).removed(self._open_file)
+
     async def _job(self, job_id: str) -> None:
         clock = self._desk.context.clock
         began = clock.monotonic()
@@ -182,79 +215,36 @@ class Runner:
     async def _execution(
         self, job_id: str, number: int, program: Program, binding: int, *, last: bool
     ) -> None:
-        from skerry.kinds.quantum.desk import seed_of  # noqa: PLC0415 (each knows the other)
-
         desk, clock = self._desk, self._desk.context.clock
         job = await desk.stored(Store.job, job_id)
         if job.state is JobState.CANCELLING:
             raise StoppedError
-        seed = (seed_of(job) + number) % (1 << 63)
+        seed = (results.seed_of(job) + number) % (1 << 63)
         params = desk.worker_params(job.request, program, binding, seed)
         started, began = clock.now(), clock.monotonic()
         device, _, _ = desk.device(job.request.device)
         worker = self.workers.of(twins.stack_of(device))
         found = await worker.ask("run", params, float(desk.config.job_seconds_max))
         seconds = clock.monotonic() - began
-        result = self._result(job, number, program, found, seed, started, seconds)
-        usage = self._count(job, found, seconds)
+        run = results.Run(number, program, seed, started, seconds)
+        result = results.made(desk.context, job, run, found, desk.device(job.request.device))
+        usage = self._count(job, job.request.shots_of(program), found, seconds)
         values: dict[str, Any] = {"done": number + 1, "usage": usage}
         state = None
         if last:
             state, values["ended"] = JobState.COMPLETED, clock.now()
         await desk.stored(Store.keep_result, job_id, result, state, **values)
 
-    def _count(self, job: Job, found: dict[str, Any], seconds: float) -> dict[str, int]:
+    def _count(self, job: Job, shots: int, found: dict[str, Any], seconds: float) -> dict[str, int]:
         """Meter one execution; return the job's usage so far."""
         device, _, _ = self._desk.device(job.request.device)
-        spent = {"shots": job.request.shots, "engine_ms": round(seconds * 1000)}
+        spent = {"shots": shots, "engine_ms": round(seconds * 1000)}
         if any(price.hqc for price in device.prices):
-            use = pricing.Use(1, job.request.shots, *found["gates"])
+            use = pricing.Use(1, shots, *found["gates"])
             spent["hqc_thousandths"] = int(pricing.hqc(use) * 1000)
         for unit, amount in spent.items():
             self._desk.context.meter.add(unit, amount)
         return {unit: job.usage.get(unit, 0) + amount for unit, amount in spent.items()}
-
-    def _result(
-        self,
-        job: Job,
-        number: int,
-        program: Program,
-        found: dict[str, Any],
-        seed: int,
-        started: int,
-        seconds: float,
-    ) -> Result:
-        device, calibration, revision = self._desk.device(job.request.device)
-        provenance = Provenance(
-            nature=job.nature,
-            device=device.id,
-            engine=found["engine"],
-            engine_reason=found["reason"],
-            seed=seed,
-            versions=found["versions"],
-            program_sha256=hashlib.sha256(program.source.encode()).hexdigest(),
-            compiled=found["compiled"],
-            layout=tuple(found["layout"]),
-            calibration=twins.calibrated(device, calibration, revision),
-            pessimism=job.request.options.pessimism,
-            node=self._desk.context.url,
-            started=started,
-            seconds=round(seconds, 6),
-            notes=_notes(job),
-        )
-        result = Result(
-            execution=number,
-            shots=job.request.shots,
-            counts=found["counts"],
-            registers=tuple((name, start, size) for name, start, size in found["registers"]),
-            measured=tuple(found["measured"]),
-            provenance=provenance,
-            memory=tuple(found.get("memory", ())),
-            extra={"pragmas": found["pragmas"]} if found["pragmas"] else {},
-        )
-        signature = sign(result, self._desk.context.keys.secret("results", 42))
-        signed = msgspec.structs.replace(provenance, signature=signature)
-        return msgspec.structs.replace(result, provenance=signed)
 
     async def _cancelled(self, job_id: str) -> None:
         ended = self._desk.context.clock.now()
@@ -273,16 +263,3 @@ class Runner:
         await self._desk.stored(
             Store.change, job_id, state, error.what, ended=now, error=error.as_dict()
         )
-
-
-def _notes(job: Job) -> tuple[str, ...]:
-    if job.request.options.pessimism == 1.0 or job.request.options.fidelity == "ideal":
-        return ()
-    return (f"Published error rates are multiplied by {job.request.options.pessimism:g}.",)
-
-
-def sign(result: Result, key: str) -> str:
-    """Return the HMAC-SHA-256 of a result without its signature, in hexadecimal."""
-    bare = msgspec.structs.replace(result.provenance, signature="")
-    data = _encoder.encode(msgspec.structs.replace(result, provenance=bare))
-    return hmac.new(key.encode(), data, hashlib.sha256).hexdigest()

@@ -13,14 +13,15 @@ import msgspec
 from skerry.kernel.errors import INVALID
 from skerry.kinds._shared.sqlite_state import writing
 from skerry.kinds.quantum.catalogue.model import Calibration
-from skerry.kinds.quantum.contract import Event, Job, JobState, Result
+from skerry.kinds.quantum.contract import Event, Job, JobState, Result, Session
 from skerry.kinds.quantum.store import Store
 
-JOBS, RESULTS, EVENTS, CALIBRATIONS = (
+JOBS, RESULTS, EVENTS, CALIBRATIONS, SESSIONS = (
     "jobs.ndjson",
     "results.ndjson",
     "events.ndjson",
     "calibrations.ndjson",
+    "sessions.ndjson",
 )
 _encoder = msgspec.json.Encoder()
 
@@ -59,12 +60,18 @@ def export(store: Store, target: Path) -> None:
             target / EVENTS, (EventLine(id_, event) for id_ in jobs for event in store.events(id_))
         )
         _write(target / CALIBRATIONS, _calibrations(store))
+        _write(target / SESSIONS, _sessions(store))
 
 
 def _calibrations(store: Store) -> Iterator[CalibrationLine]:
     query = "SELECT revision, body FROM calibrations ORDER BY device, revision"
     for revision, body in store.db.execute(query):
         yield CalibrationLine(revision, msgspec.json.decode(body, type=Calibration))
+
+
+def _sessions(store: Store) -> Iterator[Session]:
+    for (body,) in store.db.execute("SELECT body FROM sessions ORDER BY id"):
+        yield msgspec.json.decode(body, type=Session)
 
 
 def _write(path: Path, items: Iterator[Any]) -> None:
@@ -83,7 +90,7 @@ def restore(store: Store, source: Path) -> None:
     if not (source / JOBS).is_file():
         raise INVALID(f"The export has no {JOBS}.")
     with writing(store.db) as db:
-        for table in ("jobs", "results", "events", "calibrations"):
+        for table in ("jobs", "results", "events", "calibrations", "sessions"):
             db.execute(f"DELETE FROM {table}")  # noqa: S608 (the names above)
         for job in _lines(source / JOBS, Job):
             _add(store, job)
@@ -103,6 +110,10 @@ def restore(store: Store, source: Path) -> None:
                 "INSERT INTO calibrations VALUES (?, ?, ?)",
                 (found.device, each.revision, _encoder.encode(found)),
             )
+        for session in _lines(source / SESSIONS, Session):
+            closed = msgspec.structs.replace(session, accepting=False)
+            body = _encoder.encode(closed)
+            db.execute("INSERT INTO sessions VALUES (?, ?)", (session.id, body))
 
 
 def _add(store: Store, job: Job) -> None:

@@ -5,6 +5,7 @@
     GET  /quantum/v1/jobs/{id}?wait=       POST /quantum/v1/jobs/{id}/cancel
     GET  /quantum/v1/jobs/{id}/results     GET  …/results/{execution}
     GET  /quantum/v1/devices               GET  /quantum/v1/devices/{id}
+    GET  /quantum/v1/key                   the key that results' signatures are checked with
     POST /quantum/v1/quotes                a `JobRequest`; its device is not looked at
 
 `wait` holds the answer back until the job is over, for so many seconds (at most 60). Every request
@@ -28,6 +29,7 @@ from skerry.kinds.quantum.contract import JobRequest, JobState
 from skerry.kinds.quantum.desk import Desk
 from skerry.kinds.quantum.engine import QuantumEngine
 from skerry.kinds.quantum.quoting import quotes
+from skerry.kinds.quantum.results import public_key
 from skerry.kinds.quantum.wires import frame
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -36,7 +38,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 BODY_MAX = 32 << 20
 WAIT_SECONDS_MAX = 60.0
 _ROUTE = re.compile(
-    r".*/quantum/v1/(jobs|devices|quotes)"
+    r".*/quantum/v1/(jobs|devices|quotes|key)"
     r"(?:/([\w.-]{1,100}))?(?:/(results|cancel))?(?:/(\d{1,6}))?/?"
 )
 _requests = msgspec.json.Decoder(JobRequest)
@@ -97,6 +99,8 @@ async def _answer(desk: Desk, scope: MutableMapping[str, Any], receive: Receive)
             return 200, list(load.devices().values())
         device, calibration, revision = desk.device(name)
         return 200, {"device": device, "calibration": calibration, "revision": revision}
+    if (method, noun, name) == ("GET", "key", None):
+        return 200, {"algorithm": "Ed25519", "public_key": public_key(desk.context)}
     if (method, noun, name, part) == ("POST", "quotes", None, None):
         request = await _request(receive)
         return 200, await quotes(desk, request, (), query.get("currency", "EUR"), _silent)

@@ -61,6 +61,8 @@ MANIFEST = Manifest(
     engine_info=EngineInfo(name="SQLite", version="3.46", module="apsw"),
     engine="engine:SqliteEngine",
     subject="subject:SqliteSubject",
+    replicates=YES,
+    replica="replica:StateReplica",
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("Past commits are not kept yet."),

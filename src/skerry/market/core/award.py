@@ -28,13 +28,14 @@ def award(state: State, order: Order, at: int) -> tuple[Outcome, tuple[Verdict, 
         offers = _posted(state, order, left, at)
     else:
         offers = _bids(state, order, left, at)
-    outcome = clear(terms.clearing, offers, order.limit, terms.reputation_weight)
+    reserve = prices.times(order.limit, Fraction(terms.reserve_ppm, 1_000_000))
+    outcome = clear(terms.clearing, offers, order.limit, terms.reputation_weight, reserve)
     reasons |= outcome.reasons
     verdicts = []
     for provider in board.providers:
         name = provider.address
         if name == outcome.winner:
-            reason = _how_it_won(terms.clearing, outcome, order.limit)
+            reason = _how_it_won(terms.clearing, outcome, order.limit, reserve)
         elif name in order.declined:
             reason = "; ".join(order.declined[name])
         elif name in outcome.scores and terms.clearing is Rule.MANUAL:
@@ -45,13 +46,16 @@ def award(state: State, order: Order, at: int) -> tuple[Outcome, tuple[Verdict, 
     return outcome, tuple(verdicts)
 
 
-def _how_it_won(rule: Rule, outcome: Outcome, limit: Rate) -> str:
+def _how_it_won(rule: Rule, outcome: Outcome, limit: Rate, reserve: Rate) -> str:
     """Return that an offer won, and what its price came from."""
     if rule is not Rule.SECOND_SCORE:
         return "won: paid what it asked"
     if len(outcome.scores) > 1:
         return "won: paid what ties the next"
-    return "won: paid the limit, as nobody else bid" if outcome.price == limit else "won"
+    if outcome.price == limit:
+        return "won: paid the limit, as nobody else bid"
+    paid = "the reserve" if outcome.price == reserve else "what it asked"
+    return f"won: paid {paid}, as nobody else bid"
 
 
 def _bids(state: State, order: Order, left: int, at: int) -> list[Offer]:

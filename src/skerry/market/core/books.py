@@ -22,6 +22,7 @@ from skerry.kernel.ledger.records import (
     AccountFlag,
     Transfer,
 )
+from skerry.kernel.ledger.rows import Rows, machine_of, rows_of
 from skerry.kernel.ledger.statuses import AccountStatus, TransferStatus
 
 BANK = "bank"
@@ -67,6 +68,16 @@ class Posting(msgspec.Struct, frozen=True, array_like=True):
     at: int
 
 
+class SavedBooks(msgspec.Struct, frozen=True, array_like=True):
+    """Books as a snapshot keeps them: names in their order, and the ledger's rows."""
+
+    names: tuple[str, ...]
+    transfers: int
+    timestamp: int
+    digest: int
+    rows: Rows
+
+
 class Books:
     """The accounts of a market."""
 
@@ -77,6 +88,30 @@ class Books:
         self._transfers = 0
         self._waiting: list[Transfer] = []
         self._together = False
+
+    def save(self) -> SavedBooks:
+        """Return all of it, to go on from later."""
+        assert not self._waiting, "books are saved between batches"
+        machine = self.machine
+        return SavedBooks(
+            tuple(self._numbers),
+            self._transfers,
+            machine.timestamp,
+            machine.digest,
+            rows_of(machine),
+        )
+
+    @classmethod
+    def restored(cls, saved: SavedBooks) -> Books:
+        """Return the books that were saved; raise ValueError if they are not those."""
+        books = cls()
+        books.machine = machine_of(saved.rows, saved.timestamp)
+        if books.machine.digest != saved.digest:
+            raise ValueError("the books do not have the digest that they tell")
+        books._numbers = {name: _number_of(name) for name in saved.names}
+        books._names = {number: name for name, number in books._numbers.items()}
+        books._transfers = saved.transfers
+        return books
 
     def move(self, source: str, target: str, amount: int, why: Why, at: int) -> None:
         """Move an amount (0 is nothing to do); a source other than the bank must hold it."""
@@ -118,7 +153,7 @@ class Books:
     def _number(self, name: str, at: int) -> int:
         number = self._numbers.get(name)
         if number is None:
-            number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
+            number = _number_of(name)
             self._numbers[name], self._names[number] = number, name
             flag = AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS if name != BANK else 0
             account = Account(id=number, ledger=LEDGER, code=1, flags=flag)
@@ -169,6 +204,10 @@ class Books:
         held = dict(self.accounts())
         owes = any(amount < 0 for name, amount in held.items() if name != BANK)
         return sum(held.values()) == 0 and not owes
+
+
+def _number_of(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
 
 
 def wallet(owner: str) -> str:

@@ -83,7 +83,8 @@ def _register(state: State, message: m.RegisterProvider, signer: str, _at: int) 
             why="Its operator decides who may offer here.",
             hint=f"skerry market admit {message.owner}",
         )
-    texts = [message.name, message.url, message.country, *message.attributes.values()]
+    texts = [message.name, message.url, message.country, message.node]
+    texts += message.attributes.values()
     if len(message.attributes) > ATTRIBUTES_MAX or len(message.images) > 10 * ATTRIBUTES_MAX:
         raise INVALID("A provider has too many attributes or images.")
     if any(len(each) > TEXT_MAX for each in (*texts, *message.attributes, *message.images)):

@@ -4,8 +4,9 @@ A score is the price divided by the reputation to the order's power; lower is be
 integers (billionths, rounded down), so that they compare the same everywhere; the earlier bid wins
 a tie. `first-score` pays what the winner asked. `second-score` pays the price at which the winner's
 score would tie the runner-up's, so that nobody gains by asking more than the work costs them (Che,
-1993); with no runner-up that is the order's limit. `manual` leaves the choice to the tenant, as
-Akash does. `posted` takes the best of the standing prices, which is also what is paid.
+1993). With no runner-up that is the order's reserve: a share of its limit, by default all of it,
+but never less than was asked. `manual` leaves the choice to the tenant,
+as Akash does. `posted` takes the best of the standing prices, which is also what is paid.
 """
 
 from __future__ import annotations
@@ -47,8 +48,13 @@ def score(price: Rate, reputation: int, weight: int) -> int:
     return price.micro * SCALE * best // (price.per * own)
 
 
-def clear(rule: Rule, offers: Sequence[Offer], limit: Rate, weight: int) -> Outcome:
-    """Apply a rule to the offers, which are in the order in which they came."""
+def clear(
+    rule: Rule, offers: Sequence[Offer], limit: Rate, weight: int, reserve: Rate | None = None
+) -> Outcome:
+    """Apply a rule to the offers, which are in the order in which they came.
+
+    `reserve` is what a lone bidder is paid by the second score, the limit if it is not told.
+    """
     scale = SCALE * FULL**weight
     powers: dict[int, int] = {}
     ranked: list[tuple[int, int]] = []
@@ -70,7 +76,7 @@ def clear(rule: Rule, offers: Sequence[Offer], limit: Rate, weight: int) -> Outc
     winner = offers[best[1]]
     price = winner.price
     if rule is Rule.SECOND_SCORE:
-        price = _second_price(ranked, best, winner, limit, weight)
+        price = _second_price(ranked, best, winner, (limit, reserve or limit), weight)
     for value, index in ranked:
         if index != best[1]:
             tie = "score: it tied, and came later" if value == best[0] else "score: it was worse"
@@ -79,14 +85,23 @@ def clear(rule: Rule, offers: Sequence[Offer], limit: Rate, weight: int) -> Outc
 
 
 def _second_price(
-    ranked: list[tuple[int, int]], best: tuple[int, int], winner: Offer, limit: Rate, weight: int
+    ranked: list[tuple[int, int]],
+    best: tuple[int, int],
+    winner: Offer,
+    bounds: tuple[Rate, Rate],
+    weight: int,
 ) -> Rate:
-    """Return the price at which the winner would tie the runner-up: at most the limit."""
+    """Return the price at which the winner would tie the runner-up: at most the limit.
+
+    `bounds` are the limit, and the reserve for one without a runner-up.
+    """
+    limit, reserve = bounds
     second = min((each for each in ranked if each[1] != best[1]), default=None)
-    if second is None:
-        return limit
-    tie = Fraction(second[0] * winner.reputation**weight, SCALE * FULL**weight)
     lowest = prices.fraction_of(winner.price)
+    if second is None:
+        tie = prices.fraction_of(reserve)
+    else:
+        tie = Fraction(second[0] * winner.reputation**weight, SCALE * FULL**weight)
     return prices.rate(min(prices.fraction_of(limit), max(lowest, tie)))
 
 

@@ -34,6 +34,7 @@ class Provider:
     images: tuple[str, ...]
     posted: PriceList | None
     since: int
+    node: str = ""
     signed: dict[str, dict[str, str]] = field(default_factory=dict)
     record: Record = field(default_factory=Record)
     leases: set[LeaseId] = field(default_factory=set)

@@ -8,7 +8,7 @@ with one sync. Nothing here knows the time but from entries.
 from __future__ import annotations
 
 from skerry.kernel.errors import SkerryError
-from skerry.market.core import checks, transitions
+from skerry.market.core import checks, saved, transitions
 from skerry.market.core.messages import AnyMessage, Entry, decode
 from skerry.market.core.state import State
 
@@ -22,6 +22,17 @@ class Market:
     def __init__(self, operator: str) -> None:
         self.state = State(operator)
         self.replaying = True
+
+    @classmethod
+    def restored(cls, body: bytes, operator: str) -> Market:
+        """Return the market that was saved; raise ValueError if it is none of this version."""
+        market = cls(operator)
+        market.state = saved.restore(body, operator)
+        return market
+
+    def save(self) -> bytes:
+        """Return its whole state, to go on from later."""
+        return saved.save(self.state)
 
     def check(self, message: AnyMessage, signer: str, at: int) -> None:
         """Raise the first reason why a message is refused now, in Akash's order of checks."""

@@ -63,7 +63,7 @@ class Capacity(msgspec.Struct, frozen=True):
 
 
 class RegisterProvider(Message, frozen=True, tag="register-provider"):
-    """A provider says, or says again, what it is."""
+    """A provider says, or says again, what it is. `node` is its node's id in the federation."""
 
     owner: str
     name: str
@@ -74,6 +74,7 @@ class RegisterProvider(Message, frozen=True, tag="register-provider"):
     attributes: dict[str, str] = {}
     images: tuple[str, ...] = ()
     posted: PriceList | None = None
+    node: str = ""
 
 
 class SignAttributes(Message, frozen=True, tag="sign-attributes"):

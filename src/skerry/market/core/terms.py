@@ -54,7 +54,11 @@ LEVELS = ("none", "probe", "audit", "replicate")
 
 
 class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The terms of an order. `refused` are providers that a policy refuses, and why."""
+    """The terms of an order.
+
+    `refused` are providers that a policy refuses, and why. `reserve_ppm` is the share of the limit,
+    in millionths, that is paid by the second score to whoever bids alone, unless more was asked.
+    """
 
     clearing: Rule = Rule.SECOND_SCORE
     window_ms: int = WINDOW_MILLISECONDS
@@ -67,6 +71,7 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reclamation_seconds: int = 0
     not_providers: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
+    reserve_ppm: int = 1_000_000
 
 
 def parse_verification(text: str) -> Verification:
@@ -94,6 +99,14 @@ def parse_verification(text: str) -> Verification:
     return Verification(level, replicas=count)
 
 
+def parse_reserve(text: str) -> int:
+    """Read `60%` as millionths; raise INVALID if it is no share of the limit."""
+    number = text.strip().removesuffix("%").strip()
+    if not (number.isascii() and number.isdigit()) or int(number) > 100:
+        raise INVALID(f"{text!r} is no reserve.", why="It is a share of the limit, 0% to 100%.")
+    return int(number) * 10_000
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in text.split(",") if each.strip())
 
@@ -112,6 +125,7 @@ _FIELDS: dict[str, tuple[str, Callable[[str], object]]] = {
     "isolation": ("isolation", lambda text: text.strip()),
     "verification": ("verification", parse_verification),
     "bond": ("bond", lambda text: _whole(text, 10**15)),
+    "reserve": ("reserve_ppm", parse_reserve),
     "reputation-weight": ("reputation_weight", lambda text: _whole(text, 4)),
 }
 

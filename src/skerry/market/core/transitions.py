@@ -63,6 +63,7 @@ def _register(state: State, message: m.RegisterProvider, at: int) -> None:
         images=message.images,
         posted=message.posted,
         since=known.since if known else at,
+        node=message.node,
     )
     if known is not None:
         provider.signed, provider.record = known.signed, known.record

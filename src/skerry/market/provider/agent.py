@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import msgspec
 
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CONFLICT, NOT_FOUND, SkerryError
+from skerry.market.archive import Archive
 from skerry.market.core import messages as m
 from skerry.market.core.messages import Capacity, PriceList
 from skerry.market.core.names import LeaseId, OrderId
@@ -31,7 +32,6 @@ from skerry.market.provider.pricing import STANDARD, NoPriceError, price_of
 from skerry.market.provider.records import Ended, Held, Manifested, Record, Records, encode
 from skerry.market.provider.runner import Runner
 from skerry.market.sdl.build import LEASED_IP, manifest_hash
-from skerry.node.log_file import LogFile
 from skerry.node.workload import State, WorkloadInfo
 
 MILLISECOND = 1_000_000
@@ -42,8 +42,8 @@ RETRY_SECONDS = (1.0, 30.0)
 ANSWERS_AT_ONCE = 16
 REASONS_MAX = 20
 REASON_MAX = 500
-FEED_TRIES = 100
-FEED_TRY_SECONDS = 0.02
+FEED_SECONDS = 2.0
+"""How long a manifest waits for the feed to tell of its lease."""
 WITHDRAW_SECONDS = 24 * 3600.0
 RESTARTS_MAX = 20
 """After so many restarts a workload counts as unstable, and its lease is closed."""
@@ -77,7 +77,9 @@ class Agent:
         runner: Runner,
         directory: Path,
         clock: Clock,
+        node: Callable[[], str] = str,
     ) -> None:
+        self._node = node
         self.settings = settings
         self.address = address
         self.inventory = Inventory(capacity)
@@ -85,13 +87,14 @@ class Agent:
         self.records = Records()
         self.links: dict[str, MarketLink] = {}
         self.contact: dict[str, str] = {}
-        self._directory = directory
+        self.log = Archive(directory, clock, Records, Records.restored)
         self._clock = clock
         self._answered: dict[str, set[OrderId]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(ANSWERS_AT_ONCE)
         self._reported: set[LeaseId] = set()
         self._ending: set[LeaseId] = set()
+        self._news = asyncio.Event()
 
     @property
     def now(self) -> int:
@@ -100,10 +103,7 @@ class Agent:
 
     async def start(self) -> None:
         """Open the log, and go on with every lease that it holds."""
-        await asyncio.to_thread(self._directory.mkdir, parents=True, exist_ok=True)
-        self.log = await asyncio.to_thread(
-            LogFile, self._directory, self._clock, self.records.apply
-        )
+        self.records = await self.log.open()
         for record in list(self.records.leases.values()):
             self.inventory.reserve(record.notice.id.order, need(record.notice.group))
             if record.group is not None:
@@ -144,6 +144,7 @@ class Agent:
             attributes=settings.attributes,
             images=images,
             posted=settings.standing if settings.offers_posted else None,
+            node=self._node(),
         )
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -265,6 +266,9 @@ class Agent:
         self.inventory.reserve(notice.id.order, need(notice.group))
         if known is not None and known.group is not None:
             await self.runner.extend(notice)
+        # A new manifest replaces what runs, so it must not overtake what is done here.
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     async def take_manifest(self, lease: LeaseId, manifest: list[dict[str, Any]]) -> None:
         """Check a manifest and run it; it is durable, and runs, when this returns."""
@@ -277,16 +281,36 @@ class Agent:
 
     async def _await_lease(self, lease: LeaseId, digest: str) -> Record:
         """Return a lease; the feed may take a moment to tell of it, or of its new manifest."""
-        for _ in range(FEED_TRIES):
+
+        def announced() -> bool:
             record = self.records.leases.get(lease)
-            if record is not None and record.notice.manifest_hash == digest:
-                return record
-            await asyncio.sleep(FEED_TRY_SECONDS)
+            return record is not None and record.notice.manifest_hash == digest
+
+        await self._hear(announced)
         record = self.records.leases.get(lease)
         if record is not None:
             return record
         why = self.records.ended.get(lease, "It was not made, or its market cannot be reached.")
         raise NOT_FOUND(f"This provider has no lease {lease}.", why=why)
+
+    async def leases_of(self, owner: str, dseq: int) -> list[LeaseId]:
+        """Return the leases of a deployment; the feed may take a moment to tell of a new one."""
+
+        def found() -> list[LeaseId]:
+            known = self.records.leases
+            return [each for each in known if each.owner == owner and each.dseq == dseq]
+
+        await self._hear(found)
+        if not found():
+            raise NOT_FOUND(f"This provider has no lease of {owner}/{dseq}.")
+        return found()
+
+    async def _hear(self, enough: Callable[[], object]) -> None:
+        """Wait until the feed has told enough, but not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FEED_SECONDS):
+                while not enough():
+                    await self._news.wait()
 
     async def _serve(self, notice: LeaseNotice, group: dict[str, Any]) -> None:
         """Go on with a lease after a restart: whatever of it is missing is started."""

@@ -56,12 +56,36 @@ class Record:
     group: dict[str, Any] | None = None
 
 
+class Saved(msgspec.Struct, frozen=True):
+    """The records, as a snapshot keeps them."""
+
+    leases: list[Record]
+    ended: list[tuple[LeaseId, str]]
+
+
 class Records:
     """The leases of a provider."""
 
     def __init__(self) -> None:
         self.leases: dict[LeaseId, Record] = {}
         self.ended: dict[LeaseId, str] = {}
+
+    @classmethod
+    def restored(cls, body: bytes) -> Records:
+        """Return the records that were saved; raise ValueError if they are none."""
+        try:
+            saved = msgspec.msgpack.decode(body, type=Saved)
+        except msgspec.MsgspecError as error:
+            raise ValueError(str(error)) from error
+        records = cls()
+        records.leases = {each.notice.id: each for each in saved.leases}
+        records.ended = dict(saved.ended)
+        return records
+
+    def save(self) -> bytes:
+        """Return all of it, to go on from later."""
+        saved = Saved(list(self.leases.values()), list(self.ended.items()))
+        return msgspec.msgpack.encode(saved)
 
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""

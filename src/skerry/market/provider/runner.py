@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from skerry.kernel.errors import CONFLICT, NOT_FOUND, TOO_LARGE, SkerryError
+from skerry.kernel.errors import CONFLICT, NOT_FOUND, SkerryError
 from skerry.kernel.names import did_you_mean
 from skerry.market.core.names import LeaseId
 from skerry.market.link import LeaseNotice, LogLine, ServiceStatus
@@ -25,7 +25,6 @@ from skerry.market.provider.workloads import (
 from skerry.node.workload import Port, State, WorkloadInfo, Workloads, WorkloadSpec
 from skerry.node.workload.sessions import Session
 
-OUTPUT_BYTES_MAX = 4 << 20
 QUEUE_LINES_MAX = 1000
 DIGEST_LINES_MAX = 100_000
 
@@ -167,24 +166,6 @@ class Runner:
             raise NOT_FOUND(f"There is no replica {replica}.", why=f"There are {len(chosen)}.")
         return await self._workloads.execute(chosen[replica].name, command, terminal=terminal)
 
-    async def run(
-        self, lease: LeaseId, service: str, command: tuple[str, ...], stdin: bytes
-    ) -> tuple[int, bytes, bytes]:
-        """Run a command to its end; return its exit status, output and errors."""
-        session = await self.session(lease, service, command)
-        collected = {"stdout": bytearray(), "stderr": bytearray()}
-        try:
-            if stdin:
-                await session.write(stdin)
-            session.end_input()
-            async for stream, data in session.output():
-                collected[stream] += data
-                if sum(map(len, collected.values())) > OUTPUT_BYTES_MAX:
-                    raise TOO_LARGE(f"The command wrote more than {OUTPUT_BYTES_MAX} bytes.")
-        finally:
-            await session.close()
-        return session.code or 0, bytes(collected["stdout"]), bytes(collected["stderr"])
-
     async def _chosen(self, lease: LeaseId, service: str) -> list[WorkloadInfo]:
         found = await self.of(lease)
         names = sorted({each.labels[LABEL_SERVICE] for each in found})
@@ -208,6 +189,9 @@ def _status(service: dict[str, Any], found: list[WorkloadInfo]) -> ServiceStatus
         wanted=int(service["count"]),
         ready=len(running),
         uris=tuple(port.url for port in reachable if port.url),
-        ports=tuple((port.number, port.address) for port in reachable),
+        ports=tuple(
+            (port.number, port.address, "udp" if port.protocol == "udp" else "tcp")
+            for port in reachable
+        ),
         detail=detail,
     )

@@ -73,12 +73,14 @@ def _ports(service: dict[str, Any]) -> tuple[Port, ...]:
     for expose in service["expose"] or ():
         if not expose["global"]:
             continue
-        if expose["proto"] != "TCP":
-            raise INVALID(f"Port {expose['port']} is {expose['proto']}; only TCP is offered.")
-        shape = {"port": expose["port"], "as": expose["externalPort"], "proto": "tcp"}
-        protocol = "http" if is_ingress(shape) else "tcp"
-        if found.get(expose["port"]) is None or protocol == "http":
-            found[expose["port"]] = Port(number=expose["port"], protocol=protocol)
+        number, transport = expose["port"], expose["proto"].lower()
+        shape = {"port": number, "as": expose["externalPort"], "proto": transport}
+        protocol = "http" if is_ingress(shape) else transport
+        known = found.get(number)
+        if known is not None and (known.protocol == "udp") != (protocol == "udp"):
+            raise INVALID(f"Port {number} is exposed by TCP and by UDP; one of both is offered.")
+        if known is None or protocol == "http":
+            found[number] = Port(number=number, protocol=protocol)
     return tuple(found.values())
 
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httptools
 import msgspec
@@ -43,17 +43,18 @@ async def request(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
     seconds: float = ANSWER_SECONDS,
+    tunnel: str = "",
 ) -> Answer:
-    """Ask and return the answer; raise NODE_UNREACHABLE, TIMED_OUT or TOO_LARGE."""
+    """Ask and return the answer; raise NODE_UNREACHABLE, TIMED_OUT or TOO_LARGE.
+
+    `tunnel` is a unix socket that leads to where the URL's host is.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise INVALID(f"{url[:200]!r} is no address.", why="It begins with http:// or https://.")
-    secure = ssl.create_default_context() if parts.scheme == "https" else None
-    port = parts.port or (443 if secure else 80)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            host = _loopback(parts.hostname)
-            reader, writer = await asyncio.open_connection(host, port, ssl=secure)
+            reader, writer = await _connect(parts, tunnel)
     except (OSError, TimeoutError) as error:
         raise NODE_UNREACHABLE(
             f"{parts.scheme}://{parts.netloc} does not answer.",
@@ -78,6 +79,16 @@ async def request(
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+async def _connect(
+    parts: SplitResult, tunnel: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if tunnel:
+        return await asyncio.open_unix_connection(tunnel)
+    secure = ssl.create_default_context() if parts.scheme == "https" else None
+    host = _loopback(parts.hostname or "")
+    return await asyncio.open_connection(host, parts.port or (443 if secure else 80), ssl=secure)
 
 
 def _loopback(host: str) -> str:

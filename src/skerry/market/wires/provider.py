@@ -34,9 +34,9 @@ from skerry.market.link import ServiceStatus
 from skerry.market.provider.agent import Agent
 from skerry.market.provider.manifests import MANIFEST_BYTES_MAX
 from skerry.market.wires.asgi import body_of, guarded, json
+from skerry.market.wires.remote_session import FAILURE, RESIZE, RESULT, STDERR, STDIN, STDOUT
 
 PREFIX = "/market/provider"
-STDOUT, STDERR, RESULT, FAILURE, STDIN, RESIZE = 100, 101, 102, 103, 104, 105
 COMMAND_WORDS_MAX = 100
 LOG_LINES_MAX = 10_000
 SOCKETS_MAX = 200
@@ -139,20 +139,10 @@ class _Wire:
             )
         except msgspec.MsgspecError as error:
             raise INVALID("The manifest is not well-formed.", why=str(error)) from error
-        leases = await self._leases(claims.iss, dseq)
+        leases = await agent.leases_of(claims.iss, dseq)
         for lease in leases:
             await agent.take_manifest(lease, manifest)
         return Response(status_code=200)
-
-    async def _leases(self, owner: str, dseq: int) -> list[LeaseId]:
-        """Return this provider's leases of a deployment; a new one may take a moment to arrive."""
-        for _ in range(100):
-            known = self._agent.records.leases
-            found = [each for each in known if each.owner == owner and each.dseq == dseq]
-            if found:
-                return found
-            await asyncio.sleep(0.02)
-        raise NOT_FOUND(f"This provider has no lease of {owner}/{dseq}.")
 
     async def get_manifest(self, request: Request) -> Response:
         """Return a lease's part of the manifest."""
@@ -347,8 +337,8 @@ def _forwarded(found: ServiceStatus) -> list[dict[str, Any]]:
             "host": address.rpartition(":")[0],
             "port": port,
             "externalPort": int(address.rpartition(":")[2] or 0),
-            "proto": "TCP",
+            "proto": kind.upper(),
             "name": found.name,
         }
-        for port, address in found.ports
+        for port, address, kind in found.ports
     ]

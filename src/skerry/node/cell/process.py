@@ -23,10 +23,12 @@ import uvloop
 
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import NOT_FOUND
+from skerry.kernel.journal import keep_journal
 from skerry.kernel.keys import Keys
 from skerry.kernel.kind import Context
 from skerry.kernel.manifest import Manifest
 from skerry.node.cell.host import SlotHost, current_call
+from skerry.node.cell.journal import SocketJournal
 from skerry.node.cell.server import Server
 from skerry.node.cell.slot import Slot
 from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket, packages_beside, scratch
@@ -108,6 +110,10 @@ class Process:
             if name.startswith("do_")
         }
         self._channel = await Channel.open(connection, handlers)
+        for each in (*self._spec.served, *self._spec.bound):
+            if each.journal:
+                directory = Path(each.directory)
+                keep_journal(directory, SocketJournal(directory, each.journal))
         for slot_spec in self._spec.served:
             await self._add(slot_spec)
         self._channel.note("listening")

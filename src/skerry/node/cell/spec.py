@@ -13,7 +13,10 @@ from skerry.node.sandbox import Confinement
 
 
 class SlotSpec(msgspec.Struct, frozen=True):
-    """A resource as a process sees it; `own` and `lineage` are its keys."""
+    """A resource as a process sees it; `own` and `lineage` are its keys.
+
+    `journal` is the socket on which the node hears of writes to the state, if it is replicated.
+    """
 
     ref: ResourceRef
     id: str
@@ -25,6 +28,7 @@ class SlotSpec(msgspec.Struct, frozen=True):
     idle_seconds: float
     bindings: tuple[str, ...] = ()
     secrets: dict[str, str] = {}
+    journal: str = ""
 
     def __repr__(self) -> str:
         return f"SlotSpec({self.ref})"

@@ -120,6 +120,11 @@ class Engine:
         }
         return sorted(stated | set(self.atlas.providers))
 
+    def is_within(self, node: str, territory: str) -> bool:
+        """Tell whether a node is, as far as it is known, in a country or a group of countries."""
+        view = self.view(Request("operator", "resource:replicate", where=node))
+        return territory in view.attributes["jurisdictions"]
+
     @property
     def today(self) -> str:
         """The date (UTC), as evidence is counted."""

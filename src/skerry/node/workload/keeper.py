@@ -26,7 +26,7 @@ import msgspec
 from skerry.kernel.clock import Clock, SystemClock
 from skerry.kernel.errors import CONFLICT, ENGINE_FAILED, UNSUPPORTED, SkerryError
 from skerry.node.channel import Call, Channel
-from skerry.node.sandbox import Membership
+from skerry.node.sandbox import Limits, Membership
 from skerry.node.sandbox.cgroup import Group
 from skerry.node.workload.classes import LADDER, Launch
 from skerry.node.workload.classes.base import Program
@@ -41,6 +41,10 @@ from skerry.node.workload.spec import Exit, Restart, State
 from skerry.node.workload.stage import Stage, set_stage
 
 FIRST_SECONDS = 10.0
+LOOK_SECONDS = (0.0005, 0.005)
+STARTING_CORES = 1.0
+"""What a sandbox may use until it is complete: making it costs more CPU than a small quota lets it
+have in a period, and is no work of the program's."""
 TICK_SECONDS = 1.0
 PAUSE_SECONDS_MAX = 60.0
 STEADY_SECONDS = 60.0
@@ -162,7 +166,7 @@ class Keeper:
         self._update(state=State.STARTING)
         self._gauge.begin()
         launch = self._class.launch(self._order, self._stage.place)
-        self._group.limit(launch.limits)
+        self._group.limit(_while_starting(launch))
         outputs = {"stdout": os.pipe(), "stderr": os.pipe()}
         null = os.open(os.devnull, os.O_RDONLY)
         try:
@@ -179,6 +183,7 @@ class Keeper:
         self._gauge.first = self._child.pid
         self._open = launch.close
         await self._find_first(launch, self._child)
+        self._group.limit(launch.limits)
 
     async def _find_first(self, launch: Launch, child: Child) -> None:
         """Find the first process inside; a program that ended at once has none any more."""
@@ -186,13 +191,13 @@ class Keeper:
         if launch.find_first is None:
             return
         deadline = self._clock.monotonic() + FIRST_SECONDS
-        pause = 0.0005
+        pause, longest = LOOK_SECONDS
         while self._clock.monotonic() < deadline:
             self._first = launch.find_first(child.pid)
             if self._first is not None or child.ended.done():
                 break
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 0.02)
+            pause = min(pause * 1.5, longest)
         else:
             child.kill()
             raise ENGINE_FAILED("The sandbox did not come up in time.")
@@ -431,6 +436,14 @@ def _empty_place(sockets: str) -> Path:
     for each in place.iterdir():
         each.unlink()
     return place
+
+
+def _while_starting(launch: Launch) -> Limits:
+    """Return the limits until the sandbox is complete, where that can be seen."""
+    cores = launch.limits.cpu_cores
+    if launch.find_first is None or cores is None:
+        return launch.limits
+    return msgspec.structs.replace(launch.limits, cpu_cores=max(cores, STARTING_CORES))
 
 
 def main(path: str, ready: socket.socket) -> None:

@@ -32,6 +32,7 @@ class Record:
         self.wish: Wish = folder.wish()
         self.was_running = False
         self.changing = asyncio.Lock()
+        self.wishing = asyncio.Lock()
         self._channel: Channel | None = None
         self._running: asyncio.Future[None] | None = None
         self._memory_bytes = 0

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from skerry.kernel.errors import CONFLICT
+from skerry.kernel.errors import CONFLICT, SkerryError
+from skerry.node.workload.datagrams import LOOPBACK, Datagrams
 from skerry.node.workload.spawn import Child, enter, fork, open_namespaces
 from skerry.node.workload.spec import Port
 
@@ -24,7 +25,11 @@ CONNECTIONS_MAX = 1024
 CHUNK_BYTES = 64 * 1024
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 5.0
-_FAMILIES = {b"4": socket.AF_INET, b"6": socket.AF_INET6}
+_KINDS = {
+    b"4": (socket.AF_INET, socket.SOCK_STREAM),
+    b"6": (socket.AF_INET6, socket.SOCK_STREAM),
+    b"u": (socket.AF_INET, socket.SOCK_DGRAM),
+}
 _LOOPBACKS = ((b"4", "127.0.0.1"), (b"6", "::1"))
 
 
@@ -44,7 +49,7 @@ class Network:
             os.close(end)
 
     def make(self, family: bytes) -> socket.socket:
-        """Return a new TCP socket of the sandbox. Raises `OSError`."""
+        """Return a new socket of the sandbox, by a letter of `_KINDS`. Raises `OSError`."""
         self._ours.send(family)
         data, descriptors, _, _ = socket.recv_fds(self._ours, 16, 1)
         if not descriptors:
@@ -86,7 +91,7 @@ def _make_sockets(descriptor: int, first: int) -> None:
     with socket.socket(fileno=descriptor) as connection:
         while family := connection.recv(16):
             try:
-                with socket.socket(_FAMILIES[family], socket.SOCK_STREAM) as made:
+                with socket.socket(*_KINDS[family]) as made:
                     socket.send_fds(connection, [b"ok"], [made.fileno()])
             except OSError as error:
                 connection.send(str(error).encode()[:200] or b"refused")
@@ -102,6 +107,7 @@ class Relay:
     def __init__(self, network: Callable[[], Network | None]) -> None:
         self._network = network
         self._servers: list[asyncio.Server] = []
+        self._datagrams: list[Datagrams] = []
         self._connections: set[asyncio.Task[None]] = set()
 
     async def listen(self, port: Port, path: Path, outside: int) -> int:
@@ -110,17 +116,27 @@ class Relay:
         `outside` is the one to take, 0 for any. Raises CONFLICT if it is taken.
         """
         number = port.number
+        if port.protocol == "udp":
+            return await self._listen_udp(number, outside)
         serve = self._serve_port(number)
         self._servers.append(await asyncio.start_unix_server(serve, str(path)))
         try:
-            server = await asyncio.start_server(serve, "127.0.0.1", outside)
+            server = await asyncio.start_server(serve, LOOPBACK, outside)
         except OSError as error:
-            raise CONFLICT(
-                f"Port {outside} of loopback cannot be opened for port {number}.",
-                why=str(error.strerror or error),
-            ) from error
+            raise _taken(outside, number, error) from error
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
+
+    async def _listen_udp(self, number: int, outside: int) -> int:
+        loop = asyncio.get_running_loop()
+        try:
+            transport, datagrams = await loop.create_datagram_endpoint(
+                lambda: Datagrams(number, self._network), (LOOPBACK, outside)
+            )
+        except OSError as error:
+            raise _taken(outside, number, error) from error
+        self._datagrams.append(datagrams)
+        return int(transport.get_extra_info("sockname")[1])
 
     def _serve_port(
         self, number: int
@@ -161,12 +177,23 @@ class Relay:
         """Close every connection, as the program has ended."""
         for task in self._connections:
             task.cancel()
+        for each in self._datagrams:
+            each.drop()
 
     def close(self) -> None:
         """Listen no more."""
         for server in self._servers:
             server.close()
+        for each in self._datagrams:
+            each.close()
         self.drop()
+
+
+def _taken(outside: int, number: int, error: OSError) -> SkerryError:
+    return CONFLICT(
+        f"Port {outside} of loopback cannot be opened for port {number}.",
+        why=str(error.strerror or error),
+    )
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

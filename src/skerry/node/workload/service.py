@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from skerry.kernel.commands import Command, Done, Nothing, Params, about
-from skerry.kernel.service import Mount, Service
+from skerry.kernel.service import Mount, Page, Service
 from skerry.node.workload.spec import ClassInfo, WorkloadInfo
 
 Named = Annotated[str, about("the workload's name or id", positional=True)]
@@ -223,5 +223,22 @@ SERVICE = Service(
     ),
     handler="handler:Handler",
     mounts=(Mount("/workload/session", "shell_wire:make"),),
+    pages=(
+        Page(
+            "/workloads",
+            "Workloads",
+            "pages:workloads",
+            "workloads.html",
+            live="_workloads.html",
+            menu="Workloads",
+        ),
+        Page(
+            "/workloads/{name}",
+            "Workload",
+            "pages:workload",
+            "workload.html",
+            live="_workload.html",
+        ),
+    ),
     checks="checks:checks",
 )

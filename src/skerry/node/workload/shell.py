@@ -20,11 +20,21 @@ from skerry.kernel.errors import NODE_UNREACHABLE, from_dict
 from skerry.node.workload.service import Left, Shell
 from skerry.node.workload.sessions import ENDED, ERRORS, FAILED, INPUT, INPUT_END, RESIZE
 
+PATH = "/workload/session"
 _CHUNK_BYTES = 4096
 
 
 def run(params: Shell, reach: Reach) -> Left:
     """Run a shell to its end. Raises what the node refuses it with."""
+    return Left(talk(reach, PATH, {"name": params.name, "argv": params.program}))
+
+
+def talk(reach: Reach, path: str, ask: dict[str, Any]) -> int:
+    """Connect this terminal with a session that the node serves; return its exit code.
+
+    `ask` is the first message, to which the size of a terminal is added. Raises what the node
+    refuses it with.
+    """
     from websockets.exceptions import WebSocketException  # noqa: PLC0415 (not for help)
     from websockets.sync.client import connect  # noqa: PLC0415
 
@@ -33,25 +43,24 @@ def run(params: Shell, reach: Reach) -> Left:
     headers = {"Authorization": f"Bearer {token}"}
     try:
         with connect(
-            "ws://localhost/workload/session",
+            f"ws://localhost{path}",
             sock=made,
             additional_headers=headers,
             max_size=None,
             compression=None,
         ) as wire:
-            return Left(_talk(wire, params))
+            return _talk(wire, ask)
     except (WebSocketException, EOFError) as error:
         raise NODE_UNREACHABLE("The terminal was cut.", why=str(error)) from error
 
 
-def _talk(wire: Any, params: Shell) -> int:
+def _talk(wire: Any, ask: dict[str, Any]) -> int:
     from websockets.exceptions import ConnectionClosed  # noqa: PLC0415 (not for help)
 
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     size = os.get_terminal_size() if is_terminal else None
-    ask: dict[str, Any] = {"name": params.name, "argv": params.program}
     if size is not None:
-        ask["terminal"] = (max(size.lines, 1), max(size.columns, 1))
+        ask = {**ask, "terminal": (max(size.lines, 1), max(size.columns, 1))}
     wire.send(msgspec.json.encode(ask).decode())
     wake, done = os.pipe()
     answer: list[Any] = []

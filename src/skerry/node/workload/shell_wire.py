@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,7 +24,9 @@ from skerry.node.workload.sessions import Session as Terminal
 
 OPERATOR = "operator"
 _REFUSED = 4401
-_Size = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+Size = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+
+T = TypeVar("T")
 
 
 class Open(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,31 +34,55 @@ class Open(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     argv: tuple[str, ...]
-    terminal: tuple[_Size, _Size] | None = None
+    terminal: tuple[Size, Size] | None = None
 
 
 def make(handler: Handler) -> ASGIApp:
     """Make the application."""
+
+    async def begin(first: str) -> Terminal:
+        ask = read_ask(first, Open)
+        node = handler.node
+        request = Request(OPERATOR, "workload:shell", where=node.name, resource=ask.name)
+        enforce(node.policy, request)
+        return await handler.workloads.execute(ask.name, ask.argv, terminal=ask.terminal)
+
+    return make_terminal(handler.node.home.token(), begin)
+
+
+def read_ask(first: str, wanted: type[T]) -> T:
+    """Read the first message; raise INVALID if it does not say what to run."""
+    try:
+        return msgspec.json.decode(first, type=wanted)
+    except msgspec.DecodeError as error:
+        raise INVALID("The first message says what to run.", why=str(error)) from error
+
+
+def make_terminal(token: str, begin: Callable[[str], Awaitable[Any]]) -> ASGIApp:
+    """Make an application that connects WebSockets with the sessions that `begin` opens.
+
+    It gets the first message and returns what has the methods of `sessions.Session`.
+    """
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
             await send({"type": "http.response.start", "status": 426, "headers": []})
             await send({"type": "http.response.body", "body": b"A WebSocket is wanted here.\n"})
             return
-        await _serve(handler, WebSocket(scope, receive, send))
+        await _serve(token, begin, WebSocket(scope, receive, send))
 
     return application
 
 
-async def _serve(handler: Handler, socket: WebSocket) -> None:
+async def _serve(wanted: str, begin: Callable[[str], Awaitable[Any]], socket: WebSocket) -> None:
     scheme, _, token = socket.headers.get("authorization", "").partition(" ")
-    wanted = handler.node.home.token().encode()
-    if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), wanted):
+    known = hmac.compare_digest(token.strip().encode(), wanted.encode())
+    if scheme.lower() != "bearer" or not known:
         await socket.close(_REFUSED, "The operator's token is wanted.")
         return
     await socket.accept()
     try:
-        await _run(handler, socket)
+        await _exchange(await begin(await _first(socket)), socket)
     except SkerryError as error:
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
             await socket.send_bytes(bytes([FAILED]) + msgspec.json.encode(error.as_dict()))
@@ -65,15 +92,14 @@ async def _serve(handler: Handler, socket: WebSocket) -> None:
         await socket.close()
 
 
-async def _run(handler: Handler, socket: WebSocket) -> None:
+async def _first(socket: WebSocket) -> str:
     try:
-        ask = msgspec.json.decode(await socket.receive_text(), type=Open)
-    except (msgspec.DecodeError, msgspec.ValidationError, KeyError) as error:
-        raise INVALID("The first message says what to run.", why=str(error)) from error
-    node = handler.node
-    request = Request(OPERATOR, "workload:shell", where=node.name, resource=ask.name)
-    enforce(node.policy, request)
-    session = await handler.workloads.execute(ask.name, ask.argv, terminal=ask.terminal)
+        return await socket.receive_text()
+    except KeyError as error:
+        raise INVALID("The first message is text, and says what to run.") from error
+
+
+async def _exchange(session: Any, socket: WebSocket) -> None:
     taking = asyncio.ensure_future(_take(session, socket))
     try:
         giving = asyncio.ensure_future(_give(session, socket))
@@ -87,7 +113,7 @@ async def _run(handler: Handler, socket: WebSocket) -> None:
         await session.close()
 
 
-async def _take(session: Terminal, socket: WebSocket) -> None:
+async def _take(session: Any, socket: WebSocket) -> None:
     """Pass on what the operator types."""
     while True:
         message = await socket.receive()
@@ -100,10 +126,10 @@ async def _take(session: Terminal, socket: WebSocket) -> None:
         elif kind == bytes([INPUT_END]):
             session.end_input()
         elif kind == bytes([RESIZE]):
-            session.resize(*msgspec.json.decode(rest, type=tuple[_Size, _Size]))
+            session.resize(*msgspec.json.decode(rest, type=tuple[Size, Size]))
 
 
-async def _give(session: Terminal, socket: WebSocket) -> None:
+async def _give(session: Any, socket: WebSocket) -> None:
     """Pass on what the program says, and how it ended."""
     async for stream, data in session.output():
         kind = ERRORS if stream == "stderr" else OUTPUT

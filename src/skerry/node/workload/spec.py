@@ -29,15 +29,16 @@ _VARIABLE = re.compile(r"[^=\x00]{1,256}")
 _IMAGE = re.compile(
     r"[a-z0-9](?:[a-z0-9._/-]|:(?=[0-9]+/)){0,200}(?::[\w.-]{1,128})?(?:@sha256:[0-9a-f]{64})?"
 )
-_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,62})(?:\.[a-z0-9](?:[a-z0-9-]{0,62}))*")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,62})"
+_HOST = re.compile(rf"(?=.{{1,253}}$)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _NOT_MOUNTABLE = ("/proc", "/dev", "/sys")
 
 
 class Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A port that the program listens on, and how it is reached.
 
-    `http` ports answer through the node's router; every TCP port is also forwarded from a port of
-    loopback: `outside`, or one that the system chooses (0).
+    `http` ports answer through the node's router; every port, `tcp` and `udp` too, is forwarded
+    from a port of loopback: `outside`, or one that the system chooses (0).
     """
 
     number: int
@@ -70,7 +71,8 @@ class WorkloadSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     core, memory and disk in bytes, `pids` in processes and threads; `fuel` is how many instructions
     a WebAssembly module may execute (None: as many as its CPU can). `expires` is when it is stopped
     at the latest, in nanoseconds since 1970 (None: never); the keeper watches it, not the node.
-    `hosts` are further host names under which its first HTTP port answers. `account` is the
+    `hosts` are further host names under which its first HTTP port answers; `*.example.com` is every
+    name of one label before `example.com` that no other workload has. `account` is the
     ledger's account that its use is posted to (by default `workload/<name>`). `labels` are for
     whoever runs it.
     """
@@ -228,8 +230,8 @@ def _port_problems(spec: WorkloadSpec) -> Iterator[str]:
     for port in spec.ports:
         if not (1 <= port.number <= 65535 and 0 <= port.outside <= 65535):
             yield f"{port.number} is no port"
-        if port.protocol not in ("http", "tcp"):
-            yield f"port {port.number} is of protocol {port.protocol}; offered are http and tcp"
+        if port.protocol not in ("http", "tcp", "udp"):
+            yield f"port {port.number} is of protocol {port.protocol}, and not http, tcp or udp"
     if len(spec.hosts) > HOSTS_MAX:
         yield f"it has over {HOSTS_MAX} host names"
     for host in spec.hosts:

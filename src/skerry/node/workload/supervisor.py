@@ -12,9 +12,6 @@ import contextlib
 import logging
 import os
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
@@ -25,7 +22,6 @@ from skerry.kernel.errors import (
     ALREADY_EXISTS,
     BUSY,
     CONFLICT,
-    ENGINE_FAILED,
     NOT_FOUND,
     TIMED_OUT,
     UNSUPPORTED,
@@ -34,11 +30,11 @@ from skerry.kernel.errors import (
 from skerry.kernel.ledger import Reading
 from skerry.kernel.names import check_name, did_you_mean
 from skerry.node.home import Home
-from skerry.node.processes import environment
 from skerry.node.sandbox.cgroup import Cgroups
 from skerry.node.sandbox.identity import Range, identities
 from skerry.node.workload.classes import LADDER, probe
 from skerry.node.workload.images import Images
+from skerry.node.workload.keepers import READY_SECONDS, Yard
 from skerry.node.workload.order import SESSIONS, Folder, Order, Process, Wish
 from skerry.node.workload.output import LogLine, follow, tail
 from skerry.node.workload.record import Record
@@ -54,7 +50,6 @@ from skerry.node.workload.spec import (
 )
 
 WORKLOADS_MAX = 1000
-READY_SECONDS = 60.0
 CALL_SECONDS = 10.0
 LOST_SECONDS = 2.0
 RECOVERIES_MAX = 4
@@ -283,8 +278,9 @@ class Workloads:
 
     async def _wish(self, record: Record, wish: Wish, grace_seconds: float = 10.0) -> None:
         """Write down what is wanted, then tell the keeper, if there is one."""
-        await asyncio.to_thread(record.folder.write_wish, wish)
-        record.wish = wish
+        async with record.wishing:
+            await asyncio.to_thread(record.folder.write_wish, wish)
+            record.wish = wish
         try:
             await record.tell_wish(wish, grace_seconds, CALL_SECONDS)
         except SkerryError as error:
@@ -297,6 +293,9 @@ class Workloads:
         """Stop a workload and remove its disk, its log and all that is known of it."""
         record = self._find(name)
         async with record.changing:
+            if record.id not in self._records:
+                # Somebody else removed it while this waited.
+                return
             if record.connected:
                 await self.stop_one(record.id, grace_seconds=1.0)
             await self._forget(record)
@@ -384,9 +383,10 @@ class Workloads:
 
     def by_host(self, host: str) -> str | None:
         """Return the name of the workload that answers under a host name of its own."""
-        for record in self._records.values():
-            if host in record.order.spec.hosts and record.connected:
-                return record.name
+        for wanted in (host, f"*.{host.partition('.')[2]}"):
+            for record in self._records.values():
+                if wanted in record.order.spec.hosts and record.connected:
+                    return record.name
         return None
 
     @property
@@ -516,64 +516,6 @@ class Workloads:
         if place.lstat().st_uid != os.geteuid():
             raise UNSUPPORTED(f"{place} belongs to another user.", hint="skerry up --home <folder>")
         return place
-
-
-class Yard:
-    """The node's side of the process that forks keepers."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: socket.socket | None = None
-        self._starting = asyncio.Lock()
-
-    async def keep(self, path: Path) -> socket.socket:
-        """Start a keeper for a workload's folder; return the connection to it."""
-        async with self._starting:
-            if self._process is None or self._process.poll() is not None:
-                await self._start()
-            assert self._connection is not None
-            ours, theirs = socket.socketpair()
-            with theirs:
-                try:
-                    socket.send_fds(self._connection, [os.fsencode(path)], [theirs.fileno()])
-                except OSError as error:
-                    ours.close()
-                    raise ENGINE_FAILED(
-                        "The process that starts workloads is gone.", why=str(error)
-                    ) from error
-        return ours
-
-    async def _start(self) -> None:
-        await self.stop()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = await asyncio.to_thread(
-                subprocess.Popen,
-                [sys.executable, "-m", "skerry.node.workload.yard", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=environment(),
-                start_new_session=True,
-            )
-        ours.setblocking(False)
-        try:
-            async with asyncio.timeout(READY_SECONDS):
-                greeting = await asyncio.get_running_loop().sock_recv(ours, 64)
-        except TimeoutError:
-            greeting = b""
-        if greeting != b"ready":
-            ours.close()
-            raise ENGINE_FAILED("The process that starts workloads did not come up.")
-        self._connection = ours
-
-    async def stop(self) -> None:
-        """End it; the keepers go on."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        process, self._process = self._process, None
-        if process is not None:
-            await asyncio.to_thread(process.wait)
 
 
 def source_of(record: Record) -> str:

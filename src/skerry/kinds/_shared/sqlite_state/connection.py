@@ -9,11 +9,15 @@ from pathlib import Path
 import apsw
 
 from skerry.kernel.errors import CORRUPT, NOT_FOUND
+from skerry.kernel.journal import journal_of
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one; a freeze is shorter."""
 
 PAGE_BYTES = 4096
+
+CHECKPOINT_FRAMES = 1000
+"""After so many frames the log of a replicated database is moved into its file."""
 
 _SWITCH_SECONDS = 0.005
 """How long to wait before trying again to switch a new file to a write-ahead log."""
@@ -45,6 +49,8 @@ def connect(
             _log_ahead(connection, busy_seconds, create=create)
         connection.set_busy_timeout(round(busy_seconds * 1000))
         connection.pragma("synchronous", "full")
+        if not readonly and journal_of(path).replicated:
+            _replicate(connection)
         if mmap_bytes:
             connection.pragma("mmap_size", mmap_bytes)
     except (apsw.NotADBError, apsw.CorruptError) as error:
@@ -83,8 +89,60 @@ def checkpoint(connection: apsw.Connection) -> None:
 
     Where another connection is doing just that, in any process, there is nothing left to do.
     """
+    path = Path(connection.filename)
+    if journal_of(path).replicated:
+        _checkpoint_replicated(path)
+        return
     with contextlib.suppress(apsw.BusyError):
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+
+def tell_journal(connection: apsw.Connection) -> None:
+    """Tell the journal of a commit that SQLite's own hook does not tell of: a restored backup's."""
+    path = Path(connection.filename)
+    journal_of(path).wrote(log_of(path))
+
+
+def log_of(path: Path) -> Path:
+    """Return where the write-ahead log of a database lies."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def _replicate(connection: apsw.Connection) -> None:
+    """Tell the journal of every commit before whoever asked for it hears of it.
+
+    The log is what is copied, so nobody may start it over before it was read: SQLite's own
+    checkpoints, by size and when the last connection is closed, are off. (The hook takes the place
+    of the first.)
+    """
+    path = Path(connection.filename)
+    log = log_of(path)
+    journal = journal_of(path)
+
+    def committed(_: apsw.Connection, __: str, frames: int) -> int:
+        journal.wrote(log)
+        if frames >= CHECKPOINT_FRAMES:
+            _checkpoint_replicated(path)
+        return apsw.SQLITE_OK
+
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.set_wal_hook(committed)
+
+
+def _checkpoint_replicated(path: Path) -> None:
+    """Move the log into the file while no writer can start it over before the journal has it."""
+    with contextlib.closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE)) as holding:
+        holding.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        try:
+            holding.execute("BEGIN IMMEDIATE")
+        except apsw.BusyError:
+            return
+        with contextlib.closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE)) as moving:
+            moving.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            with contextlib.suppress(apsw.BusyError):
+                moving.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        journal_of(path).announce(log_of(path))
+        holding.execute("ROLLBACK")
 
 
 def disk_bytes(path: Path) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 
 from skerry.kernel.errors import BUSY, INVALID
-from skerry.kinds._shared.sqlite_state.connection import PAGE_BYTES
+from skerry.kinds._shared.sqlite_state.connection import PAGE_BYTES, tell_journal
 
 
 def copy_to(source: apsw.Connection, target: Path) -> None:
@@ -64,6 +64,7 @@ def replace_with(live: apsw.Connection, source: apsw.Connection) -> None:
                 backup.step(-1)
     except apsw.BusyError as error:
         raise BUSY("The database is in use by a writer that does not end.") from error
+    tell_journal(live)
 
 
 def _sync(path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from skerry.kernel.clock import SystemEntropy
 from skerry.kernel.errors import BUSY
+from skerry.kernel.journal import journal_of
 
 BLOBS = "blobs"
 INCOMING = "incoming"
@@ -101,6 +102,7 @@ class Blobs:
             _sync(self._blobs)
             self._link(incoming.path, target)
         _sync(target.parent)
+        journal_of(target).announce(target)
 
     def present(self, digest: bytes) -> bool:
         """Tell whether the content is there."""
@@ -112,7 +114,9 @@ class Blobs:
 
     def remove(self, digest: bytes) -> None:
         """Remove a content that nothing refers to; the caller holds the database's write lock."""
-        self.path(digest).unlink(missing_ok=True)
+        path = self.path(digest)
+        path.unlink(missing_ok=True)
+        journal_of(path).removed(path)
 
     def folders(self) -> list[Path]:
         """Return the folders that hold contents."""

@@ -25,6 +25,7 @@ from skerry.kernel.ledger.records import (
     unpack_changes_filter,
     unpack_query_filter,
 )
+from skerry.kernel.ledger.rows import Rows
 from skerry.kinds.ledger.compiled import batch, filling, search
 from skerry.kinds.ledger.compiled.audit import EXCEEDS, OVERFLOW, REGRESSES, UNBALANCED
 from skerry.kinds.ledger.compiled.changed import change_event
@@ -41,7 +42,6 @@ from skerry.kinds.ledger.compiled.layout import (
     TRANSFERS,
 )
 from skerry.kinds.ledger.compiled.store import Tables
-from skerry.kinds.ledger.rows import Rows
 
 _BROKEN = {
     OVERFLOW: "pending and posted balances do not overflow",

@@ -17,10 +17,10 @@ from skerry.kernel.ledger.records import (
     pack_ids,
     pack_query_filter,
 )
+from skerry.kernel.ledger.rows import Rows
 from skerry.kinds.ledger.compiled import filling
 from skerry.kinds.ledger.compiled.book import CompiledBook
 from skerry.kinds.ledger.compiled.store import Tables
-from skerry.kinds.ledger.rows import Rows
 
 
 @functools.cache

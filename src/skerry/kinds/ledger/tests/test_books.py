@@ -19,9 +19,9 @@ from skerry.kernel.ledger.records import (
     pack_query_filter,
     unpack_results,
 )
+from skerry.kernel.ledger.rows import ROW_BYTES, Rows
 from skerry.kernel.ledger.statuses import AccountStatus, TransferStatus
 from skerry.kinds.ledger.book import AnyBook, open_book
-from skerry.kinds.ledger.rows import ROW_BYTES, Rows
 from skerry.kinds.ledger.tests import histories
 from skerry.kinds.ledger.tests.histories import Batch, history
 

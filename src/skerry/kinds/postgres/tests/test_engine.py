@@ -308,6 +308,22 @@ async def test_a_bad_setting_is_reported_with_the_servers_words(sleeping: Engine
         await sleeping.call("start")
 
 
+async def test_the_application_creates_safe_extensions_itself(engine: EngineProcess) -> None:
+    connection = await connect(engine)
+    for name in ("vector", "pg_trgm", "bloom", "pg_stat_statements"):
+        await connection.execute(f"CREATE EXTENSION {name}")
+    assert await connection.fetchval("SELECT '[1,2]'::vector <-> '[1,4]'") == 2
+    for name in ("dblink", "file_fdw", "postgres_fdw", "pageinspect", "pg_surgery"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(f"CREATE EXTENSION {name}")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute("SET extension_control_path = '/tmp'")
+    await connection.execute("DROP EXTENSION vector")
+    await connection.close()
+    offered = [each["name"] for each in await engine.call("word_extensions")]
+    assert len(offered) == len(set(offered)) > 40
+
+
 async def test_an_unknown_extension_is_refused_by_name(sleeping: EngineProcess) -> None:
     sleeping.config["extensions"] = ["no_such_thing"]
     with pytest.raises(SkerryError, match="no_such_thing"):

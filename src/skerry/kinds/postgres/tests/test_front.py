@@ -14,10 +14,14 @@ import psycopg
 import pytest
 
 from skerry.kernel.errors import ENGINE_FAILED
+from skerry.kinds._shared.pgwire import messages
+from skerry.kinds._shared.pgwire.scram import make_credential
+from skerry.kinds.postgres import roles
 from skerry.kinds.postgres.install import find
 from skerry.kinds.postgres.limits import Limits
 from skerry.kinds.postgres.tests.harness import EngineProcess
 from skerry.kinds.postgres.tests.node import Node
+from skerry.kinds.postgres.upstream import Upstream
 
 WHEEL_PSQL = find("", 18).program("psql")
 PSQLS = [program for program in (WHEEL_PSQL, shutil.which("psql")) if program]
@@ -354,6 +358,63 @@ async def test_asking_an_idle_session_changes_nothing_that_the_client_sees(
             rows = await connection.execute("SELECT n FROM generate_series(1, %s) AS n", [count])
             assert len(await rows.fetchall()) == count
             await asyncio.sleep(0.13 * round_)
+
+
+@pytest.mark.parametrize("ssl", [False, True])
+async def test_a_session_that_was_relayed_raw_outlives_a_sleep(
+    node: Node, sleeping: EngineProcess, ssl: bool
+) -> None:
+    connection = await asyncpg.connect(node.dsn(sleeping), ssl="require" if ssl else False)
+    (client,) = node.front.lobby.clients
+    while not client._relay._raw:  # type: ignore[attr-defined]
+        await connection.fetchval("SELECT 1")
+    statement = await connection.prepare("SELECT $1::int + 1")
+    assert await statement.fetchval(1) == 2
+    for _ in range(2):
+        await doze(node)
+        await node.sleep(sleeping)
+        assert await statement.fetchval(41) == 42
+    await connection.close()
+
+
+async def raw_session(node: Node, engine: EngineProcess) -> Upstream:
+    """Return a session whose bytes the test writes itself, in the raw gear."""
+    loop = asyncio.get_running_loop()
+    _, session = await loop.create_connection(Upstream, "127.0.0.1", node.port)
+    verifier = roles.application_verifier(engine.keys)
+    credential = make_credential(roles.password(engine.keys), verifier.salt)
+    await session.log_in({"user": "app", "database": "app@newsroom"}, credential)
+    (client,) = node.front.lobby.clients
+    for _ in range(10_000):
+        await session.ask(messages.query("SELECT 1"))
+        if client._relay._raw:  # type: ignore[attr-defined]
+            return session
+    raise AssertionError("it is not relayed raw")
+
+
+async def test_a_raw_session_that_awaits_more_answers_is_not_idle(
+    node: Node, sleeping: EngineProcess
+) -> None:
+    session = await raw_session(node, sleeping)
+    await session.ask(messages.query("SELECT 1") + messages.query("SELECT 'slept', pg_sleep(2)"))
+    await asyncio.sleep(1.5)
+    assert node.sessions[0].is_active
+    assert b"slept" in (await session.ask(b""))[1][1]
+    await doze(node)
+    session.close()
+
+
+async def test_a_raw_session_in_the_middle_of_a_message_is_not_idle(
+    node: Node, sleeping: EngineProcess
+) -> None:
+    session = await raw_session(node, sleeping)
+    half = messages.query("SELECT 'whole'")
+    await session.ask(messages.query("SELECT 1") + half[:9])
+    await asyncio.sleep(1.5)
+    assert node.sessions[0].is_active
+    assert b"whole" in (await session.ask(half[9:]))[1][1]
+    await doze(node)
+    session.close()
 
 
 async def test_many_callers_wake_it_once(node: Node, sleeping: EngineProcess) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from skerry.kinds._shared.pgwire import messages
 from skerry.kinds.postgres.answers import Answers, Expected, Fate
 from skerry.kinds.postgres.prepared import Statement
-from skerry.kinds.postgres.relay import Back, Forth, Owner
+from skerry.kinds.postgres.relay import Back, Forth, Owner, ends_with_a_message
 
 READY = messages.message(b"Z", b"I")
 PARSED, CLOSED, BOUND = (messages.message(kind) for kind in (b"1", b"3", b"2"))
@@ -36,6 +36,25 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 KINDS = st.sampled_from([b"Q", b"P", b"B", b"E", b"S", b"d", b"F", b"X"])
 SENT = st.lists(st.tuples(KINDS, st.binary(max_size=40)), max_size=12)
 CUTS = st.lists(st.integers(0, 10_000), max_size=10)
+
+
+WORDS = st.text("SELECT 1;", max_size=40).map(str.encode)
+SPOKEN = st.lists(st.tuples(KINDS, WORDS), min_size=1, max_size=12)
+
+
+@given(SPOKEN, st.lists(st.integers(0, 10_000), max_size=10), st.integers(1, 40))
+def test_the_last_pieces_tell_whether_a_message_is_half_sent(
+    sent: list[tuple[bytes, bytes]], cuts: list[int], short: int
+) -> None:
+    stream = b"".join(messages.message(kind, body) for kind, body in sent)
+    assert ends_with_a_message([piece for piece in cut(stream, cuts) if piece])
+    last = len(messages.message(*sent[-1]))
+    half = stream[: len(stream) - min(short, last - 1)]
+    assert not ends_with_a_message([piece for piece in cut(half, cuts) if piece])
+
+
+def test_nothing_kept_tells_nothing() -> None:
+    assert not ends_with_a_message([])
 
 
 @given(SENT, CUTS)

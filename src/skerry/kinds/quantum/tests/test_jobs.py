@@ -24,7 +24,8 @@ from skerry.kinds.quantum.contract import (
 )
 from skerry.kinds.quantum.engine import QuantumEngine
 from skerry.kinds.quantum.messages import Awaited, Learned, Listed, Named, Quoted, Request
-from skerry.kinds.quantum.runner import OPEN_FILE, sign
+from skerry.kinds.quantum.results import is_signed, public_key
+from skerry.kinds.quantum.runner import OPEN_FILE
 from skerry.kinds.quantum.store import Store
 from skerry.kinds.quantum.tests.conftest import MakeContext, ghz, slow
 from skerry.kinds.quantum.tests.test_catalogue import braket_file
@@ -66,9 +67,10 @@ async def test_a_job_runs_with_its_provenance_usage_and_cost(engine: QuantumEngi
     assert (source.calibration.taken_at, source.seed) == ("2026-05-05", 5)
     assert "cz $" in source.compiled
     assert source.notes == ("Published error rates are multiplied by 2.",)
-    assert source.signature == sign(result, engine.context.keys.secret("results", 42))
-    changed = msgspec.structs.replace(result, shots=201)
-    assert source.signature != sign(changed, engine.context.keys.secret("results", 42))
+    key = public_key(engine.context)
+    assert is_signed(result, key)
+    assert not is_signed(msgspec.structs.replace(result, shots=201), key)
+    assert not is_signed(result, "00" * 32)
     assert engine.context.meter.counts["shots"] == 200  # type: ignore[attr-defined]
     steps = [each.state.value for each in await engine.desk.events(job.id)]
     assert steps == ["CREATED", "VALIDATED", "ESTIMATED", "QUEUED", "RUNNING", "COMPLETED"]

@@ -123,7 +123,7 @@ async def serve(
         reply = await vendor.answer(call)
     except SkerryError as error:
         reply = vendor.refuse(call, error)
-    except msgspec.ValidationError as error:
+    except msgspec.MsgspecError as error:
         reply = vendor.refuse(call, INVALID("The request is malformed.", why=str(error)))
     except Exception:
         desk.context.log.exception("%s %s", call.method, call.raw_path[:200])

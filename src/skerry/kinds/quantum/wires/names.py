@@ -5,11 +5,14 @@ from __future__ import annotations
 VENDORS = {
     "aqt": "aqt.application:WIRE",
     "braket": "braket.application:WIRE",
+    "ibm": "ibm.application:WIRE",
+    "ionq": "ionq.application:WIRE",
     "iqm": "iqm.application:WIRE",
 }
 """First segments of paths, and the vendors' wires that they belong to, relative to this package."""
 
 ROOTS = {
+    "/v0.4": "ionq",
     "/api/v1/about": "iqm",
     "/api/v1/calibration-sets": "iqm",
     "/api/v1/jobs": "iqm",

@@ -59,6 +59,12 @@ def _chemistry(params: dict[str, Any]) -> Any:
     return chemistry(params)
 
 
+def _primitives(params: dict[str, Any]) -> Any:
+    from .primitives import primitives  # noqa: PLC0415
+
+    return primitives(params)
+
+
 def _ready(params: dict[str, Any]) -> Any:
     from .routing import installed_engines  # noqa: PLC0415
 
@@ -70,6 +76,7 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "plan": _plan,
     "run": _run,
     "emit": _emit,
+    "primitives": _primitives,
     "ready": _ready,
     "chemistry": _chemistry,
     "resources": _resources,

@@ -13,7 +13,7 @@ from typing import Any
 from skerry.kinds.quantum.catalogue.model import Calibration, Device, Paradigm, QubitFigures
 from skerry.kinds.quantum.checks import EXECUTIONS_MAX
 from skerry.kinds.quantum.contract import JobRequest
-from skerry.kinds.quantum.desk import nature
+from skerry.kinds.quantum.results import nature
 from skerry.kinds.quantum.twins import typical
 from skerry.kinds.quantum.wires.braket.aquila import paradigm as ahs_paradigm
 from skerry.kinds.quantum.wires.braket.prices import CHANNEL

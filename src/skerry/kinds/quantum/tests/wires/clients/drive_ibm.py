@@ -1,0 +1,105 @@
+"""What qiskit-ibm-runtime, unmodified, sees of a node; it prints what it found as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from qiskit import QuantumCircuit, transpile
+from qiskit.circuit import Parameter
+from qiskit.quantum_info import SparsePauliOp
+from qiskit_ibm_runtime import Batch, EstimatorV2, QiskitRuntimeService, SamplerV2, Session
+from qiskit_ibm_runtime.exceptions import IBMRuntimeError
+from qiskit_ibm_runtime.executor_sampler.sampler import Sampler
+
+CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/skerry:lab::"
+SEED = 7
+
+
+def bell() -> QuantumCircuit:
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    circuit.measure_all()
+    return circuit
+
+
+def rotated() -> QuantumCircuit:
+    circuit = QuantumCircuit(2)
+    circuit.ry(Parameter("theta"), 0)
+    circuit.cx(0, 1)
+    return circuit
+
+
+def sampled(backend: Any, found: dict[str, Any]) -> Any:
+    circuit = transpile(bell(), backend, initial_layout=[15, 16], seed_transpiler=SEED)
+    job = SamplerV2(backend).run([circuit, (circuit, [], 50)], shots=2000)
+    result = job.result()
+    found["counts"] = result[0].data.meas.get_counts()
+    found["shots"] = [each.data.meas.num_shots for each in result]
+    found["nature"] = result.metadata["nature"]
+    found["status"] = job.status()
+    found["usage"] = job.usage()
+    found["inputs"] = job.inputs["pubs"][0][0].num_qubits
+    found["executor"] = Sampler(backend).run([circuit], shots=100).result()[0].data.meas.num_shots
+    return circuit
+
+
+def estimated(backend: Any, found: dict[str, Any]) -> None:
+    circuit = transpile(rotated(), backend, initial_layout=[15, 16], seed_transpiler=SEED)
+    sums = [SparsePauliOp("ZZ"), SparsePauliOp(["XX", "IZ", "II"], [0.5, 1.0, 2.0])]
+    observables = [[each.apply_layout(circuit.layout)] for each in sums]
+    angles = [[0.0], [1.5707963], [3.1415926]]
+    data = EstimatorV2(backend).run([(circuit, observables, angles)]).result()[0].data
+    found["evs"], found["stds"] = data.evs.tolist(), data.stds.tolist()
+    try:
+        EstimatorV2(backend, options={"resilience_level": 2}).run(
+            [(circuit, observables[0], [0.0])]
+        )
+    except (IBMRuntimeError, ValueError) as error:
+        found["mitigation"] = str(error)
+
+
+def in_sessions(backend: Any, circuit: Any, found: dict[str, Any]) -> None:
+    with Session(backend) as session:
+        job = SamplerV2(session).run([circuit], shots=10)
+        job.result()
+        found["session"] = [job.session_id == session.details()["id"], session.details()["mode"]]
+    found["session"].append(session.status())
+    try:
+        late = Session.from_id(session.session_id, session.service)
+        SamplerV2(late).run([circuit], shots=10)
+    except IBMRuntimeError as error:
+        found["late"] = str(error)
+    with Batch(backend) as batch:
+        jobs = [SamplerV2(batch).run([circuit], shots=10) for _ in range(2)]
+        found["batch"] = [each.result()[0].data.meas.num_shots for each in jobs]
+
+
+def main() -> None:
+    url, token = sys.argv[1:]
+    service = QiskitRuntimeService(
+        channel="ibm_quantum_platform", token=token, url=f"{url}/ibm/experimental", instance=CRN
+    )
+    found: dict[str, Any] = {"backends": [each.name for each in service.backends()]}
+    backend = service.backend("ibm_torino")
+    found["qubits"] = backend.num_qubits
+    found["gates"] = sorted(backend.target.operation_names)
+    found["t1"] = backend.qubit_properties(15).t1
+    circuit = sampled(backend, found)
+    estimated(backend, found)
+    in_sessions(backend, circuit, found)
+    job = SamplerV2(service.backend("sim_ideal")).run([bell()], shots=100)
+    found["ideal"] = job.result()[0].data.meas.get_counts()
+    found["listed"] = job.job_id() in [each.job_id() for each in service.jobs(limit=5)]
+    job.update_tags(["mine"])
+    found["tagged"] = [each.job_id() for each in service.jobs(job_tags=["mine"])] == [job.job_id()]
+    try:
+        job.cancel()
+    except Exception as error:
+        found["cancel"] = type(error).__name__
+    print(json.dumps(found))  # noqa: T201
+
+
+main()

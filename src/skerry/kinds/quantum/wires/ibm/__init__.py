@@ -1,0 +1,1 @@
+"""IBM Quantum's API, for qiskit-ibm-runtime."""

@@ -1,0 +1,228 @@
+"""Jobs and sessions as IBM's API shows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from skerry.kernel.errors import INVALID, UNSUPPORTED
+from skerry.kinds.quantum.catalogue import load
+from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Options, Program, Session
+from skerry.kinds.quantum.desk import Desk
+from skerry.kinds.quantum.wires.ibm import backends
+from skerry.kinds.quantum.wires.ibm.answers import moment
+
+PROGRAMS = frozenset({"sampler", "estimator", "executor"})
+SHOTS = 4096
+PRECISION = 0.015625
+MEMORY_MAX = 1_000_000
+TAGS_MAX = 50
+_STATES = {
+    JobState.COMPLETED: "Completed",
+    JobState.PARTIAL: "Failed",
+    JobState.FAILED: "Failed",
+    JobState.CANCELLED: "Cancelled",
+    JobState.CANCELLING: "Running",
+    JobState.RUNNING: "Running",
+}
+_SECOND = 1_000_000_000
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """The body of a new job."""
+
+    program_id: str
+    params: dict[str, Any]
+    backend: str = ""
+    session_id: str = ""
+    tags: list[str] = []
+    private: bool = False
+    start_session: bool = False
+
+
+async def submit(desk: Desk, asked: Asked) -> Job:
+    """Queue what a program means; raise what is wrong with it."""
+    if asked.program_id not in PROGRAMS:
+        raise INVALID(
+            f"There is no program {asked.program_id[:40]}.",
+            why=f"Known: {', '.join(sorted(PROGRAMS))}.",
+        )
+    if len(asked.tags) > TAGS_MAX or any(len(each) > 86 for each in asked.tags):
+        raise INVALID(f"A job has at most {TAGS_MAX} tags of 86 characters.")
+    device = backends.find(asked.backend)
+    _, calibration, _ = desk.device(device.id)
+    _refuse_options(asked)
+    options = asked.params.get("options") or {}
+    limits = {
+        "labels": backends.labels(device, calibration),
+        "shots": options.get("default_shots") or SHOTS,
+        "precision": _precision(options),
+    }
+    found = await desk.primitives(asked.program_id, asked.params, **limits)
+    programs = _programs(found)
+    shots = max(program.shots for program in programs)
+    request = JobRequest(
+        device=device.id,
+        programs=programs,
+        shots=shots,
+        level="logical" if calibration is None else "verbatim",
+        session=asked.session_id,
+        native={
+            "program": asked.program_id,
+            "params": asked.params,
+            "tags": asked.tags,
+            "private": asked.private,
+            "pubs": found["pubs"],
+            "role": found.get("role"),
+            "passthrough": found.get("passthrough"),
+        },
+    )
+    keep = asked.program_id != "estimator" and request.all_shots <= MEMORY_MAX
+    return await desk.submit(msgspec.structs.replace(request, options=Options(memory=keep)))
+
+
+def _precision(options: dict[str, Any]) -> float:
+    shots = options.get("default_shots")
+    if isinstance(shots, int) and shots > 0:
+        return 1 / math.sqrt(shots)
+    return float(options.get("default_precision") or PRECISION)
+
+
+def _programs(found: dict[str, Any]) -> tuple[Program, ...]:
+    shots = [0] * len(found["programs"])
+    for pub in found["pubs"]:
+        for number in pub["programs"]:
+            shots[number] = pub["shots"]
+    pairs = zip(found["programs"], shots, strict=True)
+    return tuple(Program(text, format="circuit", shots=count) for text, count in pairs)
+
+
+def _refuse_options(asked: Asked) -> None:
+    """Raise UNSUPPORTED for what would change the outcome and is not done here."""
+    options = asked.params.get("options") or {}
+    level = asked.params.get("resilience_level", options.get("resilience_level"))
+    resilience = {**(asked.params.get("resilience") or {}), **(options.get("resilience") or {})}
+    wanted = [name for name, value in resilience.items() if value is True]
+    if level or wanted:
+        raise UNSUPPORTED(
+            f"Mitigation ({', '.join(wanted) or f'resilience level {level}'}) is not done here.",
+            why="Results of twins are what they are; set resilience_level to 0.",
+        )
+    execution = options.get("execution") or {}
+    if execution.get("meas_type") not in (None, "classified"):
+        raise UNSUPPORTED("Twins have no raw signals.", why="Set meas_type to classified.")
+
+
+def shown(job: Job, *, params: bool) -> dict[str, Any]:
+    """Return a job."""
+    native = job.request.native
+    state = _STATES.get(job.state, "Queued")
+    reason = "" if job.error is None else str(job.error.get("what", ""))
+    found = {
+        "id": job.id,
+        "backend": backends.name_of(load.find(job.request.device)),
+        "state": {"status": state, **({"reason": reason} if reason else {})},
+        "status": state,
+        "program": {"id": native["program"]},
+        "created": moment(job.created),
+        "tags": native["tags"],
+        "private": native["private"],
+        "cost": 0,
+        "usage": {"seconds": seconds(job)},
+        "estimated_running_time_seconds": seconds(job),
+    }
+    if job.ended:
+        found["ended"] = moment(job.ended)
+    if job.request.session:
+        found["session_id"] = job.request.session
+    if params and not native["private"]:
+        found["params"] = native["params"]
+    return found
+
+
+def seconds(job: Job) -> float:
+    """Return how long an engine worked for a job; a twin has no other clock."""
+    return job.usage.get("engine_ms", 0) / 1000
+
+
+def metrics(job: Job) -> dict[str, Any]:
+    """Return a job's times and use."""
+    times = {
+        "created": moment(job.created),
+        "running": moment(job.started) if job.started else None,
+        "finished": moment(job.ended) if job.ended else None,
+    }
+    status = "complete" if job.over else "pending"
+    spent = seconds(job)
+    return {
+        "timestamps": times,
+        "bss": {"seconds": spent},
+        "usage": {
+            "status": status,
+            "quantum_seconds": spent,
+            "seconds": spent,
+            "qpu_charge_time_seconds": spent,
+        },
+        "num_circuits": len(job.request.programs),
+        "executions": job.done,
+        "position_in_queue": job.queue.position if job.queue else None,
+        "nature": job.nature,
+    }
+
+
+def wanted(jobs: Iterable[Job], query: dict[str, str], tags: list[str]) -> list[Job]:
+    """Return the jobs that a listing asks for, the newest first."""
+    found = []
+    for job in jobs:
+        native = job.request.native
+        if native.get("program") not in PROGRAMS or native["private"]:
+            continue
+        if "backend" in query and backends.find(query["backend"]).id != job.request.device:
+            continue
+        if "program" in query and query["program"] != native["program"]:
+            continue
+        if "session_id" in query and query["session_id"] != job.request.session:
+            continue
+        if "pending" in query and (query["pending"] == "true") == job.over:
+            continue
+        if not set(tags) <= set(native["tags"]) or not _between(job, query):
+            continue
+        found.append(job)
+    return found
+
+
+def _between(job: Job, query: dict[str, str]) -> bool:
+    made = moment(job.created)[:19]
+    after, before = query.get("created_after", ""), query.get("created_before", "9")
+    return after[:19] <= made <= before[:19]
+
+
+def session(found: Session, jobs: list[Job], now: int) -> dict[str, Any]:
+    """Return a session with what its jobs used."""
+    started = [job.started for job in jobs if job.started]
+    ended = [job.ended for job in jobs if job.ended]
+    pending = any(not job.over for job in jobs)
+    state = "active" if pending or (found.accepting and started) else "open"
+    if not found.accepting:
+        state = "active" if pending else "closed"
+    closed = found.closed or (0 if found.accepting else found.created + found.seconds_max * _SECOND)
+    return {
+        "id": found.id,
+        "backend_name": backends.name_of(load.find(found.device)),
+        "interactive_ttl": found.seconds_max,
+        "max_ttl": found.seconds_max,
+        "active_ttl": found.seconds_max,
+        "state": state,
+        "accepting_jobs": found.accepting,
+        "last_job_started": moment(max(started)) if started else None,
+        "last_job_completed": moment(max(ended)) if ended else None,
+        "started_at": moment(found.created),
+        "activated_at": moment(min(started)) if started else None,
+        "closed_at": moment(closed) if closed else None,
+        "mode": found.mode,
+        "elapsed_time": sum(seconds(job) for job in jobs),
+        "timestamps": [{"status": "open", "timestamp": moment(found.created)}],
+    }

@@ -1,0 +1,300 @@
+"""Standbys of an app on three nodes, each a process of its own: nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skerry.kernel.errors import SkerryError
+from skerry.node.home import Home
+from skerry.surfaces.cli.client import Client, UnixConnection
+from skerry.testing.nodes import open_directory, pack
+
+pytestmark = pytest.mark.slow
+
+NODES = {"rock": "SE", "skerry": "FI", "holm": "DE", "key": "US"}
+APP = """
+[app]
+name = "{name}"
+[policy]
+jurisdiction = ["EU"]
+[functions.web]
+entry = "web:app"
+bindings = ["db"]
+[sqlite.db]
+"""
+CODE = """
+from skerry import env
+
+async def app(scope, receive, send):
+    await env.db.aio.execute("CREATE TABLE IF NOT EXISTS kept (n INTEGER PRIMARY KEY, b)")
+    if scope["path"].startswith("/put/"):
+        number, _, size = scope["path"][5:].partition("/")
+        row = [int(number), int(size or 1)]
+        await env.db.aio.execute("INSERT OR REPLACE INTO kept VALUES (?, randomblob(?))", row)
+    rows = await env.db.aio.query("SELECT count(*) AS n, max(n) AS last FROM kept")
+    body = f"{rows[0].n} {rows[0].last}".encode()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+class Cluster:
+    """Nodes as processes, and what a client and an operator do with them."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self.leases = top / "leases"
+        self.leases.mkdir()
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.ports = {name: _free_port() for name in NODES}
+
+    def start(self, name: str) -> None:
+        (self.top / name / "test-http").unlink(missing_ok=True)
+        arguments = [str(self.top / name), name, NODES[name], str(self.ports[name])]
+        with (self.top / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "tests.federation.replica_node", *arguments, self.leases],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=Path(__file__).parents[2],
+            )
+
+    def wait(self, name: str) -> None:
+        until((self.top / name / "test-http").exists, f"{name} is up")
+
+    def call(self, name: str, command: str, **params: Any) -> Any:
+        return self.client(name).call(command, params)
+
+    def client(self, name: str) -> Client:
+        home = Home(self.top / name)
+        connect = functools.partial(UnixConnection, home.socket)
+        return Client(name, connect, home.token)
+
+    def get(self, name: str, path: str, app: str = "shop") -> tuple[int, str]:
+        port = int((self.top / name / "test-http").read_text())
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        try:
+            connection.request("GET", path, headers={"Host": f"{app}.localhost"})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except (OSError, http.client.HTTPException):
+            return 0, ""
+        finally:
+            connection.close()
+
+    def deploy(self, name: str, app: str) -> None:
+        files = {"skerry.toml": APP.format(name=app), "web.py": CODE}
+        upload = self.client(name).upload([pack(files)])
+        self.call(name, "app.deploy", upload=upload, branch="main")
+
+    def holder(self, app: str, *names: str) -> str:
+        """Wait until one of the nodes serves an app; return its name."""
+        found: list[str] = []
+
+        def look() -> bool:
+            for name in names:
+                held = self.call(name, "federation.nodes")[0]["holds"]
+                if any(each.startswith(f"{app} ") for each in held):
+                    found[:] = [name]
+                    return self.get(name, "/", app)[0] == 200
+            return False
+
+        until(look, f"{app} is served")
+        return found[0]
+
+    def standbys(self, app: str, holder: str) -> list[str]:
+        return [
+            node["name"]
+            for node in self.call(holder, "federation.nodes")
+            if any(each.startswith(f"{app} (") and "follow" not in each for each in node["copies"])
+        ]
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGCONT)
+                process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+class Writer(threading.Thread):
+    """Writes numbers at whatever node answers, and counts what was acknowledged."""
+
+    def __init__(self, cluster: Cluster, app: str, *nodes: str) -> None:
+        super().__init__()
+        self._cluster = cluster
+        self._app = app
+        self._nodes = nodes
+        self.acknowledged: list[int] = []
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        number = 0
+        while not self.over.is_set():
+            number += 1
+            for node in self._nodes:
+                if self._cluster.get(node, f"/put/{number}", self._app)[0] == 200:
+                    self.acknowledged.append(number)
+                    break
+            else:
+                time.sleep(0.05)
+
+    def finish(self) -> set[int]:
+        self.over.set()
+        self.join()
+        return set(self.acknowledged)
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(SkerryError):
+            if condition():
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"not in {seconds:g} s: {what}")
+
+
+def _free_port() -> int:
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        port: int = chosen.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with open_directory() as top:
+        made = Cluster(top)
+        try:
+            for name in NODES:
+                made.start(name)
+            for name in NODES:
+                made.wait(name)
+            names = list(NODES)
+            for number, one in enumerate(names):
+                for other in names[number + 1 :]:
+                    invited = made.call(one, "federation.invite")
+                    made.call(other, "federation.join", invitation=invited["invitation"])
+            yield made
+        finally:
+            made.stop()
+            for name in NODES:
+                sys.stdout.write(f"---- {name}\n{(top / f'{name}.log').read_text()[-8000:]}")
+
+
+def kept(cluster: Cluster, node: str, app: str) -> int:
+    """Return how many numbers an app holds."""
+    status, text = cluster.get(node, "/", app)
+    assert status == 200, text
+    return int(text.split()[0])
+
+
+def test_a_killed_node_is_replaced_and_nothing_acknowledged_is_lost(cluster: Cluster) -> None:
+    cluster.deploy("rock", "shop")
+    assert cluster.get("rock", "/put/0")[0] == 200
+    with pytest.raises(SkerryError, match="2 standbys, not 3") as refused:
+        cluster.call("rock", "federation.place", app="shop", replicas=3, survive="node")
+    assert "key: policy forbids it" in refused.value.why
+    with pytest.raises(SkerryError, match="1 standbys, not 2"):
+        cluster.call("rock", "federation.place", app="shop", replicas=2, **{"in": "FI"})
+
+    placed = cluster.call(
+        "rock", "federation.place", app="shop", replicas=2, survive="node", **{"in": "EU"}
+    )
+    assert sorted(placed["standbys"]) == ["holm", "skerry"]
+    assert sorted(cluster.standbys("shop", "rock")) == ["holm", "skerry"]
+    with pytest.raises(SkerryError, match="standbys"):
+        cluster.call("rock", "federation.place", app="shop", to="skerry")
+
+    writer = Writer(cluster, "shop", "rock", "skerry", "holm", "key")
+    writer.start()
+    until(lambda: len(writer.acknowledged) > 50, "writes are acknowledged")
+    os.killpg(cluster.processes["rock"].pid, signal.SIGKILL)
+    cluster.processes["rock"].wait()
+    before = len(writer.acknowledged)
+    until(lambda: len(writer.acknowledged) > before + 50, "writes go on")
+    acknowledged = writer.finish()
+
+    holder = cluster.holder("shop", "skerry", "holm")
+    total, last = map(int, cluster.get(holder, "/")[1].split())
+    assert last >= max(acknowledged)
+    assert total >= len(acknowledged) + 1, "nothing acknowledged is lost"
+    assert kept(cluster, "key", "shop") == total, "every node sends clients to the new place"
+
+    cluster.start("rock")
+    cluster.wait("rock")
+    until(lambda: "rock" in cluster.standbys("shop", holder), "rock stands by")
+    assert kept(cluster, "rock", "shop") == total
+    held = {node["name"]: node["holds"] for node in cluster.call("rock", "federation.nodes")}
+    assert held["rock"] == []
+
+
+def test_an_old_leader_that_wakes_up_is_fenced_and_keeps_what_it_alone_had(
+    cluster: Cluster,
+) -> None:
+    cluster.deploy("rock", "diary")
+    cluster.call("rock", "federation.place", app="diary", replicas=2)
+    assert cluster.get("rock", "/put/1", "diary")[0] == 200
+    others = [cluster.processes[name].pid for name in ("skerry", "holm")]
+    until(lambda: len(cluster.standbys("diary", "rock")) == 2, "both follow")
+    for process in others:
+        os.kill(process, signal.SIGSTOP)
+    large = 24 << 20  # more than the system takes for a receiver that does not read
+    assert cluster.get("rock", f"/put/2/{large}", "diary")[0] == 200, "it waits for nobody"
+    os.kill(cluster.processes["rock"].pid, signal.SIGSTOP)
+    for process in others:
+        os.kill(process, signal.SIGCONT)
+    holder = cluster.holder("diary", "skerry", "holm")
+    assert kept(cluster, holder, "diary") == 1
+    os.kill(cluster.processes["rock"].pid, signal.SIGCONT)
+
+    until(lambda: "rock" in cluster.standbys("diary", holder), "rock stands by")
+    assert kept(cluster, "rock", "diary") == 1, "the old leader sends clients to the new one"
+    aside = list((cluster.top / "rock" / "services" / "federation" / "kept").glob("diary-*.tar"))
+    assert len(aside) == 1
+    entries = json.dumps(cluster.call("rock", "audit.entries"))
+    assert "app-fenced" in entries and aside[0].name in entries, "the audit log says it"
+
+
+def test_a_leader_cut_off_from_the_leases_stops_and_comes_back(cluster: Cluster) -> None:
+    cluster.deploy("skerry", "post")
+    cluster.call("skerry", "federation.place", app="post", replicas=1, survive="node")
+    standby = cluster.standbys("post", "skerry")[0]
+    assert cluster.get("skerry", "/put/1", "post")[0] == 200
+    cut = cluster.leases / "cut-skerry"
+    cut.touch()
+    holder = cluster.holder("post", standby)
+    until(lambda: cluster.get("skerry", "/", "post")[0] != 200, "the old leader refuses")
+    assert cluster.get(holder, "/put/2", "post")[0] != 200, "no standby could have it"
+    cut.unlink()
+    until(lambda: "skerry" in cluster.standbys("post", holder), "skerry stands by")
+    assert cluster.get("skerry", "/put/3", "post")[0] == 200
+    assert kept(cluster, "key", "post") >= 2
+
+    cluster.call(holder, "federation.place", app="post", replicas=0)
+    assert cluster.standbys("post", holder) == []
+    assert cluster.get(holder, "/put/4", "post")[0] == 200
+    copies = {each["name"]: each["copies"] for each in cluster.call("skerry", "federation.nodes")}
+    assert not any(each.startswith("post") for each in copies["skerry"])
