@@ -72,7 +72,7 @@ class Handlers:
             raise INVALID("Say whose branch it is.", hint="skerry meter --app <app> --branch …")
         await node.accountant.post()
         prefix = "/".join(part for part in (params.app, params.branch) if part)
-        everyone = {*node.catalogue.apps, *node.workloads.accounts()}
+        everyone = {*node.catalogue.apps, *node.workloads.known.accounts()}
         accounts = [prefix] if prefix else sorted(everyone)
         return [
             c.Usage(account, unit, amount, show(node.cost(unit, amount), node.config.currency))
@@ -83,7 +83,7 @@ class Handlers:
     async def do_node_stop(self, params: c.Nothing, progress: Progress) -> c.Done:
         """See `node.stop`."""
         self._node.request_stop()
-        left = self._node.workloads.running()
+        left = self._node.workloads.known.running()
         if not left:
             return c.Done("The node is stopping.")
         names = f"{left} workload{'s go' if left > 1 else ' goes'} on without it"

@@ -141,7 +141,7 @@ class Node:
         return f"http://{host_label(app, branch)}.{self.config.domain}:{self.http_port}/"
 
     def _workload_readings(self) -> Iterator[Reading]:
-        yield from self.workloads.readings()
+        yield from self.workloads.known.readings()
 
     def _workload_url(self, host: str) -> str:
         """Return the URL of an HTTP port of a workload from its host before the node's domain."""
