@@ -195,7 +195,7 @@ async def _outage(leases: RegisterLeases, kill: Callable[[], None]) -> tuple[flo
 
 def _histories(options: Options) -> Table:
     """Play seeded histories: nothing may be lost, and no two nodes may serve at one moment."""
-    seeds = options.pick(200, 5_000, 50_000)
+    seeds = options.pick(100, 2_000, 50_000)
     table = Table(("histories", "virtual hours", "times taken", "histories a second"))
     table.title = "Seeded histories of three nodes: drift, crashes, partitions, messages held up"
     say(f"{seeds} histories")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +122,15 @@ async def test_nodes_share_leases_where_policy_lets_them(top: Path) -> None:
         told = federation(other)._heard_of(federation(other).peers.find("rock"))
         assert [(each.app, each.kinds) for each in told.holds] == [("shop", ("kv",))]
 
+        server = federation(one)._bus.bus.server
+        os.kill(server.pid, signal.SIGSTOP)
+        await deploy(one, app("desk", '[policy]\njurisdiction = ["EU"]\n'))
+        os.kill(server.pid, signal.SIGCONT)
+        await heard(other, one, ["shop", "desk"])
+
         await deploy(one, app("shop", '[policy]\njurisdiction = ["SE"]\n'))
+        await heard(other, one, ["desk"])
+        await perform(one, "app.delete", app="desk")
         await heard(other, one, [])
         await until(lambda: nothing_lies_on(one, "skerry"))
 

@@ -39,7 +39,7 @@ class ToldBranch(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What a node says of one app; without branches, that it has it no more."""
+    """What a node says of one app."""
 
     node: str
     app: str
@@ -105,14 +105,12 @@ class Telling:
             for app in self._catalogue.apps.values()
             if app.branches and self._may_tell(app.name)
         }
-        kept = {name for name in said if name in self._catalogue.apps}
-        if kept - set(wanted) or self._entries > ENTRIES_MAX:
-            # It may be known no longer, so it must not lie there any longer either.
+        if set(said) - set(wanted) or self._entries > ENTRIES_MAX:
+            # What is gone, or may be known no longer, must not lie there any longer either.
             said = await self._begin_anew()
-        gone = [Told(self._identity.id, name) for name in said if name not in wanted]
-        changed = [each for name, each in wanted.items() if said.get(name) != each]
-        for each in (*gone, *changed):
-            await self._append(each)
+        for name, each in wanted.items():
+            if said.get(name) != each:
+                await self._append(each)
 
     async def _append(self, told: Told) -> None:
         signature = self._identity.sign(told.signed())
@@ -121,10 +119,8 @@ class Telling:
             msgspec.json.encode(msgspec.structs.replace(told, signature=signature))
         )
         self._entries += 1
-        if told.branches:
+        if told.app != NO_APP:
             said[told.app] = told
-        else:
-            said.pop(told.app, None)
         self._said = said
 
     async def _known(self) -> dict[str, Told]:
@@ -137,8 +133,7 @@ class Telling:
             async for entry in self._stream.entries():
                 told = _told.decode(entry.body)
                 self._entries += 1
-                said.pop(told.app, None)
-                if told.branches:
+                if told.app != NO_APP:
                     said[told.app] = msgspec.structs.replace(told, signature=b"")
         except SkerryError as error:
             if error.problem not in (CORRUPT, CONFLICT):
@@ -188,11 +183,10 @@ class Hearing:
 
     def _take(self, entry: Entry, told: Told) -> None:
         key = self._keys(told.node)
-        sequence, previous = self._heads.get(told.node, (0, GENESIS))
+        head = self._heads.get(told.node, (0, GENESIS))
         if entry.sequence == 0:
-            sequence, previous = 0, GENESIS
-            self._heard[told.node] = {}
-        if key is None or (entry.sequence, entry.previous) != (sequence, previous):
+            head = (0, GENESIS)
+        if key is None or (entry.sequence, entry.previous) != head:
             _log.warning("what was told of %s is not its next word; it is left out", told.node)
             return
         try:
@@ -203,10 +197,10 @@ class Hearing:
             _log.warning("what was told of %s is not signed by it; it is left out", told.node)
             return
         self._heads[told.node] = (entry.sequence + 1, entry.digest())
-        heard = self._heard.setdefault(told.node, {})
-        heard.pop(told.app, None)
-        if told.branches:
-            heard[told.app] = told
+        if entry.sequence == 0:
+            self._heard[told.node] = {}
+        if told.app != NO_APP:
+            self._heard[told.node][told.app] = told
 
 
 def _readable(data: bytes) -> Iterator[tuple[Entry, Told]]:
