@@ -69,14 +69,16 @@ class Peers:
     def __init__(self) -> None:
         self.by_id: dict[str, Peer] = {}
         self.revoked: set[str] = set()
+        self.revoked_names: set[str] = set()
         self._decoder = msgspec.json.Decoder(PeerJoined | PeerRevoked)
 
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
         event = self._decoder.decode(body)
         if isinstance(event, PeerRevoked):
-            self.by_id.pop(event.id, None)
+            gone = self.by_id.pop(event.id, None)
             self.revoked.add(event.id)
+            self.revoked_names |= {gone.card.name} if gone else set()
             return
         if event.card.id not in self.revoked:
             peer = Peer(event.card, event.public_key, event.authority, event.time)

@@ -236,3 +236,33 @@ async def test_a_node_that_is_revoked_gets_nothing_any_more(nodes: Nodes) -> Non
         await nodes.leases("fi-1").current("after")
     for file in (nodes.top / "fi-1" / "bus").rglob("*"):
         assert not file.is_file() or b"after" not in file.read_bytes()
+
+
+async def test_a_node_that_comes_is_let_in_while_the_others_go_on(nodes: Nodes) -> None:
+    """It follows the revocation: the cluster has two members left."""
+    pids = {name: nodes.buses[name].server for name in ("se-1", "de-1")}
+    before = {name: server.pid for name, server in pids.items() if server is not None}
+    new = nodes.add("fr-1", "EU")
+    nodes.strangers |= {frozenset(("fr-1", other)) for other in ("fi-1", "us-1")}
+    for name in before:
+        await nodes.buses[name].refresh()
+    await new.start()
+    await settled(nodes, "fr-1", "se-1", "de-1")
+
+    async def written() -> bool:
+        try:
+            await nodes.leases("fr-1").acquire("newcomers", "fr-1", 30)
+        except SkerryError as error:
+            assert error.problem.temporary, error
+            return False
+        return True
+
+    await until(written)
+    assert {name: nodes.buses[name].server.pid for name in before} == before  # type: ignore[union-attr]
+
+    async def copied() -> bool:
+        await nodes.buses["se-1"]._ensure_streams()
+        held = await nodes.buses["fr-1"].audit()
+        return "newcomers" in held.apps
+
+    await until(copied)

@@ -45,6 +45,13 @@ async def read_back(
     )
 
 
+async def counted(system: Client, name: str) -> tuple[str, ...]:
+    """Return the other servers that a server counts in its cluster, there or not."""
+    store = await _Asking(system, name)("JSZ", {})
+    cluster = store["data"].get("meta_cluster") or {}
+    return tuple(each["name"] for each in cluster.get("replicas") or ())
+
+
 class _Asking:
     """Asks one server, by its name."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from skerry.federation.bus import nkeys
-from skerry.federation.bus.audit import read_back
+from skerry.federation.bus.audit import counted, read_back
 from skerry.federation.bus.client import Client
 from skerry.federation.bus.held import Held
 from skerry.federation.bus.plan import Accounts, Neighbour, Plan, write_files
@@ -46,7 +46,8 @@ class Place:
 class Bus:
     """Runs a server while there are others; nothing runs while there are none.
 
-    `neighbours` are the nodes that may be joined now: whoever is left out is refused.
+    `neighbours` are the nodes that may be joined now: whoever is left out is refused. `revoked` are
+    the names of those that were bound once: the cluster is to count them no more.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Bus:
         entropy: Entropy,
         folder: Path,
         neighbours: Callable[[], Iterable[Neighbour]],
+        revoked: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.place = place
         self._identity = identity
@@ -64,6 +66,8 @@ class Bus:
         self._entropy = entropy
         self._folder = folder
         self._neighbours = neighbours
+        self._revoked = revoked
+        self._gone: set[str] = set()
         self.accounts = Accounts(identity, place.jurisdiction)
         self.plan = Plan(place.name, place.jurisdiction, place.host, place.door)
         self.server: Server | None = None
@@ -123,6 +127,7 @@ class Bus:
         """Do what is to be done; tell whether nothing is left to do."""
         try:
             await self.refresh()
+            await self._evict()
             return await self._ensure_streams()
         except (SkerryError, OSError) as error:
             _log.debug("the bus is not settled: %s", error)
@@ -152,7 +157,7 @@ class Bus:
             else:
                 self.holders = {}
                 await self.server.restart()
-                await self._remove(set(old.members) - set(plan.members))
+            self._gone |= {each.name for each in old.members} - set(self.members())
 
     def _plan(self) -> Plan:
         found = sorted(self._neighbours(), key=lambda each: each.name)
@@ -185,13 +190,14 @@ class Bus:
         await client.connect(self.server.port)
         return client
 
-    async def _remove(self, gone: set[Neighbour]) -> None:
-        """Have the cluster count those who left no more; the look that follows tries again."""
-        for each in gone:
-            try:
-                await self.system().api("SERVER.REMOVE", {"peer": each.name})
-            except SkerryError as error:
-                _log.debug("%s is not removed from the cluster yet: %s", each.name, error)
+    async def _evict(self) -> None:
+        """Have the cluster count those no more who left it, so that others get their copies."""
+        unwelcome = (self._gone | set(self._revoked())) - set(self.members())
+        if not unwelcome or not self.plan.members:
+            return
+        for name in await counted(self.system(), self.place.name):
+            if name in unwelcome:
+                await self.system().api("SERVER.REMOVE", {"peer": name})
 
     async def _ensure_streams(self) -> bool:
         if not self.plan.members:

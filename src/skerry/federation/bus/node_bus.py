@@ -63,6 +63,7 @@ class NodeBus:
             node.entropy,
             node.home.service("federation") / "bus",
             lambda: list(self._neighbours()),
+            lambda: peers.revoked_names,
         )
         self.leases = self._make_leases()
         self._telling = Telling(

@@ -59,7 +59,7 @@ async def ensure(
     wanted = stream.config(jurisdiction, copies)
     try:
         found = await client.api(f"STREAM.INFO.{stream.name}", seconds=SECONDS)
-        if found["config"]["num_replicas"] < copies:
+        if found["config"]["num_replicas"] != copies:
             found = await client.api(f"STREAM.UPDATE.{stream.name}", wanted, SECONDS)
     except SkerryError as error:
         if error.problem is not NOT_FOUND:
