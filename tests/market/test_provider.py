@@ -15,12 +15,13 @@ from skerry.kernel.money import Rate
 from skerry.market.core import prices
 from skerry.market.core.messages import Capacity, PriceList
 from skerry.market.core.names import LeaseId, OrderId
+from skerry.market.core.needs import need
 from skerry.market.core.states import LeaseState
 from skerry.market.core.terms import Terms
 from skerry.market.link import LeaseNotice, OrderNotice
 from skerry.market.provider import capacity
 from skerry.market.provider.agent import has_gpu
-from skerry.market.provider.inventory import Inventory, need
+from skerry.market.provider.inventory import Inventory
 from skerry.market.provider.manifests import group_of
 from skerry.market.provider.pricing import NoPriceError, price_of, request
 from skerry.market.provider.workloads import digest_of, name_of, spec_of

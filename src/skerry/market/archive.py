@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from skerry.kernel.clock import Clock
-from skerry.kernel.errors import SkerryError
+from skerry.kernel.errors import CORRUPT, SkerryError
 from skerry.kernel.log import GENESIS, Entry
 from skerry.node.home import write_secret
 from skerry.node.log_file import LogFile
@@ -119,11 +119,14 @@ class Archive(Generic[F]):
 
     def _fold_beside(self, head: tuple[int, bytes]) -> None:
         """Fold once more from the last snapshot, up to a head, and keep what comes of it."""
-        fold, (start, _) = self._load()
-        for entry in self.log.read(start):
+        fold, reached = self._load()
+        for entry in self.log.read(reached[0]):
             if entry.sequence >= head[0]:
                 break
             fold.apply(entry.body)
+            reached = entry.sequence + 1, entry.digest()
+        if reached != head:
+            raise CORRUPT(f"The log was read up to entry {reached[0]}, and {head[0]} was meant.")
         self._write(fold, head)
 
     def _write(self, fold: F, head: tuple[int, bytes]) -> None:

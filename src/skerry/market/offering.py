@@ -19,6 +19,7 @@ from skerry.node.home import write_secret
 
 CREDIT = 5_000_000
 """Micro-units that a market gives its own node's provider to start with, for its bids' deposits."""
+GPU_CLAIM = "as its driver says; passed on to bwrap, which was never tried with a real one"
 _log = logging.getLogger("skerry.market.provider")
 
 
@@ -73,7 +74,7 @@ class Offering:
             cpu_score=found.cpu_score,
             memory_bytes=found.memory_bytes,
             storage_bytes=found.storage_bytes,
-            gpu=f"{found.gpu_units} x {found.gpu_model}" if found.gpu_units else "",
+            gpu=f"{found.gpu_units} x {found.gpu_model} ({GPU_CLAIM})" if found.gpu_units else "",
             isolation=isolation,
             images=images,
             markets=tuple(agent.links),

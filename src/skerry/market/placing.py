@@ -17,10 +17,11 @@ from skerry.market.core.award import posted_price
 from skerry.market.core.clearing import all_obstacles
 from skerry.market.core.entities import Group, Lease, Provider
 from skerry.market.core.names import DeploymentId, GroupId, OrderId
+from skerry.market.core.needs import need
 from skerry.market.core.states import RUNNING
 from skerry.market.core.terms import Rule, Terms, Verification
 from skerry.market.link import OrderNotice
-from skerry.market.provider.inventory import Inventory, need
+from skerry.market.provider.inventory import Inventory
 from skerry.market.tenant import Plan
 
 Progress = Callable[[int, int, str], None]

@@ -11,7 +11,7 @@ from skerry.kernel import catalogue as events
 from skerry.kernel import commands as c
 from skerry.kernel.app import parse_duration
 from skerry.kernel.catalogue import Branch
-from skerry.kernel.errors import INVALID, NOT_FOUND
+from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
 from skerry.kernel.kind import Address
 from skerry.kernel.money import show
 from skerry.kernel.names import SECRET_NAMES, check_name, host_label, is_secret_name
@@ -44,7 +44,21 @@ class Handlers:
             branches=sum(1 for _ in node.catalogue.branches()),
             memory_bytes=node.own_memory_bytes(),
             awake=tuple(self._process_info(x, r) for x in cells for r in x.running()),
+            shared=tuple(self._shared()),
         )
+
+    def _shared(self) -> Iterator[str]:
+        """Say of each app that several nodes keep what this node is to it."""
+        catalogue = self._node.catalogue
+        for name, app in sorted(catalogue.apps.items()):
+            shared = app.replication
+            if shared is not None:
+                what = "served here" if self._node.tenure.holds(name) else "not served here now"
+                survive = ", a write survives this node" if shared.survive == "node" else ""
+                count = len(shared.members) - 1
+                yield f"{name}: {what}, {count} standbys{survive}, epoch {shared.epoch}"
+        for name, followed in sorted(catalogue.standbys.items()):
+            yield f"{name}: stands by for {followed.holder}"
 
     def _process_info(self, cell: Cell, running: Running) -> c.ProcessInfo:
         used = [("cpu_ms", running.cpu_ms), ("memory_mib_s", int(running.memory_mib_s))]
@@ -72,7 +86,8 @@ class Handlers:
             raise INVALID("Say whose branch it is.", hint="skerry meter --app <app> --branch …")
         await node.accountant.post()
         prefix = "/".join(part for part in (params.app, params.branch) if part)
-        everyone = {*node.catalogue.apps, *node.workloads.accounts()}
+        others = node.workloads.known.accounts() | node.services.accounts()
+        everyone = {*node.catalogue.apps, *others}
         accounts = [prefix] if prefix else sorted(everyone)
         return [
             c.Usage(account, unit, amount, show(node.cost(unit, amount), node.config.currency))
@@ -83,7 +98,7 @@ class Handlers:
     async def do_node_stop(self, params: c.Nothing, progress: Progress) -> c.Done:
         """See `node.stop`."""
         self._node.request_stop()
-        left = self._node.workloads.running()
+        left = self._node.workloads.known.running()
         if not left:
             return c.Done("The node is stopping.")
         names = f"{left} workload{'s go' if left > 1 else ' goes'} on without it"
@@ -136,6 +151,12 @@ class Handlers:
         """See `app.delete`."""
         node = self._node
         app = node.catalogue.app(params.app)
+        if app.replication is not None:
+            raise CONFLICT(
+                f"Other nodes stand by for {app.name}, and would take it over.",
+                why="They keep its state and its data keys until they are told to let go.",
+                hint=f"skerry place {app.name} --replicas 0",
+            )
         for branch in list(app.branches.values()):
             await node.supervisor.sleep(app.name, branch.name)
         await node.catalogue_log.append(events.encode(events.AppDeleted(app.name)))

@@ -204,7 +204,7 @@ class TestOut:
         tenant = await workloads.run(
             python(listen, isolation=isolation, ports=(Port(7100, "tcp"),)), "tenant"
         )
-        first = workloads._find("tenant").kept.first
+        first = workloads.known.find("tenant").kept.first
         with host() as given:
             outside = int(tenant.ports[0].address.rpartition(":")[2])
             given["addresses"] += [["127.0.0.1", outside], ["127.0.0.1", 7100]]
@@ -292,7 +292,7 @@ class TestAmounts:
         info = await until(
             workloads, "a", lambda info: info.exit is not None or killed_some(workloads), 40
         )
-        record = workloads._find("a")
+        record = workloads.known.find("a")
         group = workloads._cgroups.create(record.order.group)
         peak = group.usage().memory_peak_bytes
         overhead = 64 * MIB if isolation == "gvisor" else 0
@@ -346,7 +346,7 @@ class TestAmounts:
         await need(workloads, "bwrap")
         await workloads.run(shell("b() { b | b & }; b; sleep 60"), "a")
         await asyncio.sleep(0.5)
-        group = workloads._cgroups.create(workloads._find("a").order.group)
+        group = workloads._cgroups.create(workloads.known.find("a").order.group)
         if group.version:
             assert len(group.processes()) <= 24
         await workloads.stop_one("a", grace_seconds=0.1)
@@ -398,5 +398,5 @@ class TestAmounts:
 
 
 def killed_some(workloads: Workloads) -> bool:
-    record = workloads._find("a")
+    record = workloads.known.find("a")
     return workloads._cgroups.create(record.order.group).oom_kills() > 0

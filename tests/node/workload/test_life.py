@@ -229,7 +229,7 @@ class TestWatching:
         burn = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; sleep 1.3"
         info = await run_to_end(workloads, shell(burn), "a")
         assert info.usage.cpu_ms > 0
-        units = {each.unit: each.total for each in workloads.readings()}
+        units = {each.unit: each.total for each in workloads.known.readings()}
         assert units["cpu_ms"] == info.usage.cpu_ms
         await workloads.restart("a")
         again = await ended(workloads, "a")
@@ -359,7 +359,7 @@ async def until_said(workloads: Workloads, name: str, text: str, times: int = 1)
 
 def keeper_of(workloads: Workloads, name: str) -> int:
     """Return the process that holds the lock of a workload's keeper."""
-    record = workloads._find(name)
+    record = workloads.known.find(name)
     inode = record.folder.lock.stat().st_ino
     for line in Path("/proc/locks").read_text().splitlines():
         fields = line.split()

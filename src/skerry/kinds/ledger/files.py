@@ -21,6 +21,8 @@ def sync_directory(directory: Path) -> None:
 def write_durably(path: Path, parts: Iterable[bytes]) -> None:
     """Write a file that is there whole or not at all, even after a power cut."""
     partial = path.with_name(f".{path.name}.partial")
+    # What a crash left may be shared with a branch, which must not see it change.
+    partial.unlink(missing_ok=True)
     with partial.open("wb") as file:
         for part in parts:
             file.write(part)

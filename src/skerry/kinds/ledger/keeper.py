@@ -23,6 +23,7 @@ from skerry.kernel.ledger.records import BATCH_MAX
 from skerry.kernel.ledger.rows import Rows
 from skerry.kernel.usage import Meter, NoMeter
 from skerry.kinds.ledger import snapshot
+from skerry.kinds.ledger.archivist import Archivist
 from skerry.kinds.ledger.book import AUTO, COMPILED, PLAIN, AnyBook, Switch, has_compiler, open_book
 from skerry.kinds.ledger.history import History
 from skerry.kinds.ledger.journal import Journal, Record
@@ -105,6 +106,7 @@ class Keeper:
     ) -> None:
         self.directory = directory
         self.history = History(directory, retention_seconds)
+        self._archivist = Archivist(directory)
         self.clock = clock
         self.meter = meter
         self.journal = Journal(directory)
@@ -116,6 +118,7 @@ class Keeper:
         self._desk: queue.Queue[list[Job] | None] = queue.Queue(maxsize=2)
         self._room = asyncio.Semaphore(WAITING_MAX)
         self._hold = threading.Lock()
+        self._held = False
         self._threads: list[threading.Thread] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._last = 0
@@ -191,6 +194,7 @@ class Keeper:
             for thread in self._threads:
                 thread.join()
             self._threads.clear()
+            self._archivist.close()
             if self._failed is None and self._unsaved in STOP_SNAPSHOT_BYTES:
                 self.save()
         self.journal.close()
@@ -226,17 +230,23 @@ class Keeper:
         """Wait until nothing is on its way, and let nothing begin."""
         self._hold.acquire()
         self._desk.join()
+        self._archivist.hold()
 
     def _resume(self) -> None:
+        self._archivist.release()
         self._hold.release()
 
     def hold(self) -> None:
         """Keep every file as it is until `release`; blocks until nothing is being written."""
         self._hold.acquire()
+        self._archivist.hold()
+        self._held = True
 
     def release(self) -> None:
         """Let writing go on; harmless where it was not held."""
-        if self._hold.locked():
+        if self._held:
+            self._held = False
+            self._archivist.release()
             self._hold.release()
 
     async def submit(
@@ -313,7 +323,11 @@ class Keeper:
                 if self._unsaved >= (self._snapshot_bytes or SNAPSHOT_BYTES[self.book.name]):
                     self._desk.join()
                     with self._hold:
-                        self.save()
+                        self._archivist.hold()
+                        try:
+                            self.save()
+                        finally:
+                            self._archivist.release()
         self._desk.put(None)
 
     def _write_or_fail(self, group: list[Job]) -> None:
@@ -375,6 +389,8 @@ class Keeper:
                 self._do(job)
             self._confirm(group)
             self._deliver(group)
+            if self.book.name == COMPILED:
+                self._archivist.left_behind(self.book, self._generation)
             if self._switch is not None and self._failed is None:
                 self._switch_if_ready(self._switch)
             self._desk.task_done()

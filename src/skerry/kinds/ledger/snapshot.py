@@ -147,14 +147,40 @@ def _fill(folder: Path, book: Kept, table: str, generation: int) -> int:
     """Write the files of rows that are full and not there yet."""
     folder.mkdir(mode=0o700, exist_ok=True)
     count = book.count(table)
-    written = 0
-    for start in range(0, count - count % FILE_ROWS, FILE_ROWS):
-        path = _path(folder, table, generation, start)
-        if not path.exists():
-            rows = book.rows(table, start, start + FILE_ROWS)
-            write_durably(path, [rows, _sha256([rows])])
-            written += len(rows)
-    return written
+    return sum(
+        _write_rows(folder, book, table, generation, start)
+        for start in range(0, count - count % FILE_ROWS, FILE_ROWS)
+    )
+
+
+def fill_next(directory: Path, book: Kept, table: str, generation: int, full: int) -> bool:
+    """Write the first file of rows of the first `full` that is not there; tell if one was not."""
+    folder = directory / ROWS
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for number in reversed(range(full)):
+        if _path(folder, table, generation, number * FILE_ROWS).exists():
+            missing = number + 1
+            break
+    else:
+        missing = 0
+    if missing == full:
+        return False
+    _write_rows(folder, book, table, generation, missing * FILE_ROWS)
+    return True
+
+
+def is_full(directory: Path, table: str, generation: int, full: int) -> bool:
+    """Tell whether the last of the first `full` files of rows is there."""
+    return full == 0 or _path(directory / ROWS, table, generation, (full - 1) * FILE_ROWS).exists()
+
+
+def _write_rows(folder: Path, book: Kept, table: str, generation: int, start: int) -> int:
+    path = _path(folder, table, generation, start)
+    if path.exists():
+        return 0
+    rows = book.rows(table, start, start + FILE_ROWS)
+    write_durably(path, [rows, _sha256([rows])])
+    return len(rows)
 
 
 def _full(folder: Path, table: str, head: Head) -> bytes:

@@ -9,14 +9,16 @@ from skerry.kernel.money import Rate
 from skerry.market.core import prices
 from skerry.market.core.board import places
 from skerry.market.core.clearing import Offer, Outcome, clear, screen
-from skerry.market.core.entities import Order, Provider, Verdict
+from skerry.market.core.entities import Order, Verdict
 from skerry.market.core.messages import PriceList
+from skerry.market.core.needs import need
 from skerry.market.core.state import State
 from skerry.market.core.states import BidState
 from skerry.market.core.terms import Rule
 from skerry.market.sdl.model import GroupSpec
 
 GIB = 1 << 30
+PRICES_MAX = 1000
 
 
 def award(state: State, order: Order, at: int) -> tuple[Outcome, tuple[Verdict, ...]]:
@@ -31,19 +33,28 @@ def award(state: State, order: Order, at: int) -> tuple[Outcome, tuple[Verdict, 
     reserve = prices.times(order.limit, Fraction(terms.reserve_ppm, 1_000_000))
     outcome = clear(terms.clearing, offers, order.limit, terms.reputation_weight, reserve)
     reasons |= outcome.reasons
+    declined, scores, winner = order.declined, outcome.scores, outcome.winner
+    manual = terms.clearing is Rule.MANUAL
     verdicts = []
     for provider in board.providers:
         name = provider.address
-        if name == outcome.winner:
+        score = scores.get(name)
+        if name == winner:
             reason = _how_it_won(terms.clearing, outcome, order.limit, reserve)
-        elif name in order.declined:
-            reason = "; ".join(order.declined[name])
-        elif name in outcome.scores and terms.clearing is Rule.MANUAL:
+        elif name in declined:
+            reason = "; ".join(declined[name])
+        elif manual and score is not None:
             reason = "open: the tenant chooses"
         else:
             reason = reasons.get(name) or "no bid came within the window"
-        verdicts.append(Verdict(name, reason, outcome.scores.get(name)))
+        verdicts.append(_refused(name, reason) if score is None else Verdict(name, reason, score))
     return outcome, tuple(verdicts)
+
+
+@lru_cache(maxsize=16_384)
+def _refused(name: str, reason: str) -> Verdict:
+    """Return the verdict on who was not scored: most orders have the same to say of most."""
+    return Verdict(name, reason)
 
 
 def _how_it_won(rule: Rule, outcome: Outcome, limit: Rate, reserve: Rate) -> str:
@@ -71,27 +82,27 @@ def _bids(state: State, order: Order, left: int, at: int) -> list[Offer]:
 
 def _posted(state: State, order: Order, left: int, at: int) -> list[Offer]:
     found = []
+    spec = order.group.spec
+    wanted = need(spec)
+    known = _prices(spec)
     for place in places(left):
         provider = state.board.providers[place]
-        if provider.posted is not None and fits(provider, order.group.spec):
-            price = posted_price(provider.posted, order.group.spec)
+        if provider.posted is not None and wanted.fits(provider.capacity):
+            price = known.get(provider.posted)
+            if price is None:
+                if len(known) >= PRICES_MAX:
+                    known.clear()
+                price = known[provider.posted] = posted_price(provider.posted, spec)
             found.append(Offer(provider.address, price, provider.record.score(at)))
     return found
 
 
-def fits(provider: Provider, spec: GroupSpec) -> bool:
-    """Tell whether a group fits what a provider says that it has, were it empty."""
-    capacity = provider.capacity
-    return (
-        sum(u.resources.cpu_milli * u.count for u in spec.resources) <= capacity.cpu_milli
-        and sum(u.resources.memory_bytes * u.count for u in spec.resources) <= capacity.memory_bytes
-        and sum(u.resources.gpu_units * u.count for u in spec.resources) <= capacity.gpu_units
-        and sum(v.size_bytes * u.count for u in spec.resources for v in u.resources.storage)
-        <= capacity.storage_bytes
-    )
+@lru_cache(maxsize=256)
+def _prices(_spec: GroupSpec) -> dict[PriceList, Rate]:
+    """Return where the prices of a group are kept: many orders ask for the same."""
+    return {}
 
 
-@lru_cache(maxsize=4096)
 def posted_price(posted: PriceList, spec: GroupSpec) -> Rate:
     """Return what a group costs at standing prices."""
     hourly = Fraction(0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from skerry.kernel.money import Rate
 from skerry.market.core.messages import Capacity, PriceList
 from skerry.market.core.names import BidId, DeploymentId, GroupId, LeaseId, OrderId
@@ -69,8 +71,7 @@ class Group:
     orders: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, array_like=True):
     """Why a provider did not get an order, or that it did; `score` is lower for better."""
 
     provider: str

@@ -23,10 +23,11 @@ from skerry.market.archive import Archive
 from skerry.market.core import messages as m
 from skerry.market.core.messages import Capacity, PriceList
 from skerry.market.core.names import LeaseId, OrderId
+from skerry.market.core.needs import need
 from skerry.market.core.state import BID_DEPOSIT
 from skerry.market.core.states import LeaseState, Reason
 from skerry.market.link import FEED_SECONDS_MAX, Feed, LeaseNotice, MarketLink, OrderNotice
-from skerry.market.provider.inventory import Inventory, need
+from skerry.market.provider.inventory import Inventory
 from skerry.market.provider.manifests import group_of
 from skerry.market.provider.pricing import STANDARD, NoPriceError, price_of
 from skerry.market.provider.records import Ended, Held, Manifested, Record, Records, encode
@@ -242,8 +243,9 @@ class Agent:
         found = self.inventory.obstacles(need(order.group), order.id)
         isolation = order.terms.isolation or "bwrap"
         exposed = any(unit.resources.endpoints for unit in order.group.resources)
+        gpus = max(unit.resources.gpu_units for unit in order.group.resources)
         for image in order.images:
-            for reason in await self.runner.obstacles(image, isolation, exposed=exposed):
+            for reason in await self.runner.obstacles(image, isolation, exposed=exposed, gpus=gpus):
                 if reason not in found:
                     found.append(reason)
         for unit in order.group.resources:

@@ -4,34 +4,10 @@ twice; a lost bid gives it back.
 
 from __future__ import annotations
 
-import msgspec
-
 from skerry.market.core.messages import Capacity
 from skerry.market.core.names import OrderId
-from skerry.market.sdl.model import GroupSpec
+from skerry.market.core.needs import Need
 from skerry.market.sdl.units import show_bytes
-
-
-class Need(msgspec.Struct, frozen=True):
-    """What all replicas of a group need together."""
-
-    cpu_milli: int
-    memory_bytes: int
-    storage_bytes: int
-    gpu_units: int
-
-
-def need(group: GroupSpec) -> Need:
-    """Return what a group needs."""
-    found = [(unit.resources, unit.count) for unit in group.resources]
-    return Need(
-        cpu_milli=sum(each.cpu_milli * count for each, count in found),
-        memory_bytes=sum(each.memory_bytes * count for each, count in found),
-        storage_bytes=sum(
-            volume.size_bytes * count for each, count in found for volume in each.storage
-        ),
-        gpu_units=sum(each.gpu_units * count for each, count in found),
-    )
 
 
 class Inventory:

@@ -41,7 +41,9 @@ class Runner:
         images = await asyncio.to_thread(self._workloads.images.list)
         return tuple(classes), tuple(each.name for each in images)
 
-    async def obstacles(self, image: str, isolation: str, *, exposed: bool) -> list[str]:
+    async def obstacles(
+        self, image: str, isolation: str, *, exposed: bool, gpus: int = 0
+    ) -> list[str]:
         """Return why an image cannot be run in a class here, with a port to the outside or not."""
         found = []
         classes = {each.name: each for each in await self._workloads.classes()}
@@ -55,7 +57,9 @@ class Runner:
             found.append(f"image: {error.what}")
         if not found:
             ports = (Port(number=8080),) if exposed else ()
-            spec = WorkloadSpec(image=image, command=("-",), isolation=isolation, ports=ports)
+            spec = WorkloadSpec(
+                image=image, command=("-",), isolation=isolation, ports=ports, gpus=gpus
+            )
             found += [f"sandbox: {each}" for each in await self._workloads.reasons(spec)]
         return found
 

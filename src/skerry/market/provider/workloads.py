@@ -41,6 +41,7 @@ def spec_of(service: dict[str, Any], notice: LeaseNotice, replica: int) -> Workl
         env=_environment(service["env"] or ()),
         isolation=notice.terms.isolation or "bwrap",
         cpu_millicores=cpu,
+        gpus=int(resources["gpu"]["units"]["val"]),
         memory_bytes=int(resources["memory"]["size"]["val"]),
         disk_bytes=max(_disk_bytes(resources), DISK_BYTES_LEAST),
         pids=PROCESSES,

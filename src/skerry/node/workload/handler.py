@@ -58,6 +58,7 @@ class Handler:
             memory_bytes=parse_size(params.memory),
             disk_bytes=parse_size(params.disk),
             pids=params.pids,
+            gpus=params.gpu,
             fuel=params.fuel,
             ports=tuple(parse_port(each) for each in params.port),
             mounts=tuple(parse_mount(each) for each in params.mount),

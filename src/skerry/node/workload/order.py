@@ -37,7 +37,8 @@ class Order(msgspec.Struct, frozen=True):
 
     `uid` is the machine's user to run as (None: the node's own). `cgroup_version` and
     `cgroup_folders` are what the node may use, `sockets` is where the keeper's sockets lie.
-    `search` are the folders in which programs of the machine are looked for.
+    `gpus` are the numbers of the GPUs that it has to itself, and `devices` lead to them: where each
+    is on the machine, by what it is inside.
     """
 
     id: str
@@ -50,6 +51,8 @@ class Order(msgspec.Struct, frozen=True):
     group: str
     sockets: str
     created: int
+    gpus: tuple[int, ...] = ()
+    devices: dict[str, str] = {}
 
     @property
     def cgroups(self) -> Cgroups:

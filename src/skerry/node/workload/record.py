@@ -214,6 +214,8 @@ class Record:
             self._running.set_exception(
                 ENGINE_FAILED(f"The keeper of {self.name} ended at once.", hint="skerry logs")
             )
+            # Of one that was taken over nobody awaits the start, and nobody needs to.
+            self._running.exception()
         if self._channel is channel:
             self._channel = None
             if self.folder.complete:

@@ -31,6 +31,7 @@ class Run(Params, frozen=True):
     cpu: Annotated[float, about("cores, at most")] = 0.5
     memory: Annotated[str, about("memory, at most")] = "128M"
     disk: Annotated[str, about("disk, at most")] = "256M"
+    gpu: Annotated[int, about("whole GPUs, which no other workload gets; class bwrap alone")] = 0
     pids: Annotated[int, about("processes and threads, at most")] = 64
     fuel: Annotated[int | None, about("instructions of a WebAssembly module, at most")] = None
     restart: Annotated[str, about("never, on-failure or always")] = "on-failure"

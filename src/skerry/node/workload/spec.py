@@ -17,6 +17,7 @@ MEMORY_BYTES_LEAST = 4 * MIB
 DISK_BYTES_LEAST = 1 * MIB
 CPU_MILLICORES_LEAST = 10
 PIDS_LEAST = 1
+GPUS_MAX = 64
 PORTS_MAX = 64
 MOUNTS_MAX = 32
 WORDS_MAX = 256
@@ -68,9 +69,10 @@ class WorkloadSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `image` names an image of the node's catalogue. `command` and `args` take the place of the
     image's own, as in a container. `isolation` is a class of the ladder (`wasm`, `bwrap`, `crun`,
     `gvisor`). The amounts bound all processes of the workload together: CPU in thousandths of a
-    core, memory and disk in bytes, `pids` in processes and threads; `fuel` is how many instructions
-    a WebAssembly module may execute (None: as many as its CPU can). `expires` is when it is stopped
-    at the latest, in nanoseconds since 1970 (None: never); the keeper watches it, not the node.
+    core, whole `gpus`, memory and disk in bytes, `pids` in processes and threads; `fuel` is how
+    many instructions a WebAssembly module may execute (None: as many as its CPU can). `expires` is
+    when it is stopped at the latest, in nanoseconds since 1970 (None: never); the keeper watches
+    it, not the node.
     `hosts` are further host names under which its first HTTP port answers; `*.example.com` is every
     name of one label before `example.com` that no other workload has. `account` is the
     ledger's account that its use is posted to (by default `workload/<name>`). `labels` are for
@@ -83,6 +85,7 @@ class WorkloadSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env: dict[str, str] = {}
     isolation: str = "bwrap"
     cpu_millicores: int = 500
+    gpus: int = 0
     memory_bytes: int = 128 * MIB
     disk_bytes: int = 256 * MIB
     pids: int = 64
@@ -205,6 +208,8 @@ def _problems(spec: WorkloadSpec) -> Iterator[str]:
     ):
         if not least <= value < 1 << 50:
             yield f"{name} is {value}, and must be at least {least}"
+    if not 0 <= spec.gpus <= GPUS_MAX:
+        yield f"gpus is {spec.gpus}, and must be 0 to {GPUS_MAX}"
     if spec.fuel is not None and not 0 < spec.fuel < 1 << 62:
         yield f"fuel is {spec.fuel}, and must be positive"
     words = (*spec.command, *spec.args)

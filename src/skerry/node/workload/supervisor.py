@@ -8,40 +8,37 @@ and starts those anew whose workload is wanted and paid for.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.errors import (
     ALREADY_EXISTS,
-    BUSY,
     CONFLICT,
-    NOT_FOUND,
     TIMED_OUT,
     UNSUPPORTED,
     SkerryError,
 )
-from skerry.kernel.ledger import Reading
-from skerry.kernel.names import check_name, did_you_mean
+from skerry.kernel.names import check_name
 from skerry.node.home import Home
 from skerry.node.sandbox.cgroup import Cgroups
 from skerry.node.sandbox.identity import Range, identities
 from skerry.node.workload.classes import LADDER, probe
+from skerry.node.workload.gpus import Gpus
 from skerry.node.workload.images import Images
 from skerry.node.workload.keepers import READY_SECONDS, Yard
-from skerry.node.workload.order import SESSIONS, Folder, Order, Process, Wish
+from skerry.node.workload.order import SESSIONS, Folder, Order, Wish
 from skerry.node.workload.output import LogLine, follow, tail
 from skerry.node.workload.record import Record
+from skerry.node.workload.recovery import Recovery
+from skerry.node.workload.registry import Registry, source_of
 from skerry.node.workload.sessions import Ask, Session
 from skerry.node.workload.spec import (
     ClassInfo,
-    Exit,
     State,
     WorkloadInfo,
     WorkloadSpec,
@@ -49,10 +46,7 @@ from skerry.node.workload.spec import (
     check_spec,
 )
 
-WORKLOADS_MAX = 1000
 CALL_SECONDS = 10.0
-LOST_SECONDS = 2.0
-RECOVERIES_MAX = 4
 _SOCKET_PATH_LENGTH_MAX = 107
 _LONGEST_SOCKET = len("/0123456789abcdef/sessions")
 _log = logging.getLogger(__name__)
@@ -81,14 +75,13 @@ class Workloads:
         self._settle = settle
         self._address = address or (lambda _host: "")
         self._users: Range | None = identities()
-        self._records: dict[str, Record] = {}
         self._classes: tuple[ClassInfo, ...] | None = None
         self._yard: Yard | None = None
         self._listeners: list[Listener] = []
         self._placing = asyncio.Lock()
-        self._recovering = asyncio.Semaphore(RECOVERIES_MAX)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closing = False
+        self.known = Registry()
+        self._recovery = Recovery(self.known, cgroups, clock, self._launch, self._tell)
+        self.gpus = Gpus()
         self.images = Images(home.root / "images", entropy)
 
     # ---- the service ------------------------------------------------------------------------
@@ -106,20 +99,13 @@ class Workloads:
                 await asyncio.to_thread(shutil.rmtree, path, True)
                 continue
             record = Record(await asyncio.to_thread(folder.order), folder)
-            self._records[record.id] = record
-        found = await asyncio.gather(*(self._adopt(each) for each in self._records.values()))
-        lost = [each for each, kept in zip(self._records.values(), found, strict=True) if not kept]
-        for record in lost:
-            self._in_background(self._recover(record))
+            self.known.add(record)
+        await self._recovery.find_all()
 
     async def stop(self) -> None:
         """Let go of the keepers, which go on, and of what was waiting."""
-        self._closing = True
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for record in self._records.values():
+        await self._recovery.stop()
+        for record in self.known:
             record.disconnect()
         if self._yard is not None:
             await self._yard.stop()
@@ -156,6 +142,10 @@ class Workloads:
         except SkerryError as error:
             return (*found, error.what)
         found += cls.reasons(spec, image)
+        if spec.gpus:
+            there = len(await asyncio.to_thread(self.gpus.list))
+            if spec.gpus > there:
+                found.append(f"{spec.gpus} GPUs are asked for, and this machine has {there}")
         if image.kind != "wasm" and not (spec.command or image.entrypoint or image.command):
             found.append(
                 f"{image.name} says of itself no program to run, and neither does the order"
@@ -181,7 +171,7 @@ class Workloads:
             )
         async with self._placing:
             record = await asyncio.to_thread(self._place, spec, name, image)
-            self._records[record.id] = record
+            self.known.add(record)
         try:
             await self._launch(record)
         except BaseException:
@@ -191,27 +181,27 @@ class Workloads:
 
     def _place(self, spec: WorkloadSpec, name: str, image: object) -> Record:
         """Write the order of a new workload."""
-        if len(self._records) >= WORKLOADS_MAX:
-            raise BUSY(
-                f"A node has at most {WORKLOADS_MAX} workloads.", hint="skerry workload list"
-            )
+        self.known.check_room()
         id = self._entropy.bytes(6).hex()  # noqa: A001 (the word of the record)
         name = check_name(name or f"w-{id}", "a workload")
-        if any(each.name == name for each in self._records.values()):
+        if any(each.name == name for each in self.known):
             raise ALREADY_EXISTS(
                 f"There is a workload {name} already.", hint=f"skerry workload remove {name}"
             )
+        gpus = self.known.free_gpus(spec.gpus, self.gpus.list()) if spec.gpus else ()
         order = Order(
             id=id,
             name=name,
             spec=spec,
             image=self.images.resolve(spec.image),
-            uid=self._free_user(),
+            uid=self.known.free_user(self._users),
             cgroup_version=self._cgroups.version,
             cgroup_folders=self._cgroups.folders,
             group=f"w-{self._home.digest}-{id}",
             sockets=str(self._sockets / id),
             created=self._clock.now(),
+            gpus=gpus,
+            devices=self.gpus.devices_of(gpus) if gpus else {},
         )
         path = self._root / id
         path.mkdir(mode=0o711)
@@ -219,23 +209,13 @@ class Workloads:
         folder.write_order(order)
         return Record(order, folder)
 
-    def _free_user(self) -> int | None:
-        if self._users is None:
-            return None
-        taken = {each.order.uid for each in self._records.values()}
-        for slot in range(1, self._users.guests):
-            uid = self._users.guest(slot).uid
-            if uid not in taken:
-                return uid
-        raise BUSY("Every user id for workloads is taken.", hint="skerry workload list")
-
     async def _launch(self, record: Record) -> None:
         """Start a keeper and wait until its program runs. Raises what kept it from that."""
         if self._yard is None:
             self._yard = Yard()
         await record.free(CALL_SECONDS)
         ours = await self._yard.keep(record.folder.path)
-        await record.connect(ours, self._changed)
+        await record.connect(ours, self._recovery.changed)
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await record.running()
@@ -244,7 +224,7 @@ class Workloads:
 
     async def stop_one(self, name: str, grace_seconds: float = 10.0) -> WorkloadInfo:
         """Ask a workload's program to end, and kill it after its grace. Raises NOT_FOUND."""
-        record = self._find(name)
+        record = self.known.find(name)
         await self._wish(record, Wish(False, record.wish.expires), grace_seconds)
         await self._ended(record, grace_seconds)
         return await self.info(record.id)
@@ -258,12 +238,13 @@ class Workloads:
 
     async def restart(self, name: str, expires: int | None = None) -> WorkloadInfo:
         """Run a workload again that has ended, on the same disk. Raises NOT_FOUND or CONFLICT."""
-        record = self._find(name)
+        record = self.known.find(name)
         async with record.changing:
             if record.kept.state == State.ENDED:
                 await self._ended(record, 0.0)
             if record.connected:
                 raise CONFLICT(f"{record.name} has not ended.", hint=f"skerry workload stop {name}")
+            self.known.check_gpus(record)
             wish = Wish(True, expires if expires is not None else record.wish.expires)
             await asyncio.to_thread(record.folder.write_wish, wish)
             record.wish = wish
@@ -272,7 +253,7 @@ class Workloads:
 
     async def extend(self, name: str, expires: int | None) -> WorkloadInfo:
         """Change until when a workload may run, in nanoseconds since 1970 (None: for ever)."""
-        record = self._find(name)
+        record = self.known.find(name)
         await self._wish(record, Wish(record.wish.run, expires))
         return await self.info(record.id)
 
@@ -291,9 +272,9 @@ class Workloads:
 
     async def remove(self, name: str) -> None:
         """Stop a workload and remove its disk, its log and all that is known of it."""
-        record = self._find(name)
+        record = self.known.find(name)
         async with record.changing:
-            if record.id not in self._records:
+            if record not in self.known:
                 # Somebody else removed it while this waited.
                 return
             if record.connected:
@@ -302,16 +283,16 @@ class Workloads:
 
     async def _forget(self, record: Record) -> None:
         record.disconnect()
-        await asyncio.to_thread(self._clean_up, record)
+        await asyncio.to_thread(self._recovery.clean_up, record)
         if self._settle is not None:
             await self._settle(source_of(record))
-        self._records.pop(record.id, None)
+        self.known.drop(record)
         await asyncio.to_thread(_remove_tree, record.folder.path)
         await asyncio.to_thread(shutil.rmtree, record.order.sockets, True)
 
     async def info(self, name: str) -> WorkloadInfo:
         """Return what is known of a workload now. Raises NOT_FOUND."""
-        record = self._find(name)
+        record = self.known.find(name)
         await record.ask_status(CALL_SECONDS)
         return self._info(record)
 
@@ -320,14 +301,9 @@ class Workloads:
 
     async def list(self, labels: Mapping[str, str] | None = None) -> list[WorkloadInfo]:
         """Return the workloads that have these labels, in the order in which they were made."""
-        wanted = dict(labels or {})
-        chosen = [
-            each
-            for each in self._records.values()
-            if wanted.items() <= each.order.spec.labels.items()
-        ]
+        chosen = self.known.labelled(labels or {})
         await asyncio.gather(*(each.ask_status(CALL_SECONDS) for each in chosen))
-        return [self._info(each) for each in sorted(chosen, key=lambda each: each.order.created)]
+        return [self._info(each) for each in chosen]
 
     async def usage(self, name: str) -> WorkloadUsage:
         """Return what a workload used since it was made. Raises NOT_FOUND."""
@@ -337,7 +313,7 @@ class Workloads:
         self, name: str, lines: int = 100, follow_on: bool = False
     ) -> AsyncIterator[LogLine]:
         """Yield the last lines of a workload, and then those that come. Raises NOT_FOUND."""
-        record = self._find(name)
+        record = self.known.find(name)
         for line in await asyncio.to_thread(tail, record.folder.log, lines):
             yield line
         if follow_on:
@@ -357,7 +333,7 @@ class Workloads:
         `terminal` is its size in rows and columns, None for plain pipes. Raises NOT_FOUND,
         CONFLICT (it does not run); UNSUPPORTED comes with the session's output.
         """
-        record = self._find(name)
+        record = self.known.find(name)
         if not record.connected:
             raise CONFLICT(f"{record.name} does not run.", hint="skerry workload list")
         ask = Ask(tuple(argv), dict(env or {}), terminal)
@@ -367,144 +343,15 @@ class Workloads:
         """Remove an image from the catalogue. Raises NOT_FOUND, or CONFLICT if it is used."""
         async with self._placing:
             image = self.images.resolve(name)
-            used = any(each.order.image.name == image.name for each in self._records.values())
+            used = any(each.order.image.name == image.name for each in self.known)
             await asyncio.to_thread(self.images.remove, image.name, used)
 
-    def port_socket(self, name: str, number: int | None = None) -> tuple[str, str, int] | None:
-        """Return (name, unix socket, number) of an HTTP port of a workload: the first, or one."""
-        record = next((each for each in self._records.values() if each.name == name), None)
-        if record is None:
-            return None
-        for port in record.order.spec.ports:
-            if port.protocol == "http" and number in (None, port.number):
-                path = f"{record.order.sockets}/{port.number}"
-                return record.name, path, port.number
-        return None
-
-    def by_host(self, host: str) -> str | None:
-        """Return the name of the workload that answers under a host name of its own."""
-        for wanted in (host, f"*.{host.partition('.')[2]}"):
-            for record in self._records.values():
-                if wanted in record.order.spec.hosts and record.connected:
-                    return record.name
-        return None
-
-    @property
-    def any_hosts(self) -> bool:
-        """Whether any workload has a host name of its own."""
-        return any(each.order.spec.hosts for each in self._records.values())
-
-    def running(self) -> int:
-        """Return how many workloads have a keeper that lives."""
-        return sum(each.connected for each in self._records.values())
-
-    def accounts(self) -> set[str]:
-        """Return the accounts that workloads are posted to."""
-        return {account_of(each) for each in self._records.values()}
-
-    def readings(self) -> Iterator[Reading]:
-        """Yield how far the counters of every workload have come, for the accountant."""
-        for record in list(self._records.values()):
-            for unit, total in record.folder.counters().items():
-                yield Reading(source_of(record), account_of(record), unit, total)
-
     # ---- after a restart --------------------------------------------------------------------
-
-    async def _adopt(self, record: Record) -> bool:
-        """Take over a keeper that lives; false if there is none."""
-        try:
-            return await record.adopt(self._changed)
-        except (SkerryError, OSError):
-            _log.exception("the keeper of %s does not answer", record.name)
-            return False
-
-    async def _recover(self, record: Record) -> None:
-        """Clean up after a keeper that is gone, and start again what is wanted."""
-        try:
-            async with self._recovering, record.changing:
-                if record.id in self._records and not record.connected:
-                    await self._clean_and_revive(record)
-        except (SkerryError, OSError):
-            _log.exception("the workload %s could not be found again", record.name)
-
-    async def _clean_and_revive(self, record: Record) -> None:
-        await asyncio.to_thread(self._clean_up, record)
-        record.kept = await asyncio.to_thread(record.folder.state)
-        if record.kept.state == State.ENDED:
-            return
-        if not record.wish.run:
-            await self._note_end(record, Exit("stopped", at=self._clock.now()))
-            return
-        await self._revive(record)
-
-    async def _revive(self, record: Record) -> None:
-        """Start a workload whose keeper was lost, unless its time is over."""
-        expires = record.wish.expires
-        if expires is not None and self._clock.now() >= expires:
-            await self._note_end(record, Exit("expired", at=self._clock.now()))
-            return
-        lost = Exit("lost", text="Its keeper was ended from outside.", at=self._clock.now())
-        await asyncio.to_thread(record.note_lost, lost)
-        await self._launch(record)
-
-    async def _note_end(self, record: Record, ended: Exit) -> None:
-        await asyncio.to_thread(record.note_end, ended)
-        self._tell(record)
-
-    def _clean_up(self, record: Record) -> None:
-        """End what a keeper that was killed left behind. Blocks."""
-        first = record.folder.state().first
-        if first is not None and Process.of(first.pid) == first:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(first.pid, 9)
-        if self._cgroups.exists(record.order.group):
-            group = self._cgroups.create(record.order.group)
-            group.kill()
-            group.remove()
-
-    def _changed(self, record: Record) -> None:
-        """Take note of a change; look after a workload whose keeper has gone without a word."""
-        self._tell(record)
-        if record.connected or self._closing or record.kept.state == State.ENDED:
-            return
-        if record.id in self._records and record.was_running:
-            self._in_background(self._after_loss(record))
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _after_loss(self, record: Record) -> None:
-        await asyncio.sleep(LOST_SECONDS)
-        if record.id in self._records and not record.connected:
-            _log.warning("the keeper of the workload %s was lost", record.name)
-            if not await self._adopt(record):
-                await self._recover(record)
 
     def _tell(self, record: Record) -> None:
         info = self._info(record)
         for listener in self._listeners:
             listener(info)
-
-    # ---- finding ----------------------------------------------------------------------------
-
-    def _by_name(self, name: str) -> Record | None:
-        found = self._records.get(name)
-        if found is not None:
-            return found
-        return next((each for each in self._records.values() if each.name == name), None)
-
-    def _find(self, name: str) -> Record:
-        found = self._by_name(name)
-        if found is None:
-            names = [each.name for each in self._records.values()]
-            raise NOT_FOUND(
-                f"There is no workload {name}.",
-                why=did_you_mean(name, names),
-                hint="skerry workload list",
-            )
-        return found
 
     def _make_sockets(self) -> Path:
         """Make the folder of all keepers' sockets: in the home, or where its path is short."""
@@ -516,16 +363,6 @@ class Workloads:
         if place.lstat().st_uid != os.geteuid():
             raise UNSUPPORTED(f"{place} belongs to another user.", hint="skerry up --home <folder>")
         return place
-
-
-def source_of(record: Record) -> str:
-    """Return the name of a workload's counters in the ledger."""
-    return f"w-{record.id}"
-
-
-def account_of(record: Record) -> str:
-    """Return the account that a workload's use is posted to."""
-    return record.order.spec.account or f"workload/{record.name}"
 
 
 def _remove_tree(path: Path) -> None:

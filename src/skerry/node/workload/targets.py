@@ -27,8 +27,8 @@ def make_finder(workloads: Workloads, domain: str) -> Finder:
             return _target(workloads, name, number, head.target)
         if head.target.startswith(b"/~"):
             return _by_path(workloads, head.target)
-        if workloads.any_hosts and not host.endswith(own):
-            name = workloads.by_host(host.decode("ascii", "replace")) or ""
+        if workloads.known.any_hosts and not host.endswith(own):
+            name = workloads.known.by_host(host.decode("ascii", "replace")) or ""
             return _target(workloads, name, "", head.target) if name else None
         return None
 
@@ -48,7 +48,7 @@ def _target(
     workloads: Workloads, name: str, number: str, line: bytes, prefix: bytes = b""
 ) -> Target:
     wanted = int(number) if number.isascii() and number.isdigit() and len(number) < 6 else None
-    found = workloads.port_socket(name, wanted) if wanted or not number else None
+    found = workloads.known.port_socket(name, wanted) if wanted or not number else None
     if found is None:
         raise NOT_FOUND("Nothing is served here.")
     name, path, port = found

@@ -200,7 +200,8 @@ class CompiledBook:
 
     def rows(self, table: str, start: int, stop: int) -> bytes:
         """See `rows.Kept`."""
-        packed: bytes = self._tables.rows(_TABLES[table])[start:stop].tobytes()
+        with self._tables.moving:
+            packed: bytes = self._tables.rows(_TABLES[table])[start:stop].tobytes()
         return packed
 
     def accounts(self) -> bytes:

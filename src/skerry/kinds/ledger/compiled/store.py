@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,8 @@ class Tables:
     """The memory of a ledger. `address` is what compiled functions call the store."""
 
     def __init__(self) -> None:
+        self.moving = threading.Lock()
+        """Held while a table is moved: whoever copies rows in another thread holds it too."""
         self._page = np.zeros(PAGE_WORDS, dtype=np.uint64)
         self.address = int(self._page.ctypes.data)
         self._page[SEED] = int.from_bytes(os.urandom(8), "little")
@@ -122,15 +125,16 @@ class Tables:
 
     def _grow(self, table: int, size: int) -> None:
         """Make a table larger: its pages are moved, not copied, where the system can."""
-        area, self._tables[table] = self._areas[table], None
-        assert area is not None
-        try:
-            area.resize(_bytes(table, size))
-        except (BufferError, OSError, SystemError, ValueError):
-            larger = _area(table, size)
-            larger[: len(area)] = area[:]
-            area = larger
-        self._set(table, size, area)
+        with self.moving:
+            area, self._tables[table] = self._areas[table], None
+            assert area is not None
+            try:
+                area.resize(_bytes(table, size))
+            except (BufferError, OSError, SystemError, ValueError):
+                larger = _area(table, size)
+                larger[: len(area)] = area[:]
+                area = larger
+            self._set(table, size, area)
 
     def _set(self, table: int, size: int, area: mmap.mmap) -> None:
         words = np.frombuffer(area, dtype=np.uint64, count=size * WIDTHS[table])

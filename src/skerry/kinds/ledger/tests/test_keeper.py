@@ -23,7 +23,7 @@ from skerry.kinds.ledger.journal import HEAD_BYTES, TAIL, Journal
 from skerry.kinds.ledger.keeper import Keeper
 from skerry.kinds.ledger.operations import Operation, join, one_batch
 from skerry.kinds.ledger.questions import Questions
-from skerry.kinds.ledger.tests.harness import Tally
+from skerry.testing.hosts import Tally
 
 
 class Open:
@@ -346,6 +346,30 @@ async def test_a_ledger_that_gets_busy_is_moved_to_the_compiled_machine(
     async with third as ledger:
         assert third.keeper.book.name == "compiled"
         assert third.keeper.book.digest == opened.keeper.book.digest
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_full_rows_are_written_while_the_ledger_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba", reason="NOT TESTED: numba is not installed")
+    monkeypatch.setattr(snapshot, "FILE_ROWS", 64)
+    opened = Open(tmp_path, machine="compiled", snapshot_bytes=1 << 30)
+    async with opened as ledger:
+        await ledger.create_accounts(accounts(1, 2))
+        for at in range(60):
+            await ledger.create_transfers(transfers(1 + 100 * at, 100))
+        wanted = 2 * (6000 // 64)
+        for _ in range(500):
+            if len(list((tmp_path / snapshot.ROWS).glob("*.rows"))) == wanted:
+                break
+            await asyncio.sleep(0.02)
+        assert len(list((tmp_path / snapshot.ROWS).glob("*.rows"))) == wanted
+        await asyncio.to_thread(opened.keeper.hold)
+        opened.keeper.release()
+        await asyncio.to_thread(opened.keeper.look, lambda _: opened.keeper.save())
+    assert await posted(tmp_path) == (6000, opened.keeper.book.digest)
 
 
 async def test_chains_and_timeouts_at_once(tmp_path: Path) -> None:

@@ -118,6 +118,12 @@ def needs_filesystem(cls: IsolationClass, image: Image) -> Iterator[str]:
         yield f"{image.name} is a WebAssembly module, and class {cls.name} runs programs of Linux"
 
 
+def needs_no_gpu(cls: IsolationClass, spec: WorkloadSpec) -> Iterator[str]:
+    """Refuse a workload with GPUs."""
+    if spec.gpus:
+        yield f"class {cls.name} passes no GPU on; bwrap does"
+
+
 def disk_folder(name: str) -> str:
     """Return the folder on a workload's disk that a mount of that name shows."""
     return f"mount-{name}"

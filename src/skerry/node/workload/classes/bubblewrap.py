@@ -160,6 +160,8 @@ def _options(order: Order, place: Place) -> list[str]:
     for bind in seen.binds:
         words += ["--ro-bind" if bind.read_only else "--bind", bind.there, bind.inside]
     words += ["--proc", "/proc", "--dev", "/dev", "--size", size, "--tmpfs", "/dev/shm"]  # noqa: S108
+    for inside, there in sorted(order.devices.items()):
+        words += ["--dev-bind", there, inside]
     for masked in map(Path, MASKED):
         if not masked.is_relative_to("/proc"):
             continue

@@ -23,6 +23,7 @@ from skerry.node.workload.classes.base import (
     find_program,
     missing,
     needs_filesystem,
+    needs_no_gpu,
 )
 from skerry.node.workload.classes.bundle import own, write_bundle
 from skerry.node.workload.classes.view import impossible_mounts
@@ -64,6 +65,7 @@ class Crun:
         """See `IsolationClass.reasons`."""
         yield from needs_filesystem(self, image)
         yield from impossible_mounts(spec, image)
+        yield from needs_no_gpu(self, spec)
 
     def launch(self, order: Order, place: Place) -> Launch:
         """See `IsolationClass.launch`."""

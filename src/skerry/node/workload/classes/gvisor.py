@@ -24,6 +24,7 @@ from skerry.node.workload.classes.base import (
     find_program,
     missing,
     needs_filesystem,
+    needs_no_gpu,
 )
 from skerry.node.workload.classes.bundle import process_of, write_bundle
 from skerry.node.workload.classes.view import impossible_mounts
@@ -76,6 +77,7 @@ class Gvisor:
         """See `IsolationClass.reasons`."""
         yield from needs_filesystem(self, image)
         yield from impossible_mounts(spec, image)
+        yield from needs_no_gpu(self, spec)
 
     def launch(self, order: Order, place: Place) -> Launch:
         """See `IsolationClass.launch`."""

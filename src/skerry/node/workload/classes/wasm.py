@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from skerry.node.sandbox import Confinement, Limits, confine
-from skerry.node.workload.classes.base import Launch, Place, Program, missing
+from skerry.node.workload.classes.base import Launch, Place, Program, missing, needs_no_gpu
 from skerry.node.workload.images import Image
 from skerry.node.workload.order import Order
 from skerry.node.workload.spec import MIB, ClassInfo, WorkloadSpec
@@ -49,6 +49,7 @@ class Wasm:
         """See `IsolationClass.reasons`."""
         if image.kind != "wasm":
             yield f"{image.name} is no WebAssembly module, and class wasm runs nothing else"
+        yield from needs_no_gpu(self, spec)
         if spec.ports:
             yield "class wasm has no network, so no port can be exposed"
         if spec.mounts:
