@@ -207,7 +207,7 @@ def test_bounds_are_those_of_light() -> None:
 degrees = st.builds(Spot, st.floats(-89, 89), st.floats(-179, 179))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(degrees, degrees, st.lists(degrees, min_size=3, max_size=5), st.floats(1, 3), st.data())
 def test_a_node_is_never_farther_than_was_said(
     truth: Spot, claim: Spot, witnesses: list[Spot], slowness: float, data: st.DataObject

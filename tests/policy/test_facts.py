@@ -133,7 +133,8 @@ def test_the_atlas_says_where_it_has_everything_from() -> None:
         assert group.source and group.date and group.evidence
     for name in found.providers:
         for fact in found.facts(name):
-            assert fact.source and fact.date and fact.evidence is Evidence.DECLARED
+            assert fact.source and fact.date
+            assert fact.evidence is (Evidence.DOCUMENTED if fact.sha256 else Evidence.DECLARED)
 
 
 def test_adequacy_has_an_end_and_partial_decisions_do_not_count() -> None:
@@ -153,3 +154,22 @@ def test_a_host_tells_provider_and_country_by_its_longest_ending() -> None:
     assert found.endpoint("S3.EU-NORTH-1.amazonaws.com") == ("aws", "SE")
     assert found.endpoint("evilyour-objectstorage.com") is None
     assert found.endpoint("") is None
+
+
+def test_documents_bear_rows_out_or_contradict_them() -> None:
+    """What a provider publishes counts for more than the row, which is shown beside it."""
+    shipped = atlas()
+    for name, provider in shipped.providers.items():
+        for document in provider.document:
+            assert len(document.sha256) == 64 and document.source.startswith("https://")
+            assert document.date < document.expires and set(document.says) <= {"sites"}
+        found = [fact for fact in shipped.facts(name) if fact.name == "sites"]
+        settled = settle(found, "2026-11-27")
+        documented = bool(provider.document)
+        assert (settled.fact.evidence is Evidence.DOCUMENTED) == documented, name
+        assert settle(found, "2099-01-01").fact.evidence is Evidence.DECLARED
+    scaleway = settle([x for x in shipped.facts("scaleway") if x.name == "sites"], "2026-11-27")
+    assert scaleway.fact.value == ("FR", "NL", "PL")
+    assert [set(each.value) for each in scaleway.conflicts] == [{"FR", "IT", "NL", "PL", "SE"}]
+    ionos = settle([x for x in shipped.facts("ionos") if x.name == "sites"], "2026-11-27")
+    assert ionos.conflicts == ()

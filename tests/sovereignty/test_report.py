@@ -12,7 +12,12 @@ from tests.policy.test_random import TODAY, Fixed
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.policy import Evidence, Fact, Place, Request
 from skerry.node.policy.engine import Engine
-from skerry.node.sovereignty.derive import place_facts, silicon_facts, software_facts
+from skerry.node.sovereignty.derive import (
+    place_facts,
+    silicon_caps,
+    silicon_facts,
+    software_facts,
+)
 from skerry.node.sovereignty.drawing import draw_html, draw_report
 from skerry.node.sovereignty.framework import PREFIX, framework
 from skerry.node.sovereignty.report import assess
@@ -164,6 +169,7 @@ def test_a_self_hoster_on_common_machines_is_not_at_level_four(tmp_path: Path) -
     (device / "vendor").write_text("0x10de\n")
     silicon = read_silicon(tmp_path)
     assert str(silicon) == "processors: Intel (US); accelerators: Nvidia (US)"
+    assert silicon_caps(silicon, CRITERIA) == "; it limits sov-3.5 to SEAL-2, sov-6.5 to SEAL-3"
     facts = [*silicon_facts("node/n1", silicon, TODAY), *software_facts("node/n1", TODAY)]
     parts = {part.code: part for part in report(*facts).parts}
     by_id = {line.id: line for part in parts.values() for line in part.lines}

@@ -161,11 +161,18 @@ class Supervisor:
         except BaseException:
             await asyncio.to_thread(group.remove)
             raise
+        # The kernel takes milliseconds to move a process into a group; until that is done, the
+        # child sets itself up and nothing is asked of it.
+        joining = asyncio.create_task(asyncio.to_thread(group.add, child.pid))
         running, listening = await self._adopt(cell, branch, key, Parts(spec, child, group))
         try:
             await self._wait_listening(running, listening)
-        except BaseException:
+            await joining
+        except BaseException as error:
             self._workshop.kill(running)
+            await asyncio.gather(joining, return_exceptions=True)
+            if isinstance(error, OSError):
+                raise ENGINE_FAILED("A process could not join its group.", why=str(error)) from None
             raise
         return running
 

@@ -268,7 +268,8 @@ class Workshop:
             write=(*writable, *(() if tight else (SHARED_MEMORY,))),
             limits=limits,
             tight=tight,
-            cgroup=group.membership,
+            # The node moves it into its group, meanwhile.
+            cgroup=msgspec.structs.replace(group.membership, paths=()),
             hide=() if uid is not None else self._hidden,
         )
 

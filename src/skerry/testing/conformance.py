@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from skerry.kernel.commands import WordCall
 from skerry.kernel.errors import DENIED, SkerryError
 from skerry.kernel.manifest import Verb
-from skerry.kernel.policy import Decision, Fact, Request
+from skerry.kernel.policy import Decision, Fact, Place, Request
+from skerry.node.cell.spec import PermitCall
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.policy.engine import administers
 from skerry.testing.lab import RESOURCE, Lab
@@ -241,6 +242,46 @@ class TestPlace:
         finally:
             engine.forget("test")
 
+    async def test_what_would_leave_is_asked_for_and_refused(self, lab: Lab) -> None:
+        """Whatever a resource does: by the terms, by default, and encrypted or not."""
+        need(lab, Verb.PLACE, state=False)
+        engine = lab.node.placement
+        engine.learn("test", [Fact(f"node/{lab.node.name}", "country", "SE")])
+        try:
+            confined = await lab.app(policy='jurisdiction = ["EU"]')
+            silent = await lab.app()
+            for app, rule in ((confined, "jurisdiction"), (silent, "here-only")):
+                branch = lab.node.catalogue.branch(app, "main")
+                for action in (*lab.manifest.actions, "resource:replicate", "backup:send"):
+                    for place in (Place("somewhere", "US"), Place("somewhere")):
+                        asked = PermitCall(RESOURCE, action, place, encrypted=True)
+                        with pytest.raises(SkerryError) as refused:
+                            lab.node.workshop.permit(branch, asked)
+                        assert refused.value.problem is DENIED and rule in refused.value.why
+            branch = lab.node.catalogue.branch(confined, "main")
+            inside = PermitCall(RESOURCE, "backup:send", Place("somewhere", "FI"))
+            assert lab.node.workshop.permit(branch, inside).allowed
+        finally:
+            engine.forget("test")
+
+    async def test_a_branch_has_the_terms_of_main(self, lab: Lab) -> None:
+        need(lab, Verb.PLACE, Verb.BRANCH, state=False)
+        engine = lab.node.placement
+        engine.learn("test", [Fact(f"node/{lab.node.name}", "country", "SE")])
+        try:
+            app = await lab.app(policy='jurisdiction = ["EU"]')
+            await perform(lab.node, "branch.create", app=app, name="copy")
+            copy = lab.node.catalogue.branch(app, "copy")
+            asked = PermitCall(RESOURCE, "backup:send", Place("somewhere", "US"))
+            with pytest.raises(SkerryError):
+                lab.node.workshop.permit(copy, asked)
+            engine.learn("test", [Fact(f"node/{lab.node.name}", "country", "US")])
+            with pytest.raises(SkerryError) as refused:
+                await lab.node.supervisor.wake(app, "copy", RESOURCE)
+            assert refused.value.problem is DENIED
+        finally:
+            engine.forget("test")
+
     async def test_terms_that_fail_are_not_deployed(self, lab: Lab) -> None:
         need(lab, Verb.PLACE, state=False)
         before = set(lab.node.catalogue.apps)
@@ -257,7 +298,7 @@ async def _all_commands(lab: Lab, app: str) -> list[SkerryError]:
     for command in dispatcher.commands.values():
         about_app = command.kind or "app" in command.params.__struct_fields__
         other_kind = command.kind and command.kind != lab.manifest.name
-        if not about_app or other_kind or command.streams or administers(command.action):
+        if not about_app or other_kind or administers(command.action):
             continue
         params: msgspec.Struct = WordCall(name=RESOURCE, app=app, params={})
         if not command.kind:
@@ -265,7 +306,10 @@ async def _all_commands(lab: Lab, app: str) -> list[SkerryError]:
             given = {each.name: "other" for each in fields if each.required}
             params = msgspec.convert({**given, "app": app}, command.params)
         with pytest.raises(SkerryError) as refused:
-            await dispatcher.perform(command, params)
+            if command.streams:
+                await anext(aiter(dispatcher.stream(command, params)))
+            else:
+                await dispatcher.perform(command, params)
         raised.append(refused.value)
     assert raised
     return raised

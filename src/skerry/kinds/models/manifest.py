@@ -325,5 +325,6 @@ MANIFEST = Manifest(
         ),
     ),
     actions=("models:admin", "models:read", "models:ask", "models:route"),
+    leaves=True,
     package=__package__ or "",
 )

@@ -95,16 +95,17 @@ async def create(installation: Installation, data: Path, verifier: str) -> None:
     half.rename(data)
 
 
-def take_over(data: Path, cloned: bool) -> None:
-    """Remove what ties a directory to the server that last had it open.
-
-    No server may run on it. A clone also loses its replication slots, which would keep WAL for
-    consumers that follow the parent, and what made it a standby.
-    """
+def take_over(data: Path) -> None:
+    """Remove what ties a directory to the server that last had it open; none may run on it."""
     for name in ("postmaster.pid", "postmaster.opts"):
         (data / name).unlink(missing_ok=True)
-    if not cloned:
-        return
+
+
+def cut_off(data: Path) -> None:
+    """Remove from a clone what ties it to its parent: what made it a standby, and its slots.
+
+    Replication slots would keep WAL for consumers that follow the parent.
+    """
     for slot in (data / "pg_replslot").iterdir():
         shutil.rmtree(slot)
     (data / "standby.signal").unlink(missing_ok=True)

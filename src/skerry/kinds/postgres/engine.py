@@ -82,11 +82,7 @@ class PostgresEngine(Engine):
         cloned = last is not None and last != owner
         cloned = cloned or (before is not None and before.id != self.context.id)
         pending = self.history.pending()
-        if pending is None:
-            await asyncio.to_thread(self.history.tidy, self.data)
-        else:
-            await asyncio.to_thread(self.history.rewind, self.data, pending)
-        await asyncio.to_thread(cluster.take_over, self.data, cloned)
+        await self._make_ready(pending, cloned)
         if last != owner:
             await asyncio.to_thread(records.write, self._owner_file, owner)
         self._load_counted()
@@ -103,6 +99,16 @@ class PostgresEngine(Engine):
         self._tasks = [asyncio.create_task(self._watch())]
         if self._archives(installation):
             self._tasks.append(asyncio.create_task(self._keep_history()))
+
+    async def _make_ready(self, pending: Recover | None, cloned: bool) -> None:
+        """Make the directory fit to be opened; threads are for what takes long, as they cost."""
+        if pending is not None:
+            await asyncio.to_thread(self.history.rewind, self.data, pending)
+        elif self.history.leftovers(self.data):
+            await asyncio.to_thread(self.history.tidy, self.data)
+        if cloned:
+            await asyncio.to_thread(cluster.cut_off, self.data)
+        cluster.take_over(self.data)
 
     async def stop(self) -> None:
         """See `Engine.stop`."""

@@ -147,9 +147,13 @@ class History:
 
     def tidy(self, data: Path) -> None:
         """Remove what an interrupted recovery or backup left, when nothing is pending."""
-        for left in (self._before(data), self.bases / "incoming"):
-            if left.exists():
-                shutil.rmtree(left)
+        for left in self.leftovers(data):
+            shutil.rmtree(left)
+
+    def leftovers(self, data: Path) -> list[Path]:
+        """Return what an interrupted recovery or backup left."""
+        found = (self._before(data), self.bases / "incoming")
+        return [each for each in found if each.exists()]
 
     def done(self, data: Path, to: Recover) -> None:
         """Forget the way here, and the base backups of the future that was left."""

@@ -13,11 +13,15 @@ from pathlib import Path
 
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import ENGINE_FAILED, TIMED_OUT
-from skerry.kinds.postgres.programs import dies_with_parent, environment
+from skerry.kinds.postgres.programs import environment
+from skerry.kinds.postgres.spawn import Process, spawn
 
 SOCKET = ".s.PGSQL.5432"
 _POLL_SECONDS = 0.001
 _READY_LINE = 8
+_READY_WORDS = "database system is ready to accept connections"
+_READY_SECONDS = 0.02
+"""How often the server's file is looked at, should it log less than that it is ready."""
 _START_SECONDS = 600.0
 _STOP_SECONDS = 30.0
 _QUIT_SECONDS = 5.0
@@ -45,10 +49,11 @@ class Server:
         self._run = run
         self._clock = clock
         self._log = log
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._words: deque[str] = deque(maxlen=_LOG_LINES)
         self._frozen: list[int] = []
+        self._said_ready = asyncio.Event()
 
     @property
     def running(self) -> bool:
@@ -63,19 +68,13 @@ class Server:
     async def start(self, program: str, until_ready: bool = True) -> None:
         """Spawn the postmaster and wait until it takes connections; raise ENGINE_FAILED."""
         self._words.clear()
-        self._process = await asyncio.create_subprocess_exec(
-            program,
-            "-D",
-            str(self._data),
-            "-c",
-            f"config_file={self._run / 'postgresql.conf'}",
+        self._said_ready.clear()
+        settings = f"config_file={self._run / 'postgresql.conf'}"
+        self._process = await spawn(
+            [program, "-D", str(self._data), "-c", settings],
             env=environment(),
             cwd=self._run,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            preexec_fn=dies_with_parent(signal.SIGQUIT),
+            death_signal=signal.SIGQUIT,
         )
         self._reader = asyncio.create_task(self._read_log(self._process))
         if until_ready:
@@ -167,12 +166,18 @@ class Server:
                 raise TIMED_OUT(
                     f"PostgreSQL was not ready within {_START_SECONDS:.0f} s.", why=self.last_words
                 )
-            await asyncio.sleep(_POLL_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_READY_SECONDS):
+                    await self._said_ready.wait()
+            if self._said_ready.is_set():
+                return
 
-    async def _read_log(self, process: asyncio.subprocess.Process) -> None:
+    async def _read_log(self, process: Process) -> None:
         assert process.stderr is not None
         while line := await _line(process.stderr):
             text = line.decode("utf-8", "replace").rstrip()
+            if text.endswith(_READY_WORDS):
+                self._said_ready.set()
             if self._hear(text):
                 continue
             self._words.append(text)

@@ -312,6 +312,14 @@ class Desk:
         is_open = sessions.is_open(found, self.context.clock.now())
         return msgspec.structs.replace(found, accepting=is_open)
 
+    async def sessions(self, wire: str, limit: int) -> list[Session]:
+        """Return the newest sessions of a wire as they stand."""
+        now = self.context.clock.now()
+        return [
+            msgspec.structs.replace(each, accepting=sessions.is_open(each, now))
+            for each in await self.stored(sessions.recent, wire, limit)
+        ]
+
     async def close_session(self, id: str, *, cancel: bool = False) -> Session:  # noqa: A002
         """Let a session take no more jobs; `cancel` those of it that are not over."""
         found = await self.stored(sessions.close, id, self.context.clock.now())

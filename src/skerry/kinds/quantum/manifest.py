@@ -118,6 +118,14 @@ MANIFEST = Manifest(
                     'print(IQMProvider("{url}", quantum_computer="garnet").get_backend())\'',
                 ),
                 Client(
+                    name="qiskit-scaleway",
+                    language="Python",
+                    line="QISKIT_SCALEWAY_API_URL={url}/scaleway "
+                    "QISKIT_SCALEWAY_PROJECT_ID={name} QISKIT_SCALEWAY_SECRET_KEY={token} "
+                    "python -c 'from qiskit_scaleway import ScalewayProvider; "
+                    "print(ScalewayProvider().backends())'",
+                ),
+                Client(
                     name="qiskit-aqt-provider",
                     language="Python",
                     line="python -c 'from qiskit_aqt_provider import AQTProvider; "
@@ -147,5 +155,6 @@ MANIFEST = Manifest(
         Word("learn", "Take a calibration file in.", Learned, Revised, "configure", mutates=True),
     ),
     actions=("read", "run", "configure"),
+    leaves=True,
     package=__package__ or "",
 )

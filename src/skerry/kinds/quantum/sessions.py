@@ -32,6 +32,15 @@ def get(store: Store, session_id: str) -> Session:
     return _sessions.decode(found)
 
 
+def recent(store: Store, wire: str, limit: int) -> list[Session]:
+    """Return the newest sessions of a wire, by what their `native` calls it."""
+    sql = (
+        "SELECT body FROM sessions WHERE json_extract(CAST(body AS TEXT), '$.native.wire') = ?"
+        " ORDER BY json_extract(CAST(body AS TEXT), '$.created') DESC LIMIT ?"
+    )
+    return [_sessions.decode(body) for (body,) in store.db.execute(sql, (wire, limit))]
+
+
 def is_dedicated(store: Store, session_id: str) -> bool:
     """Tell whether a session is there and dedicated."""
     found = store.db.execute("SELECT body FROM sessions WHERE id = ?", (session_id,)).get

@@ -59,6 +59,11 @@ STACKS = {
     "clients-iqm": Stack(
         "clients: IQM's, and Qiskit through it", ("iqm-client[qiskit]>=36",), ("iqm.qiskit_iqm",)
     ),
+    "clients-scaleway": Stack(
+        "clients: Qiskit through Scaleway's provider (Python 3.12 or newer)",
+        ("qiskit-scaleway>=0.3.13",),
+        ("qiskit_scaleway",),
+    ),
     "clients-aqt": Stack(
         "clients: Qiskit through AQT's provider",
         ("qiskit-aqt-provider>=2",),

@@ -39,6 +39,10 @@ CREATE TABLE IF NOT EXISTS events(
     job TEXT NOT NULL, at INTEGER NOT NULL, state TEXT NOT NULL, note TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS events_by_job ON events(job);
+CREATE TABLE IF NOT EXISTS papers(
+    wire TEXT NOT NULL, sort TEXT NOT NULL, id TEXT NOT NULL, created INTEGER NOT NULL,
+    body BLOB NOT NULL, PRIMARY KEY (wire, sort, id)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions(id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS calibrations(
     device TEXT NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL,
@@ -178,6 +182,30 @@ class Store:
         """Return how many jobs wait for a device."""
         sql = "SELECT count(*) FROM jobs WHERE state = ? AND device = ?"
         return int(self.db.execute(sql, (JobState.QUEUED.value, device)).get)
+
+    def keep_paper(self, wire: str, sort: str, id: str, body: bytes, most: int) -> None:  # noqa: A002
+        """Keep what a vendor's wire must remember and no job is; the oldest go beyond `most`."""
+        with writing(self.db) as db:
+            sql = "INSERT INTO papers VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = ?5"
+            db.execute(sql, (wire, sort, id, self._clock.now(), body))
+            db.execute(
+                "DELETE FROM papers WHERE wire = ?1 AND sort = ?2 AND id IN (SELECT id FROM papers"
+                " WHERE wire = ?1 AND sort = ?2 ORDER BY created DESC, id LIMIT -1 OFFSET ?3)",
+                (wire, sort, most),
+            )
+
+    def paper(self, wire: str, sort: str, id: str) -> bytes:  # noqa: A002
+        """Return what a wire keeps under an id; raise NOT_FOUND."""
+        sql = "SELECT body FROM papers WHERE wire = ? AND sort = ? AND id = ?"
+        found = self.db.execute(sql, (wire, sort, id)).get
+        if found is None:
+            raise NOT_FOUND(f"There is no {sort} {id[:100]}.")
+        return bytes(found)
+
+    def papers(self, wire: str, sort: str) -> list[bytes]:
+        """Return all that a wire keeps of a sort, the newest first."""
+        sql = "SELECT body FROM papers WHERE wire = ? AND sort = ? ORDER BY created DESC, id"
+        return [bytes(body) for (body,) in self.db.execute(sql, (wire, sort))]
 
     def keep_result(
         self,

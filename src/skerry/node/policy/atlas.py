@@ -27,19 +27,37 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Adequacy(msgspec.Struct, frozen=True):
-    """A decision under Article 45 of the GDPR; `partial` says for whom only, if not for all."""
+    """A decision under Article 45 of the GDPR; `partial` says for whom only, if not for all.
+
+    `source` is a list that names the country, which was read on `date`.
+    """
 
     country: str
     decision: str
     expires: str = ""
     partial: str = ""
     note: str = ""
+    source: str = ""
+    date: str = ""
 
 
 class _Territories(msgspec.Struct, frozen=True):
     version: str
     group: tuple[Group, ...]
     adequacy: tuple[Adequacy, ...]
+
+
+class Document(msgspec.Struct, frozen=True):
+    """What a document says of a provider: values by the names of facts, and which document it is.
+
+    `sha256` is that of the file at `source`, which was read on `date`.
+    """
+
+    says: dict[str, tuple[str, ...]]
+    source: str
+    sha256: str
+    date: str
+    expires: str
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -55,9 +73,10 @@ class Provider(msgspec.Struct, frozen=True):
     hosts: dict[str, str] = {}
     note: str = ""
     evidence: Evidence = Evidence.DECLARED
+    document: tuple[Document, ...] = ()
 
     def facts(self, source: str, date: str) -> list[Fact]:
-        """Return the row as facts."""
+        """Return the row as facts, what documents say first: they contradict it or bear it out."""
         controllers = tuple(f"{who} ({where})" for who, where in self.controllers.items())
         values: dict[str, str | tuple[str, ...]] = {
             "owner": self.entity,
@@ -68,9 +87,28 @@ class Provider(msgspec.Struct, frozen=True):
         }
         subject = f"provider/{self.name}"
         return [
-            Fact(subject, name, value, self.evidence, source=source, date=date)
-            for name, value in values.items()
+            *(fact for each in self.document for fact in _documented(subject, each)),
+            *(
+                Fact(subject, name, value, self.evidence, source=source, date=date)
+                for name, value in values.items()
+            ),
         ]
+
+
+def _documented(subject: str, document: Document) -> list[Fact]:
+    return [
+        Fact(
+            subject=subject,
+            name=name,
+            value=tuple(sorted(value)),
+            evidence=Evidence.DOCUMENTED,
+            source=document.source,
+            date=document.date,
+            expires=document.expires,
+            sha256=document.sha256,
+        )
+        for name, value in document.says.items()
+    ]
 
 
 class _Providers(msgspec.Struct, frozen=True):
@@ -137,7 +175,8 @@ class Atlas:
         if decision.expires and decision.expires < today:
             return f"adequacy decision {decision.decision} ended on {decision.expires}"
         limits = f", only for {decision.partial}" if decision.partial else ""
-        return f"adequacy decision {decision.decision}{limits}"
+        told = f" (declared {decision.date}, {decision.source})" if decision.source else ""
+        return f"adequacy decision {decision.decision}{limits}{told}"
 
     def facts(self, provider: str) -> list[Fact]:
         """Return what is known of a provider; nothing if it is not in the atlas."""

@@ -6,14 +6,14 @@ say: no law is concluded, no immunity is asserted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from skerry.kernel.policy import Fact
 from skerry.node.policy.atlas import Atlas
 from skerry.node.policy.places import View
-from skerry.node.sovereignty.framework import PREFIX
+from skerry.node.sovereignty.framework import PREFIX, Criterion
 from skerry.node.sovereignty.silicon import Silicon
 
 SOFTWARE = {
@@ -33,6 +33,19 @@ def software_facts(subject: str, today: str) -> list[Fact]:
         Fact(subject, PREFIX + name, answer, source=f"the software: {why}", date=today)
         for name, (answer, why) in SOFTWARE.items()
     ]
+
+
+def silicon_caps(silicon: Silicon, criteria: Mapping[str, Criterion]) -> str:
+    """Say to which level the makers of the silicon limit criteria, however well all else is shown.
+
+    Empty where nothing is known of a maker: then the criteria are answered by nobody.
+    """
+    caps = []
+    for fact in silicon_facts("", silicon, ""):
+        criterion = criteria[fact.name.removeprefix(PREFIX)]
+        seal = criterion.answers[int(str(fact.value)) - 1].seal
+        caps.append(f"{criterion.id} to SEAL-{seal}")
+    return f"; it limits {', '.join(sorted(caps))}" if caps else ""
 
 
 def silicon_facts(subject: str, silicon: Silicon, today: str) -> list[Fact]:

@@ -13,7 +13,12 @@ from skerry.node.audit.log import AuditLog
 from skerry.node.node import Node
 from skerry.node.policy.places import View
 from skerry.node.sovereignty import service as s
-from skerry.node.sovereignty.derive import place_facts, silicon_facts, software_facts
+from skerry.node.sovereignty.derive import (
+    place_facts,
+    silicon_caps,
+    silicon_facts,
+    software_facts,
+)
 from skerry.node.sovereignty.drawing import draw_html
 from skerry.node.sovereignty.framework import framework
 from skerry.node.sovereignty.report import assess
@@ -51,14 +56,14 @@ class Handler:
             places += [self._provider_facts(place) for place in sent]
             names = ", ".join([f"node/{self._node.name}", *map(str, sent)])
             remarks = [f"Places: {names}."]
-            silicon = str(await asyncio.to_thread(read_silicon))
+            silicon = await _silicon()
             return self._assess(f"app/{params.app}", places, silicon, remarks)
         name = params.at or self._node.name
         if name not in self._engine.nodes():
             why = did_you_mean(name, self._engine.nodes())
             raise NOT_FOUND(f"Nothing is known of the node {name}.", why=why)
         here = name == self._node.name
-        silicon = str(await asyncio.to_thread(read_silicon)) if here else "not known from here"
+        silicon = await _silicon() if here else "not known from here"
         return self._assess(f"node/{name}", [await self._node_facts(name)], silicon)
 
     def _assess(
@@ -97,6 +102,12 @@ class Handler:
             )
             for each in framework().criteria().values()
         ]
+
+
+async def _silicon() -> str:
+    """Return the silicon of this machine, with the levels to which its makers limit criteria."""
+    found = await asyncio.to_thread(read_silicon)
+    return f"{found}{silicon_caps(found, framework().criteria())}"
 
 
 def _sent(log: AuditLog, app: str) -> list[Place]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -140,3 +141,12 @@ async def test_it_starts_again_after_it_was_stopped(start: Start) -> None:
     await function.engine.stop()
     await function.engine.start()
     assert (await function.request()).text == "n"
+
+
+async def test_a_small_app_starts_at_little_cost(start: Start) -> None:
+    costs = []
+    for _ in range(5):
+        before = time.thread_time()
+        await start("async def fetch(request): return ''")
+        costs.append(time.thread_time() - before)
+    assert min(costs) < 0.05

@@ -23,6 +23,7 @@ from skerry.kinds.sqlite.hrana import value
 from skerry.kinds.sqlite.manifest import SqliteConfig
 from skerry.kinds.sqlite.values import bytes_of
 from skerry.kinds.sqlite.wire import make
+from skerry.testing.turns import turns
 
 
 class Client:
@@ -326,16 +327,12 @@ async def test_a_quick_statement_that_turns_slow_starts_over_in_a_thread(
         if engine.streams.pace.quick(sql):
             break
     assert engine.streams.pace.quick(sql)
-    await client.run("insert into t select value from generate_series(2, 200)")
+    await client.run("insert into t select value from generate_series(2, 400)")
     before = context.meter.counts["queries"]
-    answer = asyncio.create_task(client.run(sql))
-    turns = 0
-    while not answer.done():
-        await asyncio.sleep(0)
-        turns += 1
-    rows = (await answer)["results"][0]["response"]["result"]["rows"]
-    assert rows == [[{"type": "integer", "value": "8000000"}]]
-    assert turns > 100, "the loop went on"
+    async with turns() as loop:
+        rows = (await client.run(sql))["results"][0]["response"]["result"]["rows"]
+    assert rows == [[{"type": "integer", "value": "64000000"}]]
+    assert loop.longest < 0.1
     assert not engine.streams.pace.quick(sql)
     assert context.meter.counts["queries"] == before + 1
 

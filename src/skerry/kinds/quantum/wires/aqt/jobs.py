@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from skerry.kernel.errors import ENGINE_FAILED, INVALID, NOT_FOUND, TIMED_OUT, UNSUPPORTED
+from skerry.kernel.errors import ENGINE_FAILED, INVALID, NOT_FOUND, TIMED_OUT
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device
 from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Options, Program, Result
@@ -145,17 +145,15 @@ def program(circuit: Circuit) -> Program:
         "ops": ops,
         "verbatim": True,
     }
-    return Program(msgspec.json.encode(shape).decode(), "circuit", dialect="aqt")
+    text = msgspec.json.encode(shape).decode()
+    return Program(text, "circuit", dialect="aqt", shots=circuit.repetitions)
 
 
 async def _queue(call: Call, device: Device, circuits: tuple[Circuit, ...], label: str) -> Job:
-    repetitions = {each.repetitions for each in circuits}
-    if len(repetitions) != 1:
-        raise UNSUPPORTED("The circuits of a job are all repeated equally often here.")
     request = JobRequest(
         device=device.id,
         programs=tuple(program(each) for each in circuits),
-        shots=repetitions.pop(),
+        shots=circuits[0].repetitions,
         options=Options(memory=True),
         name=label,
         native={"wire": WIRE},

@@ -1,0 +1,1 @@
+"""Scaleway's Quantum as a Service, for qiskit-scaleway and scaleway-qaas-client."""

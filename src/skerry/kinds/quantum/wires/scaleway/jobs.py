@@ -1,0 +1,171 @@
+"""Jobs: a model run in a session; results are Qiskit's, one for each program."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
+from skerry.kinds.quantum.checks import MEMORY_SHOTS_MAX
+from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Options, Result
+from skerry.kinds.quantum.wires.frame import Call, Reply
+from skerry.kinds.quantum.wires.scaleway import models, sessions
+from skerry.kinds.quantum.wires.scaleway.names import WIRE, moment
+
+LIST_MAX = 1000
+_QISKIT, _PLAIN = 2, 1
+_STATES = {
+    JobState.RUNNING: "running",
+    JobState.COMPLETED: "completed",
+    JobState.PARTIAL: "error",
+    JobState.FAILED: "error",
+    JobState.CANCELLING: "cancelling",
+    JobState.CANCELLED: "cancelled",
+}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """The body that makes a job."""
+
+    session_id: str
+    model_id: str | None = None
+    name: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    parameters: str | None = None
+    circuit: dict[str, Any] | None = None
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """How a model is to be run."""
+
+    shots: Annotated[int, msgspec.Meta(ge=1)]
+    options: dict[str, Any] | None = None
+
+
+async def answer(call: Call, parts: tuple[str, ...]) -> Reply:
+    """Answer one request about jobs."""
+    match (call.method, *parts):
+        case ("POST",):
+            return Reply(_told(await _create(call)))
+        case ("GET",):
+            return Reply(await _listed(call))
+        case ("GET", name):
+            return Reply(_told(await _find(call, name)))
+        case ("GET", name, "results"):
+            return Reply(await _results(call, name))
+        case ("POST", name, "cancel"):
+            return Reply(_told(await call.desk.cancel((await _find(call, name)).id)))
+    raise NOT_FOUND(f"{call.method[:10]} {call.path[:200]} is no operation on jobs.")
+
+
+async def _create(call: Call) -> Job:
+    asked = msgspec.convert(await call.json(), Asked)
+    session = await sessions.use(call, asked.session_id)
+    if not asked.model_id:
+        raise INVALID("A job names a model.", why="Circuits in a job itself are no longer taken.")
+    made = models.programs((await models.find(call, asked.model_id)).payload)
+    try:
+        chosen = msgspec.json.decode(asked.parameters or "{}", type=Parameters)
+    except msgspec.MsgspecError as error:
+        raise INVALID("The parameters of the job are malformed.", why=str(error)) from error
+    return await call.desk.submit(
+        JobRequest(
+            device=session.device,
+            programs=made,
+            shots=chosen.shots,
+            options=Options(memory=chosen.shots * len(made) <= MEMORY_SHOTS_MAX),
+            name=asked.name,
+            session=session.id,
+            native={
+                "wire": WIRE,
+                "model": asked.model_id,
+                "parameters": asked.parameters,
+                "memory": bool((chosen.options or {}).get("memory")),
+            },
+        )
+    )
+
+
+async def _find(call: Call, job_id: str) -> Job:
+    job = await call.desk.job(job_id)
+    if job.request.native.get("wire") != WIRE:
+        raise NOT_FOUND(f"The job {job_id[:60]} is none of Scaleway's.")
+    return job
+
+
+async def _listed(call: Call) -> dict[str, Any]:
+    session = call.query.get("session_id", "")
+    found = [
+        _told(each)
+        for each in await call.desk.jobs((), LIST_MAX)
+        if each.request.native.get("wire") == WIRE and session in ("", each.request.session)
+    ]
+    return {"total_count": len(found), "jobs": found}
+
+
+def _told(job: Job) -> dict[str, Any]:
+    seconds = (job.ended - job.started) / 1e9 if job.ended and job.started else None
+    said = str(job.error["what"]) if job.error else f"Run on a {job.nature}."
+    return {
+        "id": job.id,
+        "name": job.request.name,
+        "session_id": job.request.session,
+        "created_at": moment(job.created),
+        "started_at": moment(job.started),
+        "updated_at": moment(job.updated),
+        "status": _STATES.get(job.state, "waiting"),
+        "progress_message": said,
+        "job_duration": None if seconds is None else f"{seconds:.3f}s",
+        "model_id": job.request.native["model"],
+        "parameters": job.request.native["parameters"],
+    }
+
+
+async def _results(call: Call, job_id: str) -> dict[str, Any]:
+    job = await _find(call, job_id)
+    if job.state is not JobState.COMPLETED:
+        raise CONFLICT(f"The job is {_STATES.get(job.state, 'waiting')}; it has no results.")
+    rows = [
+        {
+            "job_id": job.id,
+            "result": _packed(each, with_memory=bool(job.request.native["memory"])),
+            "url": None,
+            "created_at": moment(job.ended),
+        }
+        for each in await call.desk.results(job.id)
+    ]
+    return {"total_count": len(rows), "job_results": rows}
+
+
+def _packed(result: Result, *, with_memory: bool) -> str:
+    """Return a result in the envelope of the library qio, as Qiskit's, whose bit 0 is the last."""
+    bits = len(result.measured)
+    data: dict[str, Any] = {"counts": {_number(k): count for k, count in result.counts.items()}}
+    if with_memory:
+        data["memory"] = [_number(each) for each in result.memory]
+    experiment = {
+        "shots": result.shots,
+        "success": True,
+        "data": data,
+        "header": {
+            "n_qubits": bits,
+            "memory_slots": bits,
+            "creg_sizes": [[name, size] for name, _, size in result.registers],
+            "name": f"program-{result.execution}",
+        },
+    }
+    told = {
+        "success": True,
+        "results": [experiment],
+        "metadata": {"nature": result.provenance.nature},
+    }
+    envelope = {
+        "compression_format": _PLAIN,
+        "serialization_format": _QISKIT,
+        "serialization": msgspec.json.encode(told).decode(),
+    }
+    return msgspec.json.encode(envelope).decode()
+
+
+def _number(text: str) -> str:
+    return hex(int(text[::-1], 2))
