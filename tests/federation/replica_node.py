@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import signal
 import sys
@@ -22,8 +23,6 @@ from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
 from skerry.surfaces.installed import kind_packages
 from skerry.surfaces.web import make_web
-
-LEASE_SECONDS = 2.0
 
 assert SERVICE.name == "federation"
 
@@ -67,7 +66,7 @@ class FolderRegister:
                 yield path.stem, slot
 
 
-def make(home: Path, name: str, country: str, port: int, leases: Path) -> Node:
+def make(home: Path, name: str, country: str, port: int) -> Node:
     manifests = read_manifests(kind_packages())
     ports = {wire.name: 0 for each in manifests.values() for wire in each.wires if wire.front}
     options = Options(
@@ -83,24 +82,24 @@ def make(home: Path, name: str, country: str, port: int, leases: Path) -> Node:
     return Node(options, manifests, lambda made: make_web(Dispatcher(made)), services)
 
 
-async def serve(home: Path, name: str, country: str, port: int, leases: Path) -> None:
-    node = make(home, name, country, port, leases)
+async def serve(
+    home: Path, name: str, country: str, port: int, leases: Path, lease_seconds: float
+) -> None:
+    node = make(home, name, country, port)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, node.request_stop)
     await node.start()
     federation = node.services.handler("federation")
-    federation.replicas.lease_seconds = LEASE_SECONDS
+    federation.replicas.lease_seconds = lease_seconds
     federation.leases = RegisterLeases(FolderRegister(leases, name), BootClock())
     (home / "test-http").write_text(str(node.http_port))
     await node.run()
 
 
 if __name__ == "__main__":
-    import logging
-
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    place, own, land, number, folder = sys.argv[1:]
-    asyncio.run(serve(Path(place), own, land, int(number), Path(folder)))
+    place, own, land, number, folder, seconds = sys.argv[1:]
+    asyncio.run(serve(Path(place), own, land, int(number), Path(folder), float(seconds)))

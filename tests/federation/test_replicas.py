@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import http.client
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from skerry.kernel.errors import SkerryError
@@ -56,8 +58,9 @@ async def app(scope, receive, send):
 class Cluster:
     """Nodes as processes, and what a client and an operator do with them."""
 
-    def __init__(self, top: Path) -> None:
+    def __init__(self, top: Path, lease_seconds: str = "2") -> None:
         self.top = top
+        self._lease_seconds = lease_seconds
         self.leases = top / "leases"
         self.leases.mkdir()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -66,20 +69,33 @@ class Cluster:
     def start(self, name: str) -> None:
         (self.top / name / "test-http").unlink(missing_ok=True)
         arguments = [str(self.top / name), name, NODES[name], str(self.ports[name])]
+        arguments += [str(self.leases), self._lease_seconds]
         with (self.top / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "tests.federation.replica_node", *arguments, self.leases],
+                [sys.executable, "-m", "tests.federation.replica_node", *arguments],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 cwd=Path(__file__).parents[2],
             )
 
+    def begin(self) -> None:
+        """Start every node, and bind each to each."""
+        for name in NODES:
+            self.start(name)
+        for name in NODES:
+            self.wait(name)
+        names = list(NODES)
+        for number, one in enumerate(names):
+            for other in names[number + 1 :]:
+                invited = self.call(one, "federation.invite")
+                self.call(other, "federation.join", invitation=invited["invitation"])
+
     def wait(self, name: str) -> None:
         until((self.top / name / "test-http").exists, f"{name} is up")
 
-    def call(self, name: str, command: str, **params: Any) -> Any:
-        return self.client(name).call(command, params)
+    def call(self, node: str, command: str, **params: Any) -> Any:
+        return self.client(node).call(command, params)
 
     def client(self, name: str) -> Client:
         home = Home(self.top / name)
@@ -97,6 +113,26 @@ class Cluster:
             return 0, ""
         finally:
             connection.close()
+
+    def sql(self, name: str, sql: str, through: str = "") -> str:
+        """Run statements as an official client of Postgres does; return the last value.
+
+        `through` is the node whose port is used, if it is not the one that serves.
+        """
+        fields = self.call(name, "resource.connect", name="db", app="bank", branch="main")["fields"]
+        port = self.call(through or name, "node.status")["ports"]["pg"]
+
+        async def run() -> Any:
+            connection = await asyncpg.connect(fields["url"], port=port, timeout=20)
+            try:
+                *first, last = sql.split(";")
+                for each in first:
+                    await connection.execute(each)
+                return await connection.fetchval(last)
+            finally:
+                await connection.close()
+
+        return str(asyncio.run(run()))
 
     def deploy(self, name: str, app: str) -> None:
         files = {"skerry.toml": APP.format(name=app), "web.py": CODE}
@@ -188,15 +224,7 @@ def cluster() -> Iterator[Cluster]:
     with open_directory() as top:
         made = Cluster(top)
         try:
-            for name in NODES:
-                made.start(name)
-            for name in NODES:
-                made.wait(name)
-            names = list(NODES)
-            for number, one in enumerate(names):
-                for other in names[number + 1 :]:
-                    invited = made.call(one, "federation.invite")
-                    made.call(other, "federation.join", invitation=invited["invitation"])
+            made.begin()
             yield made
         finally:
             made.stop()
@@ -298,3 +326,20 @@ def test_a_leader_cut_off_from_the_leases_stops_and_comes_back(cluster: Cluster)
     assert cluster.get(holder, "/put/4", "post")[0] == 200
     copies = {each["name"]: each["copies"] for each in cluster.call("skerry", "federation.nodes")}
     assert not any(each.startswith("post") for each in copies["skerry"])
+
+
+def test_postgres_follows_by_its_own_stream(cluster: Cluster) -> None:
+    toml = '[app]\nname = "bank"\n[policy]\njurisdiction = ["EU"]\n[postgres.db]\n'
+    upload = cluster.client("holm").upload([pack({"skerry.toml": toml})])
+    cluster.call("holm", "app.deploy", upload=upload, branch="main")
+    add = "create table if not exists kept (n int primary key); insert into kept values ({})"
+    cluster.sql("holm", add.format(0))
+    cluster.call("holm", "federation.place", app="bank", replicas=1, survive="node")
+    standby = cluster.standbys("bank", "holm")[0]
+    for number in range(1, 6):
+        cluster.sql("holm", add.format(number))
+    os.killpg(cluster.processes["holm"].pid, signal.SIGKILL)
+    cluster.processes["holm"].wait()
+    until(lambda: cluster.sql(standby, "select count(*) from kept") == "6", "it was taken over")
+    assert cluster.sql(standby, "select max(n) from kept") == "5"
+    assert cluster.sql(standby, "select max(n) from kept", through="key") == "5"

@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 
 from skerry.federation.identity import check_certificate, signer_of
 from skerry.federation.peers import Peers
-from skerry.federation.tls import TUNNEL
+from skerry.federation.tls import PORT, TUNNEL
 from skerry.federation.tunnel import Pipe, lead_in
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import ASGIApplication
@@ -33,9 +33,9 @@ class Listener:
         application: ASGIApplication,
         peers: Peers,
         context: Callable[[], ssl.SSLContext],
-        router: Callable[[], tuple[str, int]],
+        leads_to: Callable[[str], tuple[str, int] | None],
     ) -> None:
-        self._router = router
+        self._leads_to = leads_to
         self._tunnels: set[asyncio.Task[None]] = set()
         self._application = application
         self._peers = peers
@@ -96,12 +96,16 @@ class Listener:
         config.load()
         return _Protocol(caller, config, self._state, self._lead_in)
 
-    def _lead_in(self, transport: asyncio.Transport) -> None:
-        """Relay a tunnel to this node's router from now on."""
+    def _lead_in(self, transport: asyncio.Transport, protocol: str) -> None:
+        """Relay a tunnel to this node's router, or to a port wire, from now on."""
+        place = self._leads_to(protocol)
+        if place is None:
+            transport.abort()
+            return
         far = Pipe()
         transport.set_protocol(far)
         far.connection_made(transport)
-        task = asyncio.ensure_future(lead_in(far, *self._router()))
+        task = asyncio.ensure_future(lead_in(far, *place))
         self._tunnels.add(task)
         task.add_done_callback(self._tunnels.discard)
 
@@ -137,7 +141,7 @@ class _Protocol(HttpToolsProtocol):
         caller: _Caller,
         config: Config,
         state: ServerState,
-        lead_in: Callable[[asyncio.Transport], None],
+        lead_in: Callable[[asyncio.Transport, str], None],
     ) -> None:
         super().__init__(config=config, server_state=state, app_state={})
         self._caller = caller
@@ -147,10 +151,11 @@ class _Protocol(HttpToolsProtocol):
         """Take the certificate of whoever connected; see `asyncio.Protocol`."""
         found = transport.get_extra_info("ssl_object")
         self._caller.certificate = found.getpeercert(binary_form=True) if found else None
-        if found and found.selected_alpn_protocol() == TUNNEL:
+        protocol = (found.selected_alpn_protocol() if found else None) or ""
+        if protocol.startswith((TUNNEL, PORT)):
             if self._caller.peer() is None:
                 transport.abort()
             else:
-                self._lead_in(transport)
+                self._lead_in(transport, protocol)
             return
         super().connection_made(transport)

@@ -17,5 +17,10 @@ async def view(visit: Any) -> dict[str, Any]:
         "width": WIDTH,
         "height": HEIGHT,
         "apps": apps,
-        "cli": ["skerry nodes", "skerry node invite", "skerry place APP --to NODE"],
+        "cli": [
+            "skerry nodes",
+            "skerry node invite",
+            "skerry place APP --to NODE",
+            "skerry place APP --replicas 2 --survive node",
+        ],
     }

@@ -12,11 +12,16 @@ from skerry.federation.identity import Identity
 TUNNEL = "skerry-tunnel/1"
 """The protocol of connections that are relayed to the node's router (ALPN, RFC 7301)."""
 
+PORT = "skerry-port/1/"
+"""The beginning of the protocol of connections that are relayed to a port wire, by its name."""
+
 _HTTP = "http/1.1"
 
 
-def server_context(identity: Identity, authorities: Iterable[str]) -> ssl.SSLContext:
-    """Return the context of the federation port.
+def server_context(
+    identity: Identity, authorities: Iterable[str], wires: Iterable[str] = ()
+) -> ssl.SSLContext:
+    """Return the context of the federation port, which leads to the port wires named as well.
 
     A client without a certificate gets through the handshake, for it may hold an invitation; one
     with a certificate that no bound node has signed does not.
@@ -24,16 +29,16 @@ def server_context(identity: Identity, authorities: Iterable[str]) -> ssl.SSLCon
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _prepare(context, identity, authorities)
     context.verify_mode = ssl.CERT_OPTIONAL
-    context.set_alpn_protocols([TUNNEL, _HTTP])
+    context.set_alpn_protocols([TUNNEL, *(f"{PORT}{wire}" for wire in wires), _HTTP])
     return context
 
 
-def client_context(identity: Identity, authority: str, *, tunnel: bool = False) -> ssl.SSLContext:
+def client_context(identity: Identity, authority: str, tunnel: str = "") -> ssl.SSLContext:
     """Return the context in which one peer is called, or a tunnel to it is opened."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     _prepare(context, identity, [authority])
-    context.set_alpn_protocols([TUNNEL if tunnel else _HTTP])
+    context.set_alpn_protocols([tunnel or _HTTP])
     return context
 
 

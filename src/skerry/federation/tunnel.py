@@ -16,7 +16,7 @@ from typing import cast
 from skerry.federation.calls import address_of
 from skerry.federation.identity import Identity, check_certificate
 from skerry.federation.peers import Peer
-from skerry.federation.tls import TUNNEL, client_context
+from skerry.federation.tls import PORT, TUNNEL, client_context
 from skerry.kernel.errors import SkerryError
 
 CONNECT_SECONDS = 10.0
@@ -102,24 +102,32 @@ class Tunnels:
         self._servers: dict[str, asyncio.AbstractServer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def path(self, node: str) -> str:
-        """Return the socket that leads to a node. Raises NOT_FOUND if it is bound no more."""
+    def path(self, node: str, wire: str = "") -> str:
+        """Return the socket that leads to a node's router, or to one of its port wires.
+
+        Raises NOT_FOUND if it is bound no more.
+        """
         peer = self._find(node)
-        return str(self._run / f"to-{peer.card.id[:12]}.sock")
+        return str(self._run / f"to-{peer.card.id[:12]}{wire and '-'}{wire}.sock")
 
     async def open(self, node: str) -> None:
         """Listen on the socket that leads to a node."""
-        path = self.path(node)
+        await self.open_wire(node, "")
+
+    async def open_wire(self, node: str, wire: str) -> str:
+        """Listen on the socket that leads to a node's port wire, and return it."""
+        path = self.path(node, wire)
         if path in self._servers:
-            return
+            return path
         await asyncio.to_thread(Path(path).unlink, missing_ok=True)
         mask = os.umask(0o177)
         try:
             self._servers[path] = await asyncio.get_running_loop().create_unix_server(
-                lambda: self._accept(node), path
+                lambda: self._accept(node, f"{PORT}{wire}" if wire else TUNNEL), path
             )
         finally:
             os.umask(mask)
+        return path
 
     def close(self) -> None:
         """Lead nowhere any more."""
@@ -128,24 +136,24 @@ class Tunnels:
         for task in list(self._tasks):
             task.cancel()
 
-    def _accept(self, node: str) -> Pipe:
+    def _accept(self, node: str, protocol: str) -> Pipe:
         near = Pipe()
-        task = asyncio.ensure_future(self._connect(near, node))
+        task = asyncio.ensure_future(self._connect(near, node, protocol))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return near
 
-    async def _connect(self, near: Pipe, node: str) -> None:
+    async def _connect(self, near: Pipe, node: str, protocol: str) -> None:
         try:
             peer = self._find(node)
             host, port = address_of(peer.card.url)
             context = await asyncio.to_thread(
-                client_context, self._identity, peer.authority, tunnel=True
+                client_context, self._identity, peer.authority, protocol
             )
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(CONNECT_SECONDS):
                 transport, far = await loop.create_connection(
-                    lambda: Checked(near, peer.public_key), host, port, ssl=context
+                    lambda: Checked(near, peer.public_key, protocol), host, port, ssl=context
                 )
             if not far.is_checked:
                 transport.abort()
@@ -157,8 +165,9 @@ class Tunnels:
 class Checked(Pipe):
     """The far end of a tunnel, which opens only if the right node is there."""
 
-    def __init__(self, near: Pipe, public_key: bytes) -> None:
+    def __init__(self, near: Pipe, public_key: bytes, protocol: str) -> None:
         super().__init__(near)
+        self._protocol = protocol
         self._public_key = public_key
         self.is_checked = False
 
@@ -170,7 +179,7 @@ class Checked(Pipe):
             check_certificate(found, self._public_key)
         except SkerryError:
             return
-        if tls.selected_alpn_protocol() != TUNNEL:
+        if tls.selected_alpn_protocol() != self._protocol:
             return
         self.is_checked = True
         super().connection_made(transport)

@@ -274,6 +274,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     branches: int
     memory_bytes: int
     awake: tuple[ProcessInfo, ...]
+    shared: tuple[str, ...] = ()
+    """The apps that several nodes keep: who serves, who stands by."""
 
 
 class Check(msgspec.Struct, frozen=True):

@@ -76,6 +76,11 @@ def keep_journal(directory: Path, journal: Journal) -> None:
     _journals[directory] = journal
 
 
+def forget_journal(directory: Path) -> None:
+    """Let nobody hear of writes below a directory any more."""
+    _journals.pop(directory, None)
+
+
 def journal_of(path: Path) -> Journal:
     """Return the journal of the state that a file belongs to."""
     if not _journals:

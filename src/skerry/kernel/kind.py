@@ -182,9 +182,13 @@ it raises CONFLICT if the moment is out of reach, and then leaves the directory 
 
 
 class Recover(msgspec.Struct, frozen=True):
-    """The content of `RECOVER_FILE`: the moment, in nanoseconds since 1970 (UTC)."""
+    """The content of `RECOVER_FILE`: the moment, in nanoseconds since 1970 (UTC).
+
+    `or_stay`: if the moment is out of reach, the state is used as it lies.
+    """
 
     at: int
+    or_stay: bool = False
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -235,6 +239,13 @@ class Gateway(Protocol):
 
     async def open(self, resource: Resource) -> Session:
         """Wake the resource, single-flight, and hold it. May raise any `SkerryError`."""
+        ...
+
+    async def elsewhere(self, app: str, wire: str) -> str | None:
+        """Return the socket that leads to a port wire of the node that an app is on now.
+
+        None if the app is on this node, or on none that is known. Raises NODE_UNREACHABLE.
+        """
         ...
 
     def tls(self) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
@@ -46,7 +47,13 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Replica(ABC):
-    """One side of a resource's replication, over its directory; used by one thread at a time."""
+    """One side of a resource's replication, over its directory; used by one thread at a time.
+
+    `renew_bytes`: after so many bytes of changes a standby needs a new snapshot, because they only
+    pile up there; 0 is never.
+    """
+
+    renew_bytes: ClassVar[int] = 0
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

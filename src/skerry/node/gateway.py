@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from skerry.kernel.catalogue import Catalogue
@@ -12,6 +12,9 @@ from skerry.node.cells import PortSession, Running
 from skerry.node.certificate import tls_context
 from skerry.node.supervisor import Supervisor
 from skerry.node.workshop import Workshop
+
+OpenWay = Callable[[str, str], Awaitable[str]]
+"""From a node and a wire to a socket that leads there."""
 
 
 class HeldSession:
@@ -56,6 +59,7 @@ class NodeGateway:
         self._supervisor = supervisor
         self._workshop = workshop
         self._certificate = certificate
+        self._open_way: OpenWay | None = None
 
     def find(self, kind: str, app: str, branch: str, name: str | None) -> Resource | None:
         """See `Gateway.find`."""
@@ -82,6 +86,17 @@ class NodeGateway:
         running, path = await self._supervisor.ready(ref.app, ref.branch, ref.name)
         session = self._supervisor.add_session(running, ref.name)
         return HeldSession(running, ref.name, session, Endpoint(path))
+
+    def lead_elsewhere(self, open_way: OpenWay) -> None:
+        """Name what opens, and returns, the socket that leads to a port wire of another node."""
+        self._open_way = open_way
+
+    async def elsewhere(self, app: str, wire: str) -> str | None:
+        """See `Gateway.elsewhere`."""
+        node = self._catalogue.node_of(app)
+        if node is None or self._open_way is None:
+            return None
+        return await self._open_way(node, wire)
 
     def tls(self) -> ssl.SSLContext:
         """See `Gateway.tls`."""

@@ -44,7 +44,21 @@ class Handlers:
             branches=sum(1 for _ in node.catalogue.branches()),
             memory_bytes=node.own_memory_bytes(),
             awake=tuple(self._process_info(x, r) for x in cells for r in x.running()),
+            shared=tuple(self._shared()),
         )
+
+    def _shared(self) -> Iterator[str]:
+        """Say of each app that several nodes keep what this node is to it."""
+        catalogue = self._node.catalogue
+        for name, app in sorted(catalogue.apps.items()):
+            shared = app.replication
+            if shared is not None:
+                what = "served here" if self._node.tenure.holds(name) else "not served here now"
+                survive = ", a write survives this node" if shared.survive == "node" else ""
+                count = len(shared.members) - 1
+                yield f"{name}: {what}, {count} standbys{survive}, epoch {shared.epoch}"
+        for name, followed in sorted(catalogue.standbys.items()):
+            yield f"{name}: stands by for {followed.holder}"
 
     def _process_info(self, cell: Cell, running: Running) -> c.ProcessInfo:
         used = [("cpu_ms", running.cpu_ms), ("memory_mib_s", int(running.memory_mib_s))]
@@ -72,7 +86,8 @@ class Handlers:
             raise INVALID("Say whose branch it is.", hint="skerry meter --app <app> --branch …")
         await node.accountant.post()
         prefix = "/".join(part for part in (params.app, params.branch) if part)
-        everyone = {*node.catalogue.apps, *node.workloads.known.accounts()}
+        others = node.workloads.known.accounts() | node.services.accounts()
+        everyone = {*node.catalogue.apps, *others}
         accounts = [prefix] if prefix else sorted(everyone)
         return [
             c.Usage(account, unit, amount, show(node.cost(unit, amount), node.config.currency))

@@ -95,6 +95,13 @@ class Holding:
         streaming = {each.node for each in self.stream.followers.values() if each.streaming}
         return self._listed & streaming
 
+    def _current(self) -> Replication:
+        """Return how the app is replicated; raise CONFLICT if it is not any more."""
+        found = self.replication
+        if found is None:
+            raise CONFLICT(f"{self.app} has no standbys any more.")
+        return found
+
     @property
     def replication(self) -> Replication | None:
         """Say how the app is replicated; None if it is not any more."""
@@ -173,7 +180,7 @@ class Holding:
         self.serving.set()
         _log.info("%s is served here, epoch %d", self.app, lease.epoch)
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(each.run()) for each in stream.followers.values()]
+            running = [tasks.create_task(self._send_to(e)) for e in stream.followers.values()]
             running.append(tasks.create_task(self._bring_for_ever()))
             running.append(tasks.create_task(self._announce(lease.epoch)))
             try:
@@ -181,6 +188,14 @@ class Holding:
             finally:
                 for each in running:
                     each.cancel()
+
+    async def _send_to(self, follower: Follower) -> None:
+        """Send changes to a standby; stop serving if it knows a newer epoch."""
+        try:
+            await follower.run()
+        except SkerryError as error:
+            _log.warning("%s is not served here any more: %s", self.app, error)
+            self._lease = None
 
     async def _announce(self, epoch: int) -> None:
         await self._tools.announce(self.app, epoch)
@@ -330,6 +345,10 @@ class Holding:
             # Those that need only be told come first, so that writers can go on.
             followers = sorted(self.stream.followers.values(), key=lambda each: not each.streaming)
             for follower in followers:
+                for branch in follower.outgrown():
+                    # It keeps what it has, and may take over, until the new snapshot is there.
+                    follower.directories.pop(branch, None)
+                    follower.definition = b""
                 if not follower.streaming or follower.definition != definition:
                     await self._try_to_bring(follower)
             await asyncio.sleep(TICK_SECONDS)
@@ -379,8 +398,7 @@ class Holding:
             follower.directories = {each.name: each.directory for each in branches}
 
     async def _offer(self, follower: Follower, branches: list[Branch], new: list[Branch]) -> Move:
-        replication = self.replication
-        assert replication is not None, "it is being served"
+        replication = self._current()
         tools = self._tools
         peer = tools.peers.find(follower.node)
         kinds = {record.kind for branch in branches for record in branch.resources.values()}
@@ -412,8 +430,7 @@ class Holding:
             for branch in new:
                 path = node.volume.path(branch.directory)
                 await tools.placing.send(move, branch.name, path)
-            replication = self.replication
-            assert replication is not None, "it is being served"
+            replication = self._current()
             commit = tools.placing.everything(move.transfer, node.catalogue.app(self.app))
             position = follower.position if follower.streaming else self.stream.sequence
             follow = r.Follow(commit, replication, position, definition)

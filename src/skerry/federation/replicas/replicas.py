@@ -46,6 +46,8 @@ class Replicas:
         self.holdings: dict[str, Holding] = {}
         self.clock: Clock = BootClock()
         self.lease_seconds = LEASE_SECONDS
+        self.ending: set[str] = set()
+        """The apps whose standbys are being taken away."""
         self._leases: Callable[[], Leases | None] = _none
         self._tasks: dict[str, asyncio.Task[None]] = {}
         wire.add("/replica/taken", self._answer_taken, r.OfApp)
@@ -86,7 +88,7 @@ class Replicas:
             leases = self._leases()
             if leases is not None:
                 for app in list(self._node.catalogue.apps.values()):
-                    if app.replication is not None:
+                    if app.replication is not None and app.name not in self.ending:
                         self.hold(app.name, leases)
                 for followed in list(self._node.catalogue.standbys.values()):
                     self._spawn(followed.app, self._watch(followed, leases))
@@ -126,6 +128,7 @@ class Replicas:
 
     async def end(self, app: str) -> None:
         """Let nobody stand by for an app any more."""
+        self.ending.add(app)
         holding = self.holdings.get(app)
         if holding is not None:
             holding.is_ending = True

@@ -208,7 +208,10 @@ class Replicating:
             return
         self._node.tenure.check(app.name)
         members = set(app.replication.members) - {self._own_id}
-        await self._replicas.end(app.name)
-        await self._stand_still(app, events.AppReplicated(app.name, None))
+        try:
+            await self._replicas.end(app.name)
+            await self._stand_still(app, events.AppReplicated(app.name, None))
+        finally:
+            self._replicas.ending.discard(app.name)
         for member in members:
             await self._replicas.drop(app.name, member)

@@ -47,6 +47,7 @@ class Follower:
         self.trouble = "it has no copy yet"
         self.position = 0
         self._told = asyncio.Event()
+        self._grown: dict[tuple[str, str], int] = {}
         self._stream = stream
         self._send = send
         self._clock = clock
@@ -79,6 +80,9 @@ class Follower:
         if not self.streaming:
             return
         self._queue.append((sequence, item, self._clock.monotonic()))
+        key = (item.branch, item.resource)
+        size = len(item.change.data) + item.change.size
+        self._grown[key] = self._grown.get(key, 0) + size
         self.waiting_bytes += len(item.change.data)
         self._some.set()
         if self.waiting_bytes > QUEUE_BYTES_MAX or len(self._queue) > QUEUE_MAX:
@@ -111,11 +115,20 @@ class Follower:
         """Let it follow; it has all of these branches as they are now, by a snapshot."""
         self._told.set()
         self._keep([each for each in self._queue if each[1].branch not in seeded])
+        self._grown = {key: size for key, size in self._grown.items() if key[0] not in seeded}
         self.position = position
         self.streaming = True
         self.trouble = ""
         self._some.set()
         self._stream.wake()
+
+    def outgrown(self) -> set[str]:
+        """Return the branches of which it needs a new snapshot, because changes only pile up."""
+        return {
+            branch
+            for (branch, resource), size in self._grown.items()
+            if 0 < self._stream.renew_bytes(branch, resource) < size
+        }
 
     def _keep(self, left: list[tuple[int, Item, float]]) -> None:
         self._queue = deque(left)
@@ -187,6 +200,11 @@ class Stream:
             for follower in self.followers.values():
                 follower.add(self.sequence, item)
         return self.sequence
+
+    def renew_bytes(self, branch: str, resource: str) -> int:
+        """Return after how many bytes of changes a resource needs a new snapshot; 0 is never."""
+        replica = self.replicas.get((branch, resource))
+        return replica.renew_bytes if replica is not None else 0
 
     def load(self, batch: Batch) -> Batch:
         """Return a batch with all its bytes; blocks."""

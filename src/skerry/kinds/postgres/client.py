@@ -13,6 +13,7 @@ import contextlib
 from skerry.kernel.kind import Resource, Session
 from skerry.kinds._shared.pgwire.messages import WireError
 from skerry.kinds.postgres import snapshot
+from skerry.kinds.postgres.elsewhere import Elsewhere, pass_on
 from skerry.kinds.postgres.handshake import Handshake, Welcome
 from skerry.kinds.postgres.lobby import Lobby, config_of
 from skerry.kinds.postgres.pooled import PooledClient
@@ -146,6 +147,10 @@ class Client(Stream):
                 welcome = await handshake.run()
             if welcome is None:
                 self.transport.close()
+                return
+            if isinstance(welcome, Elsewhere):
+                early, self.buffer = bytes(self.buffer), bytearray()
+                await pass_on(self.transport, welcome, early)
                 return
             self.welcome = welcome
             self._lobby.welcome(self, welcome.process)

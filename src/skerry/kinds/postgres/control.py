@@ -61,7 +61,7 @@ SELECT CASE
     WHEN query ~* '^\\s*listen\\s' THEN 'a session listens'
     ELSE 'a session holds an advisory lock' END
 FROM pg_stat_activity AS activity
-WHERE pid <> pg_backend_pid() AND (
+WHERE pid <> pg_backend_pid() AND application_name <> 'skerry_stream' AND (
     backend_type IN ('walsender', 'autovacuum worker')
     OR backend_type IN ('client backend', 'parallel worker') AND (
         state <> 'idle' OR query ~* '^\\s*listen\\s'

@@ -15,8 +15,18 @@ import msgspec
 
 from skerry.kernel.app import parse_duration
 from skerry.kernel.errors import UNSUPPORTED, SkerryError
+from skerry.kernel.journal import journal_of
 from skerry.kernel.kind import Context, Engine, Recover
-from skerry.kinds.postgres import cluster, counts, install, records, roles, statement, trusted
+from skerry.kinds.postgres import (
+    cluster,
+    counts,
+    following,
+    install,
+    records,
+    roles,
+    statement,
+    trusted,
+)
 from skerry.kinds.postgres.config import PostgresConfig
 from skerry.kinds.postgres.control import CONNECTION_ERRORS, Control
 from skerry.kinds.postgres.external import External, external_dsn
@@ -60,6 +70,7 @@ class PostgresEngine(Engine):
         self._external: External | None = None
         self._unsettled: Identity | None = None
         self._known: dict[str, str] = {}
+        self._receiving: asyncio.Task[None] | None = None
         self._counted = Counted()
 
     async def start(self) -> None:
@@ -81,16 +92,19 @@ class PostgresEngine(Engine):
             before = msgspec.structs.replace(before, id=last.id)
         cloned = last is not None and last != owner
         cloned = cloned or (before is not None and before.id != self.context.id)
-        pending = self.history.pending()
-        await self._make_ready(pending, cloned)
+        taking = self.history.pending() is None and await asyncio.to_thread(
+            following.take_up, self.context.directory
+        )
+        pending = await self._make_ready(cloned)
         if last != owner:
             await asyncio.to_thread(records.write, self._owner_file, owner)
         self._load_counted()
         before = before if pending is None else None
         learning = asyncio.create_task(self._learn(installation, before))
         try:
-            await self._serve(installation, pending)
+            await self._serve(installation, pending, taking=taking)
             await learning
+            await self._begin_following()
             await self._set_up(before)
         except BaseException:
             learning.cancel()
@@ -100,15 +114,20 @@ class PostgresEngine(Engine):
         if self._archives(installation):
             self._tasks.append(asyncio.create_task(self._keep_history()))
 
-    async def _make_ready(self, pending: Recover | None, cloned: bool) -> None:
-        """Make the directory fit to be opened; threads are for what takes long, as they cost."""
+    async def _make_ready(self, cloned: bool) -> Recover | None:
+        """Make the directory fit to be opened; return what is to be replayed then.
+
+        Threads are for what takes long, as they cost.
+        """
+        pending = self.history.pending()
         if pending is not None:
-            await asyncio.to_thread(self.history.rewind, self.data, pending)
-        elif self.history.leftovers(self.data):
+            pending = await asyncio.to_thread(self.history.rewound, self.data, pending)
+        if pending is None and self.history.leftovers(self.data):
             await asyncio.to_thread(self.history.tidy, self.data)
         if cloned:
             await asyncio.to_thread(cluster.cut_off, self.data)
         cluster.take_over(self.data)
+        return pending
 
     async def stop(self) -> None:
         """See `Engine.stop`."""
@@ -122,6 +141,10 @@ class PostgresEngine(Engine):
             await self._settle()
             await self._collect()
             await self._save_roles()
+        if self._receiving is not None:
+            self._receiving.cancel()
+            await asyncio.gather(self._receiving, return_exceptions=True)
+            self._receiving = None
         await self.control.close()
         await self.server.stop()
         if self._external is not None:
@@ -236,9 +259,24 @@ class PostgresEngine(Engine):
         context = self.context
         return Transfer(self.installation(), self.control, context.run, context.keys)
 
-    async def _serve(self, installation: install.Installation, pending: Recover | None) -> None:
-        """Start the server; if a recovery is pending, carry it out first."""
+    async def _serve(
+        self,
+        installation: install.Installation,
+        pending: Recover | None,
+        *,
+        taking: bool = False,
+    ) -> None:
+        """Start the server; if a recovery is pending, carry it out first.
+
+        `taking`: the database was another node's until now, and is recovered from what came of it.
+        """
         program = installation.program("postgres")
+        if taking:
+            # What was archived here is of another node's time, and has a gap before this.
+            await asyncio.to_thread(self.history.forget)
+            self._configure(installation, following.RECOVERY)
+            await self.server.start(program)
+            return
         if pending is None:
             self._configure(installation, {})
             await self.server.start(program)
@@ -298,7 +336,18 @@ class PostgresEngine(Engine):
         context = self.context
         name = str(context.ref)
         places = cluster.Places(self.data, context.run, archive)
+        if journal_of(self.data).replicated:
+            extra = {**following.SETTINGS, **extra}
         cluster.configure(installation, self.config, places, name, extra)
+
+    async def _begin_following(self) -> None:
+        """Receive what the server writes, if anybody stands by; commits wait for that."""
+        context = self.context
+        if not journal_of(self.data).replicated:
+            return
+        credential = await asyncio.to_thread(roles.superuser_credential, context.keys)
+        receiver = following.Receiver(context.directory, context.run, context.log)
+        self._receiving = asyncio.create_task(receiver.run(credential))
 
     def _hear(self, line: str) -> bool:
         """Count the sessions that begin; the server says so at once, in its log."""

@@ -15,9 +15,13 @@ from skerry.kernel.kind import Resource
 from skerry.kinds._shared.pgwire import messages, scram
 from skerry.kinds._shared.pgwire.messages import Startup, WireError
 from skerry.kinds.postgres.address import find_target
+from skerry.kinds.postgres.elsewhere import Elsewhere, startup_for
 from skerry.kinds.postgres.lobby import Lobby
 from skerry.kinds.postgres.stream import Stream
 from skerry.kinds.postgres.tls import ALPN, server_name
+
+WIRE = "pg"
+"""The name of the port wire in the manifest."""
 
 _TLS_RECORD = 0x16
 _MAX_SASL_BYTES = 4096
@@ -60,8 +64,10 @@ class Handshake:
         self._lobby = lobby
         self._encrypted = False
 
-    async def run(self) -> Welcome | None:
+    async def run(self) -> Welcome | Elsewhere | None:
         """Return who it is; None if the connection was for a cancel request.
+
+        Whoever wants a database that is on another node is not asked who it is.
 
         Raises WireError with the refusal, SkerryError, OSError.
         """
@@ -111,9 +117,13 @@ class Handshake:
             return
         await self._lobby.cancel(int.from_bytes(body[:4], "big"), body[4:])
 
-    async def _log_in(self, startup: Startup) -> Welcome:
+    async def _log_in(self, startup: Startup) -> Welcome | Elsewhere:
         name = server_name(self._client.transport) if self._encrypted else None
         target = find_target(startup.parameters, name, self._lobby.knows)
+        for each in (target, target.pooled()):
+            path = await self._lobby.gateway.elsewhere(each.app, WIRE) if each else None
+            if path is not None:
+                return Elsewhere(path, startup_for(target.parameters, target.label))
         resource, pooled = self._lobby.resource(target)
         self._lobby.admit(resource)
         parameters = {

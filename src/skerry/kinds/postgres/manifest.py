@@ -16,7 +16,6 @@ from skerry.kernel.manifest import (
     Verb,
     Wire,
     Word,
-    not_yet,
 )
 from skerry.kinds.postgres.config import PostgresConfig
 
@@ -131,7 +130,8 @@ MANIFEST = Manifest(
     ),
     engine="engine:PostgresEngine",
     subject="subject:PostgresSubject",
-    replicates=not_yet("its own streaming replication is not run over the federation yet"),
+    replicates=YES,
+    replica="following:PostgresReplica",
     can=dict.fromkeys(Verb, YES),
     wires=(
         Wire(
@@ -154,5 +154,6 @@ MANIFEST = Manifest(
     words=WORDS,
     actions=("read", "write", "import"),
     immutable=("archive", "base"),
+    journal=("archive/[0-9A-F]*", "data/pg_wal/[0-9A-F]*"),
     package=__package__ or "",
 )

@@ -27,7 +27,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.kernel.clock import NANOSECONDS, Clock
-from skerry.kernel.errors import CONFLICT
+from skerry.kernel.errors import CONFLICT, SkerryError
 from skerry.kernel.keys import Keys
 from skerry.kernel.kind import RECOVER_FILE, Recover
 from skerry.kinds.postgres.control import connect
@@ -112,6 +112,17 @@ class History:
             return None
         return msgspec.json.decode(content, type=Recover)
 
+    def rewound(self, data: Path, to: Recover) -> Recover | None:
+        """Rewind; return what is to be replayed then, or None if it stays. Raises CONFLICT."""
+        try:
+            self.rewind(data, to)
+        except SkerryError as error:
+            if error.problem is not CONFLICT or not to.or_stay:
+                raise
+            (self.directory / RECOVER_FILE).unlink()
+            return None
+        return to
+
     def rewind(self, data: Path, to: Recover) -> None:
         """Put the newest base backup before the moment in the data directory's place.
 
@@ -154,6 +165,12 @@ class History:
         """Return what an interrupted recovery or backup left."""
         found = (self._before(data), self.bases / "incoming")
         return [each for each in found if each.exists()]
+
+    def forget(self) -> None:
+        """Remove every base backup and all archived WAL."""
+        for each in (self.bases, self.archive):
+            if each.exists():
+                shutil.rmtree(each)
 
     def done(self, data: Path, to: Recover) -> None:
         """Forget the way here, and the base backups of the future that was left."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from skerry.kernel.journal import journal_of
 from skerry.kernel.keys import Keys
 from skerry.kinds._shared.pgwire.scram import (
     Credential,
@@ -73,6 +74,7 @@ def write(directory: Path, roles: Roles) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    journal_of(path).announce(path)
 
 
 def read(directory: Path) -> Roles | None:

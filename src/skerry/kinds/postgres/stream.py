@@ -8,12 +8,14 @@ from typing import cast
 
 from skerry.kinds._shared.pgwire.messages import WireError
 
-_HIGH_BYTES = 64 * 1024
-
 
 class Stream(asyncio.Protocol):
-    """A protocol that a coroutine reads from; subclasses take over once it is done."""
+    """A protocol that a coroutine reads from; subclasses take over once it is done.
 
+    `high_bytes` is how much is read ahead, and the most that can be taken at once.
+    """
+
+    high_bytes = 64 * 1024
     transport: asyncio.Transport
 
     def __init__(self) -> None:
@@ -28,7 +30,7 @@ class Stream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         self.buffer += data
-        if len(self.buffer) > _HIGH_BYTES:
+        if len(self.buffer) > self.high_bytes:
             self.transport.pause_reading()
         self._wake()
 
@@ -46,7 +48,7 @@ class Stream(asyncio.Protocol):
 
     async def peek(self, count: int) -> bytes:
         """Return the next bytes, `count` at least, and leave them."""
-        assert count <= _HIGH_BYTES
+        assert count <= self.high_bytes
         while len(self.buffer) < count:
             if self.lost:
                 raise ConnectionResetError("the peer closed the connection")

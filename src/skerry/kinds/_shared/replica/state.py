@@ -30,7 +30,12 @@ FILES_MAX = 10_000
 
 
 class StateReplica(Replica):
-    """Copies files as they grow, and SQLite's logs as they come round."""
+    """Copies files as they grow, and SQLite's logs as they come round.
+
+    `folder` is the only one whose marks count, if a kind names one.
+    """
+
+    folder = ""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -40,9 +45,9 @@ class StateReplica(Replica):
         self._new: set[Path] = set()
         self._known = {
             path.relative_to(directory).as_posix()
-            for path in directory.rglob(f"*{LOG}")
+            for path in self._top.rglob(f"*{LOG}")
             if path.is_file() and not path.is_symlink()
-        } | _databases(directory)
+        } | self._databases()
 
     def changes(self, path: str, *, replaced: bool = False) -> Iterator[Change]:
         """See `Replica.changes`."""
@@ -171,8 +176,8 @@ class StateReplica(Replica):
     def marks(self) -> dict[str, Mark]:
         """See `Replica.marks`; a database counts by its log alone."""
         found = {}
-        databases = _databases(self.directory)
-        for path in sorted(self.directory.rglob("*")):
+        databases = self._databases()
+        for path in sorted(self._top.rglob("*")):
             name = path.relative_to(self.directory).as_posix()
             if path.is_symlink() or not path.is_file() or name.endswith(INDEX):
                 continue
@@ -184,6 +189,21 @@ class StateReplica(Replica):
                 found[name] = Mark(path.stat().st_size)
         return found
 
+    @property
+    def _top(self) -> Path:
+        return self.directory / self.folder
+
+    def _databases(self) -> set[str]:
+        """Return the paths of SQLite databases."""
+        found = set()
+        for path in self._top.rglob("*"):
+            if path.is_symlink() or not path.is_file() or path.name.endswith((LOG, INDEX)):
+                continue
+            with path.open("rb") as file:
+                if file.read(16) == b"SQLite format 3\0":
+                    found.add(path.relative_to(self.directory).as_posix())
+        return found
+
     def _log_mark(self, path: str) -> Mark:
         file = open_inside(self.directory, path, os.O_RDONLY)
         try:
@@ -191,18 +211,6 @@ class StateReplica(Replica):
         finally:
             os.close(file)
         return Mark(end, start)
-
-
-def _databases(directory: Path) -> set[str]:
-    """Return the paths of SQLite databases below a directory."""
-    found = set()
-    for path in directory.rglob("*"):
-        if path.is_symlink() or not path.is_file() or path.name.endswith((LOG, INDEX)):
-            continue
-        with path.open("rb") as file:
-            if file.read(16) == b"SQLite format 3\0":
-                found.add(path.relative_to(directory).as_posix())
-    return found
 
 
 def _write(file: int, data: bytes, offset: int) -> None:
