@@ -25,7 +25,7 @@ from skerry.kernel.errors import CONFLICT, NOT_FOUND, SkerryError
 from skerry.kernel.lease import Lease, Leases
 from skerry.node.node import Node
 
-WATCH_SECONDS = 0.25
+WATCH_SECONDS = 0.5
 COURTESY_SECONDS = 1.0
 """How long a standby waits, after a lease has ended, for one that has more."""
 ASK_SECONDS = 1.0
@@ -42,7 +42,7 @@ class Replicas:
         self._node = node
         self._peers = peers
         folder = node.home.service("federation") / "copies"
-        self.following = Following(node, wire, receiving, peers, folder)
+        self.following = Following(node, wire, receiving, peers, folder, self._check_holds)
         self.holdings: dict[str, Holding] = {}
         self.clock: Clock = BootClock()
         self.lease_seconds = LEASE_SECONDS
@@ -342,14 +342,19 @@ class Replicas:
             return False
         return True
 
+    async def _check_holds(self, peer: str, app: str, epoch: int) -> None:
+        """Raise CONFLICT unless a node holds the lease of an app, with this epoch."""
+        leases = self._leases()
+        lease = await leases.current(app) if leases is not None else None
+        if lease is None or lease.holder != peer or lease.epoch != epoch:
+            name = self._peers.find(peer).card.name
+            raise CONFLICT(f"{name} does not hold the lease of {app}, as far as this node sees.")
+
     async def _answer_served(self, peer: str, served: r.Served) -> r.Heard:
         """Send clients of an app to the node that serves it from now on."""
         node = self._node
         name = self._peers.find(peer).card.name
-        leases = self._leases()
-        lease = await leases.current(served.app) if leases is not None else None
-        if lease is None or lease.holder != peer or lease.epoch != served.epoch:
-            raise CONFLICT(f"{name} does not hold the lease of {served.app}.")
+        await self._check_holds(peer, served.app, served.epoch)
         self.following.fence(served.app, served.epoch)
         await self._open_way(name)
         if served.app in node.catalogue.apps or node.catalogue.moved.get(served.app) == name:
