@@ -77,6 +77,7 @@ TOOLS = (
     Tool("crun", "crun", "workloads of class crun"),
     Tool("runsc", "runsc", "workloads of class gvisor"),
     Tool("restic", "restic", "off-site backups"),
+    Tool("etcd", "etcd-server", "leases in an etcd"),
 )
 
 

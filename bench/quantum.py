@@ -229,7 +229,7 @@ def choices(options: Options, report: Report) -> Table:
         _, noisy = running.prepared(asked)
         chosen = running._choose(noisy, asked).engine
         seconds = {}
-        for engine in routing.ENGINES:
+        for engine in sorted(routing.installed_engines()):
             if engine == "density-matrix" and noisy.circuit["qubits"] > 10:
                 continue
             try:

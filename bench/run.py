@@ -22,7 +22,7 @@ from harness import ROOT, Options, load_average, machine, say
 
 NAMES = (
     "postgres", "branch", "router", "hrana", "bucket", "backup", "models", "policy", "workloads",
-    "ledger", "market", "quantum", "cli",
+    "ledger", "market", "federation", "quantum", "cli",
 )  # fmt: skip
 PAGE = ROOT / "docs" / "reference" / "benchmarks.md"
 

@@ -21,13 +21,13 @@ from typing import Any
 from skerry.kinds.models.claim import OWNER, secret_key
 from skerry.kinds.models.config import ModelsConfig
 from skerry.kinds.models.engine import ModelsEngine
-from skerry.kinds.models.tests.conftest import (
-    new_context,
-    providers_config,
-    served,
-)
+from skerry.kinds.models.tests.conftest import new_context, providers_config
 from skerry.kinds.models.tests.fake import FakeProvider
 from skerry.kinds.models.wire.application import make
+from skerry.testing.hosts import served
+
+MODEL = "deepseek-r1"
+"""An alias by which the suite knows that the model thinks aloud; else it leaves a case out."""
 
 FORMATS = ("openai-chat", "open-responses")
 
@@ -39,7 +39,7 @@ async def score(format_: str) -> dict[str, Any]:
         async with served(fake.application) as provider:
             config = ModelsConfig(
                 providers=providers_config({"one": provider}),
-                aliases={"chat": ["one/good"]},
+                aliases={MODEL: ["one/thinker"]},
             )
             context = new_context(Path(made) / "state", config)
             engine = ModelsEngine(context)
@@ -54,7 +54,7 @@ async def score(format_: str) -> dict[str, Any]:
 
 async def _run(format_: str, url: str, key: str) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "llm_comply.cli", "--format", format_, "-u", url, "-m", "chat"),
+        *(sys.executable, "-m", "llm_comply.cli", "--format", format_, "-u", url, "-m", MODEL),
         "--json",
         stdout=asyncio.subprocess.PIPE,
         env={"OPENRESPONSES_API_KEY": key, "PATH": "/usr/bin:/bin"},

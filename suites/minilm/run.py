@@ -28,8 +28,9 @@ from openai import AsyncOpenAI
 from skerry.kinds.models.claim import OWNER, secret_key
 from skerry.kinds.models.config import LocalConfig, ModelsConfig
 from skerry.kinds.models.engine import ModelsEngine
-from skerry.kinds.models.tests.conftest import new_context, served
+from skerry.kinds.models.tests.conftest import new_context
 from skerry.kinds.models.wire.application import make
+from skerry.testing.hosts import served
 
 OPSET = 17
 PAIRS = (

@@ -17,6 +17,7 @@ from tests.backup.conftest import node_at
 from skerry.node.backup import cut, digests
 from skerry.node.backup.handler import Backup
 from skerry.node.backup.meter import Pace
+from skerry.node.backup.record import Record
 from skerry.node.backup.repository import Repository
 from skerry.node.branches import Branches
 from skerry.node.log_file import LogFile
@@ -29,9 +30,11 @@ POINTS = {
     "after the cut": (cut._Cutter, "make", "after"),
     "while listing": (Repository, "snapshots", "after"),
     "while uploading": (Pace, "hear", "before"),
-    "before it is on record": (Backup, "_note", "before"),
+    "before it is on record": (Record, "note", "before"),
     "after it is on record": (LogFile, "append", "after"),
     "while measuring": (Repository, "size", "before"),
+    "before changes leave": (Repository, "ship", "before"),
+    "after changes left": (Repository, "ship", "after"),
 }
 
 
@@ -59,6 +62,10 @@ async def main(home: Path, store: str, point: str) -> None:
             await perform(node, "backup.to", url=store)
         arm(point)
         await perform(node, "backup.now")
+        await perform(node, "kv.put", app="shop", name="cache", key="k0", value=point)
+        service = node.services.handler("backup")
+        assert isinstance(service, Backup)
+        await service.shipping.ship(at_once="shop")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.backup.conftest import node_at
+from tests.backup.conftest import backup_of, node_at
 
 from skerry.kernel.errors import SkerryError
 from skerry.node.backup.plan import parse_moment
+from skerry.node.backup.rebuild import rebuild
 from skerry.node.node import Node
 from skerry.testing.nodes import deploy, perform
 
@@ -57,6 +58,63 @@ async def base_taken(node: Node) -> None:
             await asyncio.sleep(0.05)
 
 
+def written(moment: int) -> str:
+    seconds, rest = divmod(moment, 10**9)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest // 1000:06d}Z"
+
+
+@pytest.mark.slow
+async def test_what_changed_since_a_backup_is_sent_and_comes_back(place: Path) -> None:
+    async with node_at(place / "h") as node:
+        await deploy(node, {"skerry.toml": APP})
+        await perform(node, "backup.to", url=str(place / "store"))
+        await sql(node, "CREATE TABLE t (n int)")
+        await base_taken(node)
+        await perform(node, "backup.now")
+        moments = {}
+        shipping = backup_of(node).shipping
+        for number in range(4):
+            await sql(node, f"INSERT INTO t VALUES ({number})")
+            await perform(node, "kv.put", app="shop", name="cache", key="n", value=str(number))
+            await asyncio.sleep(0.01)
+            moments[number] = node.clock.now()
+            await asyncio.sleep(0.01)
+            if number in (1, 2):
+                await shipping.ship(at_once="shop")
+        await sql(node, "DROP TABLE t")
+        found = await perform(
+            node, "backup.restore", app="shop", as_branch="rescue", at=written(moments[0])
+        )
+        assert {each.resource: each.exact for each in found.sources} == {"db": True, "cache": False}
+        assert await numbers(node, "rescue") == [0]
+        found = await perform(
+            node, "backup.restore", app="shop", as_branch="late", at=written(moments[3])
+        )
+        assert await numbers(node, "late") == [0, 1, 2, 3], "it was sent before the restore"
+        kept = await perform(node, "kv.get", app="shop", name="cache", branch="late", key="n")
+        assert kept.value == "2"
+        await sql(node, "CREATE TABLE t AS SELECT 7 AS n")
+        await perform(node, "kv.put", app="shop", name="cache", key="n", value="last")
+        await shipping.ship(at_once="shop")
+        drills = await perform(node, "backup.drill", app="shop")
+        assert drills.exit_code == 0, drills
+        assert drills.drills[0].counts["db"] == drills.drills[0].living["db"]
+        assert drills.drills[0].counts["db"]["rows"] == 1
+        status = (await perform(node, "backup.status")).stores[0]
+        assert status.at_risk_seconds < time.time() - status.last_backup / 1e9 - 5
+        assert status.lag_seconds > 0
+        key = (await perform(node, "backup.key")).key
+        used = {
+            (each.account, each.unit): each.amount for each in await perform(node, "node.meter")
+        }
+        assert used["@backup/primary", "backup_sent_bytes"] > 10_000
+    await rebuild(place / "new", key, None, lambda *_: None)
+    async with node_at(place / "new") as again:
+        assert await numbers(again, "main") == [7]
+        kept = await perform(again, "kv.get", app="shop", name="cache", key="n")
+        assert kept.value == "last"
+
+
 @pytest.mark.slow
 async def test_a_database_comes_back_to_the_exact_commit(place: Path) -> None:
     async with node_at(place / "h") as node:
@@ -75,8 +133,7 @@ async def test_a_database_comes_back_to_the_exact_commit(place: Path) -> None:
                 await perform(node, "backup.now", app="shop")
         await perform(node, "backup.now")
         await sql(node, "DROP TABLE t")
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moments[1] // 10**9))
-        at += f".{moments[1] % 10**9 // 1000:06d}Z"
+        at = written(moments[1])
         found = await perform(node, "backup.restore", app="shop", as_branch="rescue", at=at)
         exact = {each.resource: each.exact for each in found.sources}
         assert exact == {"db": True, "cache": False}

@@ -192,8 +192,12 @@ def test_plans_are_checked_and_are_due() -> None:
     assert BackupConfig(keep="3d").kept == Keep(all="3d")
     assert "--keep-within-weekly" in Keep().flags()
     assert "182d" in Keep().flags()
-    for wrong in ({"schedule": "x"}, {"keep": "2"}, {"keep_daily": "0d"}, {"drill": "61 * * * *"}):
-        with pytest.raises(ValueError, match=r"schedule|keep|drill"):
+    many: list[dict[str, Any]] = [
+        {"schedule": "x"}, {"keep": "2"}, {"keep_daily": "0d"}, {"drill": "61 * * * *"},
+        {"wal_every_seconds": 3},
+    ]  # fmt: skip
+    for wrong in many:
+        with pytest.raises(ValueError, match=r"schedule|keep|drill|wal_every_seconds"):
             BackupConfig(**wrong)
 
 
@@ -230,16 +234,16 @@ def test_the_report_is_red_where_something_is_overdue() -> None:
     plan = BackupConfig()
 
     def problems(now: int = NOW) -> str:
-        return " ".join(report(stores, plan, history, now, "EUR").stores[0].problems)
+        return " ".join(report(stores, plan, history, {}, now, "EUR").stores[0].problems)
 
-    assert not report({}, plan, history, NOW, "EUR").ok
+    assert not report({}, plan, history, {}, NOW, "EUR").ok
     assert "no backup yet" in problems()
     hour = 3600 * NANOSECONDS
     history.apply(encode(saved(NOW - 2 * hour + 30 * NANOSECONDS, NOW - 2 * hour)))
     history.apply(encode(saved(NOW - hour + 20 * NANOSECONDS, NOW - hour)))
     assert "No restore has been proven" in problems()
     history.apply(encode(signer.sign(proven(NOW - 5 * hour))))
-    status = report(stores, plan, history, NOW, "EUR")
+    status = report(stores, plan, history, {}, NOW, "EUR")
     assert status.ok, status
     assert status.stores[0].rpo_seconds == 3620
     assert status.stores[0].rto_seconds == 3.5

@@ -58,7 +58,7 @@ async def test_what_was_is_brought_back_beside_the_living(place: Path) -> None:
         assert (entry.what, entry.of["result"]) == ("backup-drill", "proven")
         stated = msgspec.convert(entry.of["proof"], Proof)
         proof.verify(Signed(stated, entry.of["key"], entry.of["signature"]))
-        assert stated == backup_of(node)._history.proofs[-1].proof
+        assert stated == backup_of(node).record.history.proofs[-1].proof
         status = await perform(node, "backup.status")
         assert status.ok, status
         await perform(node, "app.delete", app="shop")
@@ -67,7 +67,7 @@ async def test_what_was_is_brought_back_beside_the_living(place: Path) -> None:
         assert await got(node, "a") == "second"
         assert status.stores[0].rpo_seconds is None
         assert status.stores[0].rto_seconds > 0
-        await asyncio.gather(*backup_of(node)._asides)
+        await backup_of(node).runs.settle()
         status = await perform(node, "backup.status")
         assert status.stores[0].bytes > 0
 
@@ -107,6 +107,8 @@ async def test_a_lost_machine_is_rebuilt_from_a_bucket_and_the_key(place: Path) 
             assert await got(again, "a") == "first"
             assert await got(again, "a", "pr-1") == "first"
             assert again.vault.open("shop", "TOKEN") == "kept"
+            known = (await perform(again, "backup.status")).stores[0]
+            assert known.last_backup and "no backup yet" not in " ".join(known.problems)
             same = (await perform(again, "resource.connect", app="shop", name="media")).fields
             assert same["secret_key"] == password["secret_key"]
             assert (await perform(again, "backup.now"))[0].scope == "node"

@@ -60,7 +60,7 @@ async def test_two_stores_one_with_locked_objects_and_only_what_policy_lets_out(
             ("second", True),
         ]
         for name, apps in (("primary", {"shop", "private"}), ("second", {"shop"})):
-            repository = await backup_of(node)._repository(name)
+            repository = await backup_of(node).stores.repository(name)
             (snapshot,) = await repository.snapshots()
             index = await repository.index(snapshot.id)
             assert {each.app for each in index.branches} == apps
@@ -93,23 +93,23 @@ async def test_what_is_due_runs_is_kept_and_is_shown(place: Path) -> None:
             await deploy(node, {"skerry.toml": WRONG})
         service = backup_of(node)
         minute = datetime(2026, 11, 27, 10, 5, tzinfo=UTC)
-        assert service._timetable.due(minute) == []
+        assert service.timetable.due(minute) == []
         await perform(node, "backup.to", url=str(place / "store"))
         with pytest.raises(SkerryError, match="no span"):
             await perform(node, "backup.schedule", keep="2")
         plan = await perform(node, "backup.schedule", schedule="5 10 * * *", drill="5 10 * * *")
         assert plan.schedule == "5 10 * * *"
-        due = service._timetable.due(minute)
+        due = service.timetable.due(minute)
         assert [(str(job.scope), job.drill) for job in due] == [
             ("node", False),
             ("app:shop", False),
             ("node", True),
         ]
         for job in due:
-            await service._perform(Job(job.scope, job.plan, job.drill))
-        assert set(service._history.tidied) == {("primary", "node"), ("primary", "app:shop")}
-        assert service._history.checked["primary"].part == 0
-        await asyncio.gather(*service._asides)
+            await service.perform(Job(job.scope, job.plan, job.drill))
+        assert set(service.record.history.tidied) == {("primary", "node"), ("primary", "app:shop")}
+        assert service.record.history.checked["primary"].part == 0
+        await service.runs.settle()
         status = await perform(node, "backup.status")
         assert status.ok, status
         assert status.draw(80).startswith("Backups: well")
@@ -120,7 +120,7 @@ async def test_what_is_due_runs_is_kept_and_is_shown(place: Path) -> None:
     async with node_at(place / "h") as node:
         assert list(node.catalogue.app("shop").branches) == ["main"]
         assert (await perform(node, "backup.status")).ok
-        assert Scope() in {scope for scope, _ in backup_of(node)._plans()}
+        assert Scope() in {scope for scope, _ in backup_of(node).plans()}
 
 
 @pytest.mark.slow

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import io
 import json
 import os
-import tarfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +16,9 @@ import boto3
 import pytest
 
 from skerry.app import kinds
+from skerry.kernel.errors import SkerryError
 from skerry.node.node import Node
-from skerry.testing.nodes import deploy, perform, running_node
+from skerry.testing.nodes import deploy, pack, perform, running_node
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "offsite_archive"
 pytestmark = pytest.mark.timeout(120)
@@ -28,18 +27,18 @@ HOURLY, NIGHTLY = "5 * * * *", "35 2 * * *"
 START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 
 
-def packed() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path in sorted(EXAMPLE.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                archive.add(path, arcname=path.relative_to(EXAMPLE).as_posix())
-    return buffer.getvalue()
+def packed(policy: str) -> bytes:
+    files = {}
+    for path in sorted(EXAMPLE.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            files[path.relative_to(EXAMPLE).as_posix()] = path.read_bytes()
+    files["skerry.toml"] = files["skerry.toml"].replace(b'"encrypted-only"', policy.encode())
+    return pack(files)
 
 
-async def serve(node: Node) -> None:
+async def serve(node: Node, policy: str = '"encrypted-only"') -> None:
     async def chunks() -> AsyncIterator[bytes]:
-        yield packed()
+        yield packed(policy)
 
     await perform(node, "app.deploy", upload=await node.archives.receive(chunks()), branch="main")
 
@@ -96,8 +95,12 @@ async def test_telemetry_is_archived_queried_in_place_and_drilled() -> None:
         door = (await perform(other, "resource.connect", app="vault", name="box")).fields
         await serve(node)
         await secrets(node, door)
+        await serve(node, '"refused"')
+        with pytest.raises(SkerryError) as refused:
+            await fill(node, 3)
+        assert "archive:send" in refused.value.why
         await serve(node)
-        await fill(node, 3)
+        await trigger(node, "archiver", HOURLY, START + timedelta(hours=3, minutes=5))
         end = START + timedelta(hours=3)
         before = await query(node, START, end)
         assert [(each["where"], each["count"]) for each in before] == [("postgres", 4)] * 3

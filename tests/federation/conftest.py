@@ -20,17 +20,19 @@ assert SERVICE.name == "federation"
 
 
 @contextlib.asynccontextmanager
-async def running(home: Path, name: str, country: str = "SE") -> AsyncIterator[Node]:
+async def running(
+    home: Path, name: str, country: str = "SE", settings: str = ""
+) -> AsyncIterator[Node]:
     home.mkdir(exist_ok=True)
     config = home / "config.toml"
     if not config.exists():
-        config.write_text(f'owner = "{name} AB"\ncountry = "{country}"\n')
+        config.write_text(f'owner = "{name} AB"\ncountry = "{country}"\n{settings}')
     manifests = read_manifests(kind_packages())
     ports = {wire.name: 0 for each in manifests.values() for wire in each.wires if wire.front}
     options = Options(
         home=home,
         http_port=0,
-        ports={**ports, "federation": _port(home)},
+        ports={**ports, "federation": _port(home), "bus": 0, "bus-abroad": 0},
         name=name,
         volume_driver="copy",
     )

@@ -150,6 +150,18 @@ async def everything_is_closed(node: Node, export: bytes, secrets: list[bytes]) 
     assert error.what
 
 
+async def test_an_app_with_standbys_is_not_deleted(place: Path) -> None:
+    async with node_at(place / "h") as node:
+        await fill(node)
+        standing = events.Replication(("a", "b"), "", 1)
+        event = events.AppReplicated("shop", standing)
+        await node.catalogue_log.append(events.encode(event))
+        error = await refused(node, "app.delete", app="shop")
+        assert error.problem is CONFLICT and "stand by" in error.what
+        await node.catalogue_log.append(events.encode(events.AppReplicated("shop", None)))
+        await perform(node, "app.delete", app="shop")
+
+
 async def test_rotation_seals_anew_and_still_opens_what_is_older(place: Path) -> None:
     (place / "usb").mkdir()
     async with node_at(place / "h") as node:

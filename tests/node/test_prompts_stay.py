@@ -15,9 +15,9 @@ import pytest_asyncio
 
 from skerry.app import kinds
 from skerry.kinds._shared.http.request import Answer, request
-from skerry.kinds.models.tests.conftest import served
 from skerry.kinds.models.tests.fake import FakeProvider
 from skerry.node.node import Node
+from skerry.testing.hosts import served
 from skerry.testing.nodes import deploy, open_directory, perform, running_node
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]

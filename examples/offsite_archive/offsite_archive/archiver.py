@@ -10,14 +10,16 @@ from typing import Any
 
 from offsite_archive import sealed, tables
 from offsite_archive.bucket import Bucket, BucketError
-from skerry import env
+from skerry import env, permit
 
 NIGHTLY = "35 2 * * *"
 
 
 def store() -> Bucket:
     """Return the bucket that the secrets name."""
-    return Bucket(env.ARCHIVE_STORE, env.ARCHIVE_ACCESS_KEY, env.ARCHIVE_SECRET_KEY)
+    keys = env.ARCHIVE_ACCESS_KEY, env.ARCHIVE_SECRET_KEY
+    where = {"provider": env.STORE_PROVIDER, "country": env.STORE_COUNTRY}
+    return Bucket(env.ARCHIVE_STORE, *keys, **where)
 
 
 async def scheduled(event: Any, env_: Any) -> None:
@@ -31,7 +33,8 @@ async def scheduled(event: Any, env_: Any) -> None:
 async def archive(now: datetime) -> int:
     """Archive every closed hour that is not archived yet; return how many were.
 
-    A partition is dropped only once it is archived, was read back whole, and is old.
+    A partition is dropped only once it is archived, was read back whole, and is old. Before
+    anything is sent, the node is asked whether the app's policy lets it go there.
     """
     await tables.prepare(tables.hour_of(now))
     known = {row["hour"] for row in await tables.archived()}
@@ -51,6 +54,7 @@ async def _archive_hour(hour: datetime) -> None:
     if not found:
         return
     name = f"telemetry/{hour:%Y/%m/%d/%H}.ndjson.gz.sealed"
+    await permit("archive:send", **store().place(), encrypted=True)
     data, digest = await asyncio.to_thread(sealed.seal, found, name, env.ARCHIVE_KEY)
     await asyncio.to_thread(store().put, name, data)
     back = await asyncio.to_thread(_fetch, name)

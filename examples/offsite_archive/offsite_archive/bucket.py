@@ -28,9 +28,16 @@ class Bucket:
     access_key: str
     secret_key: str
     region: str = "us-east-1"
+    provider: str = ""
+    country: str = ""
 
     def __repr__(self) -> str:
         return f"Bucket({self.url!r})"
+
+    def place(self) -> dict[str, str]:
+        """Return whose place it is, for a policy: without a better name its host's."""
+        host = urlsplit(self.url).hostname or ""
+        return {"provider": self.provider or host, "country": self.country, "host": host}
 
     def put(self, key: str, data: bytes) -> None:
         """Store an object; it is there, whole, when this returns."""

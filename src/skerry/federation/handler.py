@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 from skerry import __version__
 from skerry.federation import messages as m
@@ -22,12 +23,22 @@ from skerry.federation.tunnel import Tunnels
 from skerry.federation.wire import Wire
 from skerry.federation.witnessing import Witnessing, read_keys
 from skerry.kernel.commands import Done, Nothing
-from skerry.kernel.errors import CONFLICT, INVALID, UNAUTHENTICATED, SkerryError
+from skerry.kernel.errors import (
+    CONFIG_INVALID,
+    CONFLICT,
+    EXTRA_MISSING,
+    INVALID,
+    UNAUTHENTICATED,
+    SkerryError,
+)
 from skerry.kernel.lease import Leases
 from skerry.kernel.policy import Fact, Request, enforce
 from skerry.node.log_file import LogFile
 from skerry.node.node import Node
 from skerry.node.words import Progress
+
+if TYPE_CHECKING:
+    from skerry.federation.bus.node_bus import NodeBus
 
 SETTLE_SECONDS = 5.0
 RENEW_SECONDS = 12 * 3600.0
@@ -47,6 +58,8 @@ class Federation:
         self.replicas = Replicas(node, self.wire, self._receiving, self.peers)
         self.leases: Leases | None = None
         self._url = ""
+        self._bus: NodeBus | None = None
+        self._bus_type = _bus_type(node) if node.config.federation.bus else None
 
     async def start(self) -> None:
         """Open the log of peers; listen if there are any."""
@@ -72,6 +85,11 @@ class Federation:
         self._residency = Residency(node, self.identity, self.peers, self.calls, self.wire)
         await self._residency.start()
         self._placing = Placing(node, self.calls, self._tunnels.open)
+        if self._bus_type is not None:
+            self._bus = self._bus_type(
+                node, self.identity, self.peers, self.calls, self.wire, self._meet
+            )
+            self.leases = self._bus.leases
         self._replicating = Replicating(
             node, self.identity.id, self.calls, self.peers, self.replicas
         )
@@ -83,6 +101,8 @@ class Federation:
             self._learn(peer)
         if list(self.peers):
             await self._listen()
+        if self._bus is not None:
+            await self._bus.start()
         self.replicas.start(
             self.identity.id, self.calls, self._placing, self._tunnels.open, lambda: self.leases
         )
@@ -90,6 +110,8 @@ class Federation:
     async def stop(self) -> None:
         """Close everything."""
         await self.replicas.stop()
+        if self._bus is not None:
+            await self._bus.stop()
         self._renewing.cancel()
         self._settling.cancel()
         self._tunnels.close()
@@ -162,6 +184,7 @@ class Federation:
             at=f"{config.at[0]:g},{config.at[1]:g}" if config.at else "",
             log_key=log_key,
             witness_key=witness_key,
+            bus=self._bus.door(url) if self._bus is not None else None,
         )
 
     # ---- commands -----------------------------------------------------------------------------
@@ -236,7 +259,19 @@ class Federation:
         self.node.placement.forget(f"peer/{peer.card.id}")
         self._witnessing.forget(peer.card.id)
         await self._listener.renew()
+        if self._bus is not None:
+            await self._bus.bus.refresh()
         return Done(f"{peer.card.name} is bound to this node no more.")
+
+    async def do_audit(self, params: Nothing, progress: Progress) -> m.Audited:
+        """See `federation.audit`."""
+        if self._bus is None:
+            raise CONFLICT(
+                f"{self.node.name} has no bus.",
+                why="Without one, nothing of it is kept on other nodes but apps that moved.",
+                hint="Say bus = true under [federation] in config.toml, and start the node anew.",
+            )
+        return await self._bus.audit()
 
     async def do_residency_show(
         self, params: m.OfNode, progress: Progress
@@ -267,7 +302,7 @@ class Federation:
             found = await self._greet(peer)
         except SkerryError as error:
             known = self.replicas.copies_at(peer.card.id, ())
-            return _info(peer.card, None, error.what, None, peer.joined, known)
+            return _info(peer.card, self._heard_of(peer), error.what, None, peer.joined, known)
         ms = round((clock.monotonic() - began) * 1000, 1)
         copies = self.replicas.copies_at(peer.card.id, found.copies)
         return _info(found.card, found, "well", ms, peer.joined, copies)
@@ -282,6 +317,17 @@ class Federation:
         self._decide(peer)
         await self._tunnels.open(peer.card.id)
         return self._tunnels.path(peer.card.id)
+
+    def _heard_of(self, peer: Peer) -> m.Greeting | None:
+        """Return what a peer that does not answer has told of itself on the bus."""
+        if self._bus is None:
+            return None
+        holds = tuple(
+            m.Held(told.app, len(told.branches), kinds)
+            for told in self._bus.hearing.of(peer.card.id)
+            for kinds in [tuple(sorted({name.partition("/")[0] for name in told.resources()}))]
+        )
+        return m.Greeting(peer.card, "", holds)
 
     async def _greet(self, peer: Peer) -> m.Greeting:
         self._decide(peer)
@@ -299,6 +345,8 @@ class Federation:
         """Let the rest of the node know what a peer says of itself."""
         self._tell_policy(peer)
         self._witnessing.learn(peer)
+        if self._bus is not None:
+            self._bus.bus.changed()
 
     def _tell_policy(self, peer: Peer) -> None:
         """Let the policy know what a peer says of itself; it counts as no more than that."""
@@ -348,14 +396,48 @@ class Federation:
 
     async def _answer_hello(self, peer: str, asked: m.Hello) -> m.Greeting:
         """Answer a peer, and note what it says of itself now if that has changed."""
-        known = self.peers.by_id[peer]
-        if asked.card != known.card and asked.card.id == peer:
-            address_of(asked.card.url)
-            read_keys(asked.card)
-            event = PeerJoined(asked.card, known.public_key, known.authority, known.joined)
-            await self._log_file.append(encode(event))
-            self._learn(self.peers.by_id[peer])
+        await self._note(peer, asked.card)
         return m.Greeting(self.card(), __version__, self._holds(), self.replicas.copies())
+
+    async def _meet(self, peer: Peer) -> None:
+        """Greet a peer, and note what it says of itself."""
+        found = await self._greet(peer)
+        await self._note(peer.card.id, found.card)
+
+    async def _note(self, peer: str, card: Card) -> None:
+        """Note what a peer says of itself now, if that has changed and it is bound still."""
+        known = self.peers.by_id.get(peer)
+        if known is None or card == known.card or card.id != peer:
+            return
+        address_of(card.url)
+        read_keys(card)
+        event = PeerJoined(card, known.public_key, known.authority, known.joined)
+        await self._log_file.append(encode(event))
+        self._learn(self.peers.by_id[peer])
+
+
+def _bus_type(node: Node) -> type[NodeBus]:
+    """Return what runs the bus; it is imported only where there is one.
+
+    Raises CONFIG_INVALID if the node does not say where it is, and EXTRA_MISSING.
+    """
+    if not node.config.country:
+        raise CONFIG_INVALID(
+            "A node with a bus must say in which country it is.",
+            why="There is one cluster of nodes a jurisdiction.",
+            hint='Say country = "SE", or which it is, in config.toml.',
+        )
+    try:
+        from skerry.federation.bus.node_bus import NodeBus  # noqa: PLC0415 (not without a bus)
+        from skerry.federation.bus.server import find_program  # noqa: PLC0415
+    except ImportError as error:
+        raise EXTRA_MISSING(
+            "The bus between nodes needs what is not installed here.",
+            why=f"{error}.",
+            hint="pip install 'skerry[federation]'",
+        ) from error
+    find_program()
+    return NodeBus
 
 
 def _info(

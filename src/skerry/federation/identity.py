@@ -11,6 +11,8 @@ from __future__ import annotations
 import base64
 import datetime
 import hashlib
+import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
@@ -67,14 +69,18 @@ class Identity:
         certificate = made.public_key(self._key.public_key()).sign(self._key, None)
         return certificate.public_bytes(serialization.Encoding.PEM)
 
-    def certificate(self) -> bytes:
-        """Return a new key and its certificate, valid for a day, PEM."""
+    def certificate(self, hosts: Iterable[str] = ()) -> bytes:
+        """Return a new key and its certificate, valid for a day, PEM.
+
+        It names hosts as well, for programs that compare a certificate with the address they call.
+        """
         key = Ed25519PrivateKey.generate()
-        name = x509.UniformResourceIdentifier(f"spiffe://{self.id}/node/{self._name}")
+        own = x509.UniformResourceIdentifier(f"spiffe://{self.id}/node/{self._name}")
+        names = [own, *map(_host_name, dict.fromkeys(hosts))]
         made = (
             self._builder(_subject(self._name), datetime.timedelta(hours=CERTIFICATE_HOURS))
             .public_key(key.public_key())
-            .add_extension(x509.SubjectAlternativeName([name]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .sign(self._key, None)
         )
@@ -147,6 +153,13 @@ def check_certificate(der: bytes, public_key: bytes) -> None:
     verify(public_key, certificate.signature, certificate.tbs_certificate_bytes)
     if signer_of(der) != id_of(public_key):
         raise UNAUTHENTICATED("The certificate names another node.")
+
+
+def _host_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _subject(name: str) -> x509.Name:

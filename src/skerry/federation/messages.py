@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from skerry.federation.bus.held import Held as HeldByServer
 from skerry.federation.peers import Card
 from skerry.kernel.app import AppSpec
 from skerry.kernel.commands import Params, about
@@ -280,3 +281,44 @@ class NodeInfo(msgspec.Struct, frozen=True):
     id: str
     joined: int | None
     copies: tuple[str, ...] = ()
+
+
+class AskHeld(msgspec.Struct, frozen=True):
+    """A question: what does your server hold, and whom is it connected to?"""
+
+
+class Audited(msgspec.Struct, frozen=True):
+    """What lies on every node's bus, as read back; `breaches` is where policy does not allow it.
+
+    `missing` are nodes that did not answer: of them nothing is known.
+    """
+
+    nodes: tuple[HeldByServer, ...]
+    breaches: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """1 if something lies where it may not, or is not known."""
+        return 1 if self.breaches or self.missing else 0
+
+    def draw(self, columns: int) -> str:
+        """Return it for people."""
+        lines = []
+        for held in self.nodes:
+            lines.append(f"{held.node} ({held.jurisdiction}): {held.bytes} bytes")
+            lines += [
+                f"  stream      {each.name}: {each.bytes} bytes, copies on "
+                f"{', '.join(each.copies)}; apps: {', '.join(each.apps) or 'none'}"
+                for each in held.streams
+            ]
+            lines += [
+                f"  connection  {each.sort} {each.name} at {each.address}, {each.carries}"
+                for each in held.connections
+                if each.sort != "client"
+            ]
+        lines += [f"NOT KNOWN     {each}" for each in self.missing]
+        lines += [f"NOT ALLOWED   {each}" for each in self.breaches]
+        if not self.breaches:
+            lines.append("Nothing of an app of this node lies where it may not.")
+        return "\n".join(lines)

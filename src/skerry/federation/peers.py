@@ -10,12 +10,20 @@ from skerry.kernel.errors import CONFLICT, NOT_FOUND
 from skerry.kernel.names import did_you_mean
 
 
+class Door(msgspec.Struct, frozen=True):
+    """Where a node's bus is reached: by nodes of its jurisdiction (`cluster`) and others."""
+
+    host: str
+    cluster: int
+    leaf: int
+
+
 class Card(msgspec.Struct, frozen=True):
     """What a node says of itself: `url` is where its federation port is reached.
 
     Owner, country, labels and `at` (degrees north and east) are the operator's own word, and are
-    graded as such. `log_key` and
-    `witness_key` are those of its audit log, and of the node as a witness of others' logs.
+    graded as such. `log_key` and `witness_key` are those of its audit log, and of the node as a
+    witness of others' logs; `bus` is where its bus is, if it has one.
     """
 
     id: str
@@ -26,6 +34,7 @@ class Card(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
     log_key: str = ""
     witness_key: str = ""
+    bus: Door | None = None
     at: str = ""
 
 
@@ -60,14 +69,16 @@ class Peers:
     def __init__(self) -> None:
         self.by_id: dict[str, Peer] = {}
         self.revoked: set[str] = set()
+        self.revoked_names: set[str] = set()
         self._decoder = msgspec.json.Decoder(PeerJoined | PeerRevoked)
 
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
         event = self._decoder.decode(body)
         if isinstance(event, PeerRevoked):
-            self.by_id.pop(event.id, None)
+            gone = self.by_id.pop(event.id, None)
             self.revoked.add(event.id)
+            self.revoked_names |= {gone.card.name} if gone else set()
             return
         if event.card.id not in self.revoked:
             peer = Peer(event.card, event.public_key, event.authority, event.time)

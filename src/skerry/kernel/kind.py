@@ -182,9 +182,13 @@ it raises CONFLICT if the moment is out of reach, and then leaves the directory 
 
 
 class Recover(msgspec.Struct, frozen=True):
-    """The content of `RECOVER_FILE`: the moment, in nanoseconds since 1970 (UTC)."""
+    """The content of `RECOVER_FILE`: the moment, in nanoseconds since 1970 (UTC).
+
+    `or_stay`: if the moment is out of reach, the state is used as it lies.
+    """
 
     at: int
+    or_stay: bool = False
 
 
 class Endpoint(msgspec.Struct, frozen=True):

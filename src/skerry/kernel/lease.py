@@ -57,9 +57,17 @@ class Leases(Protocol):
     """Where leases are kept."""
 
     async def acquire(
-        self, subject: str, holder: str, seconds: float, replicas: tuple[str, ...] = ()
+        self,
+        subject: str,
+        holder: str,
+        seconds: float,
+        replicas: tuple[str, ...] = (),
+        after: int = 0,
     ) -> Lease:
         """Take a lease that is free, with the next epoch.
+
+        The epoch is above `after`: the highest one that copies know of, so that it goes on growing
+        where the leases themselves were lost.
 
         Raises CONFLICT with who holds it and for how long, and STORE_UNREACHABLE.
         """
@@ -139,19 +147,24 @@ class RegisterLeases:
         self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     async def acquire(
-        self, subject: str, holder: str, seconds: float, replicas: tuple[str, ...] = ()
+        self,
+        subject: str,
+        holder: str,
+        seconds: float,
+        replicas: tuple[str, ...] = (),
+        after: int = 0,
     ) -> Lease:
         """See `Leases.acquire`."""
         _check(subject, seconds)
         slot = await self._register.read(subject)
         if slot is None:
-            return await self._take(subject, _Record(holder, 1, seconds, replicas), 0)
+            return await self._take(subject, _Record(holder, after + 1, seconds, replicas), 0)
         found = _decode(slot.data)
         if found.holder != holder and not found.released:
             wait = self._free_at(subject, slot.revision, found) - self._clock.monotonic()
             if wait > 0:
                 raise _held(subject, found, wait)
-        record = _Record(holder, found.epoch + 1, seconds, replicas)
+        record = _Record(holder, max(found.epoch, after) + 1, seconds, replicas)
         return await self._take(subject, record, slot.revision)
 
     async def _take(self, subject: str, record: _Record, revision: int) -> Lease:

@@ -163,6 +163,9 @@ class Manifest:
     `public`: an app's own URL may lead to a resource of this kind.
     `immutable`: folders of a resource's state whose files never change once written, so that a copy
     may share them by hard link.
+    `journal`: files of a resource's state, as `folder/pattern`, in which every change stands before
+    it is acknowledged. Copied one by one while the engine works, and laid over an older copy of the
+    same state, they let `Verb.BRANCH_AT` reach any moment before they were copied.
     `subject` names the class through which the conformance suite speaks to a resource.
     `checks` names `function() -> list[Check]`: what `skerry doctor` says of the kind.
     `schedules`: a pure function from a resource's config to the `Schedule`s of its words.
@@ -188,6 +191,7 @@ class Manifest:
     keeps_state: bool = True
     public: bool = False
     immutable: tuple[str, ...] = ()
+    journal: tuple[str, ...] = ()
     schedules: str = ""
     checks: str = ""
     subject: str = ""
@@ -200,6 +204,7 @@ class Manifest:
         missing = set(Verb) - set(self.can)
         assert not missing, f"kind {self.name} does not answer {sorted(missing)}"
         assert all(word.action in self.actions for word in self.words), self.name
+        assert not self.journal or self.able(Verb.BRANCH_AT), self.name
         able = self.replicates.answer is Answer.YES
         assert bool(self.replica) == (able and self.keeps_state), self.name
 

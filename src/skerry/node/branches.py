@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,7 +25,9 @@ from skerry.node.archives import give
 from skerry.node.cells import Cell, Running
 from skerry.node.supervisor import Supervisor
 from skerry.node.together import together
-from skerry.node.volume import Volume
+from skerry.node.volume import Immutable, Volume
+from skerry.node.volume.copying import copy_file
+from skerry.node.volume.tree import TreeCopy
 from skerry.node.workshop import Workshop
 
 FREEZE_SECONDS = 600.0
@@ -235,6 +238,26 @@ class Branches:
             )
         self._supervisor.forget_if_empty(cell)
 
+    async def copy_states(self, source: Branch, names: frozenset[str], target: Path) -> None:
+        """Copy the states of some resources, at one instant, into folders of their names.
+
+        Only these are held meanwhile. Raises NOT_FOUND if the branch has another directory now.
+        """
+        cell = self._supervisor.cell(source.app, source.name)
+        async with cell.lock:
+            now = self._catalogue.branch(source.app, source.name)
+            if now.directory != source.directory:
+                raise NOT_FOUND(f"{source.app}/{source.name} has another directory.")
+            async with self._frozen(cell, names):
+                await asyncio.to_thread(self._copy_states, source, names, target)
+        self._supervisor.forget_if_empty(cell)
+
+    def _copy_states(self, source: Branch, names: frozenset[str], target: Path) -> None:
+        top, immutable = self._volume.path(source.directory), self._immutable(source)
+        for name in sorted(names):
+            within = partial(_below, immutable, name)
+            TreeCopy(top / name, target / name, copy_file, within, _untold).run()
+
     def _immutable(self, branch: Branch) -> Callable[[PurePosixPath], bool]:
         """Tell the volume which folders hold files that never change."""
         folders = {
@@ -245,8 +268,10 @@ class Branches:
         return lambda path: any(path == each or each in path.parents for each in folders)
 
     @asynccontextmanager
-    async def _frozen(self, cell: Cell) -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]:
-        """Hold all writers of a cell whose lock is held; yield what lets them go early.
+    async def _frozen(
+        self, cell: Cell, only: frozenset[str] | None = None
+    ) -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]:
+        """Hold writers of a cell whose lock is held, all or some; yield what lets them go early.
 
         Functions write to embedded state themselves, and are held by the engine's lock on it: so
         the engines of what is bound to a running function run too. Processes without state are left
@@ -254,22 +279,28 @@ class Branches:
         for it.
         """
         bound = await self._supervisor.wake_bound_held(cell)
-        processes = [each for each in cell.processes.values() if self._keeps_state(each)]
+        processes = [
+            each
+            for each in cell.processes.values()
+            if self._keeps_state(each) and (only is None or only & set(each.resources))
+        ]
+        names = None if only is None else sorted(only)
         thawed = False
 
         async def thaw() -> None:
             nonlocal thawed
             if not thawed:
                 thawed = True
-                await together(each.channel.call("thaw") for each in processes)
+                await together(each.channel.call("thaw", {"only": names}) for each in processes)
 
         try:
+            wanted = {"wake": sorted(bound), "only": names}
             await together(
-                each.channel.call("prepare", bound, seconds=FREEZE_SECONDS) for each in processes
+                each.channel.call("prepare", wanted, seconds=FREEZE_SECONDS) for each in processes
             )
-            atomic = self._volume.atomic
+            how = {"atomic": self._volume.atomic and only is None, "only": names}
             await together(
-                each.channel.call("freeze", atomic, seconds=FREEZE_SECONDS) for each in processes
+                each.channel.call("freeze", how, seconds=FREEZE_SECONDS) for each in processes
             )
             yield thaw
         finally:
@@ -383,3 +414,12 @@ class Branches:
             more = events.ResourcesAdded(branch.app, branch.name, added)
             await self._log.append(events.encode(more))
         return old
+
+
+def _below(immutable: Immutable, name: str, path: PurePosixPath) -> bool:
+    """Tell of a folder of one resource what is known of it below its branch."""
+    return immutable(name / path)
+
+
+def _untold(_done: int, _total: int) -> None:
+    """Report to nobody."""

@@ -11,7 +11,7 @@ from skerry.kernel import catalogue as events
 from skerry.kernel import commands as c
 from skerry.kernel.app import parse_duration
 from skerry.kernel.catalogue import Branch
-from skerry.kernel.errors import INVALID, NOT_FOUND
+from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
 from skerry.kernel.kind import Address
 from skerry.kernel.money import show
 from skerry.kernel.names import SECRET_NAMES, check_name, host_label, is_secret_name
@@ -86,7 +86,8 @@ class Handlers:
             raise INVALID("Say whose branch it is.", hint="skerry meter --app <app> --branch …")
         await node.accountant.post()
         prefix = "/".join(part for part in (params.app, params.branch) if part)
-        everyone = {*node.catalogue.apps, *node.workloads.known.accounts()}
+        others = node.workloads.known.accounts() | node.services.accounts()
+        everyone = {*node.catalogue.apps, *others}
         accounts = [prefix] if prefix else sorted(everyone)
         return [
             c.Usage(account, unit, amount, show(node.cost(unit, amount), node.config.currency))
@@ -150,6 +151,12 @@ class Handlers:
         """See `app.delete`."""
         node = self._node
         app = node.catalogue.app(params.app)
+        if app.replication is not None:
+            raise CONFLICT(
+                f"Other nodes stand by for {app.name}, and would take it over.",
+                why="They keep its state and its data keys until they are told to let go.",
+                hint=f"skerry place {app.name} --replicas 0",
+            )
         for branch in list(app.branches.values()):
             await node.supervisor.sleep(app.name, branch.name)
         await node.catalogue_log.append(events.encode(events.AppDeleted(app.name)))

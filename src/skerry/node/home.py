@@ -34,6 +34,16 @@ _SOCKET_PATH_LIMIT = 107
 _LONGEST_SOCKET_NAME = len("/0123456789abcdef/.s.PGSQL.5432.lock")
 
 
+class FederationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """`[federation]`: with `bus`, nodes that are bound keep leases and a catalogue together.
+
+    `etcd` are the addresses of an etcd of yours that keeps the leases instead.
+    """
+
+    bus: bool = False
+    etcd: tuple[str, ...] = ()
+
+
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win.
 
@@ -55,6 +65,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     engine_read: tuple[str, ...] = ()
     currency: str = "EUR"
     prices: dict[str, tuple[int, int]] = {}
+    federation: FederationConfig = FederationConfig()
 
 
 class Home:

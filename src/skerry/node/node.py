@@ -140,8 +140,10 @@ class Node:
         """Return the URL of a branch."""
         return f"http://{host_label(app, branch)}.{self.config.domain}:{self.http_port}/"
 
-    def _workload_readings(self) -> Iterator[Reading]:
+    def _other_readings(self) -> Iterator[Reading]:
+        """Yield what is used by no cell: workloads and services."""
         yield from self.workloads.known.readings()
+        yield from self.services.readings()
 
     def _workload_url(self, host: str) -> str:
         """Return the URL of an HTTP port of a workload from its host before the node's domain."""
@@ -292,7 +294,7 @@ class Node:
             log=self.ledger_log,
             clock=self.clock,
             awake=self.supervisor.awake,
-            others=self._workload_readings,
+            others=self._other_readings,
         )
         self.workloads = Workloads(
             home=self.home,

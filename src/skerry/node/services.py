@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from skerry.kernel.commands import Command
+from skerry.kernel.ledger import Reading
 from skerry.kernel.service import Service
 from skerry.node.words import Progress
 
@@ -45,6 +46,17 @@ class Services:
     def handler(self, service: str) -> Any:
         """Return the handler of a service."""
         return self._handlers[service]
+
+    def readings(self) -> Iterator[Reading]:
+        """Yield how far the counters of services have come, for the accountant."""
+        for handler in list(self._handlers.values()):
+            if hasattr(handler, "readings"):
+                yield from handler.readings()
+
+    def accounts(self) -> set[str]:
+        """Return the accounts, besides those of apps, that services are posted to."""
+        handlers = [each for each in self._handlers.values() if hasattr(each, "accounts")]
+        return {account for each in handlers for account in each.accounts()}
 
     async def perform(self, command: Command, params: msgspec.Struct, progress: Progress) -> Any:
         """Carry a command of a service out."""

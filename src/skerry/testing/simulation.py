@@ -123,6 +123,7 @@ class Network:
 async def _outcome(answer: Callable[[], Awaitable[T]]) -> Callable[[], T]:
     """Return what gives an answer again, or raises its error again, at the other end."""
     work = asyncio.ensure_future(answer())
+    work.add_done_callback(_forget)
     await asyncio.wait({work})
     return work.result
 

@@ -13,6 +13,7 @@ from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.environment import Environment, env
 from skerry.kernel.errors import BUSY, ENGINE_FAILED, INVALID, TIMED_OUT, UNSUPPORTED, SkerryError
 from skerry.kernel.kind import ASGIApplication, Context, Engine
+from skerry.kernel.permission import permit
 from skerry.kinds.functions.config import FunctionsConfig
 from skerry.kinds.functions.entry import Function, Loader
 from skerry.kinds.functions.handlers import ScheduledEvent
@@ -62,6 +63,7 @@ class FunctionsEngine(Engine):
         self._watchdog.start()
         self._environment = await self._bind()
         env.install(self._environment)
+        permit.install(context.permit)
         try:
             self._function = Loader(config, self._environment, self._pool).load()
             if self._function.has_lifespan:
@@ -105,6 +107,7 @@ class FunctionsEngine(Engine):
             self._pool.close()
         if self._environment is not None:
             env.remove(self._environment)
+            permit.remove(self.context.permit)
         self._function = self._lifespan = None
         sys.stdout.flush()
 

@@ -6,31 +6,31 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from skerry.kernel.clock import Clock
 from skerry.kernel.errors import INVALID
 from skerry.kinds.models.claim import OWNER
+from skerry.kinds.models.gateway.ask import Answer, Ask
 from skerry.kinds.models.gateway.failure import FailureError
-from skerry.kinds.models.gateway.gateway import Answer, Ask
 from skerry.kinds.models.gateway.upstream import RouteError
 from skerry.kinds.models.manifest import AskParams, Compared, euro
 
 if TYPE_CHECKING:
-    from skerry.kinds.models.engine import ModelsEngine
+    from skerry.kinds.models.gateway.gateway import Gateway
 
 MODELS_MAX = 20
 
 
-async def compare(engine: ModelsEngine, params: AskParams) -> list[Compared]:
+async def compare(gateway: Gateway, clock: Clock, params: AskParams) -> list[Compared]:
     """Ask every model at once; what one fails with stands in its row."""
     names = [each.strip() for each in params.models.split(",") if each.strip()]
     if not 1 <= len(names) <= MODELS_MAX:
         raise INVALID(f"Name 1 to {MODELS_MAX} models, with commas.", hint="--models a,b")
-    return list(await asyncio.gather(*(_ask(engine, name, params) for name in names)))
+    return list(await asyncio.gather(*(_ask(gateway, clock, name, params) for name in names)))
 
 
-async def _ask(engine: ModelsEngine, name: str, params: AskParams) -> Compared:
-    clock = engine.context.clock
+async def _ask(gateway: Gateway, clock: Clock, name: str, params: AskParams) -> Compared:
     started = clock.monotonic()
-    state = engine.keyring.find(OWNER)
+    state = gateway.keyring.find(OWNER)
     assert state is not None
     body: dict[str, Any] = {
         "model": name,
@@ -39,7 +39,7 @@ async def _ask(engine: ModelsEngine, name: str, params: AskParams) -> Compared:
         "stream": True,
     }
     try:
-        answer = await engine.gateway.ask(Ask("chat", body, state, fresh=True, keep=True))
+        answer = await gateway.ask(Ask("chat", body, state, fresh=True, keep=True))
         first = await _read(answer, clock.monotonic)
     except (FailureError, RouteError) as error:
         failure = error.failure if isinstance(error, RouteError) else error
@@ -49,6 +49,7 @@ async def _ask(engine: ModelsEngine, name: str, params: AskParams) -> Compared:
     assert tally is not None
     ended = clock.monotonic()
     usage = tally.usage()
+    cost = answer.cost() if answer.cost else None
     spread = ended - first
     speed = (usage.output - 1) / spread if usage.output > 1 and spread > 0 else None
     return Compared(
@@ -61,7 +62,7 @@ async def _ask(engine: ModelsEngine, name: str, params: AskParams) -> Compared:
         seconds=round(ended - started, 3),
         input_tokens=usage.input,
         output_tokens=usage.output,
-        euro=euro(answer.cost()) if answer.cost else "",
+        euro="" if cost is None else euro(cost),
     )
 
 

@@ -47,7 +47,7 @@ def facts(row: Compared) -> list[str]:
         first,
         "speed unknown" if speed is None else f"{speed:g} tokens/s",
         f"{row.input_tokens}+{row.output_tokens} tokens in {row.seconds:.2f} s",
-        f"{row.euro} EUR",
+        f"{row.euro} EUR" if row.euro else "price unknown",
     ]
 
 

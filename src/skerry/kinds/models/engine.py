@@ -195,4 +195,4 @@ class ModelsEngine(Engine):
         """Carry out `skerry models ask`: one prompt, one or several models, side by side."""
         from skerry.kinds.models.comparing import compare  # noqa: PLC0415 - only for this word
 
-        return await compare(self, params)
+        return await compare(self.gateway, self.context.clock, params)

@@ -92,11 +92,10 @@ class PostgresEngine(Engine):
             before = msgspec.structs.replace(before, id=last.id)
         cloned = last is not None and last != owner
         cloned = cloned or (before is not None and before.id != self.context.id)
-        pending = self.history.pending()
-        taking = pending is None and await asyncio.to_thread(
+        taking = self.history.pending() is None and await asyncio.to_thread(
             following.take_up, self.context.directory
         )
-        await self._make_ready(pending, cloned)
+        pending = await self._make_ready(cloned)
         if last != owner:
             await asyncio.to_thread(records.write, self._owner_file, owner)
         self._load_counted()
@@ -115,15 +114,20 @@ class PostgresEngine(Engine):
         if self._archives(installation):
             self._tasks.append(asyncio.create_task(self._keep_history()))
 
-    async def _make_ready(self, pending: Recover | None, cloned: bool) -> None:
-        """Make the directory fit to be opened; threads are for what takes long, as they cost."""
+    async def _make_ready(self, cloned: bool) -> Recover | None:
+        """Make the directory fit to be opened; return what is to be replayed then.
+
+        Threads are for what takes long, as they cost.
+        """
+        pending = self.history.pending()
         if pending is not None:
-            await asyncio.to_thread(self.history.rewind, self.data, pending)
-        elif self.history.leftovers(self.data):
+            pending = await asyncio.to_thread(self.history.rewound, self.data, pending)
+        if pending is None and self.history.leftovers(self.data):
             await asyncio.to_thread(self.history.tidy, self.data)
         if cloned:
             await asyncio.to_thread(cluster.cut_off, self.data)
         cluster.take_over(self.data)
+        return pending
 
     async def stop(self) -> None:
         """See `Engine.stop`."""

@@ -154,5 +154,6 @@ MANIFEST = Manifest(
     words=WORDS,
     actions=("read", "write", "import"),
     immutable=("archive", "base"),
+    journal=("archive/[0-9A-F]*", "data/pg_wal/[0-9A-F]*"),
     package=__package__ or "",
 )

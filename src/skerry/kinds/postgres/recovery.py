@@ -27,7 +27,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.kernel.clock import NANOSECONDS, Clock
-from skerry.kernel.errors import CONFLICT
+from skerry.kernel.errors import CONFLICT, SkerryError
 from skerry.kernel.keys import Keys
 from skerry.kernel.kind import RECOVER_FILE, Recover
 from skerry.kinds.postgres.control import connect
@@ -111,6 +111,17 @@ class History:
         except FileNotFoundError:
             return None
         return msgspec.json.decode(content, type=Recover)
+
+    def rewound(self, data: Path, to: Recover) -> Recover | None:
+        """Rewind; return what is to be replayed then, or None if it stays. Raises CONFLICT."""
+        try:
+            self.rewind(data, to)
+        except SkerryError as error:
+            if error.problem is not CONFLICT or not to.or_stay:
+                raise
+            (self.directory / RECOVER_FILE).unlink()
+            return None
+        return to
 
     def rewind(self, data: Path, to: Recover) -> None:
         """Put the newest base backup before the moment in the data directory's place.

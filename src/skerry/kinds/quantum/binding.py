@@ -19,7 +19,7 @@ import msgspec
 
 from skerry.kernel.errors import CONFLICT, ENGINE_FAILED, SkerryError, from_dict
 from skerry.kernel.kind import Context
-from skerry.kinds.quantum.contract import Budget, Job, JobRequest, JobState, Result
+from skerry.kinds.quantum.contract import Budget, Format, Job, JobRequest, JobState, Result
 from skerry.kinds.quantum.socket_wire import LINE_BYTES_MAX
 
 DEFAULT_DEVICE = "sim-ideal"
@@ -34,16 +34,19 @@ def job_request(
     bindings: Sequence[Mapping[str, float]] = ({},),
     budget: Budget | None = None,
     token: str = "",
+    language: Format = "openqasm3",
+    provider: str = "twin",
     **options: Any,
 ) -> JobRequest:
-    """Make a request from OpenQASM texts and the names of `contract.Options`."""
+    """Make a request from texts in a language and the names of `contract.Options`."""
     if isinstance(program, JobRequest):
         return program
     sources = [program] if isinstance(program, str) else list(program)
     values = tuple(dict(each) for each in bindings)
     shape = {
         "device": device,
-        "programs": [{"source": each, "bindings": values} for each in sources],
+        "programs": [{"source": each, "bindings": values, "format": language} for each in sources],
+        "provider": provider,
         "shots": shots,
         "budget": budget,
         "token": token,

@@ -15,7 +15,7 @@ EXECUTIONS_MAX = 1000
 TEXT_MAX = 256
 TAGS_MAX = 50
 MEMORY_SHOTS_MAX = 1_000_000
-CIRCUITS = frozenset({"openqasm3", "openqasm2", "circuit"})
+CIRCUITS = frozenset({"openqasm3", "openqasm2", "circuit", "qir", "qsharp"})
 """Formats of programs that are circuits of gates."""
 
 FORMATS = {"analog": frozenset({"ahs"}), "photonic": frozenset({"photonic"})}
@@ -26,11 +26,6 @@ def check(request: JobRequest, device: Device, allowed: tuple[str, ...]) -> None
     """Raise INVALID, TOO_LARGE, UNSUPPORTED or DENIED for a request that cannot run."""
     place(device, (*request.where,), "This job")
     place(device, allowed, "This resource")
-    if request.provider != "twin":
-        raise UNSUPPORTED(
-            f"There is no way from here to {device.name} itself ({request.provider[:40]!r}).",
-            hint="Leave the provider out: the job then runs on the twin.",
-        )
     if not request.programs:
         raise INVALID("The job has no program.")
     _shots(request, device)

@@ -38,6 +38,11 @@ class QuantumConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int, msgspec.Meta(ge=1, le=86_400, description="How long one execution may take.")
     ] = 3600
 
+    endpoints: Annotated[
+        dict[str, str],
+        msgspec.Meta(description="Other addresses of vendors' APIs, by provider (and s3)."),
+    ] = {}
+
     def __post_init__(self) -> None:
         for text in (self.usd_per_eur, self.budget or "0"):
             try:

@@ -26,8 +26,8 @@ Level = Literal["logical", "native", "verbatim"]
 out anew; `verbatim` names physical qubits and is run exactly as it is, or refused.
 """
 
-Format = Literal["openqasm3", "openqasm2", "circuit", "ahs", "photonic"]
-"""What a program is written in; `circuit` is the JSON form of `worker.ir`."""
+Format = Literal["openqasm3", "openqasm2", "circuit", "qir", "qsharp", "ahs", "photonic"]
+"""What a program is written in; `circuit` is the JSON form of `worker.ir`, `qir` LLVM's text."""
 
 Fidelity = Literal["twin", "ideal"]
 

@@ -34,6 +34,7 @@ from skerry.kinds.quantum.contract import (
     Result,
     Session,
 )
+from skerry.kinds.quantum.hardware import Hardware
 from skerry.kinds.quantum.messages import Energy, Molecule, Need, Needed
 from skerry.kinds.quantum.results import nature
 from skerry.kinds.quantum.runner import Runner
@@ -77,6 +78,7 @@ class Desk:
         self._checkers = Workers(context.clock, context.environments)
         self._learned: dict[str, tuple[int, Calibration]] = {}
         self.runner = Runner(self)
+        self.hardware = Hardware(self, self._for_hardware, self.runner.let_go)
 
     async def start(self) -> None:
         """Open the jobs, finish what a crash or a copy left unclear, and go on with the rest."""
@@ -86,9 +88,11 @@ class Desk:
         self._learned = await self.stored(Store.calibrations)
         await self.stored(_settle, self.context.id)
         await self.runner.start()
+        await self.hardware.start()
 
     async def stop(self) -> None:
         """Stop working; jobs that are not over go on at the next start."""
+        await self.hardware.stop()
         await self.runner.stop()
         await self._checkers.close()
         if hasattr(self, "_store"):
@@ -151,6 +155,18 @@ class Desk:
         found = await self._checkers.of("chemistry").ask("chemistry", asked, seconds)
         return msgspec.convert(found, list[Energy])
 
+    async def _for_hardware(
+        self, request: JobRequest
+    ) -> tuple[dict[str, Any], dict[str, Any], str]:
+        """Return a program's circuit, the same compiled for its device, and in Braket's dialect."""
+        params = self.worker_params(request, request.programs[0], 0, 0)
+        gates = self._checkers.of("gates")
+        circuit = await gates.ask("parse", params, PLAN_SECONDS)
+        compiled = await gates.ask("compile", params, PLAN_SECONDS)
+        source = msgspec.json.encode(circuit).decode()
+        asked = {"source": source, "format": "circuit", "dialect": "braket"}
+        return circuit, compiled, await gates.ask("emit", asked, PLAN_SECONDS)
+
     def worker_params(
         self, request: JobRequest, program: Program, binding: int, seed: int
     ) -> dict[str, Any]:
@@ -189,6 +205,8 @@ class Desk:
                 if program.format in checks.CIRCUITS:
                     await self.parse(program, binding)
         cost = self._cost(device, uses, request.budget)
+        if request.provider != "twin":
+            await self.hardware.admit(request, device)
         now = self.context.clock.now()
         if request.session:
             await self.stored(sessions.check, request, now)
@@ -206,7 +224,11 @@ class Desk:
         kept = await self.stored(Store.add, job, STEPS)
         if kept.id == job.id:
             self.context.meter.add("tasks")
-            await self.runner.enqueue(kept)
+            if request.provider == "twin":
+                await self.runner.enqueue(kept)
+            else:
+                await self.runner.hold()
+                self.hardware.enqueue(kept)
         return self._placed(kept)
 
     def _new_id(self) -> str:
@@ -249,7 +271,7 @@ class Desk:
         return [self._placed(each) for each in found]
 
     def _placed(self, job: Job) -> Job:
-        if job.state is not JobState.QUEUED:
+        if job.state is not JobState.QUEUED or job.request.provider != "twin":
             return job
         position = self.runner.position(job)
         queue = Queue(
@@ -279,6 +301,9 @@ class Desk:
 
     async def cancel(self, id: str) -> Job:  # noqa: A002
         """Cancel a job; one that is over stays as it is."""
+        job = await self.job(id)
+        if job.request.provider != "twin":
+            return await self.hardware.cancel(job)
         return await self.runner.cancel(id)
 
     async def open_session(
@@ -343,12 +368,14 @@ class Desk:
 
     async def restore(self, source: Path) -> None:
         """Replace all jobs by an export; what runs is stopped first."""
+        await self.hardware.stop()
         await self.runner.stop()
         try:
             await self.stored(transfer.restore, source)
             self._learned = await self.stored(Store.calibrations)
         finally:
             await self.runner.start()
+            await self.hardware.start()
 
 
 def use(request: JobRequest, plan: Plan, program: int = 0) -> pricing.Use:
@@ -375,9 +402,9 @@ def _settle(store: Store, resource: str) -> None:
             if job.state is JobState.RUNNING:
                 store.change(job.id, JobState.CANCELLING, note)
             store.change(job.id, JobState.CANCELLED, note, ended=job.updated)
-        elif job.state is JobState.CANCELLING:
+        elif job.state is JobState.CANCELLING and job.request.provider == "twin":
             store.change(job.id, JobState.CANCELLED, "after a restart", ended=job.updated)
-        elif job.state is JobState.RUNNING:
+        elif job.state is JobState.RUNNING and job.request.provider == "twin":
             store.change(job.id, JobState.QUEUED, "after a restart")
     if owner != resource:
         store.set_meta("resource", resource)

@@ -60,7 +60,7 @@ class QuantumEngine(Engine):
     async def busy(self) -> str:
         """Stay awake while jobs run or wait, and while a function waits for one."""
         waiting = f"{self._socket.waiting} functions wait" if self._socket.waiting else ""
-        return self.desk.runner.busy or waiting
+        return self.desk.runner.busy or self.desk.hardware.busy or waiting
 
     async def prepare(self) -> None:
         """Move the log into the file, so that little is left to copy."""
@@ -85,8 +85,9 @@ class QuantumEngine(Engine):
     async def status(self) -> dict[str, Any]:
         """Return how many jobs are in each state, and what runs."""
         states = await self.desk.stored(Store.count)
+        now = self.desk.runner.busy or self.desk.hardware.busy
         size = disk_bytes(self.desk.path)
-        return {"jobs": states, "bytes": size, "now": self.desk.runner.busy or "idle"}
+        return {"jobs": states, "bytes": size, "now": now or "idle"}
 
     async def word_submit(self, params: Request) -> Job:
         """Queue a job, durably."""

@@ -11,14 +11,18 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.commands import Done, Nothing, WordCall
-from skerry.kernel.errors import INVALID, NOT_FOUND, SkerryError
+from skerry.kernel.errors import DENIED, INVALID, NOT_FOUND, SkerryError
 from skerry.kernel.money import show
-from skerry.kinds.quantum import installing, pictures, reports, stacks
+from skerry.kernel.policy import Request as PolicyRequest
+from skerry.kinds.quantum import installing, pictures, providers, reports, stacks
 from skerry.kinds.quantum import service as words
 from skerry.kinds.quantum.catalogue import load
-from skerry.kinds.quantum.catalogue.model import Device, Here
+from skerry.kinds.quantum.catalogue.model import Device, Here, Status
 from skerry.kinds.quantum.contract import Budget, JobRequest, Options, Program
+from skerry.kinds.quantum.hardware import ACTION
 from skerry.kinds.quantum.messages import Outcome, Quote, Revised
+from skerry.kinds.quantum.providers import PROVIDERS
+from skerry.kinds.quantum.providers.interface import Provider, Setting
 from skerry.kinds.quantum.runner import OPEN_FILE
 from skerry.kinds.quantum.twins import is_runnable, medians
 
@@ -85,7 +89,7 @@ class Handler:
         figures = [*own, *(each for each in device.figures if each.name not in known)]
         return reports.DeviceReport(
             device,
-            str(_here(device)),
+            str(_here(device)._replace(provider=bool(self._ways(device)))),
             device.revision,
             calibration,
             tuple(figures),
@@ -122,15 +126,58 @@ class Handler:
             ),
             budget=Budget(params.budget, params.currency) if params.budget else None,
             where=params.where,
+            provider=params.provider,
             name=params.name,
             token=params.token,
         )
         progress(0, 0, "checking and compiling the program")
-        job = await self._call(params, "submit", {"request": request}, progress)
+        try:
+            job = await self._call(params, "submit", {"request": request}, progress)
+        except SkerryError as error:
+            if error.problem is not DENIED or params.provider == "twin":
+                raise
+            raise self._with_others(error, params) from error
         if not params.wait:
             return reports.JobReport(job)
         found = await self._call(params, "wait", {"job": job.id}, progress)
         return _report(found)
+
+    def _ways(self, device: Device) -> list[str]:
+        """Return the providers by which jobs can go to a machine that is offered."""
+        if device.status not in (Status.OFFERED, Status.PREVIEW):
+            return []
+        found = []
+        for name in PROVIDERS:
+            try:
+                providers.find(name, Setting(self._node.clock, {})).places(device)
+            except SkerryError:
+                continue
+            found.append(name)
+        return found
+
+    def _with_others(self, error: SkerryError, params: words.Run) -> SkerryError:
+        """Add to a refusal which machines the app's policy lets jobs go to."""
+        name = params.resource or self._only(params.app, params.branch)
+        found = []
+        for provider in PROVIDERS:
+            way = providers.find(provider, Setting(self._node.clock, {}))
+            found += [
+                f"{device.id} by {provider}"
+                for device in load.devices().values()
+                if provider in self._ways(device) and self._may_go(way, device, params, name)
+            ]
+        reached = f"Policy lets its jobs go to: {', '.join(found) or 'no machine'}."
+        return SkerryError(error.problem, error.what, f"{error.why} {reached}".strip(), error.hint)
+
+    def _may_go(self, way: Provider, device: Device, params: words.Run, name: str) -> bool:
+        places, who = way.places(device), f"app:{params.app}"
+        asked = [
+            PolicyRequest(
+                who, ACTION, str(place), params.app, params.branch, KIND, name, place=place
+            )
+            for place in places
+        ]
+        return all(self._node.policy.decide(each).allowed for each in asked)
 
     async def do_jobs(self, params: words.Jobs, progress: Progress) -> reports.JobTable:
         """See `quantum.jobs`."""
@@ -216,7 +263,7 @@ class Handler:
         ]
 
     def _state(self, name: str) -> str:
-        if stacks.is_here(name):
+        if stacks.is_here(name) and not name.endswith("-gpu"):
             return "in the node's environment"
         made = stacks.folder(self._node.home.environments, name)
         if (made / stacks.COMPLETE).exists():

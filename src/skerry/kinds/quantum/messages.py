@@ -76,7 +76,7 @@ class Needed(msgspec.Struct, frozen=True):
     """A program, or the name of a workload, whose needs are to be estimated."""
 
     source: str = ""
-    format: Literal["openqasm", "qsharp"] = "openqasm"
+    format: Literal["openqasm", "qsharp", "qir"] = "openqasm"
     workload: str = ""
     error_budget: float = 1e-3
 
@@ -97,6 +97,8 @@ class Need(msgspec.Struct, frozen=True):
     code_distance: int
     factories: int
     frontier: tuple[tuple[int, float], ...]
+    logical_depth: int | None = None
+    t_states: int | None = None
 
 
 class Molecule(msgspec.Struct, frozen=True):

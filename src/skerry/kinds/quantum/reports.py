@@ -257,9 +257,17 @@ def _outcome(result: Result, columns: int, *, many: bool) -> str:
     )
 
 
+def _where(job: Job) -> str:
+    """Return a job's device; a machine itself is named with the way to it."""
+    way = job.request.provider
+    return job.request.device if way == "twin" else f"{job.request.device} by {way}"
+
+
 def _cost_line(job: Job) -> str:
     if job.cost is None or job.cost.hardware in (None, 0):
         return ""
+    if job.request.provider != "twin":
+        return f"by the price list it costs {money(job.cost)} ({job.cost.as_of})"
     return f"on the machine it would cost {money(job.cost)} ({job.cost.channel}, {job.cost.as_of})"
 
 
@@ -274,7 +282,7 @@ class JobTable(msgspec.Struct, frozen=True):
             (
                 each.id,
                 each.state.value,
-                each.request.device,
+                _where(each),
                 f"{each.done}/{each.executions}",
                 str(each.request.shots),
                 moment_text(each.created),
@@ -282,7 +290,7 @@ class JobTable(msgspec.Struct, frozen=True):
             )
             for each in self.jobs
         ]
-        head = ("job", "state", "twin of", "done", "shots", "created", "name")
+        head = ("job", "state", "device", "done", "shots", "created", "name")
         return columns_of(rows, head) if rows else "No jobs yet: skerry quantum run"
 
 

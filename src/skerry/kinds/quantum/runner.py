@@ -78,7 +78,7 @@ class Runner:
         """Line up what is queued, and start."""
         self._line = Line()
         for job in await self._desk.stored(Store.open):
-            if job.state is JobState.QUEUED:
+            if job.state is JobState.QUEUED and job.request.provider == "twin":
                 await self._join(job)
         if self._line:
             await asyncio.to_thread(self._mark)
@@ -99,6 +99,16 @@ class Runner:
             await asyncio.to_thread(self._mark)
             await self._join(job)
         self._wake.set()
+
+    async def hold(self) -> None:
+        """Have the node wake the resource until `let_go`: a job is about to go out."""
+        async with self._marking:
+            await asyncio.to_thread(self._mark)
+
+    async def let_go(self) -> None:
+        """Look whether anything is left to do, and wake whoever waits: a job that was out moved."""
+        self._wake.set()
+        await self.tell()
 
     async def _join(self, job: Job) -> None:
         """Put a job into the line; those of a dedicated session go first."""
@@ -125,7 +135,7 @@ class Runner:
             job = await self._desk.stored(
                 Store.change, job_id, JobState.CANCELLED, "asked for", ended=ended
             )
-            await self._tell()
+            await self.tell()
         elif self._current == job_id:
             job = await self._cancel_running(job_id)
         return job
@@ -156,7 +166,8 @@ class Runner:
         except TimeoutError:
             return await self._desk.stored(Store.job, job_id)
 
-    async def _tell(self) -> None:
+    async def tell(self) -> None:
+        """Wake whoever waits for a job: one has changed."""
         async with self._changed:
             self._version += 1
             self._changed.notify_all()
@@ -167,7 +178,7 @@ class Runner:
             if job_id is None:
                 self._wake.clear()
                 async with self._marking:
-                    if not self._line:
+                    if not self._line and not await self._desk.stored(_is_any_out):
                         await asyncio.to_thread(self._unmark)
                 if not self._line:
                     await self._wake.wait()
@@ -184,7 +195,7 @@ class Runner:
                 await self._end(job_id, INTERNAL(f"{type(error).__name__}: {error}"))
             finally:
                 self._current = ""
-                await self._tell()
+                await self.tell()
 
     @property
     def _open_file(self) -> Path:
@@ -201,7 +212,7 @@ class Runner:
     async def _job(self, job_id: str) -> None:
         clock = self._desk.context.clock
         began = clock.monotonic()
-        job = await self._desk.stored(Store.change, job_id, JobState.RUNNING, started=clock.now())
+        job = await self._desk.stored(Store.start, job_id, clock.now())
         pairs = [
             (program, binding)
             for program in job.request.programs
@@ -209,7 +220,7 @@ class Runner:
         ]
         for number in range(job.done, len(pairs)):
             await self._execution(job_id, number, *pairs[number], last=number + 1 == len(pairs))
-            await self._tell()
+            await self.tell()
         self._recent.append(clock.monotonic() - began)
 
     async def _execution(
@@ -263,3 +274,8 @@ class Runner:
         await self._desk.stored(
             Store.change, job_id, state, error.what, ended=now, error=error.as_dict()
         )
+
+
+def _is_any_out(store: Store) -> bool:
+    """Tell whether a job is on hardware, for which the resource is to be woken."""
+    return any(job.request.provider != "twin" for job in store.open())

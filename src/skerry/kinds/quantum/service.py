@@ -79,12 +79,16 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
         "twin"
     )
     language: Annotated[
-        Literal["openqasm3", "openqasm2", "circuit", "ahs", "photonic"],
+        Literal["openqasm3", "openqasm2", "circuit", "qir", "qsharp", "ahs", "photonic"],
         about("what the program is written in"),
     ] = "openqasm3"
     level: Annotated[
         Literal["logical", "native", "verbatim"], about("how far the program is compiled already")
     ] = "logical"
+    provider: Annotated[
+        Literal["twin", "braket", "ionq"],
+        about("on the twin, or on the machine itself by a vendor"),
+    ] = "twin"
     engine: Annotated[str, about("an engine, instead of the one that is chosen")] = ""
     budget: Money = ""
     currency: Currency = "EUR"
@@ -127,8 +131,10 @@ class Resources(Here, frozen=True, kw_only=True):
     program: Annotated[
         str, about("a program, or - for standard input", positional=True, file=True)
     ] = ""
-    language: Annotated[Literal["openqasm", "qsharp"], about("what it is written in")] = "openqasm"
-    workload: Annotated[str, about("instead of a program: rsa-2048")] = ""
+    language: Annotated[Literal["openqasm", "qsharp", "qir"], about("what it is written in")] = (
+        "openqasm"
+    )
+    workload: Annotated[str, about("instead of a program: rsa-2048 or chemistry")] = ""
     error_budget: Annotated[float, about("the chance of failure that is acceptable")] = 1e-3
     svg: Annotated[bool, about("draw qubits against time as SVG, and nothing else")] = False
 
@@ -158,7 +164,7 @@ SERVICE = Service(
         Command("quantum.devices", "List every device with dated figures", Listing, DeviceTable),
         Command("quantum.device", "Draw a device with its errors", Named, DeviceReport),
         Command("quantum.estimate", "Compare devices for a program", Estimate, QuoteTable),
-        Command("quantum.run", "Run a program on a twin", Run, JobReport, mutates=True),
+        Command("quantum.run", "Run a program", Run, JobReport, mutates=True),
         Command(
             "quantum.jobs", "List jobs", Jobs, JobTable, empty="No jobs yet: skerry quantum run"
         ),

@@ -35,6 +35,17 @@ STACKS = {
         ("openqasm3[parser]>=1", "qiskit>=2.1", "qiskit-aer>=0.17", "stim>=1.14", "qsimcirq>=0.22"),
         ("openqasm3", "qiskit", "qiskit_aer", "stim"),
     ),
+    "gates-gpu": Stack(
+        "circuits, with Aer's state vectors on an NVIDIA GPU (goes before `gates`)",
+        (
+            "openqasm3[parser]>=1",
+            "qiskit>=2.1",
+            "qiskit-aer-gpu>=0.15; platform_machine == 'x86_64'",
+            "stim>=1.14",
+            "qsimcirq>=0.22",
+        ),
+        ("openqasm3", "qiskit", "qiskit_aer", "stim"),
+    ),
     "resources": Stack("resource estimation: Microsoft's qdk", ("qdk>=1.30",), ("qdk",)),
     "atoms": Stack(
         "analog programs of neutral atoms: Braket's AHS simulator",
@@ -63,6 +74,11 @@ STACKS = {
         "clients: Qiskit through Scaleway's provider (Python 3.12 or newer)",
         ("qiskit-scaleway>=0.3.13",),
         ("qiskit_scaleway",),
+    ),
+    "clients-aqt-portal": Stack(
+        "clients: Qiskit through AQT's provider of version 1, which speaks to the portal",
+        ("qiskit-aqt-provider>=1.13,<2",),
+        ("qiskit_aqt_provider",),
     ),
     "clients-aqt": Stack(
         "clients: Qiskit through AQT's provider",
@@ -94,12 +110,15 @@ def folder(environments: Path, name: str) -> Path:
 
 def python(name: str, environments: Path | None) -> str:
     """Return the interpreter that has a stack; raise EXTRA_MISSING with what adds it."""
+    wanted = (f"{name}-gpu", name) if f"{name}-gpu" in STACKS else (name,)
+    made = [] if environments is None else [folder(environments, each) for each in wanted]
+    ready = [each for each in made if (each / COMPLETE).exists()]
+    if ready and ready[0].name != name:
+        return str(ready[0] / "bin" / "python")
     if is_here(name):
         return sys.executable
-    if environments is not None:
-        made = folder(environments, name)
-        if (made / COMPLETE).exists():
-            return str(made / "bin" / "python")
+    if ready:
+        return str(ready[0] / "bin" / "python")
     extra = "pip install 'skerry[quantum]', or " if name == "gates" else ""
     raise EXTRA_MISSING(
         f"The stack {name} is not installed ({STACKS[name].summary}).",

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-WHAT = ("decision", "catalogue", "billed", "drill", "note")
+WHAT = ("decision", "catalogue", "receipt", "billed", "drill", "residency", "key", "token", "note")
 
 
 async def view(visit: Any) -> dict[str, Any]:

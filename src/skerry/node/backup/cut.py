@@ -48,7 +48,7 @@ ATTEMPTS = 5
 _JUST_NOW = 2 * NANOSECONDS
 """A file that changed so shortly before the cut could change again and keep its time of change."""
 
-_PASSING = frozenset({"cut", "cache", "tmp", "digests.sqlite"})
+_PASSING = frozenset({"cut", "cache", "tmp", "digests.sqlite", "changes", "changes.sqlite"})
 """What this service keeps for a while only."""
 
 _NONE: frozenset[str] = frozenset()

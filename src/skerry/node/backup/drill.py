@@ -5,7 +5,9 @@ A restore that was not tried is not a backup. What is found is signed and kept, 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,12 +50,13 @@ class Drill:
             raise NOT_FOUND(f"There is no backup of {app}/{branch}.", hint="skerry backup now")
         snapshot = found[-1]
         scratch = f"{_SCRATCH}{self._node.branches.new_id()[:8]}"
-        wish = Wish(app, branch, scratch, snapshot=snapshot.id)
+        wish = Wish(app, branch, scratch, snapshot=snapshot.id, onward=True)
         node = self._node
         restored: Restored | None = None
         mark = self._marks / f"{app}.{scratch}"
         mark.touch()
         counts: dict[str, dict[str, int]] = {}
+        living: dict[str, dict[str, int]] = {}
         problem, seconds = "", 0.0
         started = node.clock.monotonic()
         try:
@@ -61,6 +64,7 @@ class Drill:
             started = node.clock.monotonic()
             counts = await self._start(app, scratch, progress)
             seconds = node.clock.monotonic() - started
+            living, problem = await self._beside(app, branch, restored, counts, progress)
         except SkerryError as error:
             if error.problem.temporary:
                 raise
@@ -85,6 +89,7 @@ class Drill:
             bytes=restored.bytes if restored else 0,
             digests=restored.digests if restored else {},
             counts=counts,
+            living=living,
             ok=not problem,
             problem=problem,
         )
@@ -104,6 +109,51 @@ class Drill:
             counted = await running.channel.call("count", params, seconds=COUNT_SECONDS_MAX)
             found[record.name] = dict(counted)
         return found
+
+    async def _beside(
+        self,
+        app: str,
+        branch: str,
+        restored: Restored,
+        counts: dict[str, dict[str, int]],
+        progress: Progress,
+    ) -> tuple[dict[str, dict[str, int]], str]:
+        """Count the living too; tell where a restore has not what nobody has changed since.
+
+        What was written to since the restored moment may hold another number of things by now.
+        """
+        known = self._node.catalogue.apps.get(app)
+        if known is None or branch not in known.branches:
+            return {}, ""
+        top = self._node.volume.path(known.branches[branch].directory)
+        same = set()
+        for each in restored.sources:
+            last = await asyncio.to_thread(last_change, top / each.resource)
+            if last and last < each.moment:
+                same.add(each.resource)
+        living: dict[str, dict[str, int]] = {}
+        with contextlib.suppress(SkerryError):
+            # The living is not what is tried: without its counts the drill says those of the copy.
+            living = await self._start(app, branch, progress)
+        for name in sorted(same & set(living)):
+            if (came := _things(counts.get(name, {}))) != (there := _things(living[name])):
+                return living, f"{name} has not changed since, but of {there} came back {came}."
+        return living, ""
+
+
+def _things(counts: dict[str, int]) -> dict[str, int]:
+    """Return what is counted but for the room on the disk, which no two copies share."""
+    return {unit: count for unit, count in counts.items() if "bytes" not in unit}
+
+
+def last_change(state: Path) -> int:
+    """Return when anything below a folder last changed (ns since 1970); 0 if it is none. Blocks."""
+    newest = 0
+    for folder, _, files in os.walk(state):
+        for place in (folder, *(os.path.join(folder, name) for name in files)):  # noqa: PTH118
+            with contextlib.suppress(FileNotFoundError):
+                newest = max(newest, os.lstat(place).st_mtime_ns)
+    return newest
 
 
 def _whole(scope: Scope, app: str, branch: str) -> bool:

@@ -15,6 +15,8 @@ import msgspec
 from skerry.kernel.clock import NANOSECONDS
 
 RUNS_KEPT = 200
+NODE = "node"
+"""The scope of what is sent for the whole node."""
 
 
 class Saved(msgspec.Struct, frozen=True, tag="saved"):
@@ -31,6 +33,17 @@ class Saved(msgspec.Struct, frozen=True, tag="saved"):
     files: int
 
 
+class Shipped(msgspec.Struct, frozen=True, tag="shipped"):
+    """What had changed since a backup reached a store. Nothing before `began` is missing there."""
+
+    store: str
+    snapshot: str
+    began: int
+    time: int
+    seconds: float
+    added: int
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """Something went wrong: a backup, a drill, a check or a removal."""
 
@@ -45,7 +58,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 class Proof(msgspec.Struct, frozen=True, tag="proof"):
     """A restore was tried: what was brought back, how long it took, and what was found in it.
 
-    `counts` are rows, objects and the like by resource, as its engine counted them once started;
+    `counts` are rows, objects and the like by resource, as its engine counted them once started,
+    and `living` those of the living resource at the same time;
     `digests` are those of the files as restored, which were the same as those of the cut if `ok`.
     """
 
@@ -65,6 +79,7 @@ class Proof(msgspec.Struct, frozen=True, tag="proof"):
     counts: dict[str, dict[str, int]]
     ok: bool
     problem: str = ""
+    living: dict[str, dict[str, int]] = {}
 
 
 class Signed(msgspec.Struct, frozen=True, tag="signed"):
@@ -101,7 +116,7 @@ class Measured(msgspec.Struct, frozen=True, tag="measured"):
     time: int
 
 
-Happening = Saved | Failed | Signed | Checked | Tidied | Measured
+Happening = Saved | Shipped | Failed | Signed | Checked | Tidied | Measured
 _decoder = msgspec.json.Decoder(Happening)
 
 
@@ -115,12 +130,19 @@ class History:
         self.checked: dict[str, Checked] = {}
         self.tidied: dict[tuple[str, str], Tidied] = {}
         self.measured: dict[str, Measured] = {}
+        self.shipped: dict[str, deque[Shipped]] = {}
+        self.sent: dict[tuple[str, str], int] = {}
+        self.kept_byte_seconds: dict[str, int] = {}
 
     def apply(self, body: bytes) -> None:
         """Fold one entry."""
         event = _decoder.decode(body)
         if isinstance(event, Saved):
             self.runs.append(event)
+            self._count_sent(event.store, event.scope, event.added)
+        elif isinstance(event, Shipped):
+            self.shipped.setdefault(event.store, deque(maxlen=RUNS_KEPT)).append(event)
+            self._count_sent(event.store, NODE, event.added)
         elif isinstance(event, Failed):
             self.failures.append(event)
         elif isinstance(event, Signed):
@@ -130,7 +152,24 @@ class History:
         elif isinstance(event, Tidied):
             self.tidied[event.store, event.scope] = event
         else:
+            self._count_kept(event)
             self.measured[event.store] = event
+
+    def _count_sent(self, store: str, scope: str, added: int) -> None:
+        self.sent[store, scope] = self.sent.get((store, scope), 0) + added
+
+    def _count_kept(self, event: Measured) -> None:
+        """Count what a store held since it was last measured."""
+        last = self.measured.get(event.store)
+        if last is not None:
+            seconds = max(0, event.time - last.time) // NANOSECONDS
+            kept = self.kept_byte_seconds.get(event.store, 0)
+            self.kept_byte_seconds[event.store] = kept + last.bytes * seconds
+
+    def last_shipped(self, store: str) -> Shipped | None:
+        """Return the last changes that reached a store."""
+        found = self.shipped.get(store)
+        return found[-1] if found else None
 
     def last_saved(self, store: str, scope: str = "") -> Saved | None:
         """Return the last backup that reached a store; of one scope, or of any."""
@@ -149,7 +188,13 @@ class History:
         found = next(
             (e for e in reversed(self.failures) if e.what == what and e.store == store), None
         )
-        good = self.last_saved(store) if what == "backup" else self.last_proof(store)
+        goods: dict[str, tuple[Saved | Shipped | Proof | Checked | None, ...]] = {
+            "backup": (self.last_saved(store),),
+            "changes": (self.last_saved(store), self.last_shipped(store)),
+            "drill": (self.last_proof(store),),
+            "check": (self.last_proof(store), self.checked.get(store)),
+        }
+        good = max((e for e in goods[what] if e), key=lambda e: e.time, default=None)
         return None if found is None or (good and good.time > found.time) else found
 
     def rpo_seconds(self, store: str, scope: str) -> float | None:
@@ -157,6 +202,13 @@ class History:
         runs = [each for each in self.runs if (each.store, each.scope) == (store, scope)]
         gaps = [(later.time - earlier.cut) / NANOSECONDS for earlier, later in pairwise(runs)]
         return max(gaps[-24:], default=None)
+
+    def lag_seconds(self, store: str) -> float | None:
+        """Return the longest that lately passed from a look at what changed until it was safe."""
+        found = self.shipped.get(store)
+        if not found:
+            return None
+        return round(max((e.time - e.began) / NANOSECONDS for e in list(found)[-24:]), 3)
 
     def rto_seconds(self, store: str = "") -> float | None:
         """Return how long the last proven restore took until everything was started."""

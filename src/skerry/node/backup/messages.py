@@ -76,6 +76,9 @@ class Schedule(Params, frozen=True):
     keep_daily: Annotated[str | None, about("how long one a day is kept")] = None
     keep_weekly: Annotated[str | None, about("how long one a week is kept")] = None
     keep_monthly: Annotated[str | None, about("how long one a month is kept")] = None
+    wal_every_seconds: Annotated[
+        int | None, about("how often what changed is sent between backups; 0 for never")
+    ] = None
 
 
 class CheckOf(Params, frozen=True):
@@ -153,6 +156,7 @@ class DrillInfo(msgspec.Struct, frozen=True):
     files: int
     bytes: int
     counts: dict[str, dict[str, int]]
+    living: dict[str, dict[str, int]]
     problem: str
     entry: int
     signature: str
@@ -183,6 +187,7 @@ class Plan(msgspec.Struct, frozen=True):
     keep_daily: str
     keep_weekly: str
     keep_monthly: str
+    wal_every_seconds: int
 
 
 class KeyOf(Params, frozen=True):
@@ -251,7 +256,7 @@ class RestoredInfo(msgspec.Struct, frozen=True):
         lines = [self.message]
         for each in self.sources:
             moment = datetime.datetime.fromtimestamp(each.moment / 1e9, datetime.UTC)
-            how = "exactly" if each.exact else "the backup before"
+            how = "exactly" if each.exact else "the last copy before"
             lines.append(f"  {each.resource}: {moment:%Y-%m-%d %H:%M:%S} UTC ({how})")
         return "\n".join([*lines, f"Next: {self.next}"])
 
@@ -259,7 +264,7 @@ class RestoredInfo(msgspec.Struct, frozen=True):
 def _drawn(drill: DrillInfo) -> str:
     verdict = "proven" if drill.ok else f"NOT PROVEN: {drill.problem}"
     counts = ", ".join(
-        f"{name}: {' '.join(f'{count} {unit}' for unit, count in found.items())}"
+        f"{name}: {' '.join(_count(drill, name, unit, count) for unit, count in found.items())}"
         for name, found in drill.counts.items()
     )
     return (
@@ -269,6 +274,12 @@ def _drawn(drill: DrillInfo) -> str:
         f"  {counts or 'nothing was started'}\n"
         f"  entry {drill.entry} of the audit log, signed"
     )
+
+
+def _count(drill: DrillInfo, name: str, unit: str, count: int) -> str:
+    """Return a count, beside that of the living resource where it is another by now."""
+    living = drill.living.get(name, {}).get(unit, count)
+    return f"{count} {unit}" if living == count else f"{count} {unit} ({living} living)"
 
 
 def _wrapped(text: str, columns: int) -> list[str]:

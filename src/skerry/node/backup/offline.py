@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,9 +30,10 @@ def restore(params: RestoreOf, home: Path, progress: Progress) -> RestoredInfo |
 
     at = None if params.at is None else parse_moment(params.at, SystemClock().now())
     found = asyncio.run(rebuild(home.absolute(), params.key, at, progress))
+    moment = datetime.datetime.fromtimestamp(found.cut / 1e9, datetime.UTC)
     return RestoredInfo(
         message=f"{found.home} is the node {found.node} with {found.branches} branches, "
-        f"as of backup {found.snapshot}.",
+        f"as of backup {found.snapshot}, taken on to {moment:%Y-%m-%d %H:%M:%S} UTC.",
         app="",
         branch="",
         seconds=found.seconds,

@@ -6,6 +6,7 @@ All that goes is encrypted here, with a key that stays here: a policy that says 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from skerry.kernel.errors import DENIED, SkerryError
@@ -47,12 +48,25 @@ def refused(node: Node, store: Destination, scope: Scope, principal: str) -> dic
     return found
 
 
+def may_go(node: Node, store: Destination, app: str) -> bool:
+    """Tell whether an app may go to a store, without acting on it."""
+    requests = _requests(node, store, Scope(app), app, "node")
+    return all(node.policy.decide(each).allowed for each in requests)
+
+
 def _ask(node: Node, store: Destination, scope: Scope, app: str, principal: str) -> None:
+    for request in _requests(node, store, scope, app, principal):
+        enforce(node.policy, request)
+
+
+def _requests(
+    node: Node, store: Destination, scope: Scope, app: str, principal: str
+) -> Iterator[Request]:
     place = place_of(store)
     for branch in node.catalogue.app(app).branches.values():
         for record in branch.resources.values():
             if scope.holds(app, branch.name, record.name):
-                request = Request(
+                yield Request(
                     principal=principal,
                     action=ACTION,
                     where=node.name if place is None else str(place),
@@ -63,4 +77,3 @@ def _ask(node: Node, store: Destination, scope: Scope, app: str, principal: str)
                     place=place,
                     encrypted=True,
                 )
-                enforce(node.policy, request)

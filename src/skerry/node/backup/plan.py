@@ -18,7 +18,9 @@ STORES = (PRIMARY, SECOND)
 HOURLY = "17 * * * *"
 NIGHTLY = "40 3 * * *"
 NEVER = "never"
-_UNITS = ("h", "d", "w", "m", "y")
+WAL_EVERY_SECONDS = 300
+WAL_EVERY_LEAST = 10
+_UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400, "m": 30 * 86_400, "y": 365 * 86_400}
 
 
 class Keep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,11 +119,17 @@ def span(text: str) -> str:
     return text
 
 
+def span_seconds(text: str) -> int:
+    """Return about how many seconds a span is."""
+    return int(text[:-1]) * _UNITS[text[-1:]]
+
+
 class BackupConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An app's own backups, besides those of the whole node: all branches, into the same stores.
 
     Everything is kept for `keep`, then one backup an hour, a day, a week and a month for the spans
-    named after them.
+    named after them. Between backups, what changed (the WAL of a database, small states) is sent
+    every `wal_every_seconds`.
     """
 
     schedule: Annotated[str, about("when, as a cron expression in UTC; `never` for not at all")] = (
@@ -133,12 +141,17 @@ class BackupConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_daily: Annotated[str, about("how long one a day is kept")] = "30d"
     keep_weekly: Annotated[str, about("how long one a week is kept")] = "26w"
     keep_monthly: Annotated[str, about("how long one a month is kept")] = "2y"
+    wal_every_seconds: Annotated[
+        int, about("how often what changed is sent between backups; 0 for never")
+    ] = WAL_EVERY_SECONDS
 
     def __post_init__(self) -> None:
         for name in ("schedule", "drill"):
             check_schedule(getattr(self, name), name)
         for name in ("keep", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly"):
             check_span(getattr(self, name), name)
+        if self.wal_every_seconds and not WAL_EVERY_LEAST <= self.wal_every_seconds <= 86_400:
+            raise ValueError(f"wal_every_seconds is 0 or {WAL_EVERY_LEAST} to 86400")
 
     @property
     def kept(self) -> Keep:

@@ -17,10 +17,14 @@ import msgspec
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import CONFLICT, DISK_FULL, NOT_FOUND, SkerryError
+from skerry.kernel.kind import RECOVER_FILE, Recover
 from skerry.node.archives import give
 from skerry.node.backup import recovery_key, restic
 from skerry.node.backup.destination import Destination
+from skerry.node.backup.history import History, Saved, encode
 from skerry.node.backup.index import CUT, NODE, Held, HeldBranch, Index
+from skerry.node.backup.onward import lay_over, onward
+from skerry.node.backup.plan import STORES
 from skerry.node.backup.repository import Repository, Snapshot
 from skerry.node.backup.restore import verify
 from skerry.node.home import write_secret
@@ -69,7 +73,7 @@ async def rebuild(home: Path, key: str, at: int | None, progress: Progress) -> R
     try:
         source = await _open(stores, staging, at)
         index = await source.repository.index(source.snapshot.id)
-        await _Rebuilding(staging, source, index, progress).run()
+        reached = await _Rebuilding(staging, source, index, at, progress).run()
         await asyncio.to_thread(_take_place, staging, home)
     except BaseException:
         await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
@@ -79,7 +83,7 @@ async def rebuild(home: Path, key: str, at: int | None, progress: Progress) -> R
         home=str(home),
         node=index.node,
         snapshot=source.snapshot.short,
-        cut=index.time,
+        cut=reached,
         branches=len(index.branches),
         files=sum(each.files for each in held),
         bytes=index.bytes,
@@ -88,8 +92,9 @@ async def rebuild(home: Path, key: str, at: int | None, progress: Progress) -> R
 
 
 class _Source(msgspec.Struct, frozen=True):
-    """A store that answers, and the backup that is taken from it."""
+    """A store that answers, which of the two it is, and the backup that is taken from it."""
 
+    store: str
     repository: Repository
     snapshot: Snapshot
 
@@ -98,7 +103,7 @@ async def _open(stores: list[Destination], staging: Path, at: int | None) -> _So
     """Return the first store that holds a backup of the whole node; raise what the last one did."""
     program = await restic.version(restic.find())
     failure: SkerryError = NOT_FOUND("The recovery key names no store.")
-    for store in stores:
+    for name, store in zip(STORES, stores, strict=False):
         folder = staging / "services" / "backup" / "rebuild"
         folder.mkdir(parents=True, exist_ok=True)
         write_secret(folder / "password", store.password.encode())
@@ -112,7 +117,7 @@ async def _open(stores: list[Destination], staging: Path, at: int | None) -> _So
             continue
         whole = [e for e in found if e.scope == "node" and (at is None or e.time <= at)]
         if whole:
-            return _Source(repository, whole[-1])
+            return _Source(name, repository, whole[-1])
         failure = NOT_FOUND(
             f"{store.url} holds no backup of a whole node{' that old' if at else ''}.",
             why=f"It holds {len(found)} others." if found else "",
@@ -123,14 +128,17 @@ async def _open(stores: list[Destination], staging: Path, at: int | None) -> _So
 class _Rebuilding:
     """Fetches one home into a folder."""
 
-    def __init__(self, staging: Path, source: _Source, index: Index, progress: Progress) -> None:
+    def __init__(
+        self, staging: Path, source: _Source, index: Index, at: int | None, progress: Progress
+    ) -> None:
+        self._at = at
         self._staging = staging
         self._source = source
         self._index = index
         self._progress = progress
 
-    async def run(self) -> None:
-        """Fetch, verify and arrange everything."""
+    async def run(self) -> int:
+        """Fetch, verify and arrange everything; return the moment of what is newest."""
         free = shutil.disk_usage(self._staging).free
         if free < self._index.bytes + _ROOM_BYTES:
             raise DISK_FULL(
@@ -153,7 +161,11 @@ class _Rebuilding:
         for number, branch in enumerate(self._index.branches):
             self._progress(number, len(self._index.branches), f"verifying {branch.app}")
             await asyncio.to_thread(self._arrange, volume, branch)
+        newest = [self._index.time]
+        for branch in self._index.branches:
+            newest += await self._go_on(volume.path(branch.directory), branch)
         await self._settle_node()
+        return max(newest)
 
     def _paths(self) -> list[str]:
         found = [CUT, *(f"apps/{e.app}/{e.version}" for e in self._index.versions)]
@@ -170,6 +182,30 @@ class _Rebuilding:
         top.chmod(_BRANCH_MODE)
         top.rename(volume.path(branch.directory))
 
+    async def _go_on(self, top: Path, branch: HeldBranch) -> list[int]:
+        """Take a branch on with what was sent after the backup; return the moments reached.
+
+        A journal is laid over its state and replayed by the engine at its first start.
+        """
+        moments = []
+        for name, after in (await onward(self._source.repository, branch, self._at)).items():
+            state, place = top / name, top / ".arriving"
+            if after.journal and not state.is_dir():
+                continue
+            await self._source.repository.restore(
+                after.fetch.snapshot, [after.fetch.path], place, self._progress, locks=False
+            )
+            await asyncio.to_thread(verify, place / after.fetch.path, after.fetch.held)
+            if not after.journal:
+                await asyncio.to_thread(shutil.rmtree, state, ignore_errors=True)
+            await asyncio.to_thread(lay_over, place / after.fetch.path, state)
+            await asyncio.to_thread(shutil.rmtree, place)
+            if after.journal:
+                wish = msgspec.json.encode(Recover(after.moment, or_stay=True))
+                await asyncio.to_thread((state / RECOVER_FILE).write_bytes, wish)
+            moments.append(after.moment)
+        return moments
+
     async def _settle_node(self) -> None:
         """Put keys, logs and settings in their place, and give each app's state to its user."""
         staging = self._staging
@@ -182,10 +218,31 @@ class _Rebuilding:
         )
         await log.close()
         await asyncio.to_thread(self._give, catalogue)
+        await self._note_backup()
         for name in ("cut", "rebuild"):
             await asyncio.to_thread(
                 shutil.rmtree, staging / "services" / "backup" / name, ignore_errors=True
             )
+
+    async def _note_backup(self) -> None:
+        """Put the backup itself on record: what it holds was copied before it was complete."""
+        held = [each for branch in self._index.branches for each in branch.resources]
+        event = Saved(
+            store=self._source.store,
+            scope=self._index.scope,
+            snapshot=self._source.snapshot.short,
+            cut=self._index.time,
+            time=self._index.time,
+            seconds=0.0,
+            bytes=self._index.bytes,
+            added=0,
+            files=sum(each.files for each in held),
+        )
+        folder = self._staging / "services" / "backup" / "log"
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        log = await asyncio.to_thread(LogFile, folder, SystemClock(), History().apply)
+        await log.append(encode(event))
+        await log.close()
 
     def _give(self, catalogue: Catalogue) -> None:
         """Let each app's user own its state: user ids are this machine's."""
@@ -198,8 +255,9 @@ class _Rebuilding:
         for branch in self._index.branches:
             uid = users.identity(catalogue.app(branch.app).index).uid
             for held in branch.resources:
-                if held.digest:
-                    give(_state(self._staging, branch, held), uid)
+                state = _state(self._staging, branch, held)
+                if state.is_dir():
+                    give(state, uid)
 
 
 def _state(staging: Path, branch: HeldBranch, held: Held) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -20,7 +21,8 @@ _GRACE_SECONDS = 3600.0
 class StoreStatus(msgspec.Struct, frozen=True):
     """One store: the last backup, the last proven restore, what could be lost, how long it takes.
 
-    `rpo_seconds` is the most that was at risk between two backups, `at_risk_seconds` what is now;
+    `rpo_seconds` is the most that was at risk between two backups, `lag_seconds` the longest that
+    it took to send what changed between them, `at_risk_seconds` what is at risk now;
     `rto_seconds` is how long the last proven restore took until everything ran again.
     """
 
@@ -29,6 +31,8 @@ class StoreStatus(msgspec.Struct, frozen=True):
     last_backup: int | None
     at_risk_seconds: float | None
     rpo_seconds: float | None
+    last_sent: int | None
+    lag_seconds: float | None
     last_proven: int | None
     rto_seconds: float | None
     last_checked: int | None
@@ -64,11 +68,17 @@ class Status(msgspec.Struct, frozen=True):
 
 
 def report(
-    stores: dict[str, Destination], plan: BackupConfig, history: History, now: int, currency: str
+    stores: dict[str, Destination],
+    plan: BackupConfig,
+    history: History,
+    safe: Mapping[str, int | None],
+    now: int,
+    currency: str,
 ) -> Status:
-    """Judge what is known."""
+    """Judge what is known; `safe` are the moments before which nothing is missing in a store."""
     found = tuple(
-        _store(name, store, plan, history, now, currency) for name, store in stores.items()
+        _store(name, store, plan, history, safe.get(name), now, currency)
+        for name, store in stores.items()
     )
     problems = () if stores else ("It is not said where backups go: skerry backup to …",)
     return Status(
@@ -81,10 +91,17 @@ def report(
 
 
 def _store(
-    name: str, store: Destination, plan: BackupConfig, history: History, now: int, currency: str
+    name: str,
+    store: Destination,
+    plan: BackupConfig,
+    history: History,
+    safe: int | None,
+    now: int,
+    currency: str,
 ) -> StoreStatus:
     saved = history.last_saved(name)
     proof = history.last_proof(name)
+    shipped = history.last_shipped(name)
     measured = history.measured.get(name)
     checked = history.checked.get(name)
     size = measured.bytes if measured else None
@@ -96,8 +113,10 @@ def _store(
         store=name,
         url=store.url,
         last_backup=saved.cut if saved else None,
-        at_risk_seconds=_since(saved.cut, now) if saved else None,
+        at_risk_seconds=_since(max(saved.cut, safe or 0), now) if saved else None,
         rpo_seconds=history.rpo_seconds(name, scope),
+        last_sent=shipped.time if shipped else None,
+        lag_seconds=history.lag_seconds(name),
         last_proven=proof.time if proof else None,
         rto_seconds=history.rto_seconds(name),
         last_checked=checked.time if checked else None,
@@ -117,9 +136,11 @@ def _problems(name: str, plan: BackupConfig, history: History, now: int) -> list
         found.append("There is no backup yet: skerry backup now")
     elif every and _since(saved.cut, now) > 2 * every + _GRACE_SECONDS:
         found.append(f"The last backup is {_hours(saved.cut, now)} old.")
-    for what in ("backup", "drill", "check"):
+    for what in ("backup", "drill", "check", "changes"):
         failed = history.last_failure(what, name)
-        if failed is not None:
+        if failed is not None and what == "changes":
+            found.append(f"What changed since the last backup is not sent: {failed.message}")
+        elif failed is not None:
             found.append(f"The last {what} failed: {failed.message}")
     latest = history.last_proof(name, good=False)
     if latest is not None and not latest.ok:
@@ -155,7 +176,9 @@ def _drawn(store: StoreStatus) -> list[str]:
     lines = [
         f"{store.store}: {store.url}",
         f"  last backup {moment(store.last_backup)}; at risk now {seconds(store.at_risk_seconds)}, "
-        f"at most {seconds(store.rpo_seconds)} (RPO)",
+        f"at most {seconds(store.rpo_seconds)} between backups (RPO)",
+        f"  changes last sent {moment(store.last_sent)}"
+        + (f"; safe {store.lag_seconds:.0f} s after a look" if store.lag_seconds else ""),
         f"  last proven restore {moment(store.last_proven)}; it took {seconds(store.rto_seconds)} "
         "(RTO)",
         f"  size {size}{f', {store.cost}' if store.cost else ''}; "

@@ -1,7 +1,8 @@
 """One store of backups: what can be done there, in terms of Skerry.
 
-Only one operation at a time works on a repository from this node; what an operation of a dead
-process has locked is unlocked first, so that the run after a crash heals it.
+Only one operation at a time works on a repository from this node, except that changes are sent
+while a backup runs. What an operation of a dead process has locked is unlocked first, so that the
+run after a crash heals it.
 """
 
 from __future__ import annotations
@@ -23,20 +24,24 @@ from skerry.kernel.errors import (
     STORE_UNREACHABLE,
     SkerryError,
 )
+from skerry.node.backup import changes as since
 from skerry.node.backup import damage
 from skerry.node.backup import index as held
 from skerry.node.backup.cut import Cut
 from skerry.node.backup.destination import Destination
 from skerry.node.backup.index import Index, Scope
 from skerry.node.backup.meter import Pace
-from skerry.node.backup.plan import Keep
+from skerry.node.backup.plan import Keep, span
 from skerry.node.backup.restic import Restic
 
 TAG = "skerry"
+CHANGES_TAG = "skerry-changes"
 SUBSETS = 30
 """A check reads one part of this many of all data; in turn, everything is read."""
 
 _REACH_SECONDS = 15.0
+_SHIP_SECONDS_MAX = 3600.0
+_BACKUP = ("backup", "--json", "--ignore-inode", "--ignore-ctime")
 
 Progress = Callable[[int, int, str], None]
 
@@ -49,6 +54,29 @@ class Snapshot(msgspec.Struct, frozen=True):
     time: int
     began: int
     node: str
+
+    @property
+    def short(self) -> str:
+        """The beginning of its id, which is enough to name it."""
+        return self.id[:12]
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Which time changes are of: since the backup that began at `base` (all in ns since 1970).
+
+    Nothing that was acknowledged before `began` is missing, and nothing after `cut` is there.
+    """
+
+    base: int
+    began: int
+    cut: int
+
+
+class Shipment(msgspec.Struct, frozen=True):
+    """What had changed since backups, in a store: by directory, and which time it is of."""
+
+    id: str
+    directories: dict[str, Span]
 
     @property
     def short(self) -> str:
@@ -74,6 +102,8 @@ class Repository:
         self.destination = destination
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._shipping = asyncio.Lock()
+        self._shipped = ""
         self._unlocked = False
         self._empty = False
         self._last: dict[Scope, str] = {}
@@ -129,10 +159,53 @@ class Repository:
             seconds=round(self._clock.monotonic() - started, 3),
         )
 
-    async def _save(self, cut: Cut, since: list[str], pace: Pace) -> None:
-        words = ["backup", "--json", "--ignore-inode", "--ignore-ctime", *since, *_tags(cut.index)]
+    async def _save(self, cut: Cut, parent: list[str], pace: Pace) -> None:
+        words = [*_BACKUP, *parent, *_tags(cut.index)]
         words += ["--host", cut.index.node, "--", *cut.paths]
         await self._restic.run(words, doing="backing up", cwd=cut.home, on_line=pace.hear)
+
+    async def ship(self, home: Path, changes: since.Changes) -> Stored:
+        """Bring what lies in the folder of changes to the store, also while a backup runs."""
+        started = self._clock.monotonic()
+        paths = [f"{since.FOLDER}/{since.FILE}"]
+        paths += [f"{since.FOLDER}/{each.directory}" for each in changes.branches]
+        marks = [f"holds={e.directory}/{e.base}/{e.began}/{e.cut}" for e in changes.branches]
+        async with self._shipping:
+            await self._reach()
+            pace = Pace(self._clock, _untold)
+            words = [*_BACKUP, "--tag", ",".join((CHANGES_TAG, *marks)), "--host", changes.node]
+            words += ["--parent", self._shipped] if self._shipped else []
+            parent, self._shipped = self._shipped, ""
+            await self._restic.run(
+                [*words, "--", *paths],
+                doing="sending changes",
+                cwd=home,
+                on_line=pace.hear,
+                seconds=_SHIP_SECONDS_MAX,
+            )
+            found = pace.summary
+            if found is None:
+                raise ENGINE_FAILED("restic ended without saying what it saved.", why=parent)
+            self._shipped = str(found["snapshot_id"])
+        return Stored(
+            snapshot=self._shipped,
+            files=int(found["total_files_processed"]),
+            bytes=int(found["total_bytes_processed"]),
+            added=int(found["data_added"]),
+            seconds=round(self._clock.monotonic() - started, 3),
+        )
+
+    async def shipments(self) -> list[Shipment]:
+        """Return the changes that the store holds, the oldest first."""
+        await self._reach()
+        listed = sorted(await self._tagged(CHANGES_TAG), key=lambda each: str(each["time"]))
+        return [_shipment(each) for each in listed]
+
+    async def changes(self, snapshot: str) -> since.Changes:
+        """Read what changes say of themselves; raise NOT_FOUND or CORRUPT."""
+        words = ["dump", "--no-lock", snapshot, f"/{since.FOLDER}/{since.FILE}"]
+        said = await self._restic.run(words, doing="reading a list of changes", seconds=3600)
+        return since.decode(said.encode())
 
     async def _forget_incomplete(self, pace: Pace) -> None:
         """Take back a snapshot that lacks a file, where this node may remove anything."""
@@ -149,6 +222,13 @@ class Repository:
             self._unlocked = self._empty = False
             self._last.clear()
             raise
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Hold off everything else: the engine locks the whole store for some work."""
+        async with self._lock, self._shipping, self._heals():
+            self._shipped = ""
+            yield
 
     async def _ready(self) -> None:
         """Find out whether the store answers, and remove locks of processes that are dead."""
@@ -176,16 +256,19 @@ class Repository:
     async def snapshots(self, scope: Scope | None = None) -> list[Snapshot]:
         """Return the backups, the oldest first; of one scope, or all."""
         await self._reach()
-        words = ["snapshots", "--no-lock", "--json", "--tag", _tag(scope)]
+        found = await self._tagged(_tag(scope))
+        known = [_snapshot(each) for each in found]
+        return sorted((each for each in known if each), key=lambda each: each.time)
+
+    async def _tagged(self, tag: str) -> list[dict[str, Any]]:
+        words = ["snapshots", "--no-lock", "--json", "--tag", tag]
         said = await self._restic.run(words, doing="listing backups", seconds=3600)
         try:
-            found = msgspec.json.decode(said or "[]")
+            return list(msgspec.json.decode(said or "[]") or [])
         except msgspec.DecodeError as error:
             raise ENGINE_FAILED("restic's list of backups cannot be read.", why=said[:200]) from (
                 error
             )
-        known = [_snapshot(each) for each in found or []]
-        return sorted((each for each in known if each), key=lambda each: each.time)
 
     async def _latest(self, scope: Scope) -> str | None:
         found = await self.snapshots(scope)
@@ -223,21 +306,29 @@ class Repository:
                 f"The backup {snapshot[:12]} does not hold {missing[0]}.", hint="skerry backup list"
             )
 
-    async def forget(self, scope: Scope, keep: Keep) -> int:
-        """Remove what retention does not keep; return how many backups went."""
+    async def forget(self, scope: Scope, keep: Keep, changes: str = "") -> int:
+        """Remove what retention does not keep; return how many went.
+
+        Changes are of all apps together; they are kept for the span `changes`.
+        """
         if self.destination.append_only:
             return 0
-        async with self._lock, self._heals():
+        async with self._alone():
             await self._ready()
             self._last.clear()
-            words = ["forget", "--json", "--tag", _tag(scope), "--group-by", "", *keep.flags()]
-            said = await self._restic.run(words, doing="removing old backups")
-            removed = sum(len(group.get("remove") or []) for group in _groups(said))
+            removed = await self._forget(_tag(scope), keep.flags())
+            if changes:
+                removed += await self._forget(CHANGES_TAG, ["--keep-within", span(changes)])
             if removed:
                 await self._restic.run(
                     ["prune", "--max-unused", "10%"], doing="removing unused data"
                 )
             return removed
+
+    async def _forget(self, tag: str, keep: Sequence[str]) -> int:
+        words = ["forget", "--json", "--tag", tag, "--group-by", "", *keep]
+        said = await self._restic.run(words, doing="removing old backups")
+        return sum(len(group.get("remove") or []) for group in _groups(said))
 
     async def check(self, part: int = 0, *, everything: bool = False) -> None:
         """Verify the structure, and read one part of `SUBSETS` of the data, or all of it.
@@ -247,7 +338,7 @@ class Repository:
         words = ["check"]
         words += ["--read-data"] if everything else []
         words += [f"--read-data-subset={part % SUBSETS + 1}/{SUBSETS}"] if not everything else []
-        async with self._lock, self._heals():
+        async with self._alone():
             await self._ready()
             await self._restic.run(words, doing="checking backups")
 
@@ -257,7 +348,7 @@ class Repository:
         What they held is stored again by the next backup where it still lives here, and then old
         backups are whole again too. Raises UNSUPPORTED where a pack cannot be set aside.
         """
-        async with self._lock, self._heals():
+        async with self._alone():
             await self._ready()
             self._last.clear()
             said = await self._restic.run(
@@ -278,8 +369,9 @@ class Repository:
 
         Nothing is removed from a store that is append-only, but what is broken is named.
         """
-        broken = []
-        for each in await self.snapshots():
+        kept: list[Snapshot | Shipment] = [*await self.snapshots(), *await self.shipments()]
+        broken: list[Snapshot | Shipment] = []
+        for each in kept:
             words = ["stats", "--no-lock", "--mode", "raw-data", "--json", each.id]
             try:
                 await self._restic.run(words, doing="looking for what is missing", seconds=3600)
@@ -288,7 +380,7 @@ class Repository:
                     raise
                 broken.append(each)
         if broken and not self.destination.append_only:
-            async with self._lock:
+            async with self._alone():
                 self._last.clear()
                 words = ["forget", *(each.id for each in broken)]
                 await self._restic.run(words, doing="removing broken backups")
@@ -319,6 +411,20 @@ def _snapshot(found: dict[str, Any]) -> Snapshot | None:
     time = int(tags.get("cut") or _nanoseconds(found["time"]))
     began = int(tags.get("began") or time)
     return Snapshot(found["id"], tags["scope"], time, began, found.get("hostname", ""))
+
+
+def _shipment(found: dict[str, Any]) -> Shipment:
+    directories = {}
+    for tag in found.get("tags") or []:
+        name, _, value = tag.partition("=")
+        if name == "holds":
+            directory, *times = value.split("/")
+            directories[directory] = Span(*map(int, times))
+    return Shipment(found["id"], directories)
+
+
+def _untold(_done: int, _total: int, _text: str) -> None:
+    """Report to nobody."""
 
 
 def _nanoseconds(text: str) -> int:

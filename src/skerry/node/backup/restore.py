@@ -1,8 +1,9 @@
 """Restores beside the living: a branch that is what a branch was at a moment.
 
-Each resource comes from the backup that gets closest to the moment. A kind that can go back in time
-by itself (`Verb.BRANCH_AT`) is taken from the first backup after the moment and replayed to it, to
-the exact commit; any other is as it was in the last backup before.
+Each resource comes from the copy that gets closest to the moment. A kind that can go back in time
+by itself (`Verb.BRANCH_AT`) is replayed to it, to the exact commit: from the last backup before
+with the journal that was sent since, or from the first backup after. Any other is as it was in the
+last backup before, or in the changes that were sent after that.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,10 +35,14 @@ from skerry.node.archives import give
 from skerry.node.backup import digests
 from skerry.node.backup.index import Held, HeldBranch, Index, parse_scope
 from skerry.node.backup.messages import Source
+from skerry.node.backup.onward import Fetch, Onward, lay_over, onward
 from skerry.node.backup.repository import Repository, Snapshot
 
 if TYPE_CHECKING:
     from skerry.node.node import Node
+
+_ARRIVING = ".arriving"
+"""Where fetched files lie in a new branch's directory until they are compared."""
 
 _ROOM_BYTES = 64 << 20
 """What must be free besides the state itself."""
@@ -46,7 +51,10 @@ Progress = Callable[[int, int, str], None]
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """What is to be brought back: a branch as a new branch; one resource of it, or all."""
+    """What is to be brought back: a branch as a new branch; one resource of it, or all.
+
+    With a `snapshot`, it is that backup alone; unless `onward`, which goes on from there.
+    """
 
     app: str
     branch: str
@@ -54,6 +62,7 @@ class Wish(msgspec.Struct, frozen=True):
     resource: str = ""
     at: int | None = None
     snapshot: str = ""
+    onward: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +79,38 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A resource to be restored: from which backup, and replayed to which moment."""
+    """A resource to be restored: its state, the journal laid over it, replayed to which moment."""
 
-    held: Held
+    state: Fetch
+    moment: int
+    journal: Fetch | None = None
+    replay_to: int | None = None
+    exact: bool = False
+
+    @property
+    def name(self) -> str:
+        """The resource's name."""
+        return self.state.held.record.name
+
+    @property
+    def fetches(self) -> list[Fetch]:
+        """What is fetched of it, the state first; nothing of a resource without a state."""
+        found = [self.state] if self.state.held.digest else []
+        return [*found, *([self.journal] if self.journal else [])]
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """All that a restore takes: the backup of the branch, and a part for each resource."""
+
     branch: HeldBranch
     snapshot: Snapshot
-    replay_to: int | None
+    parts: tuple[_Part, ...]
+
+    @property
+    def replays(self) -> bool:
+        """Whether any of it is replayed."""
+        return any(part.replay_to is not None for part in self.parts)
 
 
 class Restorer:
@@ -100,18 +135,18 @@ class Restorer:
                 hint=f"skerry branch delete {wish.as_branch} --app {wish.app}",
             )
         started = node.clock.monotonic()
-        parts = await self._choose(wish)
+        choice = await self._choose(wish)
         try:
-            return await self._bring(wish, parts, started, progress)
+            return await self._bring(wish, choice, started, progress)
         except SkerryError as error:
-            if error.problem is not CONFLICT or not any(e.replay_to is not None for e in parts):
+            if error.problem is not CONFLICT or not choice.replays:
                 raise
         progress(0, 0, "the moment is out of reach of the log; taking the backup before it")
-        parts = await self._choose(wish, replay=False)
-        return await self._bring(wish, parts, started, progress)
+        choice = await self._choose(wish, replay=False)
+        return await self._bring(wish, choice, started, progress)
 
-    async def _choose(self, wish: Wish, *, replay: bool = True) -> list[_Part]:
-        """Choose the backup of every resource; raise NOT_FOUND if there is none."""
+    async def _choose(self, wish: Wish, *, replay: bool = True) -> _Choice:
+        """Choose where every resource comes from; raise NOT_FOUND if there is no backup."""
         covering = [
             each
             for each in await self._repository.snapshots()
@@ -130,22 +165,58 @@ class Restorer:
             )
         last = await self._held(before[-1], wish) if before else None
         first = await self._held(after[0], wish) if after and replay else None
-        parts: list[_Part] = []
-        for branch, snapshot, to in ((first, after[:1], at), (last, before[-1:], None)):
-            for held in branch.resources if branch else ():
-                known = any(part.held.record.name == held.record.name for part in parts)
-                unwanted = wish.resource not in ("", held.record.name)
-                if known or unwanted or (to is not None and not self._replays(held)):
-                    continue
-                assert branch is not None, "its resources are looked at"
-                parts.append(_Part(held, branch, snapshot[0], to))
-        if not parts:
+        if last is not None and first is not None and last.directory != first.directory:
+            # The branch was replaced in between: what came later has another past.
+            first = None
+        parts: dict[str, _Part] = {}
+        if first is not None:
+            parts |= self._replayed(first, after[0], wish)
+        if last is not None:
+            more: dict[str, Onward] = {}
+            if wish.onward or not wish.snapshot:
+                more = await onward(self._repository, last, at)
+            for held in last.resources:
+                if held.record.name not in parts and wish.resource in ("", held.record.name):
+                    part = self._part(last, before[-1], held, more, at, replay=replay)
+                    parts[held.record.name] = part
+        branch, snapshot = (last, before[-1:]) if last is not None else (first, after[:1])
+        if branch is None or not parts:
             raise NOT_FOUND(
                 f"No backup of {wish.app}/{wish.branch} is old enough.",
                 why="Only a kind that keeps its log can be taken back from a later one.",
                 hint="skerry backup list",
             )
-        return parts
+        return _Choice(branch, snapshot[0], tuple(parts.values()))
+
+    def _replayed(self, first: HeldBranch, snapshot: Snapshot, wish: Wish) -> dict[str, _Part]:
+        """Return the parts that are taken from a backup after the moment, and replayed to it."""
+        found = {}
+        for held in first.resources:
+            if wish.resource in ("", held.record.name) and self._replays(held):
+                assert wish.at is not None, "there is an after"
+                state = _of_backup(first, snapshot, held)
+                found[held.record.name] = _Part(state, wish.at, None, wish.at, True)
+        return found
+
+    def _part(
+        self,
+        last: HeldBranch,
+        snapshot: Snapshot,
+        held: Held,
+        more: Mapping[str, Onward],
+        at: int | None,
+        *,
+        replay: bool,
+    ) -> _Part:
+        """Return the part of a resource from the backup before the moment and what goes on."""
+        state, latest = _of_backup(last, snapshot, held), at is None
+        after = more.get(held.record.name)
+        if after is not None and not after.journal:
+            return _Part(after.fetch, after.moment, exact=latest)
+        if after is not None and replay and self._replays(held):
+            exact = after.reached or latest
+            return _Part(state, after.moment, after.fetch, after.moment, exact)
+        return _Part(state, last.cut, exact=latest)
 
     def _replays(self, held: Held) -> bool:
         manifest = self._node.manifests.get(held.record.kind)
@@ -162,25 +233,26 @@ class Restorer:
         return self._indexes[snapshot.id]
 
     async def _bring(
-        self, wish: Wish, parts: Sequence[_Part], started: float, progress: Progress
+        self, wish: Wish, choice: _Choice, started: float, progress: Progress
     ) -> Restored:
         node = self._node
-        total = sum(part.held.bytes for part in parts)
+        fetches = [each for part in choice.parts for each in part.fetches]
+        total = sum(each.held.bytes for each in fetches)
         self._need_room(total)
         directory = await node.branches.make_directory()
         try:
-            found = await self._fetch(directory, parts, total, progress)
-            records = await self._register(wish, directory, parts, progress)
+            found = await self._fetch(directory, choice.parts, total, progress)
+            records = await self._register(wish, directory, choice, progress)
         except BaseException:
             await asyncio.to_thread(node.volume.delete, directory)
             raise
-        await self._replay(wish, parts)
-        names = {part.held.record.name for part in parts}
+        await self._replay(wish, choice.parts)
+        names = {part.name for part in choice.parts}
         return Restored(
-            sources=tuple(_source(part, wish.at) for part in parts),
+            sources=tuple(_source(part) for part in choice.parts),
             empty=tuple(sorted(self._stateful(records) - names)),
             seconds=round(node.clock.monotonic() - started, 3),
-            files=sum(part.held.files for part in parts),
+            files=sum(each.held.files for each in fetches),
             bytes=total,
             digests=found,
         )
@@ -197,38 +269,42 @@ class Restorer:
     async def _fetch(
         self, directory: str, parts: Sequence[_Part], total: int, progress: Progress
     ) -> dict[str, str]:
-        """Fetch the state of every part into a new directory, and compare it with the backup's."""
+        """Fetch all of every part into a new directory, and compare it with what was sent."""
         top = self._node.volume.path(directory)
-        found = {}
-        for snapshot in {part.snapshot.id: part.snapshot for part in parts}.values():
-            mine = [part for part in parts if part.snapshot is snapshot and part.held.digest]
-            paths = [_path(part) for part in mine]
-            if paths:
-                await self._repository.restore(snapshot.id, paths, top, progress, total=total)
-            for part in mine:
-                name = part.held.record.name
-                (top / _path(part)).rename(top / name)
-                found[name] = await asyncio.to_thread(verify, top / name, part.held)
-        await asyncio.to_thread(shutil.rmtree, top / "volume", ignore_errors=True)
+        found: dict[str, str] = {}
+        fetches = [(part.name, each) for part in parts for each in part.fetches]
+        for snapshot in dict.fromkeys(each.snapshot for _, each in fetches):
+            mine = [(name, each) for name, each in fetches if each.snapshot == snapshot]
+            paths = [each.path for _, each in mine]
+            place = top / _ARRIVING / snapshot
+            await asyncio.to_thread(place.mkdir, parents=True)
+            await self._repository.restore(snapshot, paths, place, progress, total=total)
+            for _, each in mine:
+                await asyncio.to_thread(verify, place / each.path, each.held)
+        for name, each in fetches:
+            place = top / _ARRIVING / each.snapshot / each.path
+            await asyncio.to_thread(lay_over, place, top / name)
+            found[f"{name}: changes" if name in found else name] = each.held.digest
+        await asyncio.to_thread(shutil.rmtree, top / _ARRIVING, ignore_errors=True)
         return found
 
     async def _register(
-        self, wish: Wish, directory: str, parts: Sequence[_Part], progress: Progress
+        self, wish: Wish, directory: str, choice: _Choice, progress: Progress
     ) -> tuple[ResourceRecord, ...]:
         """Enter the branch in the catalogue; only now does it exist."""
         node = self._node
-        index = await self._index(parts[0].snapshot)
-        branch = parts[0].branch
-        version = await self._version(index, branch, parts[0].snapshot, progress)
+        branch = choice.branch
+        index = await self._index(choice.snapshot)
+        version = await self._version(index, branch, choice.snapshot, progress)
         records = tuple(
             ResourceRecord(node.branches.new_id(), each.lineage, each.kind, each.name)
             for each in branch.records
         )
         top = node.volume.path(directory)
         owner = node.workshop.uid(wish.app)
-        for part in parts:
-            state = top / part.held.record.name
-            if not part.held.digest:
+        for part in choice.parts:
+            state = top / part.name
+            if not part.fetches:
                 continue
             if part.replay_to is not None:
                 text = msgspec.json.encode(Recover(part.replay_to))
@@ -290,8 +366,7 @@ class Restorer:
         try:
             for part in parts:
                 if part.replay_to is not None:
-                    name = part.held.record.name
-                    await node.supervisor.ready(wish.app, wish.as_branch, name)
+                    await node.supervisor.ready(wish.app, wish.as_branch, part.name)
         except BaseException:
             with contextlib.suppress(SkerryError):
                 await node.branches.delete(wish.app, wish.as_branch)
@@ -316,14 +391,13 @@ def verify(state: Path, held: Held) -> str:
     return tree.digest
 
 
-def _path(part: _Part) -> str:
-    return f"volume/{part.branch.clone}/{part.held.record.name}"
+def _of_backup(branch: HeldBranch, snapshot: Snapshot, held: Held) -> Fetch:
+    return Fetch(snapshot.id, f"volume/{branch.clone}/{held.record.name}", held)
 
 
-def _source(part: _Part, at: int | None) -> Source:
-    exact = part.replay_to is not None
-    moment = part.replay_to if part.replay_to is not None else part.branch.cut
-    return Source(part.held.record.name, part.snapshot.short, moment, exact or at is None)
+def _source(part: _Part) -> Source:
+    last = part.journal or part.state
+    return Source(part.name, last.snapshot[:12], part.moment, part.exact)
 
 
 def _place_code(code: Path, target: Path) -> None:

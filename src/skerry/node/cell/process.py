@@ -195,17 +195,24 @@ class Process:
         self._slot(call.params).touch()
 
     async def do_prepare(self, call: Call) -> None:
-        """Hold every slot as it is, and make the coming freeze short; wake the ones named."""
-        await together(slot.prepare(wake=name in call.params) for name, slot in self._slots.items())
+        """Hold slots as they are, and make the coming freeze short; wake the ones named."""
+        wake = call.params["wake"]
+        await together(slot.prepare(wake=name in wake) for name, slot in self._only(call))
 
     async def do_freeze(self, call: Call) -> None:
-        """Hold all writers."""
-        await together(slot.freeze(bool(call.params)) for slot in self._slots.values())
+        """Hold the writers of what was prepared."""
+        atomic = bool(call.params["atomic"])
+        await together(slot.freeze(atomic) for _, slot in self._only(call))
 
     async def do_thaw(self, call: Call) -> None:
-        """Let all writers go on."""
-        for slot in self._slots.values():
+        """Let the writers of what was prepared go on."""
+        for _, slot in self._only(call):
             await slot.thaw()
+
+    def _only(self, call: Call) -> list[tuple[str, Slot]]:
+        """Return the slots that a call is about: those in `only`, or all."""
+        only = call.params["only"]
+        return [(name, slot) for name, slot in self._slots.items() if only is None or name in only]
 
     async def do_export(self, call: Call) -> None:
         """Write a resource into a directory, in standard formats."""

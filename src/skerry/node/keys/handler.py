@@ -20,9 +20,10 @@ RETRY_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 REACH_OUTSIDE = (
-    "every copy of the data key, wherever it lies: what wrapped it is gone. Not reached are "
-    "backups of the node from before the keys were held outside, exports that were not sealed, and "
-    "copies of the wrapping key that somebody made."
+    "every copy of the data key that was wrapped there: what wrapped it is gone. Not reached are "
+    "backups of the node from before the keys were held outside, exports that were not sealed, "
+    "copies of the wrapping key that somebody made, and a node that was told to let go of the app "
+    "and did not hear it: it has the data key under a holder of its own."
 )
 REACH_NODE = (
     "this node. The wrapping key was kept here, so backups of the node from before still hold it, "

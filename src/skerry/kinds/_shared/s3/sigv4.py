@@ -208,6 +208,11 @@ def signing_key(secret: str, date: str, region: str, service: str) -> bytes:
     return key
 
 
+def signature(key: bytes, text: str) -> str:
+    """Return the signature of a string to sign."""
+    return _hex(key, text).decode()
+
+
 def verify_policy(policy: str, fields: dict[str, str], secret: str) -> None:
     """Raise SignatureDoesNotMatch unless a POST form's policy (base64 text) is signed."""
     credential = parse_credential(fields.get("x-amz-credential", ""))

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from skerry.kernel.clock import SystemClock
-from skerry.kernel.keys import Keys
 from skerry.kernel.kind import Context, Endpoint, Resource
 from skerry.kernel.names import ResourceRef
 from skerry.kinds.ledger.address import cluster_id
 from skerry.kinds.ledger.engine import LedgerEngine
 from skerry.kinds.ledger.manifest import LedgerConfig
+from skerry.testing import hosts
+from skerry.testing.hosts import KEYS, RESOURCE_ID, Awake
 
-RESOURCE_ID = "00000000deadbeef"
 REF = ResourceRef("shop", "main", "ledger", "books")
-KEYS = Keys(b"o" * 32, b"l" * 32)
 
 
-class Tally:
-    """A meter that a test can read."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-
-    def add(self, unit: str, amount: int = 1) -> None:
-        self.counts[unit] += amount
-
-
-class Awake:
+class Waking(Awake):
     """A host whose engine is awake, or is woken."""
 
     def __init__(self) -> None:
@@ -40,27 +27,12 @@ class Awake:
         assert self.engine is not None
         return await self.engine.endpoint()
 
-    async def bind(self, resource: str) -> object:
-        raise NotImplementedError
-
-    def progress(self, done: int, total: int, text: str) -> None: ...
-
 
 def new_context(directory: Path, machine: str = "plain") -> Context:
     for folder in ("state", "run"):
         (directory / folder).mkdir(exist_ok=True)
-    return Context(
-        ref=REF,
-        id=RESOURCE_ID,
-        directory=directory / "state",
-        run=directory / "run",
-        code=directory,
-        config=LedgerConfig(machine=machine),
-        keys=KEYS,
-        meter=Tally(),
-        clock=SystemClock(),
-        host=Awake(),
-    )
+    config, run = LedgerConfig(machine=machine), directory / "run"
+    return hosts.new_context(directory / "state", REF, config, run=run, host=Waking())
 
 
 class Held:
@@ -134,6 +106,6 @@ async def started(context: Context) -> LedgerEngine:
     """Return a new engine, started, to which the context's host leads from now on."""
     made = LedgerEngine(context)
     await made.start()
-    assert isinstance(context.host, Awake)
+    assert isinstance(context.host, Waking)
     context.host.engine = made
     return made

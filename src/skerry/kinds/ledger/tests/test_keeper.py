@@ -23,7 +23,7 @@ from skerry.kinds.ledger.journal import HEAD_BYTES, TAIL, Journal
 from skerry.kinds.ledger.keeper import Keeper
 from skerry.kinds.ledger.operations import Operation, join, one_batch
 from skerry.kinds.ledger.questions import Questions
-from skerry.kinds.ledger.tests.harness import Tally
+from skerry.testing.hosts import Tally
 
 
 class Open:

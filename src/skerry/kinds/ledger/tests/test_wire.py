@@ -18,8 +18,9 @@ from skerry.kinds.ledger import manifest as m
 from skerry.kinds.ledger.address import claim, token
 from skerry.kinds.ledger.binding import Ledger, bind
 from skerry.kinds.ledger.engine import LedgerEngine
-from skerry.kinds.ledger.tests.harness import KEYS, RESOURCE_ID, Tally, started
+from skerry.kinds.ledger.tests.harness import started
 from skerry.kinds.ledger.wire import make
+from skerry.testing.hosts import KEYS, RESOURCE_ID, Tally
 
 BIG = 2**100 + 1
 

@@ -16,8 +16,9 @@ from skerry.kernel.errors import CONFIG_INVALID, SkerryError
 from skerry.kernel.kind import Context
 from skerry.kinds.models.config import Keep, ModelsConfig
 from skerry.kinds.models.gateway import normalise
+from skerry.kinds.models.gateway.ask import Answer, Ask
 from skerry.kinds.models.gateway.failure import FailureError, from_problem
-from skerry.kinds.models.gateway.keyring import Keyring, KeyState, Most
+from skerry.kinds.models.gateway.keyring import Keyring, Most
 from skerry.kinds.models.gateway.money import Usage
 from skerry.kinds.models.gateway.permits import Permits, Permitted
 from skerry.kinds.models.gateway.record import Record
@@ -36,37 +37,6 @@ _encode = msgspec.json.encode
 
 LocalSocket = Callable[[Route], Awaitable[str]]
 """Starts a model of this machine if need be, and returns the socket where it is served."""
-
-
-@dataclass(slots=True)
-class Ask:
-    """What a client wants. `operation` is chat, completions or embeddings."""
-
-    operation: str
-    body: dict[str, Any]
-    state: KeyState
-    fresh: bool = False
-    keep: bool = False
-
-    @property
-    def streams(self) -> bool:
-        """Whether the answer comes in parts; embeddings come whole whatever is asked."""
-        return self.operation != "embeddings" and bool(self.body.get("stream"))
-
-
-@dataclass(slots=True)
-class Answer:
-    """What the client gets: a whole body, or a first event and those that follow.
-
-    Whoever has the events closes them, so that a call that nobody reads any more ends.
-    """
-
-    headers: dict[str, str]
-    body: bytes | None = None
-    first: bytes = b""
-    events: AsyncGenerator[bytes, None] | None = None
-    tally: Tally | None = None
-    cost: Callable[[], int] | None = None
 
 
 @dataclass(slots=True)
@@ -286,7 +256,7 @@ class Gateway:
                 first=await anext(events),
                 events=events,
                 tally=tally,
-                cost=lambda: record.micro_eur,
+                cost=record.cost,
             )
         parsed = await self._whole(reply, ask, route)
         self._resting.answered(route)
@@ -297,8 +267,9 @@ class Gateway:
         data = _encode(parsed)
         if digest is not None:
             self._keep(digest, data, headers)
-        cost = {"x-skerry-cost-micro-eur": str(record.micro_eur)}
-        return Answer({**headers, **cost}, data, tally=tally)
+        if (cost := record.cost()) is not None:
+            headers = {**headers, "x-skerry-cost-micro-eur": str(cost)}
+        return Answer(headers, data, tally=tally)
 
     async def _streamed(
         self,

@@ -166,6 +166,18 @@ def _exceeded(error: ExceededError, state: KeyState) -> FailureError:
             code="insufficient_quota",
             headers={"x-should-retry": "false"},
         )
+    if error.amount > quota.limit:
+        message = (
+            f"This call can use up to {error.amount} {quota.name}, and key {state.key.name!r} may "
+            f"use {quota.limit} a minute. Ask for less, or give a smaller max_tokens."
+        )
+        return FailureError(
+            429,
+            message,
+            kind=quota.name,
+            code="rate_limit_exceeded",
+            headers={"x-should-retry": "false"},
+        )
     return FailureError(
         429,
         f"Key {state.key.name!r} may use {quota.limit} {quota.name} a minute.",

@@ -69,9 +69,10 @@ class Taken:
 class ExceededError(Exception):
     """A quota does not have that much left; `retry_seconds` until its window ends."""
 
-    def __init__(self, quota: Quota, retry_seconds: float) -> None:
+    def __init__(self, quota: Quota, amount: int, retry_seconds: float) -> None:
         super().__init__(quota.name)
         self.quota = quota
+        self.amount = amount
         self.retry_seconds = retry_seconds
 
 
@@ -101,11 +102,15 @@ class Quota:
         self._turn(now)
         return max(self.limit - self.used, 0)
 
+    def resets_in(self, now: int) -> int:
+        """Return the nanoseconds until all of the limit can be used again."""
+        return max(self._turn(now).ends - now, 0) if self.used else 0
+
     def take(self, amount: int, now: int) -> Taken:
         """Take an amount, or raise ExceededError and take nothing."""
         window = self._turn(now)
         if self.used + amount > self.limit:
-            raise ExceededError(self, max((window.ends - now) / NANOSECONDS, 0.0))
+            raise ExceededError(self, amount, max((window.ends - now) / NANOSECONDS, 0.0))
         self.used += amount
         return Taken(self, amount, self.number)
 

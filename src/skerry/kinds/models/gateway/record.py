@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skerry.kernel.kind import Context
 from skerry.kinds.models.config import Keep, ModelsConfig
+from skerry.kinds.models.gateway.ask import Ask
 from skerry.kinds.models.gateway.failure import FailureError
 from skerry.kinds.models.gateway.keyring import Keyring, Most
 from skerry.kinds.models.gateway.money import Usage
@@ -18,9 +19,6 @@ from skerry.kinds.models.state import calls
 from skerry.kinds.models.state.answers import Hit
 from skerry.kinds.models.state.database import Database
 from skerry.kinds.models.state.redact import redact
-
-if TYPE_CHECKING:
-    from skerry.kinds.models.gateway.gateway import Ask
 
 TEXT_LENGTH_MAX = 20_000
 WAITING_ROWS_MAX = 2_000
@@ -54,6 +52,10 @@ class Record:
         self._over = False
         self.attempts: list[str] = []
         self.micro_eur = 0
+
+    def cost(self) -> int | None:
+        """Return what the call cost in micro-euro; None where no price is known."""
+        return None if self._route is None or self._route.rates is None else self.micro_eur
 
     async def admit(self, most: Most) -> None:
         """Take the most that the call can use; raise FailureError 429 if that is too much."""

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from skerry.kernel.errors import DENIED
-from skerry.kernel.keys import Keys
-from skerry.kernel.kind import ASGIApplication, Context
+from skerry.kernel.kind import Context
 from skerry.kernel.names import ResourceRef
 from skerry.kernel.policy import Decision, Evidence, Fact, Place
 from skerry.kinds.models.claim import OWNER, secret_key
@@ -24,43 +19,8 @@ from skerry.kinds.models.config import ModelsConfig, Price, ProviderConfig
 from skerry.kinds.models.engine import ModelsEngine
 from skerry.kinds.models.tests.fake import FakeProvider
 from skerry.kinds.models.wire.application import make
-
-RESOURCE_ID = "00000000deadbeef"
-
-
-class Tally:
-    """A meter that a test can read."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-
-    def add(self, unit: str, amount: int = 1) -> None:
-        self.counts[unit] += amount
-
-
-class ManualClock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 1_800_000_000.0
-
-    def now(self) -> int:
-        return int(self.seconds * 1_000_000_000)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-
-class Awake:
-    """A host whose engines are all awake."""
-
-    async def ready(self, resource: str) -> str:
-        return ""
-
-    async def bind(self, resource: str) -> object:
-        raise NotImplementedError
-
-    def progress(self, done: int, total: int, text: str) -> None: ...
+from skerry.testing import hosts
+from skerry.testing.hosts import RESOURCE_ID, ManualClock, Tally, served
 
 
 class Judge:
@@ -101,45 +61,11 @@ class Rig:
         return secret_key(RESOURCE_ID, OWNER, self.context.keys)
 
 
-@contextlib.asynccontextmanager
-async def served(application: ASGIApplication) -> AsyncIterator[int]:
-    """Serve an application on a free port of the loopback."""
-    config = uvicorn.Config(
-        application,
-        interface="asgi3",
-        port=0,
-        log_level=logging.ERROR,
-        lifespan="off",
-        ws="websockets-sansio",
-    )
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        server.force_exit = True
-        await task
-
-
 def new_context(directory: Path, config: ModelsConfig) -> Context:
-    directory.mkdir(exist_ok=True)
-    return Context(
-        ref=ResourceRef("news", "main", "models", "ai"),
-        id=RESOURCE_ID,
-        directory=directory,
-        run=directory,
-        code=directory,
-        config=config,
-        keys=Keys(b"o" * 32, b"l" * 32),
-        meter=Tally(),
-        clock=ManualClock(),
-        host=Awake(),
-        secrets={"ONE_KEY": "secret-one", "TWO_KEY": "secret-two"},
-        permit=Judge(),
-    )
+    secrets = {"ONE_KEY": "secret-one", "TWO_KEY": "secret-two"}
+    ref = ResourceRef("news", "main", "models", "ai")
+    more = {"clock": ManualClock(), "secrets": secrets, "permit": Judge()}
+    return hosts.new_context(directory, ref, config, **more)
 
 
 PRICES = {name: Price(input=1.0, output=2.0) for name in ("good", "second", "liar", "quiet")}

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 WORDS = ("Skerries", " are", " small", " rocks", ".")
+THOUGHT = "Rocks in the sea."
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 
 CALL: dict[str, Any] = {"id": "call_1", "type": "function", "function": {"name": "get_weather",
@@ -112,6 +113,8 @@ def whole(path: str, asked: dict[str, Any]) -> dict[str, Any]:
         text = '{"rocks": 3}'
     if path.endswith("/chat/completions"):
         message: dict[str, Any] = {"role": "assistant", "content": text}
+        if model == "thinker":
+            message["reasoning_content"] = THOUGHT
         reason = "stop"
         if asked.get("tools"):
             call = {**CALL, "function": {**CALL["function"]}}
@@ -140,6 +143,8 @@ def mapping(value: Any) -> dict[str, Any]:
 def usage_of(model: str) -> Any:
     if model == "liar":
         return {"prompt_tokens": -5, "completion_tokens": 10**12, "total_tokens": "many"}
+    if model == "thinker":
+        return {**USAGE, "completion_tokens_details": {"reasoning_tokens": 3}}
     return None if model == "quiet" else dict(USAGE)
 
 
@@ -163,6 +168,7 @@ def parts(path: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
         found.append(choice_of({}, "tool_calls"))
     elif chat:
         found.append(choice_of({"role": "assistant", "content": ""}))
+        found += [choice_of({"reasoning_content": each}) for each in thoughts(model)]
         found += [choice_of({"content": word}) for word in WORDS]
         found.append(choice_of({}, "stop"))
     else:
@@ -176,6 +182,10 @@ def parts(path: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
     if mapping(asked.get("stream_options")).get("include_usage") and usage_of(model):
         listed.append({**base, "choices": [], "usage": usage_of(model)})
     return listed
+
+
+def thoughts(model: str) -> tuple[str, ...]:
+    return (THOUGHT[:5], THOUGHT[5:]) if model == "thinker" else ()
 
 
 def choice_of(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:

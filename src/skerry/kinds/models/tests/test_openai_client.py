@@ -17,8 +17,9 @@ from openai import (
 )
 from pydantic import BaseModel
 
+from skerry.kinds.models import manifest as m
 from skerry.kinds.models.tests.conftest import Rig
-from skerry.kinds.models.tests.fake import WORDS
+from skerry.kinds.models.tests.fake import THOUGHT, WORDS
 
 TEXT = "".join(WORDS)
 ASKED: Any = [{"role": "user", "content": "What are skerries?"}]
@@ -159,6 +160,53 @@ async def test_a_streamed_response(openai: AsyncOpenAI) -> None:
     assert text == final.output_text == TEXT
     assert kinds[:2] == ["response.created", "response.in_progress"]
     assert kinds[-1] == "response.completed"
+
+
+async def test_thoughts_are_items_of_their_own(openai: AsyncOpenAI) -> None:
+    whole: Any = await openai.responses.create(model="one/thinker", input="Hello")
+    assert [item.type for item in whole.output] == ["reasoning", "message"]
+    assert whole.output[0].content[0].text == THOUGHT and whole.output_text == TEXT
+    assert whole.usage.output_tokens_details.reasoning_tokens == 3
+    told = ""
+    async with openai.responses.stream(
+        model="one/thinker", input="Hello", reasoning={"summary": "auto"}
+    ) as stream:
+        async for event in stream:
+            told += event.delta if event.type == "response.reasoning_summary_text.delta" else ""
+        final: Any = await stream.get_final_response()
+    assert told == final.output[0].summary[0].text == THOUGHT
+    again = await openai.responses.create(
+        model="chat", input="And?", previous_response_id=final.id, store=False
+    )
+    assert again.output_text == TEXT
+
+
+async def test_what_is_left_of_a_rate_limit_stands_in_headers(rig: Rig) -> None:
+    limits = m.KeyCreate("team", requests_per_minute=3, tokens_per_minute=9000)
+    made = await rig.engine.word_key_create(limits)
+    async with client(rig, made.api_key) as openai:
+        ask = openai.chat.completions.with_raw_response.create
+        for left in (2, 1, 0):
+            raw = await ask(model="chat", messages=ASKED, max_tokens=50)
+            assert raw.headers["x-ratelimit-limit-requests"] == "3"
+            assert raw.headers["x-ratelimit-remaining-requests"] == str(left)
+            assert raw.headers["x-ratelimit-limit-tokens"] == "9000"
+            assert raw.headers["x-ratelimit-remaining-tokens"] == str(9000 - 12 * (3 - left))
+            assert (
+                raw.headers["x-ratelimit-reset-requests"] == raw.headers["x-ratelimit-reset-tokens"]
+            )
+        with pytest.raises(RateLimitError) as limited:
+            await ask(model="chat", messages=ASKED)
+        headers = limited.value.response.headers
+        assert headers["x-ratelimit-remaining-requests"] == "0"
+        assert 0 < int(headers["retry-after"]) <= 60
+        rig.clock.seconds += 60
+        with pytest.raises(RateLimitError, match="smaller max_tokens") as never:
+            await ask(model="chat", messages=ASKED, max_tokens=9001)
+        assert never.value.response.headers["x-should-retry"] == "false"
+        stream = await ask(model="chat", messages=ASKED, stream=True, max_tokens=50)
+        assert stream.headers["x-ratelimit-remaining-requests"] == "2"
+        await stream.http_response.aclose()
 
 
 async def test_a_response_calls_a_tool_and_reads_its_output(rig: Rig, openai: AsyncOpenAI) -> None:

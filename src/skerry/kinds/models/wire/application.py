@@ -22,9 +22,10 @@ from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import ASGIApplication
 from skerry.kinds.models.claim import presented
 from skerry.kinds.models.engine import ModelsEngine
+from skerry.kinds.models.gateway.ask import Answer, Ask
 from skerry.kinds.models.gateway.failure import FailureError, from_problem, invalid
-from skerry.kinds.models.gateway.gateway import Answer, Ask
 from skerry.kinds.models.gateway.keyring import KeyState
+from skerry.kinds.models.gateway.rates import rate_headers
 from skerry.kinds.models.gateway.sse import event
 from skerry.kinds.models.gateway.upstream import RouteError
 from skerry.kinds.models.manifest import KeyCreate
@@ -37,6 +38,9 @@ _ASKS = {
     "/completions": "completions",
     "/embeddings": "embeddings",
 }
+KNOWN_MAX = 10_000
+"""Of how many keys it is remembered that they are genuine; whether they still hold is looked up."""
+
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _key_decoder = msgspec.json.Decoder(KeyCreate)
 
@@ -61,6 +65,7 @@ class Wire:
     def __init__(self, engine: ModelsEngine) -> None:
         self._engine = engine
         self._bodies = Bodies()
+        self._known: dict[bytes, int] = {}
         self._responses = Responses(engine.gateway, engine.database, engine.context.clock)
 
     async def serve(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -104,7 +109,13 @@ class Wire:
 
     def _authenticated(self, header: bytes) -> KeyState:
         context = self._engine.context
-        number = presented(header, context.id, context.keys)
+        number = self._known.get(header)
+        if number is None:
+            number = presented(header, context.id, context.keys)
+            if number is not None:
+                if len(self._known) >= KNOWN_MAX:
+                    self._known.clear()
+                self._known[header] = number
         state = None if number is None else self._engine.keyring.find(number)
         if state is None:
             raise FailureError(
@@ -119,7 +130,11 @@ class Wire:
         self, ask: Ask, receive: Receive, send: Send, headers: dict[str, str]
     ) -> None:
         work = self._responses.ask(ask) if ask.operation == "responses" else None
-        answer = await exchange.unless_gone(receive, work or self._engine.gateway.ask(ask))
+        try:
+            answer = await exchange.unless_gone(receive, work or self._engine.gateway.ask(ask))
+        finally:
+            # Of a refusal too: it tells the client what is left, and until when.
+            headers |= rate_headers(ask.state, self._engine.context.clock.now())
         if answer.events is None:
             assert answer.body is not None
             await exchange.answer(send, 200, {**headers, **answer.headers}, answer.body)

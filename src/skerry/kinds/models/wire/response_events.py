@@ -9,7 +9,13 @@ import msgspec
 
 from skerry.kinds.models.gateway.failure import FailureError
 from skerry.kinds.models.gateway.sse import DONE, named_event
-from skerry.kinds.models.wire.response_items import call_item, message_item
+from skerry.kinds.models.wire.response_items import (
+    call_item,
+    message_item,
+    reasoning_item,
+    thought_of,
+    wants_summary,
+)
 
 
 class Narrator:
@@ -18,6 +24,7 @@ class Narrator:
     def __init__(self, response: dict[str, Any]) -> None:
         self._response = response
         self._number = 0
+        self._thought: tuple[int, dict[str, Any]] | None = None
         self._message: dict[str, Any] | None = None
         self._message_place = 0
         self._calls: dict[int, tuple[int, dict[str, Any]]] = {}
@@ -41,6 +48,8 @@ class Narrator:
             if choice.get("index", 0) != 0:
                 continue
             delta = choice.get("delta") or {}
+            if thought := thought_of(delta):
+                yield from self._think(thought)
             if delta.get("content"):
                 yield from self._text(delta["content"])
             for call in delta.get("tool_calls") or ():
@@ -51,6 +60,8 @@ class Narrator:
         """Yield the events that end every item."""
         if self._message is None and not self._calls:
             yield from self._text("")
+        if self._thought is not None:
+            yield from self._end_thought(*self._thought)
         if self._message is not None:
             yield from self._end_message(self._message)
         for place, item in self._calls.values():
@@ -76,6 +87,37 @@ class Narrator:
             "message": failure.message,
         }
         yield self._told("response.failed", response=self._response)
+
+    def _think(self, text: str) -> Iterator[bytes]:
+        """Tell a piece of thought at once where a summary is wanted, else with the whole item."""
+        summed = wants_summary(self._response)
+        if self._thought is None:
+            item = reasoning_item("", summed=summed, status="in_progress")
+            place = len(self._response["output"])
+            self._thought = place, item
+            bare = {**item, "summary": [], "content": []}
+            yield self._told("response.output_item.added", output_index=place, item=bare)
+            self._response["output"].append(item)
+            if summed:
+                part = dict(item["summary"][0])
+                yield self._of_summary("part.added", part=part)
+        (part,) = self._thought[1]["summary" if summed else "content"]
+        part["text"] += text
+        if summed:
+            yield self._of_summary("text.delta", delta=text)
+
+    def _end_thought(self, place: int, item: dict[str, Any]) -> Iterator[bytes]:
+        item["status"] = "completed"
+        for part in item["summary"]:
+            yield self._of_summary("text.done", text=part["text"])
+            yield self._of_summary("part.done", part=part)
+        yield self._told("response.output_item.done", output_index=place, item=item)
+
+    def _of_summary(self, what: str, **content: Any) -> bytes:
+        assert self._thought is not None
+        place, item = self._thought
+        kind = f"response.reasoning_summary_{what}"
+        return self._told(kind, item_id=item["id"], output_index=place, summary_index=0, **content)
 
     def _text(self, text: str) -> Iterator[bytes]:
         if self._message is None:

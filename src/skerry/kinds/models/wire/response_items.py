@@ -153,9 +153,35 @@ def call_item(call: dict[str, Any], status: str = "completed") -> dict[str, Any]
     }
 
 
-def output_items(message: dict[str, Any]) -> list[dict[str, Any]]:
+def reasoning_item(text: str, *, summed: bool, status: str = "completed") -> dict[str, Any]:
+    """Return what a model thought aloud, where the client looks for it.
+
+    As a summary if it asked for one, though it is the thoughts themselves; else as the content.
+    """
+    part = {"type": "summary_text" if summed else "reasoning_text", "text": text}
+    return {
+        "id": f"rs_{uuid4().hex}",
+        "type": "reasoning",
+        "status": status,
+        "summary": [part] if summed else [],
+        "content": [] if summed else [part],
+    }
+
+
+def wants_summary(response: dict[str, Any]) -> bool:
+    """Tell whether the client asked for a summary of thoughts."""
+    return bool(response["reasoning"]["summary"])
+
+
+def thought_of(message: dict[str, Any]) -> str:
+    """Return what a message, or a part of one, says of the model's thoughts."""
+    return str(message.get("reasoning_content") or message.get("reasoning") or "")
+
+
+def output_items(message: dict[str, Any], *, summed: bool = False) -> list[dict[str, Any]]:
     """Return the items that a chat message is."""
-    items = []
+    thought = thought_of(message)
+    items = [reasoning_item(thought, summed=summed)] if thought else []
     if message.get("content") or not message.get("tool_calls"):
         items.append(message_item(message.get("content") or ""))
     items += [call_item(call) for call in message.get("tool_calls") or ()]

@@ -15,8 +15,9 @@ from uuid import uuid4
 import msgspec
 
 from skerry.kernel.clock import NANOSECONDS, Clock
+from skerry.kinds.models.gateway.ask import Answer, Ask
 from skerry.kinds.models.gateway.failure import FailureError
-from skerry.kinds.models.gateway.gateway import Answer, Ask, Gateway
+from skerry.kinds.models.gateway.gateway import Gateway
 from skerry.kinds.models.gateway.keyring import KeyState
 from skerry.kinds.models.gateway.shapes import check
 from skerry.kinds.models.gateway.sse import Events
@@ -30,6 +31,7 @@ from skerry.kinds.models.wire.response_items import (
     to_chat,
     to_history,
     usage_of,
+    wants_summary,
 )
 
 _encode = msgspec.json.encode
@@ -89,7 +91,7 @@ class Responses:
     def _complete(self, response: dict[str, Any], whole: dict[str, Any]) -> None:
         """Fill a response in from a whole chat completion."""
         choice = whole["choices"][0]
-        response["output"] = output_items(choice["message"])
+        response["output"] = output_items(choice["message"], summed=wants_summary(response))
         response["model"] = whole["model"]
         response["usage"] = usage_of(whole.get("usage") or {})
         _end(response, choice["finish_reason"], self._clock.now() // NANOSECONDS)

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from skerry.kernel.errors import CONFLICT, DENIED, INVALID, NOT_FOUND, TOO_LARGE, SkerryError
+from skerry.kinds.quantum.binding import job_request
 from skerry.kinds.quantum.contract import (
     Budget,
     Job,
@@ -265,3 +266,9 @@ async def test_an_imported_calibration_makes_the_next_twin(engine: QuantumEngine
     assert result.provenance.calibration is not None
     assert result.provenance.calibration.revision == 3
     assert set(result.provenance.layout) == {"1", "2"}, "the third qubit has no working pair"
+
+
+def test_a_function_names_the_language_and_the_way() -> None:
+    made = job_request("operation Main() : Unit {}", language="qsharp", provider="ionq", shots=3)
+    assert (made.programs[0].format, made.provider, made.shots) == ("qsharp", "ionq", 3)
+    assert job_request("x").programs[0].format == "openqasm3"

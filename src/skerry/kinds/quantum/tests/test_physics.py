@@ -34,6 +34,10 @@ CLIFFORD = (
     "h q[1]; cz q[1], q[2]; sx q[2]; cx q[2], q[3]; h q[3]; swap q[0], q[3]; c = measure q;"
 )
 
+HERE = [
+    each for each in routing.ENGINES if each != routing.GPU or each in routing.installed_engines()
+]
+
 
 def params(source: str, device_id: str = "", **more: Any) -> dict[str, Any]:
     found = load.find(device_id) if device_id else None
@@ -75,7 +79,7 @@ def test_pessimism_makes_it_worse_and_none_makes_it_ideal() -> None:
 @pytest.mark.parametrize("source", [NEAR, CLIFFORD], ids=["near", "clifford"])
 def test_engines_agree_on_noisy_circuits(source: str) -> None:
     outcomes = {}
-    for engine in routing.ENGINES:
+    for engine in HERE:
         if engine == "stim" and source is NEAR:
             continue
         found = running.run(params(source, "iqm-garnet", engine=engine, pessimism=3.0))
@@ -120,7 +124,7 @@ def test_the_comparison_can_fail() -> None:
     assert not _agree(one["counts"], two["counts"])
 
 
-@pytest.mark.parametrize("engine", routing.ENGINES)
+@pytest.mark.parametrize("engine", HERE)
 def test_engines_sample_the_exact_distribution(engine: str) -> None:
     source = CLIFFORD if engine == "stim" else NEAR
     asked = params(source, engine=engine, shots=20_000)
@@ -135,7 +139,7 @@ def test_engines_sample_the_exact_distribution(engine: str) -> None:
     assert statistic <= chi2.isf(FALSE_ALARMS, freedom)
 
 
-@pytest.mark.parametrize("engine", routing.ENGINES)
+@pytest.mark.parametrize("engine", HERE)
 def test_a_seed_makes_it_repeatable(engine: str) -> None:
     source = CLIFFORD if engine == "stim" else NEAR
     asked = params(source, "ibm-boston", engine=engine, shots=300)
@@ -149,7 +153,7 @@ def test_bit_0_is_the_first_character_on_every_engine() -> None:
         'OPENQASM 3.0; include "stdgates.inc"; qubit[3] q; bit[3] c; x q[0]; cx q[0], q[1];'
         "c[0] = measure q[0]; c[1] = measure q[1]; c[2] = measure q[2];"
     )
-    for engine in routing.ENGINES:
+    for engine in HERE:
         for device_id in ("", "google-willow"):
             asked = params(source, device_id, engine=engine, fidelity="ideal", shots=20)
             assert running.run(asked)["counts"] == {"110": 20}
@@ -190,6 +194,40 @@ def test_routing() -> None:
     assert engine(NEAR, "iqm-garnet") == "density-matrix"
     assert engine(chain) == "mps"
     assert engine(wide, "iqm-garnet") == "qsim"
+
+
+def test_a_gpu_takes_wide_circuits_as_far_as_its_memory_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wide = (
+        'OPENQASM 3.0; include "stdgates.inc"; qubit[24] q; bit[24] c; ry(0.3) q;'
+        "for int i in [0:22] { for int j in [i + 1:23] { cp(0.1) q[i], q[j]; } } c = measure q;"
+    )
+    installed = frozenset({*routing.installed_engines(), routing.GPU})
+    monkeypatch.setattr(routing, "installed_engines", lambda: installed)
+    monkeypatch.setattr(routing, "gpu_bytes", lambda: 1 << 30)
+    assert running.plan(params(wide))["engine"] == routing.GPU
+    monkeypatch.setattr(routing, "gpu_bytes", lambda: 1 << 20)
+    assert running.plan(params(wide))["engine"] == "qsim"
+    with pytest.raises(UnsupportedError, match=r"need 0.25 GiB, and 0.00 GiB are free"):
+        running.plan(params(wide, engine=routing.GPU))
+
+
+def test_aer_is_asked_for_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+
+    class Recorder:
+        def __init__(self, **options: object) -> None:
+            asked.update(options)
+            raise MemoryError("the test ends here")
+
+    monkeypatch.setattr("qiskit_aer.AerSimulator", Recorder)
+    monkeypatch.setattr(routing, "gpu_bytes", lambda: 1 << 30)
+    installed = frozenset({*routing.installed_engines(), routing.GPU})
+    monkeypatch.setattr(routing, "installed_engines", lambda: installed)
+    with pytest.raises(MemoryError):
+        running.run(params(NEAR, engine=routing.GPU))
+    assert (asked["device"], asked["method"]) == ("GPU", "statevector")
 
 
 def test_memory_is_checked_before_the_start_and_refused_with_the_number() -> None:

@@ -6,10 +6,13 @@ import pytest
 
 from skerry.kernel.errors import INVALID, SkerryError
 from skerry.kinds.quantum import pictures
+from skerry.kinds.quantum.contract import JobRequest, Program
 from skerry.kinds.quantum.engine import QuantumEngine
 from skerry.kinds.quantum.messages import Needed
 from skerry.kinds.quantum.reports import NeedTable, span
 from skerry.kinds.quantum.tests.conftest import ghz
+from skerry.kinds.quantum.worker.ir import UnsupportedError
+from skerry.kinds.quantum.worker.qir import compiled, read
 
 HOUR, YEAR = 3600.0, 31_557_600.0
 PUBLISHED = {
@@ -25,17 +28,69 @@ PUBLISHED = {
 
 async def test_rsa_2048_is_as_published(engine: QuantumEngine) -> None:
     found = await engine.word_needs(Needed(workload="rsa-2048", error_budget=0.333))
-    assert {each.target for each in found} == set(PUBLISHED)
+    assert {each.target for each in found} == {*PUBLISHED, "neutral-atom"}
     for each in found:
+        if each.target == "neutral-atom":
+            assert each.qubits == pytest.approx(37.1e6, rel=0.02)
+            assert each.seconds > 10 * YEAR
+            continue
         qubits, seconds = PUBLISHED[each.target]
         assert each.qubits == pytest.approx(qubits, rel=0.02)
         assert each.seconds == pytest.approx(seconds, rel=0.02)
         assert each.logical_qubits == 25481
+        assert each.logical_depth == pytest.approx(1.23e10, rel=0.005)
+        assert each.t_states == pytest.approx(1.49e10, rel=0.005)
         assert each.hypothetical == each.target.startswith("majorana")
     text = NeedTable(tuple(found)).draw(90)
     assert "37 651 098" in text
     assert "disputed" in text
     assert pictures.frontiers(found).startswith("<svg")
+
+
+async def test_the_logical_qubits_of_chemistry_are_as_published(engine: QuantumEngine) -> None:
+    found = await engine.word_needs(Needed(workload="chemistry", error_budget=0.01))
+    assert {each.logical_qubits for each in found if each.target != "neutral-atom"} == {2740}
+
+
+QSHARP = """
+operation Main() : Result[] {
+    use q = Qubit[2];
+    X(q[0]);
+    CNOT(q[0], q[1]);
+    Rz(0.25, q[1]);
+    Adjoint T(q[0]);
+    return [MResetZ(q[0]), MResetZ(q[1])];
+}
+"""
+
+
+async def test_q_sharp_and_qir_are_estimated_and_run(engine: QuantumEngine) -> None:
+    text = compiled(QSHARP)
+    by_source = await engine.word_needs(Needed(source=QSHARP, format="qsharp"))
+    by_qir = await engine.word_needs(Needed(source=text, format="qir"))
+    assert [each.target for each in by_source] == [each.target for each in by_qir]
+    for format_, source in (("qsharp", QSHARP), ("qir", text)):
+        program = Program(source, format=format_)  # type: ignore[arg-type]
+        job = await engine.desk.submit(JobRequest("sim-ideal", (program,), 20))
+        await engine.desk.wait(job.id, 30.0)
+        assert (await engine.desk.result(job.id)).counts == {"11": 20}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not QIR"),
+        ("define void @a() {\n call void @__quantum__qis__warp__body(ptr null)", "warp"),
+        ("define void @a() {\n br i1 %0, label %x, label %y ; @__quantum__qis__", "decides"),
+        (
+            "define void @a() {\n call void @__quantum__qis__cx__body(ptr null, ptr null)",
+            "one qubit twice",
+        ),
+    ],
+)
+def test_qir_that_cannot_run_is_refused(text: str, says: str) -> None:
+    with pytest.raises(UnsupportedError, match=says):
+        read(text)
 
 
 async def test_a_program_is_estimated_or_refused_with_its_line(engine: QuantumEngine) -> None:

@@ -15,6 +15,7 @@ METHODS = {
     "density-matrix": "density_matrix",
     "mps": "matrix_product_state",
     "statevector": "statevector",
+    "statevector-gpu": "statevector",
 }
 _PAIRS = ["".join(each) for each in product("IXYZ", repeat=2)][1:]
 
@@ -57,6 +58,7 @@ def sample(
         method=METHODS[engine],
         seed_simulator=seed % (1 << 31),
         max_parallel_threads=threads,
+        device="GPU" if engine.endswith("-gpu") else "CPU",
     )
     result = simulator.run(_plain(found, simulator), shots=shots, memory=True).result()
     if not result.success:

@@ -16,6 +16,12 @@ def _plan(params: dict[str, Any]) -> Any:
     return _engine(params).plan(params)
 
 
+def _compile(params: dict[str, Any]) -> Any:
+    from .running import prepared  # noqa: PLC0415
+
+    return prepared({**params, "fidelity": "ideal"})[1].circuit
+
+
 def _run(params: dict[str, Any]) -> Any:
     return _engine(params).run(params)
 
@@ -74,6 +80,7 @@ def _ready(params: dict[str, Any]) -> Any:
 DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "parse": _parse,
     "plan": _plan,
+    "compile": _compile,
     "run": _run,
     "emit": _emit,
     "primitives": _primitives,

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 import math
+import subprocess
 from collections import defaultdict
+from pathlib import Path
 from typing import NamedTuple
 
 from .ir import Circuit, UnsupportedError, is_terminal
@@ -25,7 +27,10 @@ TRAJECTORY_COST = 0.315
 MPS_BOND_LOG_MAX = 10
 QSIM_QUBITS_MIN = 6
 QSIM_QUBITS_MAX = 32
-ENGINES = ("stim", "density-matrix", "mps", "qsim", "statevector")
+GPU = "statevector-gpu"
+GPU_DEVICE = Path("/dev/nvidia0")
+GPU_QUBITS_MIN = 22
+ENGINES = ("stim", "density-matrix", "mps", "qsim", "statevector", GPU)
 _RANK_2 = frozenset(
     {"cx", "cy", "cz", "ch", "cp", "crx", "cry", "crz", "cu", "rxx", "ryy", "rzz", "zz", "zzphase"}
     | {"ms", "ecr"}
@@ -54,6 +59,8 @@ def choose(
     found = _wanted(noisy, wanted) if wanted else _best(noisy, installed, shots)
     if found.engine not in installed:
         raise UnsupportedError(f"The engine {found.engine} is not installed.")
+    if found.engine == GPU:
+        memory_bytes = gpu_bytes()
     if found.bytes_needed > memory_bytes:
         raise UnsupportedError(
             f"{noisy.circuit['qubits']} qubits on {found.engine} need "
@@ -87,6 +94,8 @@ def _best(noisy: Noisy, installed: frozenset[str], shots: int) -> Choice:
     order, bond = ordering(circuit)
     if bond <= _bond_worth(qubits, noisy.is_noisy):
         return _mps(qubits, order, bond)
+    if qubits >= GPU_QUBITS_MIN and GPU in installed and 16 << qubits <= gpu_bytes():
+        return Choice(GPU, f"{qubits} qubits, entangled, and a GPU is here.", 16 << qubits)
     if terminal and QSIM_QUBITS_MIN <= qubits <= QSIM_QUBITS_MAX and "qsim" in installed:
         how = "one noisy trajectory a shot" if noisy.is_noisy else "sampled once"
         return Choice("qsim", f"{qubits} qubits, entangled: a state vector, {how}.", 8 << qubits)
@@ -209,6 +218,25 @@ def installed_engines() -> frozenset[str]:
         found.add("stim")
     if find_spec("qiskit_aer") and find_spec("qiskit"):
         found |= {"density-matrix", "mps", "statevector"}
+        if gpu_bytes():
+            found.add(GPU)
     if find_spec("qsimcirq") and find_spec("cirq"):
         found.add("qsim")
     return frozenset(found)
+
+
+@functools.cache
+def gpu_bytes() -> int:
+    """Return the free memory of the first GPU that Aer can use here, or 0."""
+    if not GPU_DEVICE.exists():
+        return 0
+    from qiskit_aer import AerSimulator  # noqa: PLC0415 (a second; only where a GPU is)
+
+    if "GPU" not in AerSimulator().available_devices():
+        return 0
+    asked = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(asked, capture_output=True, check=True, timeout=20).stdout
+        return int(said.split()[0]) << 20
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return 0

@@ -21,6 +21,11 @@ def parsed(params: dict[str, Any]) -> Circuit:
         from .checking import checked  # noqa: PLC0415
 
         return checked(params["source"], params.get("bindings") or {})
+    if params["format"] in ("qir", "qsharp"):
+        from . import qir  # noqa: PLC0415
+
+        text = params["source"]
+        return qir.read(qir.compiled(text) if params["format"] == "qsharp" else text)
     from .qasm import read  # noqa: PLC0415 (the parser loads in a tenth of a second)
 
     return read(params["source"], params.get("bindings") or {})

@@ -2,89 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import shutil
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 
-from skerry.kernel.clock import SystemClock
-from skerry.kernel.keys import Keys
-from skerry.kernel.kind import ASGIApplication, Context
+from skerry.kernel.kind import Context
 from skerry.kernel.names import ResourceRef
 from skerry.kinds.sqlite.claim import token
 from skerry.kinds.sqlite.engine import SqliteEngine
 from skerry.kinds.sqlite.manifest import SqliteConfig
 from skerry.kinds.sqlite.wire import make
+from skerry.testing.hosts import new_context, served
 
-RESOURCE_ID = "00000000deadbeef"
-
-
-class Tally:
-    """A meter that a test can read."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-
-    def add(self, unit: str, amount: int = 1) -> None:
-        self.counts[unit] += amount
-
-
-class Awake:
-    """A host whose engines are all awake."""
-
-    async def ready(self, resource: str) -> str:
-        return ""
-
-    async def bind(self, resource: str) -> object:
-        raise NotImplementedError
-
-    def progress(self, done: int, total: int, text: str) -> None: ...
-
-
-def new_context(directory: Path, config: SqliteConfig | None = None) -> Context:
-    directory.mkdir(exist_ok=True)
-    keys = Keys(b"o" * 32, b"l" * 32)
-    return Context(
-        ref=ResourceRef("news", "main", "sqlite", "search"),
-        id=RESOURCE_ID,
-        directory=directory,
-        run=directory,
-        code=directory,
-        config=config or SqliteConfig(),
-        keys=keys,
-        meter=Tally(),
-        clock=SystemClock(),
-        host=Awake(),
-    )
-
-
-@contextlib.asynccontextmanager
-async def served(application: ASGIApplication) -> AsyncIterator[int]:
-    """Serve an application on a free port of the loopback."""
-    config = uvicorn.Config(
-        application, port=0, log_level=logging.CRITICAL, lifespan="off", ws="websockets-sansio"
-    )
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        server.force_exit = True
-        await task
+REF = ResourceRef("news", "main", "sqlite", "search")
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> Iterator[Context]:
-    yield new_context(tmp_path / "state")
+    yield new_context(tmp_path / "state", REF, SqliteConfig())
 
 
 @pytest.fixture
@@ -112,7 +49,7 @@ async def limited(context: Context) -> AsyncIterator[Callable[[SqliteConfig], ob
     engines: list[SqliteEngine] = []
 
     async def start(config: SqliteConfig) -> SqliteEngine:
-        engine = SqliteEngine(new_context(context.directory, config))
+        engine = SqliteEngine(new_context(context.directory, REF, config))
         await engine.start()
         engines.append(engine)
         return engine

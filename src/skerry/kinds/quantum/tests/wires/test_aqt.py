@@ -1,4 +1,4 @@
-"""AQT's Qiskit provider, unmodified, by its direct access."""
+"""AQT's Qiskit provider, unmodified, by its direct access and by the portal."""
 
 from __future__ import annotations
 
@@ -19,3 +19,15 @@ async def test_qiskit_on_aqt(place: Place) -> None:
     assert found["bell"]["00"] + found["bell"]["11"] > 180
     assert found["wide"][:2] == ["AQTRequestError", 422]
     assert found["token"][1] == 401
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_qiskit_on_aqts_portal(place: Place) -> None:
+    python = python_of("clients-aqt-portal")
+    environment = {"AQT_PORTAL_URL": place.fields["url"], "AQT_TOKEN": place.fields["token"]}
+    found = await place.drive("drive_aqt_portal.py", environment, python=python)
+    asymmetric, bell = found["counts"]
+    assert asymmetric["001"] > 90
+    assert bell["00"] + bell["11"] > 85
+    assert "14 qubits" in found["refused"]

@@ -1,7 +1,7 @@
 """Which call a request is: Braket's by path, S3's and STS's by what they are signed for.
 
     POST /quantum-task             GET, PUT …/cancel /quantum-task/{arn}     POST /quantum-tasks
-    GET  /device/{arn}             POST /devices                            GET /tags/{arn}
+    GET  /device/{arn}             POST /devices             POST /jobs     GET /tags/{arn}
     S3:  GET, HEAD /{bucket}/{key} GET /{bucket}?list-type=2                PUT /{bucket}
     STS: GetCallerIdentity         without a signature: GET /braket/prices.csv
 
@@ -55,6 +55,7 @@ _CALLS: dict[tuple[str, str, int], _Handler] = {
     ("GET", "tags", 2): tasks.tags,
     ("GET", "device", 2): devices.show,
     ("POST", "devices", 1): devices.search,
+    ("POST", "jobs", 1): tasks.search_hybrid_jobs,
 }
 
 

@@ -1,7 +1,7 @@
 """Devices' capabilities in Braket's schemas, made of the catalogue's figures.
 
-A device of which a figure that a schema requires is not published is told without that part. The
-names of gates are Braket's; figures are those from which the twin is made.
+What no published figure is known of is left out. The names of gates are Braket's; figures are those
+from which the twin is made.
 """
 
 from __future__ import annotations
@@ -211,7 +211,10 @@ def _averages(device: Device, _: Calibration | None) -> dict[str, Any]:
 
 
 def _unpublished(_device: Device, _calibration: Calibration | None) -> dict[str, Any]:
-    """Return nothing: what AQT's schema requires is not published in what was read."""
+    """Return nothing: what AQT's own schema requires is not published in what was read.
+
+    IQM's schema has the same parts and requires none of them.
+    """
     return {}
 
 
@@ -219,5 +222,5 @@ _VENDORS: dict[str, tuple[str, str, Callable[[Device, Calibration | None], dict[
     "IQM": ("iqm.iqm", "1", _measured),
     "Rigetti": ("rigetti.rigetti", "2", _measured),
     "IonQ": ("ionq.ionq", "1", _averages),
-    "Alpine Quantum Technologies": ("aqt.aqt", "1", _unpublished),
+    "Alpine Quantum Technologies": ("iqm.iqm", "1", _unpublished),
 }

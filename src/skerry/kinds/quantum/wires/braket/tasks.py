@@ -234,6 +234,12 @@ async def search(call: Call, _region: str) -> Reply:
     return Reply(body | {"nextToken": before} if more else body)
 
 
+async def search_hybrid_jobs(call: Call, _region: str) -> Reply:
+    """Answer SearchJobs: hybrid jobs cannot be created here, so that there are none to find."""
+    msgspec.convert(await call.json(), Search)
+    return Reply({"jobs": []})
+
+
 _FIELDS = ("quantumTaskArn", "deviceArn", "status", "createdAt")
 _OPERATORS = ("LT", "LTE", "EQUAL", "GT", "GTE", "BETWEEN")
 

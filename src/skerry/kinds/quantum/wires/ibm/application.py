@@ -33,6 +33,7 @@ from skerry.kinds.quantum.wires.ibm import answers, backends, jobs, tokens
 
 PAGE_MAX = 50
 SCANNED_MAX = 10_000
+USAGE_JOBS = 100
 _DROPPED = (("experimental",), ("api", "v1"))
 
 
@@ -215,7 +216,9 @@ async def _sessions(call: Call, parts: tuple[str, ...]) -> Reply:
 
 
 async def _usage(call: Call) -> dict[str, Any]:
-    spent = sum(jobs.seconds(job) for job in await _all(call))
+    # Clients ask before each job, so that only what is at hand is added up.
+    newest = await call.desk.jobs((), USAGE_JOBS)
+    spent = sum(jobs.seconds(job) for job in newest)
     return {
         "instance_id": call.headers.get("service-crn", ""),
         "plan_id": "own-node",

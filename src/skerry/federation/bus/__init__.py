@@ -1,0 +1,1 @@
+"""The bus between nodes: NATS JetStream, one cluster a jurisdiction, leases and logs on it."""

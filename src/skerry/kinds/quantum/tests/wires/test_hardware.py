@@ -1,0 +1,184 @@
+"""Jobs on vendors' machines. The vendor here is another node: its wires are what vendors speak."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from skerry.app import kinds, services
+from skerry.kernel.errors import DENIED, INVALID, UNSUPPORTED, Problem, SkerryError
+from skerry.kernel.policy import Decision, Place
+from skerry.kinds.quantum.contract import Budget, Job, JobRequest, JobState, Program
+from skerry.kinds.quantum.engine import QuantumEngine
+from skerry.kinds.quantum.hardware import SENDING
+from skerry.kinds.quantum.results import is_signed, public_key
+from skerry.kinds.quantum.runner import OPEN_FILE
+from skerry.kinds.quantum.store import Store
+from skerry.kinds.quantum.tests.conftest import MakeContext
+from skerry.kinds.quantum.tests.wires.conftest import Place as Vendor
+from skerry.testing.nodes import deploy, open_directory, perform, running_node
+
+pytestmark = pytest.mark.timeout(120)
+FLIPPED = 'include "stdgates.inc"; qubit[2] q; bit[3] c; x q[0]; c[2] = measure q[0];'
+FLIPPED += "c[0] = measure q[1];"
+BUDGET = Budget("100", "USD")
+
+
+class Gate:
+    """The decision point: it keeps what it was asked, and says no if it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Place]] = []
+        self.open = True
+
+    async def permit(self, action: str, place: Place, *, encrypted: bool = False) -> Decision:
+        self.asked.append((action, place))
+        if not self.open:
+            raise DENIED("The rule `eu-only` forbids it.", why="The machine stands in US.")
+        return Decision(True, "test", "allowed")
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+async def own(make_context: MakeContext, place: Vendor, gate: Gate) -> AsyncIterator[QuantumEngine]:
+    fields = place.fields
+    endpoints = {
+        "ionq": f"{fields['base']}/ionq/v0.4",
+        "braket": fields["url"],
+        "s3": fields["url"],
+    }
+    secrets = {
+        "IONQ_API_KEY": fields["token"],
+        "AWS_ACCESS_KEY_ID": fields["access_key"],
+        "AWS_SECRET_ACCESS_KEY": fields["secret_key"],
+        "BRAKET_BUCKET": "amazon-braket-results",
+    }
+    context = make_context(endpoints=endpoints)
+    made = QuantumEngine(replace(context, secrets=secrets, permit=gate.permit))
+    made.desk.hardware.first_seconds = 0.05
+    await made.start()
+    yield made
+    await made.stop()
+
+
+def asked(device: str, provider: str, **more: Any) -> JobRequest:
+    shape = {"shots": 200, "budget": BUDGET, "provider": provider, **more}
+    return JobRequest(device, (Program(FLIPPED),), **shape)
+
+
+async def over(engine: QuantumEngine, job: Job) -> Job:
+    async with asyncio.timeout(50):
+        while not (job := await engine.desk.wait(job.id, 10.0)).over:
+            pass
+    return job
+
+
+@pytest.mark.parametrize(
+    ("provider", "device", "country"),
+    [("ionq", "ionq-forte-1", "US"), ("braket", "iqm-garnet", "FI")],
+)
+async def test_a_job_goes_to_the_machine_and_its_result_comes_back(
+    own: QuantumEngine, gate: Gate, provider: str, device: str, country: str
+) -> None:
+    job = await own.desk.submit(asked(device, provider))
+    assert (own.context.directory / OPEN_FILE).exists()
+    assert {action for action, _ in gate.asked} == {"quantum:submit"}
+    assert [each.country for _, each in gate.asked] == ["", country]
+    job = await over(own, job)
+    assert job.state is JobState.COMPLETED, job.error
+    assert job.vendor_job
+    assert "was not tried against the vendor" in job.nature
+    result = await own.desk.result(job.id)
+    assert max(result.counts, key=lambda bits: result.counts[bits]) == "001"
+    assert result.counts["001"] > 170
+    assert result.provenance.calibration is None
+    assert provider == result.provenance.engine
+    assert is_signed(result, public_key(own.context))
+
+
+REFUSED: tuple[tuple[JobRequest, Problem, str], ...] = (
+    (asked("ionq-forte-1", "ionq", budget=None), INVALID, "ceiling"),
+    (asked("ionq-forte-1", "ionq", budget=Budget("0.01", "USD")), DENIED, "budget"),
+    (asked("iqm-garnet", "ionq"), UNSUPPORTED, "IonQ has no"),
+    (asked("ibm-torino", "braket"), DENIED, "not known"),
+    (asked("ionq-forte-1", "nobody"), UNSUPPORTED, "no way"),
+    (asked("ionq-forte-1", "ionq", where=("EU",)), DENIED, "iqm-garnet"),
+)
+
+
+async def test_what_is_refused_is_sent_nowhere(own: QuantumEngine, gate: Gate) -> None:
+    for wanted, problem, says in REFUSED:
+        with pytest.raises(SkerryError) as caught:
+            await own.desk.submit(wanted)
+        assert caught.value.problem is problem
+        assert says in f"{caught.value.what} {caught.value.why}"
+    assert gate.asked == []
+    assert await own.desk.jobs() == []
+
+
+async def test_policy_and_missing_credentials_hold_a_job_back(
+    own: QuantumEngine, gate: Gate
+) -> None:
+    gate.open = False
+    with pytest.raises(SkerryError, match="Policy does not let a job go to IonQ Forte"):
+        await own.desk.submit(asked("ionq-forte-1", "ionq"))
+    own.context.secrets.clear()  # type: ignore[attr-defined]
+    with pytest.raises(SkerryError, match="needs the secret IONQ_API_KEY"):
+        await own.desk.submit(asked("ionq-forte-1", "ionq"))
+    assert await own.desk.jobs() == []
+
+
+async def test_a_job_that_may_have_been_sent_is_not_sent_again(own: QuantumEngine) -> None:
+    job = await own.desk.submit(asked("ionq-forte-1", "ionq"))
+    await own.desk.hardware.stop()
+    found = await own.desk.job(job.id)
+    assert not found.over
+    await own.desk.stored(Store.change, job.id, None, "", vendor_job=SENDING)
+    await own.desk.hardware.start()
+    job = await over(own, job)
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert "not sent twice" in job.error["what"]
+    async with asyncio.timeout(5):
+        while (own.context.directory / OPEN_FILE).exists():
+            await asyncio.sleep(0.01)
+
+
+TERMS = """
+[app]
+name = "lab"
+[quantum.qpu]
+secrets = ["IONQ_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "BRAKET_BUCKET"]
+[policy]
+jurisdiction = ["EU"]
+"""
+
+
+async def test_an_app_that_stays_in_the_eu_is_told_which_machines_it_can_reach() -> None:
+    with open_directory() as home:
+        (home / "config.toml").write_text('country = "SE"\n')
+        async with running_node(kinds(), home=home, services=services()) as node:
+            for name in ("IONQ_API_KEY", "AWS_ACCESS_KEY_ID"):
+                await perform(node, "secret.set", app="lab", name=name, value="none")
+            for name in ("AWS_SECRET_ACCESS_KEY", "BRAKET_BUCKET"):
+                await perform(node, "secret.set", app="lab", name=name, value="none")
+            await deploy(node, {"skerry.toml": TERMS})
+            run = {"app": "lab", "program": FLIPPED, "shots": 100, "budget": "50"}
+            with pytest.raises(SkerryError) as caught:
+                await perform(node, "quantum.run", **run, device="ionq-forte-1", provider="ionq")
+            error = caught.value
+            assert error.problem is DENIED
+            assert "Policy does not let a job go to IonQ Forte" in error.what
+            reached = error.why.rpartition("go to: ")[2]
+            assert "iqm-garnet by braket" in reached
+            assert "ionq" not in reached
+            report = await perform(node, "quantum.run", **run, device="ionq-forte-1")
+            assert report.job.state is JobState.COMPLETED
