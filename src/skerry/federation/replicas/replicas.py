@@ -51,6 +51,7 @@ class Replicas:
         self._leases: Callable[[], Leases | None] = _none
         self._tasks: dict[str, asyncio.Task[None]] = {}
         wire.add("/replica/taken", self._answer_taken, r.OfApp)
+        wire.add("/replica/epoch", self._answer_epoch, r.OfApp)
         wire.add("/replica/group", self._answer_group, r.Group)
         wire.add("/replica/served", self._answer_served, r.Served)
 
@@ -221,11 +222,14 @@ class Replicas:
         if ended < COURTESY_SECONDS * 1e9 and await self._somebody_has_more(followed, lease):
             return
         try:
-            taken = await leases.acquire(app, self._own_id, self.lease_seconds, lease.replicas)
+            after = self.following.fences.get(app, 0)
+            taken = await leases.acquire(
+                app, self._own_id, self.lease_seconds, lease.replicas, after=after
+            )
         except SkerryError as error:
             _log.info("%s was not taken over: %s", app, error)
             return
-        if taken.epoch != lease.epoch + 1:
+        if taken.epoch != max(lease.epoch, after) + 1:
             await leases.release(taken)
             return
         await self._take(app, taken, leases)
@@ -362,6 +366,12 @@ class Replicas:
         event = events.AppElsewhere(served.app, name, served.ids)
         await node.catalogue_log.append(events.encode(event))
         return r.Heard()
+
+    async def _answer_epoch(self, peer: str, asked: r.OfApp) -> r.Position:
+        """Tell the newest epoch of an app that this node knows."""
+        app = self._node.catalogue.apps.get(asked.app)
+        own = app.replication.epoch if app is not None and app.replication is not None else 0
+        return r.Position(max(own, self.following.fences.get(asked.app, 0)), 0)
 
     async def _answer_group(self, peer: str, asked: r.Group) -> r.Group:
         """Return the nodes that this one is not bound to."""
