@@ -17,7 +17,7 @@ from skerry.kernel import catalogue as events
 from skerry.kernel.app import FILE_NAME, LENGTH_MAX, AppSpec, parse
 from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock
-from skerry.kernel.errors import CONFIG_INVALID, CONFLICT, NOT_FOUND
+from skerry.kernel.errors import CONFIG_INVALID, CONFLICT, NOT_FOUND, UNSUPPORTED
 from skerry.kernel.log import Log
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.names import MAIN
@@ -32,6 +32,7 @@ from skerry.node.policy.engine import Engine
 from skerry.node.policy.files import with_cedar
 from skerry.node.requirements import read_requirements
 from skerry.node.supervisor import Supervisor
+from skerry.node.tenure import Tenure
 from skerry.node.workshop import Workshop
 
 VERSIONS_KEPT = 20
@@ -58,6 +59,7 @@ class Deploys:
         placement: Engine,
         services: Mapping[str, Service],
         clock: Clock,
+        tenure: Tenure,
     ) -> None:
         self._home = home
         self._catalogue = catalogue
@@ -72,6 +74,7 @@ class Deploys:
         self._environments = home.apps / ".environments"
         self._installer: Packages | None = None
         self._clock = clock
+        self._tenure = tenure
         self._lock = asyncio.Lock()
         self._drains: set[asyncio.Task[None]] = set()
 
@@ -139,6 +142,7 @@ class Deploys:
             spec = parse(_text(file), self._manifests, self._services)
             spec = await asyncio.to_thread(with_cedar, spec, unpacked)
             self._placement.admit(spec.policy, spec.name, branch)
+            self._check_shared(spec)
             if spec.name not in self._catalogue.apps:
                 event = events.AppCreated(spec.name, self._catalogue.next_index)
                 await self._log.append(events.encode(event))
@@ -151,6 +155,27 @@ class Deploys:
         event_added = events.VersionAdded(spec.name, version, spec, digest)
         await self._log.append(events.encode(event_added))
         return spec, version, remarks
+
+    def _check_shared(self, spec: AppSpec) -> None:
+        """Raise if an app that several nodes keep cannot have this version, or not from here."""
+        followed = self._catalogue.standbys.get(spec.name)
+        if followed is not None:
+            raise CONFLICT(
+                f"{spec.name} is on the node {followed.holder}; this one stands by for it.",
+                hint=f"Deploy there: skerry --node <url of {followed.holder}> deploy",
+            )
+        self._tenure.check(spec.name)
+        app = self._catalogue.apps.get(spec.name)
+        if app is None or app.replication is None:
+            return
+        for each in spec.resources:
+            manifest = self._manifests[each.kind]
+            if manifest.keeps_state and not manifest.replica:
+                raise UNSUPPORTED(
+                    f"{spec.name} has standbys, and {each.name} ({each.kind}) cannot follow.",
+                    why=f"{manifest.replicates.reason}.",
+                    hint=f"skerry place {spec.name} --replicas 0",
+                )
 
     async def _prepare_code(self, spec: AppSpec, place: Path, progress: Progress) -> list[str]:
         """Install what the app requires beside its code, and compile the code; return remarks."""

@@ -105,6 +105,8 @@ class Dispatcher:
             resource=getattr(params, "name", None),
         )
         enforce(self._node.policy, request)
+        if command.mutates and request.app:
+            self._node.tenure.check(request.app)
         return used
 
     async def stream(

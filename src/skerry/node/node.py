@@ -359,6 +359,7 @@ class Node:
             placement=self.placement,
             services=self.services.declared,
             clock=self.clock,
+            tenure=self.tenure,
         )
         self.words = Words(self.catalogue, self.manifests, self.supervisor)
         self.exports = Exports(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -115,8 +116,15 @@ class Following:
     """All copies of a node."""
 
     def __init__(
-        self, node: Node, wire: Wire, receiving: Receiving, peers: Peers, folder: Path
+        self,
+        node: Node,
+        wire: Wire,
+        receiving: Receiving,
+        peers: Peers,
+        folder: Path,
+        check_holds: Callable[[str, str, int], Awaitable[None]],
     ) -> None:
+        self._check_holds = check_holds
         self._node = node
         self._peers = peers
         self._receiving = receiving
@@ -181,6 +189,7 @@ class Following:
         node = self._node
         app = follow.commit.versions[0].spec.name if follow.commit.versions else ""
         self._admit(app, follow.replication.epoch)
+        await self._check_holds(peer, app, follow.replication.epoch)
         before = self.copies.get(app)
         if before is not None:
             async with before.lock:

@@ -137,14 +137,48 @@ class Holding:
             if current is not None and current.holder != own:
                 self.fenced = current
                 return None
+            epoch = self._current().epoch
+            if current is None and epoch:
+                await self._check_nobody_knows_more(epoch)
             listed = current.replicas if current else ()
-            found = await leases.acquire(self.app, own, self._tools.lease_seconds, tuple(listed))
+            found = await leases.acquire(
+                self.app, own, self._tools.lease_seconds, tuple(listed), after=epoch
+            )
         except SkerryError as error:
             _log.warning("the lease of %s cannot be had yet: %s", self.app, error)
             await asyncio.sleep(RETRY_SECONDS)
             return None
         self._listed = set(listed)
         return found
+
+    async def _check_nobody_knows_more(self, epoch: int) -> None:
+        """Raise CONFLICT unless most nodes of the app say that nobody served it after this one.
+
+        Leases that were there are gone, so what their store says does not settle who is to serve.
+        """
+        members = self._current().members
+        found = await asyncio.gather(*(self._ask_epoch(each) for each in members))
+        known = [each for each in found if each is not None]
+        if max(known, default=0) > epoch or 2 * len(known) <= len(members):
+            raise CONFLICT(
+                f"The leases of {self.app} were lost, and another node may have served it since.",
+                why=f"{len(known)} of {len(members)} nodes answer.",
+            )
+
+    async def _ask_epoch(self, member: str) -> int | None:
+        tools = self._tools
+        if member == tools.own_id:
+            return self._current().epoch
+        try:
+            peer = tools.peers.find(member)
+            asked = r.OfApp(self.app)
+            found = await tools.calls.ask(
+                peer, "/replica/epoch", asked, r.Position, seconds=ASK_SECONDS
+            )
+        except SkerryError as error:
+            _log.info("what %s knows of %s cannot be asked: %s", member, self.app, error)
+            return None
+        return found.epoch
 
     async def release(self) -> None:
         """Give the lease back, so that a standby need not wait for its end.

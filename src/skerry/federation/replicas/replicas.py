@@ -25,7 +25,7 @@ from skerry.kernel.errors import CONFLICT, NOT_FOUND, SkerryError
 from skerry.kernel.lease import Lease, Leases
 from skerry.node.node import Node
 
-WATCH_SECONDS = 0.25
+WATCH_SECONDS = 0.5
 COURTESY_SECONDS = 1.0
 """How long a standby waits, after a lease has ended, for one that has more."""
 ASK_SECONDS = 1.0
@@ -42,7 +42,7 @@ class Replicas:
         self._node = node
         self._peers = peers
         folder = node.home.service("federation") / "copies"
-        self.following = Following(node, wire, receiving, peers, folder)
+        self.following = Following(node, wire, receiving, peers, folder, self._check_holds)
         self.holdings: dict[str, Holding] = {}
         self.clock: Clock = BootClock()
         self.lease_seconds = LEASE_SECONDS
@@ -51,6 +51,7 @@ class Replicas:
         self._leases: Callable[[], Leases | None] = _none
         self._tasks: dict[str, asyncio.Task[None]] = {}
         wire.add("/replica/taken", self._answer_taken, r.OfApp)
+        wire.add("/replica/epoch", self._answer_epoch, r.OfApp)
         wire.add("/replica/group", self._answer_group, r.Group)
         wire.add("/replica/served", self._answer_served, r.Served)
 
@@ -221,11 +222,14 @@ class Replicas:
         if ended < COURTESY_SECONDS * 1e9 and await self._somebody_has_more(followed, lease):
             return
         try:
-            taken = await leases.acquire(app, self._own_id, self.lease_seconds, lease.replicas)
+            after = self.following.fences.get(app, 0)
+            taken = await leases.acquire(
+                app, self._own_id, self.lease_seconds, lease.replicas, after=after
+            )
         except SkerryError as error:
             _log.info("%s was not taken over: %s", app, error)
             return
-        if taken.epoch != lease.epoch + 1:
+        if taken.epoch != max(lease.epoch, after) + 1:
             await leases.release(taken)
             return
         await self._take(app, taken, leases)
@@ -342,14 +346,19 @@ class Replicas:
             return False
         return True
 
+    async def _check_holds(self, peer: str, app: str, epoch: int) -> None:
+        """Raise CONFLICT unless a node holds the lease of an app, with this epoch."""
+        leases = self._leases()
+        lease = await leases.current(app) if leases is not None else None
+        if lease is None or lease.holder != peer or lease.epoch != epoch:
+            name = self._peers.find(peer).card.name
+            raise CONFLICT(f"{name} does not hold the lease of {app}, as far as this node sees.")
+
     async def _answer_served(self, peer: str, served: r.Served) -> r.Heard:
         """Send clients of an app to the node that serves it from now on."""
         node = self._node
         name = self._peers.find(peer).card.name
-        leases = self._leases()
-        lease = await leases.current(served.app) if leases is not None else None
-        if lease is None or lease.holder != peer or lease.epoch != served.epoch:
-            raise CONFLICT(f"{name} does not hold the lease of {served.app}.")
+        await self._check_holds(peer, served.app, served.epoch)
         self.following.fence(served.app, served.epoch)
         await self._open_way(name)
         if served.app in node.catalogue.apps or node.catalogue.moved.get(served.app) == name:
@@ -357,6 +366,12 @@ class Replicas:
         event = events.AppElsewhere(served.app, name, served.ids)
         await node.catalogue_log.append(events.encode(event))
         return r.Heard()
+
+    async def _answer_epoch(self, peer: str, asked: r.OfApp) -> r.Position:
+        """Tell the newest epoch of an app that this node knows."""
+        app = self._node.catalogue.apps.get(asked.app)
+        own = app.replication.epoch if app is not None and app.replication is not None else 0
+        return r.Position(max(own, self.following.fences.get(asked.app, 0)), 0)
 
     async def _answer_group(self, peer: str, asked: r.Group) -> r.Group:
         """Return the nodes that this one is not bound to."""
