@@ -102,26 +102,65 @@ class Need(msgspec.Struct, frozen=True):
 
 
 class Molecule(msgspec.Struct, frozen=True):
-    """A molecule (`H 0 0 0; H 0 0 0.735`, in angstrom), its basis, and an active space."""
+    """A molecule (`H 0 0 0; H 0 0 0.735`, in angstrom), its basis, and an active space.
+
+    `active` numbers orbitals from 1 on; without it, they are those about the highest filled one,
+    and `freeze` leaves cores out. `repeats` makes the circuit longer. `larger` estimates what the
+    basis leaves out; `circuits` asks for what measures the energy.
+    """
 
     molecule: str
     basis: str = "sto-3g"
     electrons: int = 0
     orbitals: int = 0
+    active: tuple[int, ...] = ()
+    freeze: bool = True
+    repeats: int = 1
     lengths: tuple[float, ...] = ()
+    larger: bool = False
+    circuits: bool = False
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """A circuit in OpenQASM 3; its terms are weights, and the bits whose parity gives the sign."""
+
+    source: str
+    terms: tuple[tuple[float, tuple[int, ...]], ...]
+
+
+class OnTwin(msgspec.Struct, frozen=True):
+    """An energy that a job measured; `deviation` is its standard error, of the shots alone."""
+
+    device: str
+    job: str
+    circuits: int
+    shots: int
+    energy: float
+    deviation: float
 
 
 class Energy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Energies in hartree; `exact` is of the circuit's active space, `full` of all orbitals."""
+    """Energies in hartree.
+
+    `exact` is of the active space, `mapped` the lowest of its operator in qubits, `full` of all
+    orbitals; `larger_basis` is by how much a larger basis changes the energy in CCSD. `slope` is
+    the steepest that the optimiser left.
+    """
 
     mean_field: float
     exact: float
+    mapped: float
     variational: float
     qubits: int
     parameters: int
     evaluations: int
+    slope: float = 0.0
     length: float | None = None
     full: float | None = None
+    larger_basis: float | None = None
+    offset: float = 0.0
+    measurements: tuple[Measurement, ...] = ()
+    twin: OnTwin | None = None
 
 
 class Quote(msgspec.Struct, frozen=True, omit_defaults=True):

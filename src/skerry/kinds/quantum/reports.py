@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from skerry.kernel.money import show
-from skerry.kinds.quantum import drawing
+from skerry.kinds.quantum import drawing, energies
 from skerry.kinds.quantum.catalogue.model import Calibration, Device, Figure
 from skerry.kinds.quantum.contract import Cost, Event, Job, Result
 from skerry.kinds.quantum.messages import Energy, Need, Quote
@@ -368,7 +368,7 @@ class EnergyTable(msgspec.Struct, frozen=True):
     energies: tuple[Energy, ...]
 
     def draw(self, columns: int) -> str:
-        """Return a table, and the curve over the bond's length if there are several."""
+        """Return a table, an error budget for one length, the curve over several."""
         rows = [
             (
                 "-" if each.length is None else f"{each.length:.3f}",
@@ -377,20 +377,25 @@ class EnergyTable(msgspec.Struct, frozen=True):
                 f"{each.exact:.6f}",
                 f"{(each.variational - each.exact) * 1000:.3f}",
                 "-" if each.full is None else f"{each.full:.6f}",
+                "-" if each.twin is None else f"{each.twin.energy:.4f}±{each.twin.deviation:.4f}",
                 str(each.qubits),
-                str(each.evaluations),
             )
             for each in self.energies
         ]
-        head = ("length", "mean field", "circuit", "exact", "error mHa", "all orbitals")
-        text = columns_of(rows, (*head, "qubits", "evaluations"))
+        head = ("length", "mean field", "circuit", "exact", "error mHa", "all orbitals", "twin")
+        blocks = [columns_of(rows, (*head, "qubits"))]
+        if len(self.energies) == 1:
+            found = energies.budget(self.energies[0])
+            lines = [(each.part, energies.milli(each), each.how) for each in found]
+            blocks.append(columns_of(lines, ("error budget", "mHa", "how it is known")))
         curve = [(each.length, each.exact) for each in self.energies if each.length is not None]
-        blocks = [text, drawing.curve(curve, columns) if len(curve) > 1 else ""]
+        blocks += [drawing.curve(curve, columns)] if len(curve) > 1 else []
         blocks.append(
-            "circuit: UCCSD on a perfect simulator; exact: of the same active space. Energies in "
-            f"hartree, basis {self.basis}."
+            "circuit: UCCSD, optimised on a perfect simulator; exact: of the same active space; "
+            f"twin: that circuit, measured. Energies in hartree, basis {self.basis}."
         )
-        return "\n\n".join(block for block in blocks if block)
+        blocks += energies.remarks(self.energies)
+        return "\n\n".join(blocks)
 
 
 class Text(msgspec.Struct, frozen=True):

@@ -146,6 +146,17 @@ class Chemistry(Here, frozen=True, kw_only=True):
     basis: Annotated[str, about("a basis set")] = "sto-3g"
     electrons: Annotated[int, about("of the active space; by default all but those of cores")] = 0
     orbitals: Annotated[int, about("of the active space")] = 0
+    active: Annotated[
+        tuple[int, ...], about("an orbital of the active space, from 1 on; may be repeated")
+    ] = ()
+    freeze: Annotated[bool, about("leave the electrons of cores out")] = True
+    repeats: Annotated[int, about("how often the circuit's gates are repeated, 1 to 4")] = 1
+    device: Annotated[
+        str, about("on whose twin the energy is measured, or none for no measurement")
+    ] = "iqm-garnet"
+    shots: Annotated[int, about("of every circuit on the twin")] = 10_000
+    seed: Annotated[int | None, about("makes what the twin measures repeatable")] = None
+    pessimism: Annotated[float, about("multiplies every error rate of the twin")] = 1.0
     lengths: Annotated[
         tuple[float, ...], about("a length of the bond to compute too; may be repeated")
     ] = ()

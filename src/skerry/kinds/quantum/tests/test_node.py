@@ -17,6 +17,7 @@ import pytest
 from skerry.app import kinds, make_node, services
 from skerry.kernel.errors import NOT_FOUND, SkerryError
 from skerry.kinds._shared.http.request import Answer, request
+from skerry.kinds.quantum import stacks
 from skerry.kinds.quantum.reports import JobReport
 from skerry.kinds.quantum.tests.conftest import ghz, slow
 from skerry.node.dispatcher import Dispatcher
@@ -171,6 +172,21 @@ async def test_estimate_run_cost_and_histogram(node: Node) -> None:
         assert chart.draw(80).startswith(start)
     units = {each.unit: each.amount for each in await perform(node, "node.meter", app=APP)}
     assert (units["tasks"], units["shots"]) == (1, 1000)
+
+
+@pytest.mark.skipif(not stacks.is_here("chemistry"), reason="its stack is not installed here")
+async def test_the_energy_of_a_molecule_is_measured_on_a_twin(node: Node) -> None:
+    await serve(node)
+    asked = {"molecule": "H 0 0 0; H 0 0 0.735", "shots": 2000, "seed": 5}
+    table = await ask(node, "chemistry", app=APP, **asked)
+    (found,) = table.energies
+    assert found.twin.device == "iqm-garnet"
+    assert found.exact < found.twin.energy < found.exact + 0.1
+    assert "error budget" in table.draw(100)
+    report = await ask(node, "job", app=APP, job=found.twin.job)
+    assert len(report.results) == found.twin.circuits
+    table = await ask(node, "chemistry", app=APP, device="none", lengths=[0.7, 0.8], **asked)
+    assert [each.twin for each in table.energies] == [None, None]
 
 
 async def test_a_job_goes_on_after_its_process_was_killed(
