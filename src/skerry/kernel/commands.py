@@ -8,7 +8,7 @@ folder it stands in. Bytes never travel in a command: an upload or a download ha
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -327,6 +327,15 @@ class Drawn(Protocol):
 
     def draw(self, columns: int) -> str:
         """Return the text for a terminal that is so many columns wide."""
+        ...
+
+
+@runtime_checkable
+class Filed(Protocol):
+    """A result with contents for files that the command's own parameters name."""
+
+    def contents(self) -> Mapping[str, bytes]:
+        """Return the content of each file, by the name of the parameter that says its path."""
         ...
 
 

@@ -114,7 +114,7 @@ def milli(part: Part) -> str:
     """Return a part in thousandths of a hartree."""
     if part.hartree is None:
         return "not known"
-    value = part.hartree * 1000
+    value = round(part.hartree * 1000, 3) + 0.0
     return f"±{value:.3f}" if part.spread else f"{value:+.3f}"
 
 

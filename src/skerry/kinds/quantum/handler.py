@@ -14,7 +14,7 @@ from skerry.kernel.commands import Done, Nothing, WordCall
 from skerry.kernel.errors import DENIED, INVALID, NOT_FOUND, SkerryError
 from skerry.kernel.money import show
 from skerry.kernel.policy import Request as PolicyRequest
-from skerry.kinds.quantum import energies, installing, pictures, providers, reports, stacks
+from skerry.kinds.quantum import energies, installing, pictures, providers, raster, reports, stacks
 from skerry.kinds.quantum import service as words
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device, Here, Status
@@ -130,6 +130,8 @@ class Handler:
             name=params.name,
             token=params.token,
         )
+        if params.png and not params.wait:
+            raise INVALID("A job that is not waited for has no histogram yet.", hint="--wait")
         progress(0, 0, "checking and compiling the program")
         try:
             job = await self._call(params, "submit", {"request": request}, progress)
@@ -140,7 +142,7 @@ class Handler:
         if not params.wait:
             return reports.JobReport(job)
         found = await self._call(params, "wait", {"job": job.id}, progress)
-        return _report(found)
+        return _report(found, params.png)
 
     def _ways(self, device: Device) -> list[str]:
         """Return the providers by which jobs can go to a machine that is offered."""
@@ -184,9 +186,9 @@ class Handler:
         found = await self._call(params, "list", {"limit": params.limit}, progress)
         return reports.JobTable(tuple(found))
 
-    async def do_job(self, params: words.OfJob, progress: Progress) -> reports.JobReport:
+    async def do_job(self, params: words.Shown, progress: Progress) -> reports.JobReport:
         """See `quantum.job`."""
-        return _report(await self._call(params, "show", {"job": params.job}, progress))
+        return _report(await self._call(params, "show", {"job": params.job}, progress), params.png)
 
     async def do_histogram(self, params: words.Chart, progress: Progress) -> reports.Text:
         """See `quantum.histogram`."""
@@ -317,8 +319,10 @@ class Handler:
         return str(names[0])
 
 
-def _report(found: Outcome) -> reports.JobReport:
-    return reports.JobReport(found.job, found.results, found.events)
+def _report(found: Outcome, png: str = "") -> reports.JobReport:
+    title = f"Job {found.job.id} on {found.job.request.device}: {found.job.nature}"
+    picture = raster.histograms(found.results, title) if png and found.results else b""
+    return reports.JobReport(found.job, found.results, found.events, picture)
 
 
 def _here(device: Device) -> Here:

@@ -222,6 +222,11 @@ class JobReport(msgspec.Struct, frozen=True):
     job: Job
     results: tuple[Result, ...] = ()
     events: tuple[Event, ...] = ()
+    png: bytes = b""
+
+    def contents(self) -> dict[str, bytes]:
+        """Return the picture for the file that was asked for."""
+        return {"png": self.png} if self.png else {}
 
     @property
     def exit_code(self) -> int:

@@ -30,6 +30,7 @@ Where = Annotated[
     tuple[str, ...], about("only machines in these countries (ISO 3166), or in the EU")
 ]
 Money = Annotated[str, about("the most that it may cost on the machine")]
+Picture = Annotated[str, about("a file to draw the histograms into, as PNG", path=True)]
 Currency = Annotated[Literal["EUR", "USD"], about("of the budget and of costs")]
 
 
@@ -96,12 +97,19 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
     name: Annotated[str, about("a name to find the job by")] = ""
     token: Annotated[str, about("the same token again finds the same job")] = ""
     wait: Annotated[bool, about("wait for the end")] = True
+    png: Picture = ""
 
 
 class OfJob(Here, frozen=True, kw_only=True):
     """A job."""
 
     job: Job
+
+
+class Shown(OfJob, frozen=True, kw_only=True):
+    """A job to show."""
+
+    png: Picture = ""
 
 
 class Chart(OfJob, frozen=True, kw_only=True):
@@ -179,7 +187,7 @@ SERVICE = Service(
         Command(
             "quantum.jobs", "List jobs", Jobs, JobTable, empty="No jobs yet: skerry quantum run"
         ),
-        Command("quantum.job", "Show a job, its result and provenance", OfJob, JobReport),
+        Command("quantum.job", "Show a job, its result and provenance", Shown, JobReport),
         Command("quantum.histogram", "Write a job's histogram", Chart, Text),
         Command("quantum.cost", "Tell what a job cost, however old", OfJob, JobCost),
         Command("quantum.cancel", "Cancel a job", OfJob, Done, mutates=True),

@@ -10,7 +10,7 @@ import click
 import msgspec
 from msgspec import inspect
 
-from skerry.kernel.commands import Command, Judged
+from skerry.kernel.commands import Command, Filed, Judged
 from skerry.kernel.errors import INVALID
 from skerry.kernel.names import MAIN
 from skerry.surfaces.cli.base import Argument, SkerryCommand
@@ -309,7 +309,23 @@ def perform(call: Call, command: Command, params: Mapping[str, Any], empty: str 
         return
     with out.steps() as steps:
         found = call.client.call(command.name, dict(params), steps)
-    answer(call, typed(found, command.result), found, empty)
+    result = typed(found, command.result)
+    if isinstance(result, Filed):
+        _save(call, params, result.contents())
+    answer(call, result, found, empty)
+
+
+def _save(call: Call, params: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
+    """Write what a result has for files; a path is the one that was said here, never the node's."""
+    from pathlib import Path  # noqa: PLC0415 (only where a file is written)
+
+    for name in contents.keys() & {key for key, said in params.items() if said}:
+        path = Path(params[name])
+        try:
+            path.write_bytes(contents[name])
+        except OSError as error:
+            raise INVALID(f"{path} cannot be written.", why=str(error)) from error
+        call.out.remark(f"{path} is written.")
 
 
 def answer(call: Call, found: Any, shape: Any, empty: str = "") -> None:

@@ -164,6 +164,11 @@ async def test_estimate_run_cost_and_histogram(node: Node) -> None:
     text = report.draw(80)
     assert "twin of IQM Garnet" in text
     assert "█" in text
+    drawn = await ask(node, "job", app=APP, job=report.job.id, png="bars.png")
+    assert drawn.contents()["png"].startswith(b"\x89PNG")
+    assert report.contents() == {}
+    with pytest.raises(SkerryError, match="not waited for"):
+        await ask(node, "run", app=APP, program=ghz(3), png="bars.png", wait=False)
     cost = await ask(node, "cost", app=APP, job=report.job.id)
     assert (cost.hardware, cost.channel) == ("1.42 EUR", "Scaleway")
     assert (await ask(node, "jobs", app=APP)).draw(80).count(report.job.id) == 1
