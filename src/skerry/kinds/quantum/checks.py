@@ -36,7 +36,10 @@ def check(request: JobRequest, device: Device, allowed: tuple[str, ...]) -> None
         _program(program, device)
     if request.options.memory and request.all_shots > MEMORY_SHOTS_MAX:
         raise TOO_LARGE(f"Every shot in order is kept for {MEMORY_SHOTS_MAX} shots at most.")
-    for text in (request.name, request.token, request.owner, request.session):
+    if request.reservation and request.provider != "twin":
+        raise UNSUPPORTED("Reservations are of twins; that of a machine is made with its vendor.")
+    texts = (request.name, request.token, request.owner, request.session, request.reservation)
+    for text in texts:
         if len(text) > TEXT_MAX:
             raise INVALID(f"Names and tokens have at most {TEXT_MAX} characters.")
     if len(request.tags) > TAGS_MAX:

@@ -124,8 +124,9 @@ class JobRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `token` makes a repeated request find the job that the first one made. `where` names countries
     (ISO 3166) or EU; the machine must stand in one of them. `owner` is whose turn it takes in the
-    fair queue. `tags` and `native` are the wire's own and come back unchanged. `one_task` says that
-    price lists count all executions as one task.
+    fair queue. `reservation` is the id of a `Reservation`: the job begins when that has begun.
+    `tags` and `native` are the wire's own and come back unchanged. `one_task` says that price lists
+    count all executions as one task.
     """
 
     device: str
@@ -140,6 +141,7 @@ class JobRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     token: str = ""
     owner: str = ""
     session: str = ""
+    reservation: str = ""
     one_task: bool = False
     tags: dict[str, str] = {}
     native: dict[str, Any] = {}
@@ -170,6 +172,21 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     closed: int = 0
     owner: str = ""
     native: dict[str, Any] = {}
+
+
+class Reservation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A device for the jobs that name it, from `starts` to `ends` (nanoseconds since 1970, UTC).
+
+    In that time no other job begins on the device's twin; one that runs already goes on. Jobs that
+    name it wait for its beginning and go first; those left at its end take their turn.
+    """
+
+    id: str
+    device: str
+    starts: int
+    ends: int
+    created: int
+    owner: str = ""
 
 
 class Cost(msgspec.Struct, frozen=True, omit_defaults=True):

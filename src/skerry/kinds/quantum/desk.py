@@ -17,7 +17,7 @@ import msgspec
 from skerry.kernel.clock import Entropy, SystemEntropy
 from skerry.kernel.errors import INVALID
 from skerry.kernel.kind import Context
-from skerry.kinds.quantum import checks, pricing, sessions, transfer, twins
+from skerry.kinds.quantum import checks, pricing, reservations, sessions, transfer, twins
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.importing import read as read_calibration
 from skerry.kinds.quantum.catalogue.model import Calibration, Device
@@ -31,6 +31,7 @@ from skerry.kinds.quantum.contract import (
     JobState,
     Program,
     Queue,
+    Reservation,
     Result,
     Session,
 )
@@ -43,6 +44,9 @@ from skerry.kinds.quantum.workers import Workers
 
 PLAN_SECONDS = 120.0
 SESSION_SECONDS_MAX = 7 * 86_400
+RESERVATION_SECONDS_MAX = 7 * 86_400
+AHEAD_SECONDS_MAX = 366 * 86_400
+_SECOND = 1_000_000_000
 STEPS = (JobState.CREATED, JobState.VALIDATED, JobState.ESTIMATED, JobState.QUEUED)
 
 T = TypeVar("T")
@@ -208,8 +212,7 @@ class Desk:
         if request.provider != "twin":
             await self.hardware.admit(request, device)
         now = self.context.clock.now()
-        if request.session:
-            await self.stored(sessions.check, request, now)
+        await self._belongs(request, now)
         job = Job(
             id=str(self._new_id()),
             state=JobState.QUEUED,
@@ -230,6 +233,13 @@ class Desk:
                 await self.runner.hold()
                 self.hardware.enqueue(kept)
         return self._placed(kept)
+
+    async def _belongs(self, request: JobRequest, now: int) -> None:
+        """Raise NOT_FOUND or CONFLICT unless a request's session and reservation take it."""
+        if request.session:
+            await self.stored(sessions.check, request, now)
+        if request.reservation:
+            await self.stored(reservations.check, request, now)
 
     def _new_id(self) -> str:
         """Return an id in the shape of a UUID, which vendors' clients expect."""
@@ -354,6 +364,33 @@ class Desk:
                     await self.cancel(job.id)
         return found
 
+    async def reserve(
+        self, device: str, *, starts: int = 0, seconds: int = 3600, owner: str = ""
+    ) -> Reservation:
+        """Reserve a device, durably, from a moment (ns, by default now) on; raise CONFLICT."""
+        found = load.find(device)
+        checks.place(found, self.config.countries, "This resource")
+        now = self.context.clock.now()
+        starts = starts or now
+        if not 1 <= seconds <= RESERVATION_SECONDS_MAX:
+            raise INVALID(f"A reservation lasts 1 to {RESERVATION_SECONDS_MAX} seconds.")
+        if not now <= starts <= now + AHEAD_SECONDS_MAX * _SECOND:
+            raise INVALID("A reservation begins now or later, within a year.")
+        ends = starts + seconds * _SECOND
+        made = Reservation(str(self._new_id()), found.id, starts, ends, now, owner)
+        await self.stored(reservations.add, made, now)
+        await self.runner.reserved()
+        return made
+
+    async def reservations(self) -> list[Reservation]:
+        """Return the reservations that are not over, the next first."""
+        return await self.stored(reservations.coming, self.context.clock.now())
+
+    async def give_up(self, reservation: str) -> None:
+        """End a reservation now; its jobs take their turn. Raise NOT_FOUND."""
+        await self.stored(reservations.remove, reservation)
+        await self.runner.reserved()
+
     async def primitives(self, program: str, params: Any, **limits: Any) -> dict[str, Any]:
         """Return the circuits that a call of Qiskit's primitives means (`worker.primitives`)."""
         asked = {"program": program, "params": params, **limits}
@@ -407,4 +444,5 @@ def _settle(store: Store, resource: str) -> None:
         elif job.state is JobState.RUNNING and job.request.provider == "twin":
             store.change(job.id, JobState.QUEUED, "after a restart")
     if owner != resource:
+        reservations.clear(store)
         store.set_meta("resource", resource)

@@ -6,10 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from skerry.kernel.kind import Context, Engine
 from skerry.kinds._shared.sqlite_state import WriterHold, checkpoint, connect, disk_bytes
 from skerry.kinds.quantum import transfer
-from skerry.kinds.quantum.contract import Job
+from skerry.kinds.quantum.contract import Job, Reservation
 from skerry.kinds.quantum.desk import Desk
 from skerry.kinds.quantum.messages import (
     Awaited,
@@ -24,6 +26,8 @@ from skerry.kinds.quantum.messages import (
     Quote,
     Quoted,
     Request,
+    Reserve,
+    Reserved,
     Revised,
 )
 from skerry.kinds.quantum.quoting import quotes
@@ -129,6 +133,19 @@ class QuantumEngine(Engine):
     async def word_energies(self, params: Molecule) -> list[Energy]:
         """Return the energies of a molecule."""
         return await self.desk.chemistry(params)
+
+    async def word_book(self, params: Reserve) -> Reservation:
+        """Reserve a device, durably."""
+        return await self.desk.reserve(**msgspec.structs.asdict(params))
+
+    async def word_bookings(self, params: Reserved) -> list[Reservation]:
+        """Return the reservations that are not over, the next first."""
+        return await self.desk.reservations()
+
+    async def word_unbook(self, params: Reserved) -> list[Reservation]:
+        """Give a reservation up; return those that are left."""
+        await self.desk.give_up(params.reservation)
+        return await self.desk.reservations()
 
     async def word_learn(self, params: Learned) -> Revised:
         """Take a vendor's calibration in as a device's next revision."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,7 @@ class Handler:
             provider=params.provider,
             name=params.name,
             token=params.token,
+            reservation=params.reservation,
         )
         if params.png and not params.wait:
             raise INVALID("A job that is not waited for has no histogram yet.", hint="--wait")
@@ -222,6 +224,28 @@ class Handler:
         """See `quantum.cancel`."""
         job = await self._call(params, "stop", {"job": params.job}, progress)
         return Done(f"Job {job.id} is {job.state}.")
+
+    async def do_reserve(self, params: words.Reserve, progress: Progress) -> reports.ReservationRow:
+        """See `quantum.reserve`."""
+        asked = {
+            "device": params.device,
+            "starts": _moment(params.at),
+            "seconds": params.minutes * 60,
+            "owner": params.owner,
+        }
+        return reports.reservation_row(await self._call(params, "book", asked, progress))
+
+    async def do_reservations(
+        self, params: words.Here, progress: Progress
+    ) -> list[reports.ReservationRow]:
+        """See `quantum.reservations`."""
+        found = await self._call(params, "bookings", {}, progress)
+        return [reports.reservation_row(each) for each in found]
+
+    async def do_release(self, params: words.OfReservation, progress: Progress) -> Done:
+        """See `quantum.release`."""
+        await self._call(params, "unbook", {"reservation": params.reservation}, progress)
+        return Done(f"Reservation {params.reservation} is given up; its jobs take their turn.")
 
     async def do_catalogue_import(self, params: words.Import, progress: Progress) -> Revised:
         """See `quantum.catalogue.import`."""
@@ -317,6 +341,19 @@ class Handler:
                 hint=f"--resource {names[0]}",
             )
         return str(names[0])
+
+
+def _moment(text: str) -> int:
+    """Return a time as nanoseconds since 1970, 0 for none; raise INVALID."""
+    if not text:
+        return 0
+    try:
+        found = datetime.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise INVALID(f"{text[:40]!r} is no time.", hint="--at 2026-11-23T14:05:00Z") from error
+    if found.tzinfo is None:
+        raise INVALID(f"{text[:40]!r} has no time zone.", hint="Z is UTC: 2026-11-23T14:05:00Z")
+    return int(found.timestamp()) * 1_000_000_000
 
 
 def _report(found: Outcome, png: str = "") -> reports.JobReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 
 
 class Line:
@@ -38,17 +39,20 @@ class Line:
             del self._owners[owner]
         return True
 
-    def next(self) -> str | None:
-        """Take the job whose turn it is; its owner goes to the end."""
-        if self._first:
-            return self._first.popleft()
-        if not self._owners:
-            return None
-        owner, jobs = self._owners.popitem(last=False)
-        job = jobs.popleft()
-        if jobs:
-            self._owners[owner] = jobs
-        return job
+    def next(self, held: Callable[[str], bool] = lambda _: False) -> str | None:
+        """Take the job whose turn it is, of those that are not held; its owner goes to the end."""
+        for job in self._first:
+            if not held(job):
+                self._first.remove(job)
+                return job
+        for owner, jobs in self._owners.items():
+            for job in jobs:
+                if not held(job):
+                    self.leave(owner, job)
+                    if jobs:
+                        self._owners.move_to_end(owner)
+                    return job
+        return None
 
     def position(self, owner: str, job: str) -> int:
         """Return how many turns from now the job comes, 1 for the next; 0 if it does not wait."""

@@ -14,7 +14,7 @@ from skerry.kernel.manifest import (
     not_yet,
 )
 from skerry.kinds.quantum.config import QuantumConfig
-from skerry.kinds.quantum.contract import Job
+from skerry.kinds.quantum.contract import Job, Reservation
 from skerry.kinds.quantum.messages import (
     Awaited,
     Energy,
@@ -28,6 +28,8 @@ from skerry.kinds.quantum.messages import (
     Quote,
     Quoted,
     Request,
+    Reserve,
+    Reserved,
     Revised,
 )
 
@@ -152,6 +154,16 @@ MANIFEST = Manifest(
         Word("quote", "Compare devices for a program.", Quoted, list[Quote], "read"),
         Word("needs", "Estimate needs with error correction.", Needed, list[Need], "read"),
         Word("energies", "Compute a molecule's energies.", Molecule, list[Energy], "read"),
+        Word("book", "Reserve a device.", Reserve, Reservation, "configure", mutates=True),
+        Word("bookings", "List reservations.", Reserved, list[Reservation], "read"),
+        Word(
+            "unbook",
+            "Give a reservation up.",
+            Reserved,
+            list[Reservation],
+            "configure",
+            mutates=True,
+        ),
         Word("learn", "Take a calibration file in.", Learned, Revised, "configure", mutates=True),
     ),
     actions=("read", "run", "configure"),

@@ -46,6 +46,21 @@ class Quoted(msgspec.Struct, frozen=True):
     currency: str = "EUR"
 
 
+class Reserve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A device to reserve, from `starts` (nanoseconds since 1970, 0 for now) on."""
+
+    device: str
+    starts: int = 0
+    seconds: int = 3600
+    owner: str = ""
+
+
+class Reserved(msgspec.Struct, frozen=True):
+    """A reservation by its id; without one, none is meant."""
+
+    reservation: str = ""
+
+
 class Learned(msgspec.Struct, frozen=True):
     """A vendor's capability or calibration file for a device."""
 

@@ -10,7 +10,7 @@ import msgspec
 from skerry.kernel.money import show
 from skerry.kinds.quantum import drawing, energies
 from skerry.kinds.quantum.catalogue.model import Calibration, Device, Figure
-from skerry.kinds.quantum.contract import Cost, Event, Job, Result
+from skerry.kinds.quantum.contract import Cost, Event, Job, Reservation, Result
 from skerry.kinds.quantum.messages import Energy, Need, Quote
 
 
@@ -303,6 +303,22 @@ def moment_text(nanoseconds: int) -> str:
     """Return a moment (UTC) to the minute."""
     moment = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.UTC)
     return moment.strftime("%Y-%m-%d %H:%M")
+
+
+class ReservationRow(msgspec.Struct, frozen=True):
+    """A device for the jobs that name the reservation, in its time."""
+
+    reservation: str
+    device: str
+    begins: str
+    ends: str
+    owner: str
+
+
+def reservation_row(made: Reservation) -> ReservationRow:
+    """Return a reservation for people."""
+    times = moment_text(made.starts), moment_text(made.ends)
+    return ReservationRow(made.id, made.device, *times, made.owner)
 
 
 class JobCost(msgspec.Struct, frozen=True):

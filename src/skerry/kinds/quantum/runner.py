@@ -8,13 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
 from skerry.kernel.errors import CONFLICT, INTERNAL, SkerryError
 from skerry.kernel.journal import journal_of
 from skerry.kernel.kind import Context
-from skerry.kinds.quantum import pricing, results, sessions, twins
+from skerry.kinds.quantum import pricing, reservations, results, sessions, twins
 from skerry.kinds.quantum.catalogue.model import Calibration, Device
 from skerry.kinds.quantum.config import QuantumConfig
-from skerry.kinds.quantum.contract import TERMINAL, Job, JobRequest, JobState, Program
+from skerry.kinds.quantum.contract import (
+    TERMINAL,
+    Job,
+    JobRequest,
+    JobState,
+    Program,
+    Reservation,
+)
 from skerry.kinds.quantum.line import Line
 from skerry.kinds.quantum.store import Store
 from skerry.kinds.quantum.workers import StoppedError, Workers
@@ -24,6 +33,7 @@ OPEN_FILE = "open-jobs"
 """Is in the state's directory while jobs are not over, so that the node wakes the resource."""
 
 _RECENT = 20
+_LOOK_SECONDS = 30.0
 
 
 class Bench(Protocol):
@@ -53,6 +63,8 @@ class Runner:
     def __init__(self, desk: Bench) -> None:
         self._desk = desk
         self._line = Line()
+        self._requests: dict[str, JobRequest] = {}
+        self._reserved: list[Reservation] = []
         self.workers = Workers(desk.context.clock, desk.context.environments)
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -77,6 +89,8 @@ class Runner:
     async def start(self) -> None:
         """Line up what is queued, and start."""
         self._line = Line()
+        self._requests = {}
+        await self.reserved()
         for job in await self._desk.stored(Store.open):
             if job.state is JobState.QUEUED and job.request.provider == "twin":
                 await self._join(job)
@@ -100,6 +114,12 @@ class Runner:
             await self._join(job)
         self._wake.set()
 
+    async def reserved(self) -> None:
+        """Look again which reservations there are: one was made, or given up."""
+        now = self._desk.context.clock.now()
+        self._reserved = await self._desk.stored(reservations.coming, now)
+        self._wake.set()
+
     async def hold(self) -> None:
         """Have the node wake the resource until `let_go`: a job is about to go out."""
         async with self._marking:
@@ -114,6 +134,9 @@ class Runner:
         """Put a job into the line; those of a dedicated session go first."""
         session = job.request.session
         first = bool(session) and await self._desk.stored(sessions.is_dedicated, session)
+        first = first or bool(job.request.reservation)
+        # A line of OPEN_JOBS_MAX jobs does not keep their programs in memory as well.
+        self._requests[job.id] = msgspec.structs.replace(job.request, programs=(), native={})
         self._line.join(job.request.owner, job.id, first=first)
 
     def position(self, job: Job) -> int:
@@ -131,6 +154,7 @@ class Runner:
         """Cancel a job, wherever it is; return it as it then stands."""
         job = await self._desk.stored(Store.job, job_id)
         if self._line.leave(job.request.owner, job_id):
+            self._requests.pop(job_id, None)
             ended = self._desk.context.clock.now()
             job = await self._desk.stored(
                 Store.change, job_id, JobState.CANCELLED, "asked for", ended=ended
@@ -174,9 +198,12 @@ class Runner:
 
     async def _loop(self) -> None:
         while True:
-            job_id = self._line.next()
+            self._wake.clear()
+            job_id = self._line.next(self._is_held)
+            if job_id is None and self._line:
+                await self._until_change()
+                continue
             if job_id is None:
-                self._wake.clear()
                 async with self._marking:
                     if not self._line and not await self._desk.stored(_is_any_out):
                         await asyncio.to_thread(self._unmark)
@@ -184,6 +211,7 @@ class Runner:
                     await self._wake.wait()
                 continue
             self._current = job_id
+            self._requests.pop(job_id, None)
             try:
                 await self._job(job_id)
             except StoppedError:
@@ -196,6 +224,23 @@ class Runner:
             finally:
                 self._current = ""
                 await self.tell()
+
+    def _is_held(self, job_id: str) -> bool:
+        now = self._desk.context.clock.now()
+        return reservations.holds(self._reserved, self._requests[job_id], now)
+
+    async def _until_change(self) -> None:
+        """Wait for a job, or until a reservation begins or ends, but never long.
+
+        The clock on the wall may be set meanwhile.
+        """
+        now = self._desk.context.clock.now()
+        seconds = reservations.seconds_to_change(self._reserved, now) or 0.0
+        try:
+            async with asyncio.timeout(min(seconds, _LOOK_SECONDS)):
+                await self._wake.wait()
+        except TimeoutError:
+            return
 
     @property
     def _open_file(self) -> Path:

@@ -17,6 +17,7 @@ from skerry.kinds.quantum.reports import (
     JobTable,
     NeedTable,
     QuoteTable,
+    ReservationRow,
     StackRow,
     Text,
 )
@@ -98,6 +99,7 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
     token: Annotated[str, about("the same token again finds the same job")] = ""
     wait: Annotated[bool, about("wait for the end")] = True
     png: Picture = ""
+    reservation: Annotated[str, about("a reservation whose time it runs in")] = ""
 
 
 class OfJob(Here, frozen=True, kw_only=True):
@@ -110,6 +112,21 @@ class Shown(OfJob, frozen=True, kw_only=True):
     """A job to show."""
 
     png: Picture = ""
+
+
+class Reserve(Here, frozen=True, kw_only=True):
+    """A device to reserve."""
+
+    device: Annotated[str, about("a device, such as iqm-garnet", positional=True)]
+    at: Annotated[str, about("when it begins, as 2026-11-23T14:05:00Z; by default now")] = ""
+    minutes: Annotated[int, about("how long it lasts")] = 60
+    owner: Annotated[str, about("whose it is, for people to read")] = ""
+
+
+class OfReservation(Here, frozen=True, kw_only=True):
+    """A reservation."""
+
+    reservation: Annotated[str, about("the reservation's id", positional=True)]
 
 
 class Chart(OfJob, frozen=True, kw_only=True):
@@ -191,6 +208,15 @@ SERVICE = Service(
         Command("quantum.histogram", "Write a job's histogram", Chart, Text),
         Command("quantum.cost", "Tell what a job cost, however old", OfJob, JobCost),
         Command("quantum.cancel", "Cancel a job", OfJob, Done, mutates=True),
+        Command("quantum.reserve", "Reserve a device", Reserve, ReservationRow, mutates=True),
+        Command(
+            "quantum.reservations",
+            "List reservations",
+            Here,
+            list[ReservationRow],
+            empty="Nothing is reserved: skerry quantum reserve",
+        ),
+        Command("quantum.release", "Give a reservation up", OfReservation, Done, mutates=True),
         Command(
             "quantum.catalogue.import", "Take a vendor's figures in", Import, Revised, mutates=True
         ),

@@ -90,7 +90,7 @@ def restore(store: Store, source: Path) -> None:
     if not (source / JOBS).is_file():
         raise INVALID(f"The export has no {JOBS}.")
     with writing(store.db) as db:
-        for table in ("jobs", "results", "events", "calibrations", "sessions"):
+        for table in ("jobs", "results", "events", "calibrations", "sessions", "reservations"):
             db.execute(f"DELETE FROM {table}")  # noqa: S608 (the names above)
         for job in _lines(source / JOBS, Job):
             _add(store, job)

@@ -6,6 +6,8 @@
     GET  /quantum/v1/jobs/{id}/results     GET  …/results/{execution}
     GET  /quantum/v1/devices               GET  /quantum/v1/devices/{id}
     GET  /quantum/v1/key                   the key that results' signatures are checked with
+    POST /quantum/v1/reservations          {"device", "starts", "seconds", "owner"}; answers 201
+    GET  /quantum/v1/reservations          DELETE /quantum/v1/reservations/{id}
     POST /quantum/v1/quotes                a `JobRequest`; its device is not looked at
 
 `wait` holds the answer back until the job is over, for so many seconds (at most 60). Every request
@@ -28,6 +30,7 @@ from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.contract import JobRequest, JobState
 from skerry.kinds.quantum.desk import Desk
 from skerry.kinds.quantum.engine import QuantumEngine
+from skerry.kinds.quantum.messages import Reserve
 from skerry.kinds.quantum.quoting import quotes
 from skerry.kinds.quantum.results import public_key
 from skerry.kinds.quantum.wires import frame
@@ -38,7 +41,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 BODY_MAX = 32 << 20
 WAIT_SECONDS_MAX = 60.0
 _ROUTE = re.compile(
-    r".*/quantum/v1/(jobs|devices|quotes|key)"
+    r".*/quantum/v1/(jobs|devices|quotes|key|reservations)"
     r"(?:/([\w.-]{1,100}))?(?:/(results|cancel))?(?:/(\d{1,6}))?/?"
 )
 _requests = msgspec.json.Decoder(JobRequest)
@@ -94,6 +97,8 @@ async def _answer(desk: Desk, scope: MutableMapping[str, Any], receive: Receive)
     query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
     if noun == "jobs":
         return await _jobs(desk, (method, name, part, number), query, receive)
+    if noun == "reservations" and part is None:
+        return await _reservations(desk, method, name, receive)
     if (method, noun, part) == ("GET", "devices", None):
         if not name:
             return 200, list(load.devices().values())
@@ -130,8 +135,26 @@ async def _jobs(
     raise NOT_FOUND(f"{method[:20]} is not done there.")
 
 
+async def _reservations(
+    desk: Desk, method: str, name: str | None, receive: Receive
+) -> tuple[int, Any]:
+    if (method, name) == ("GET", None):
+        return 200, await desk.reservations()
+    if (method, name) == ("POST", None):
+        asked = msgspec.json.decode(await _body(receive), type=Reserve)
+        return 201, await desk.reserve(**msgspec.structs.asdict(asked))
+    if method == "DELETE" and name:
+        await desk.give_up(name)
+        return 200, {}
+    raise NOT_FOUND(f"{method[:20]} is not done there.")
+
+
 async def _request(receive: Receive) -> JobRequest:
     """Return the body as a request; raise TOO_LARGE, or what the decoder finds."""
+    return _requests.decode(await _body(receive))
+
+
+async def _body(receive: Receive) -> bytes:
     chunks, size, more = [], 0, True
     while more:
         message = await receive()
@@ -140,7 +163,7 @@ async def _request(receive: Receive) -> JobRequest:
         if size > BODY_MAX:
             raise TOO_LARGE(f"A request has at most {BODY_MAX >> 20} MiB.")
         more = message.get("more_body", False)
-    return _requests.decode(b"".join(chunks))
+    return b"".join(chunks)
 
 
 def _silent(_done: int, _total: int, _text: str) -> None:

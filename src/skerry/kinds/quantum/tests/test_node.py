@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from skerry.app import kinds, make_node, services
-from skerry.kernel.errors import NOT_FOUND, SkerryError
+from skerry.kernel.errors import INVALID, NOT_FOUND, SkerryError
 from skerry.kinds._shared.http.request import Answer, request
 from skerry.kinds.quantum import stacks
 from skerry.kinds.quantum.reports import JobReport
@@ -118,6 +118,14 @@ async def test_the_wire_takes_jobs_and_refuses_strangers(node: Node) -> None:
     assert (await call(f"/jobs/{id_}/cancel", "POST")).status == 200
     assert len(msgspec.json.decode((await call("/devices")).body)) > 40
     assert msgspec.json.decode((await call("/devices/iqm-garnet")).body)["revision"] == 2
+    made = await call("/reservations", "POST", {"device": "iqm-garnet", "seconds": 60})
+    assert made.status == 201, made.body
+    assert msgspec.json.decode((await call("/reservations")).body) == [
+        msgspec.json.decode(made.body)
+    ]
+    gone = f"/reservations/{msgspec.json.decode(made.body)['id']}"
+    assert (await call(gone, "DELETE")).status == 200
+    assert (await call(gone, "DELETE")).status == 404
     wrong = f"{token[:-3]}xxx"
     for bad, status in (
         (await call("/jobs", key=wrong), 401),
@@ -192,6 +200,23 @@ async def test_the_energy_of_a_molecule_is_measured_on_a_twin(node: Node) -> Non
     assert len(report.results) == found.twin.circuits
     table = await ask(node, "chemistry", app=APP, device="none", lengths=[0.7, 0.8], **asked)
     assert [each.twin for each in table.energies] == [None, None]
+
+
+async def test_a_device_is_reserved_and_released(node: Node) -> None:
+    await serve(node)
+    row = await ask(node, "reserve", app=APP, device="sim-ideal", minutes=5, owner="ada")
+    assert [row] == await ask(node, "reservations", app=APP)
+    asked = {"app": APP, "program": ghz(2), "shots": 10}
+    other = await ask(node, "run", wait=False, **asked)
+    report = await ask(node, "run", reservation=row.reservation, **asked)
+    assert report.exit_code == 0
+    assert (await ask(node, "job", app=APP, job=other.job.id)).exit_code == 8
+    await ask(node, "release", app=APP, reservation=row.reservation)
+    assert await ask(node, "reservations", app=APP) == []
+    for at in ("2099-01-01T00:00:00Z", "2026-01-01", "tomorrow"):
+        with pytest.raises(SkerryError) as refused:
+            await ask(node, "reserve", app=APP, device="sim-ideal", at=at)
+        assert refused.value.problem is INVALID
 
 
 async def test_a_job_goes_on_after_its_process_was_killed(
