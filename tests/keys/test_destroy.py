@@ -111,7 +111,10 @@ async def test_after_the_key_is_destroyed_nothing_can_be_read(place: Path) -> No
         assert node.vault.open("shop", "DOOR") == VALUE + "!"
         secrets = await old_secrets(node)
         await perform(node, "app.delete", app="shop")
+        passwords = node.home.service("backup") / "cache"
+        assert list(passwords.glob("*.password"))
         receipt = await perform(node, "keys.destroy", app="shop")
+        assert not list(passwords.glob("*.password")), "what was derived from the key is gone"
         assert len(receipt.keys) == 1 and "every copy" in receipt.reach
         assert not transit.keys
 

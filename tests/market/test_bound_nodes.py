@@ -70,11 +70,22 @@ async def test_a_bound_provider_is_reached_by_mutual_tls_alone(
             assert [line.text async for line in stream] == ["up"]
             said, code = await asyncio.to_thread(type_into_a_terminal, tenant.home.root)
             assert (said, code) == (f"user 1000 sees {ROWS} {COLUMNS}".encode(), 5)
+            told = await asyncio.to_thread(deploy_by_hand, tenant.home.root, homes / "bad.yaml")
+            assert f"{homes / 'bad.yaml'}:1:1: x: this field is not known" in told
             (shown,) = await do(tenant, "providers")
             assert shown.way == "mutual TLS"
             await do(tenant, "close", dseq=1)
             assert tunnels
             assert all(tunnels)
+
+
+def deploy_by_hand(home: Path, file: Path) -> str:
+    """Deploy a bad file on the command line; return what it says of it."""
+    file.write_text("x: 1\n")
+    words = [sys.executable, "-m", "skerry", "market", "deploy", "--home", str(home), str(file)]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done
+    return done.stderr
 
 
 def type_into_a_terminal(home: Path) -> tuple[bytes, int]:

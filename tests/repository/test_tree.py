@@ -48,6 +48,16 @@ def foreign_words(root: Path) -> list[str]:
     ]
 
 
+def unfinished_merges(root: Path) -> list[str]:
+    """Find marks that a merge left for somebody to resolve."""
+    return [
+        f"{path.relative_to(root)}:{number}: {line[:100]}"
+        for path in text_files(root)
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1)
+        if line.startswith(("<" * 7 + " ", ">" * 7 + " "))
+    ]
+
+
 def kinds(root: Path) -> list[Path]:
     """Return the folder of every kind."""
     folder = root / "src" / "skerry" / "kinds"
@@ -174,7 +184,14 @@ def long_pages(root: Path) -> list[str]:
     ]
 
 
-RULES = (foreign_words, incomplete_kinds, dead_modules, undocumented_errors, long_pages)
+RULES = (
+    foreign_words,
+    unfinished_merges,
+    incomplete_kinds,
+    dead_modules,
+    undocumented_errors,
+    long_pages,
+)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -191,6 +208,15 @@ def write(root: Path, files: dict[str, str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return root
+
+
+def test_unfinished_merges_are_caught(tmp_path: Path) -> None:
+    text = "\n".join(["one", "<" * 7 + " ours", "two", "=" * 7, "three", ">" * 7 + " theirs"])
+    root = write(tmp_path, {"docs/a.md": text})
+    assert [found.split(": ")[0] for found in unfinished_merges(root)] == [
+        "docs/a.md:2",
+        "docs/a.md:6",
+    ]
 
 
 @pytest.mark.parametrize(

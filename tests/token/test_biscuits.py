@@ -120,3 +120,12 @@ def test_facts_that_a_holder_adds_count_for_nothing() -> None:
     block = biscuit_auth.BlockBuilder('app("a"); right("all");')
     forged = token._replace(biscuit=token.biscuit.append(block))
     assert biscuit.allows(forged, Deed(("x",), 1, app="b").facts())
+
+
+def test_a_busy_machine_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decision that runs out of time is a refusal, so it has far more than it needs."""
+    token = biscuit.read(biscuit.mint(SEED, "ci", Limits(app=("a",))), None)
+    deed = Deed(("x",), 1, app="a")
+    assert biscuit.allows(token, deed.facts()) == ""
+    monkeypatch.setattr(biscuit, "DECISION_SECONDS", 0.0)
+    assert "limits" in biscuit.allows(token, deed.facts())

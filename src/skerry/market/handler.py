@@ -227,7 +227,7 @@ class Handler:
         """See `market.deploy`."""
         changes = _terms(params)
         changes["refused"] = self.refused(params.for_app)
-        plan = await asyncio.to_thread(self.tenant.plan, params.file, **changes)
+        plan = await asyncio.to_thread(self.tenant.plan, params.file, params.file_name, **changes)
         plan = msgspec.structs.replace(plan, app=params.for_app)
         if params.dry_run:
             return await self.placing.dry_run(plan)
@@ -327,7 +327,7 @@ class Handler:
     async def do_update(self, params: s.Update, progress: Progress) -> r.Deployed:
         """See `market.update`."""
         name = self.deployment(params.dseq)
-        plan = await asyncio.to_thread(self.tenant.plan, params.file)
+        plan = await asyncio.to_thread(self.tenant.plan, params.file, params.file_name)
         await self.tenant.update(name, plan)
         return await self.placing.hand_over(name, progress, keep=True)
 

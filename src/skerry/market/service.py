@@ -68,6 +68,7 @@ class Deploy(Params, frozen=True):
     """Parameters of `market.deploy`."""
 
     file: Annotated[str, about("an Akash SDL file", positional=True, file=True)]
+    file_name: Annotated[str, about("how errors call the file; by default its path")] = ""
     deposit: Annotated[str, about("how much to put into escrow")] = "5"
     name: Annotated[str, about("a name, for lists")] = ""
     dry_run: Annotated[bool, about("say who would serve it, and why others not; order nothing")] = (
@@ -159,6 +160,7 @@ class Update(Params, frozen=True):
 
     dseq: Dseq
     file: Annotated[str, about("the SDL file, with the same resources", positional=True, file=True)]
+    file_name: Annotated[str, about("how errors call the file; by default its path")] = ""
 
 
 class InvoiceOf(Params, frozen=True):

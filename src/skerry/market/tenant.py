@@ -27,6 +27,7 @@ from skerry.market.sdl.parse import parse
 from skerry.node.home import write_secret
 
 STATUS_SECONDS = 10.0
+NAME_LENGTH_MAX = 200
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -61,9 +62,9 @@ class Tenant:
     def _state(self) -> State:
         return self._exchange.state
 
-    def plan(self, text: str, name: str = "deploy.yaml", **changes: Any) -> Plan:
+    def plan(self, text: str, name: str = "", **changes: Any) -> Plan:
         """Read a file; `changes` to its terms come last. Raises INVALID with every mistake."""
-        sdl = parse(text, name)
+        sdl = parse(text, name[:NAME_LENGTH_MAX] or "deploy.yaml")
         base = Terms(reclamation_seconds=sdl.reclamation_seconds)
         groups, terms = [], []
         for group in sdl.groups:

@@ -15,12 +15,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from skerry.federation.bus import nkeys
+from skerry.federation.bus.bus import Bus, Place
 from skerry.federation.bus.plan import Accounts, Neighbour, Plan, configuration, write_files
 from skerry.federation.bus.server import Server, find_program
 from skerry.federation.identity import Identity
 from skerry.federation.peers import Door
 from skerry.kernel.clock import SystemClock, SystemEntropy
-from skerry.kernel.errors import EXTRA_MISSING, SkerryError
+from skerry.kernel.errors import ENGINE_FAILED, EXTRA_MISSING, SkerryError
 
 from .conftest import free_port, until
 
@@ -168,3 +169,39 @@ def test_a_missing_program_names_what_installs_it(monkeypatch: pytest.MonkeyPatc
         find_program()
     assert missing.value.problem is EXTRA_MISSING
     assert "pip install" in missing.value.hint
+
+
+async def test_a_bus_whose_server_did_not_start_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, made = plan(tmp_path, "EU")
+    place = Place("one", "NO", "127.0.0.1", made.door)
+    bus = Bus(place, one, SystemClock(), SystemEntropy(), tmp_path / "bus", lambda: made.abroad)
+    start = Server.start
+    monkeypatch.setattr(Server, "start", _failing)
+    with pytest.raises(SkerryError, match="not today"):
+        await bus.start()
+    assert not runs(bus)
+    monkeypatch.setattr(Server, "start", start)
+    await bus.start()
+    try:
+        assert runs(bus)
+        held = await bus.audit()
+        assert (held.node, held.bytes, held.streams) == ("one", 0, ())
+        monkeypatch.setattr(Server, "restart", _failing)
+        made = plan(tmp_path, "EU", "US")[1]
+        with pytest.raises(SkerryError, match="not today"):
+            await bus.refresh()
+        assert not runs(bus)
+        await bus.refresh()
+        assert runs(bus)
+    finally:
+        await bus.stop()
+
+
+def runs(bus: Bus) -> bool:
+    return bus.server is not None
+
+
+async def _failing(server: Server) -> None:
+    raise ENGINE_FAILED("not today")

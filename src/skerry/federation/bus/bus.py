@@ -148,16 +148,24 @@ class Bus:
             if not plan.members and not plan.abroad:
                 await self._stop_server()
                 return
-            await self._write()
+            try:
+                await self._write()
+                await self._apply(old, plan)
+            except BaseException:
+                await self._stop_server()  # whatever is half done; the next look starts anew
+                raise
             self._renew_at = now + RENEW_SECONDS
-            if self.server is None:
-                await self._start_server()
-            elif _grows(old, plan):
-                self.server.reload()
-            else:
-                self.holders = {}
-                await self.server.restart()
             self._gone |= {each.name for each in old.members} - set(self.members())
+
+    async def _apply(self, old: Plan, plan: Plan) -> None:
+        """Bring the server to a plan whose files are written."""
+        if self.server is None:
+            await self._start_server()
+        elif _grows(old, plan):
+            self.server.reload()
+        else:
+            self.holders = {}
+            await self.server.restart()
 
     def _plan(self) -> Plan:
         found = sorted(self._neighbours(), key=lambda each: each.name)

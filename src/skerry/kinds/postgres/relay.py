@@ -18,10 +18,10 @@ import struct
 import sys
 import termios
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from skerry.kinds._shared.pgwire.messages import READY
+from skerry.kinds._shared.pgwire.messages import READY, SYNC
 
 _head = struct.Struct("!BI").unpack_from
 _HEAD_BYTES = 5
@@ -30,7 +30,7 @@ _KINDS = frozenset(b"BCDEFHPQSXcdfp")
 _IDLE = READY + b"I"
 _KEPT = 16
 _RAW_QUESTIONS = 100
-"""Questions from one look to the next that put a session into the raw gear."""
+"""Questions between two looks that put a session into the raw gear."""
 
 
 class Owner(Protocol):
@@ -65,16 +65,19 @@ class _Direction(asyncio.Protocol):
 class Forth(_Direction):
     """From the client to the server.
 
-    `asked` counts the questions, and `waiting` is the number of answers that the client awaits;
-    `quiet` is false after any byte.
+    `waiting` is the number of answers that the client awaits; `quiet` is false after any byte.
+    `on_haste` is called between two messages when `unhurried` questions have been asked.
     """
 
-    def __init__(self, client: Owner, server: Owner) -> None:
+    def __init__(
+        self, client: Owner, server: Owner, on_haste: Callable[[], None] | None = None
+    ) -> None:
         super().__init__(client)
         self._write = server.transport.write
         self._missing = 0
         self._start = b""
-        self.asked = 0
+        self._on_haste = on_haste
+        self.unhurried = _RAW_QUESTIONS
         self.waiting = 0
         self.quiet = False
 
@@ -96,13 +99,15 @@ class Forth(_Direction):
         while position <= last:
             kind, length = _head(data, position)
             if kind in _QUESTIONS:
-                self.asked += 1
+                self.unhurried -= 1
                 self.waiting += 1
             position += length + 1
         if position < size:
             self._start = data[position:]
             position = size
         self._missing = position - size
+        if self.unhurried <= 0 and self._on_haste is not None and self.between_messages:
+            self._on_haste()
 
 
 class Back(_Direction):
@@ -132,12 +137,15 @@ class Back(_Direction):
 
 
 class RawForth(_Direction):
-    """From the client to the server, keeping the last pieces."""
+    """From the client to the server, keeping the last pieces; one message stands for those before.
+
+    It must be set to work between two messages.
+    """
 
     def __init__(self, client: Owner, server: Owner) -> None:
         super().__init__(client)
         self._write = server.transport.write
-        self.kept: deque[bytes] = deque(maxlen=_KEPT)
+        self.kept: deque[bytes] = deque([SYNC], maxlen=_KEPT)
         self._keep = self.kept.append
 
     def data_received(self, data: bytes) -> None:
@@ -169,11 +177,9 @@ class Relay:
     def __init__(self, client: Owner, server: Owner, *, may_be_raw: bool) -> None:
         self._client = client
         self._server = server
-        self._may_be_raw = may_be_raw
-        self._forth = Forth(client, server)
+        self._forth = Forth(client, server, self._go_raw if may_be_raw else None)
         self._back = Back(server, client, self._forth)
         self._raw: RawForth | None = None
-        self._asked = 0
         self._last: bytes | None = None
         self._looks = self._next_question = 0
         self._engage(self._forth, self._back)
@@ -187,11 +193,7 @@ class Relay:
         if self._raw is not None:
             return self._look_raw(self._raw)
         forth, back = self._forth, self._back
-        asked, self._asked = forth.asked - self._asked, forth.asked
-        if asked >= _RAW_QUESTIONS and self._may_be_raw:
-            self._raw = RawForth(self._client, self._server)
-            self._engage(self._raw, RawBack(self._server, self._client))
-            return State.BUSY
+        forth.unhurried = _RAW_QUESTIONS
         if not (back.ready and forth.between_messages) or forth.waiting:
             return State.BUSY
         if not forth.quiet:
@@ -204,14 +206,14 @@ class Relay:
 
         The client has said nothing since, and nothing is on its way between the server and us.
         """
-        if self._raw is None or not self._raw.kept or self._raw.kept[-1] is not self._last:
+        if self._raw is None or self._raw.kept[-1] is not self._last:
             return False
         transport = self._server.transport
         return not transport.get_write_buffer_size() and not _under_way(transport)
 
     def _look_raw(self, raw: RawForth) -> State:
         """A session that the server calls busy is asked about less and less often."""
-        last = raw.kept[-1] if raw.kept else None
+        last = raw.kept[-1]
         if last is not self._last:
             self._last = last
             self._looks, self._next_question = 0, 1
@@ -221,6 +223,10 @@ class Relay:
             return State.BUSY
         self._next_question = 2 * self._looks
         return State.QUIET
+
+    def _go_raw(self) -> None:
+        self._raw = RawForth(self._client, self._server)
+        self._engage(self._raw, RawBack(self._server, self._client))
 
     def _engage(self, forth: asyncio.Protocol, back: asyncio.Protocol) -> None:
         self._client.transport.set_protocol(forth)

@@ -95,7 +95,12 @@ class Runner:
         """Move the moment at which a lease's workloads end by themselves."""
         for each in await self.of(notice.id):
             if each.state is not State.ENDED:
-                await self._workloads.extend(each.name, notice.funded_until * MILLISECOND)
+                try:
+                    await self._workloads.extend(each.name, notice.funded_until * MILLISECOND)
+                except SkerryError as error:
+                    # It was removed meanwhile, as by a new manifest, and needs no more time.
+                    if error.problem is not NOT_FOUND:
+                        raise
 
     async def end(self, lease: LeaseId) -> None:
         """Stop and remove everything of a lease."""

@@ -31,6 +31,8 @@ Connect = Callable[[str, Destination], Awaitable[Repository]]
 
 T = TypeVar("T")
 
+CACHE = "cache"
+_ENDING = ".password"
 LEFT_OUT = "Its data key is held outside this node: it has backups of its own."
 
 
@@ -42,6 +44,7 @@ class SealedStores:
         self._stores = stores
         self._connect = connect
         self._repositories: dict[tuple[str, str], Repository] = {}
+        node.keyring.on_end.append(self.forget)
 
     def apps(self) -> list[str]:
         """Return the apps that are here and have such a key."""
@@ -89,25 +92,28 @@ class SealedStores:
 
     async def forget(self) -> None:
         """Let go of stores whose keys are gone, with the passwords that were written for them."""
-        ring = self._node.keyring
-        living = {each.id for each in ring.keys}
+        living = {each.id for each in self._node.keyring.keys}
+        for known in [each for each in self._repositories if each[1] not in living]:
+            del self._repositories[known]
         folder = self._node.home.service("backup")
-        for store, key in [each for each in self._repositories if each[1] not in living]:
-            del self._repositories[store, key]
-            await asyncio.to_thread(_remove, folder, f"{store}-{key}")
+        await asyncio.to_thread(_remove_all_but, folder / CACHE, living)
 
 
 def write_password(folder: Path, name: str, destination: Destination) -> Path:
     """Write the file from which the engine reads a derived password, where no backup looks."""
-    path = folder / "cache" / f"{name}.password"
+    path = folder / CACHE / f"{name}{_ENDING}"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     write_secret(path, destination.password.encode(), durable=False)
     return path
 
 
-def _remove(folder: Path, name: str) -> None:
-    (folder / "cache" / f"{name}.password").unlink(missing_ok=True)
-    shutil.rmtree(folder / "cache" / name, ignore_errors=True)
+def _remove_all_but(cache: Path, living: set[str]) -> None:
+    """Remove the passwords of keys that are gone, of an earlier run of the node too."""
+    for file in cache.glob(f"*{_ENDING}"):
+        name = file.name.removesuffix(_ENDING)
+        if name.rpartition("-")[2] not in living:
+            file.unlink(missing_ok=True)
+            shutil.rmtree(cache / name, ignore_errors=True)
 
 
 async def first_that_holds(

@@ -8,7 +8,7 @@ destroyed. What was done with keys is told by the audit log.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -94,6 +94,8 @@ class KeyRing:
         self._open: dict[str, bytes] = {}
         self.locked: dict[str, str] = {}
         """Keys that cannot be opened now, and why."""
+        self.on_end: list[Callable[[], Awaitable[None]]] = []
+        """Called after keys ended here: whoever made something of one lets go of it."""
         own.mkdir(mode=0o700, exist_ok=True)
         self._file = self._read()
         self.unlock()
@@ -259,7 +261,13 @@ class KeyRing:
         Raises NOT_FOUND if it has none, and what a holder raises: then nothing is said to be gone
         that is not, and it can be tried again.
         """
-        return await self._change(lambda: self._destroy(app))
+        ended = await self._change(lambda: self._destroy(app))
+        await self._tell_end()
+        return ended
+
+    async def _tell_end(self) -> None:
+        for each in self.on_end:
+            await each()
 
     def _destroy(self, app: str) -> list[Ended]:
         found = self.of(app)
@@ -295,6 +303,7 @@ class KeyRing:
                 self._drop(each.id, self._file.destroyed)
 
         await self._change(work)
+        await self._tell_end()
 
     # ---- holders -------------------------------------------------------------------------------
 

@@ -260,6 +260,8 @@ class Workloads:
     async def _wish(self, record: Record, wish: Wish, grace_seconds: float = 10.0) -> None:
         """Write down what is wanted, then tell the keeper, if there is one."""
         async with record.wishing:
+            # It may have been removed while this waited.
+            self.known.find(record.id)
             await asyncio.to_thread(record.folder.write_wish, wish)
             record.wish = wish
         try:
@@ -282,13 +284,14 @@ class Workloads:
             await self._forget(record)
 
     async def _forget(self, record: Record) -> None:
-        record.disconnect()
-        await asyncio.to_thread(self._recovery.clean_up, record)
-        if self._settle is not None:
-            await self._settle(source_of(record))
-        self.known.drop(record)
-        await asyncio.to_thread(_remove_tree, record.folder.path)
-        await asyncio.to_thread(shutil.rmtree, record.order.sockets, True)
+        async with record.wishing:
+            record.disconnect()
+            await asyncio.to_thread(self._recovery.clean_up, record)
+            if self._settle is not None:
+                await self._settle(source_of(record))
+            self.known.drop(record)
+            await asyncio.to_thread(_remove_tree, record.folder.path)
+            await asyncio.to_thread(shutil.rmtree, record.order.sockets, True)
 
     async def info(self, name: str) -> WorkloadInfo:
         """Return what is known of a workload now. Raises NOT_FOUND."""

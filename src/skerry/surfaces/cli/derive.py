@@ -193,7 +193,10 @@ class _Bytes(click.ParamType[str]):
 
 
 class _Content(click.ParamType[str]):
-    """The content of a file, or of standard input for `-`: text, or bytes in base64."""
+    """The content of a file, or of standard input for `-`: text, or bytes in base64.
+
+    A parameter `<name>_name` of the same command is by default the path, for errors that tell it.
+    """
 
     name = "file"
 
@@ -208,6 +211,8 @@ class _Content(click.ParamType[str]):
 
         try:
             found = sys.stdin.buffer.read() if value == "-" else Path(value).read_bytes()
+            if ctx is not None and param is not None and value != "-":
+                ctx.default_map = {**(ctx.default_map or {}), f"{param.name}_name": value}
             return base64.b64encode(found).decode() if self._binary else found.decode()
         except OSError as error:
             self.fail(f"{value} cannot be read: {error.strerror}", param, ctx)

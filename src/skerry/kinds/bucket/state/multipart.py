@@ -205,9 +205,12 @@ def _completed(db: Db, ask: Completion) -> Version:
 
 
 def _choose(db: Db, ask: Completion) -> list[Part]:
+    """Return the named parts; of one that was sent twice and is named twice, the later counts."""
     have = {part.number: part for part in parts(db, ask.upload)}
     chosen: list[Part] = []
-    for named in ask.named:
+    for named, after in zip(ask.named, [*ask.named[1:], None], strict=True):
+        if after is not None and named.number == after.number:
+            continue
         if chosen and named.number <= chosen[-1].number:
             raise S3Error("InvalidPartOrder", "The list of parts was not in ascending order.")
         part = have.get(named.number)

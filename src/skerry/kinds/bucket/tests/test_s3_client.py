@@ -111,6 +111,22 @@ def test_a_multipart_upload_becomes_one_object(s3: Any) -> None:
     assert "Uploads" not in s3.list_multipart_uploads(Bucket="media")
 
 
+def test_of_a_part_that_is_named_twice_the_later_counts(s3: Any) -> None:
+    upload = s3.create_multipart_upload(Bucket="media", Key="twice")["UploadId"]
+    named = {"Bucket": "media", "Key": "twice", "UploadId": upload}
+    tags = [
+        s3.upload_part(**named, PartNumber=1, Body=body)["ETag"] for body in (b"first", b"second")
+    ]
+    for order, code in (((1, 0), "InvalidPart"), ((0, 1), None)):
+        parts = [{"PartNumber": 1, "ETag": tags[each]} for each in order]
+        if code is None:
+            s3.complete_multipart_upload(**named, MultipartUpload={"Parts": parts})
+        else:
+            with pytest.raises(ClientError, match=code):
+                s3.complete_multipart_upload(**named, MultipartUpload={"Parts": parts})
+    assert s3.get_object(Bucket="media", Key="twice")["Body"].read() == b"second"
+
+
 def test_versions_are_kept_and_markers_hide(s3: Any) -> None:
     s3.put_bucket_versioning(Bucket="media", VersioningConfiguration={"Status": "Enabled"})
     first = s3.put_object(Bucket="media", Key="k", Body=b"1")["VersionId"]

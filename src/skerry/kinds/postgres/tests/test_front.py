@@ -392,6 +392,18 @@ async def raw_session(node: Node, engine: EngineProcess) -> Upstream:
     raise AssertionError("it is not relayed raw")
 
 
+async def test_a_session_that_falls_silent_as_it_becomes_raw_is_idle(
+    node: Node, sleeping: EngineProcess
+) -> None:
+    session = await raw_session(node, sleeping)
+    (client,) = node.front.lobby.clients
+    assert len(client._relay._raw.kept) == 1  # type: ignore[attr-defined]
+    await doze(node)
+    await node.sleep(sleeping)
+    assert b"again" in (await session.ask(messages.query("SELECT 'again'")))[1][1]
+    session.close()
+
+
 async def test_a_raw_session_that_awaits_more_answers_is_not_idle(
     node: Node, sleeping: EngineProcess
 ) -> None:
