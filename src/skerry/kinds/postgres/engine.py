@@ -1,8 +1,8 @@
 """The engine: one PostgreSQL server on one state directory.
 
 The state directory holds `data/` (PostgreSQL's own), `roles.json` (see `roles`), `identity.json`
-(whose directory it is), `usage.json` (what was metered), and for point in time `archive/` and
-`base/` (see `recovery`).
+(whose directory it is), `usage.json` (what was metered), `share/` (see `trusted`), and for point in
+time `archive/` and `base/` (see `recovery`).
 """
 
 from __future__ import annotations
@@ -293,7 +293,7 @@ class PostgresEngine(Engine):
 
     async def _learn(self, installation: install.Installation, before: Identity | None) -> None:
         """Do while the server starts what is needed right after, such as a new role's secrets."""
-        await asyncio.to_thread(trusted.write, installation, self.context.run)
+        await asyncio.to_thread(trusted.write, installation, self.context.directory)
         if before is None or before.id != self.context.id:
             await self.control.learn()
 
