@@ -49,6 +49,8 @@ from skerry.kinds.postgres.tunnel import Source
 _WATCH_SECONDS = 0.5
 _HEADS = ("LOG:  ", "LOG:  replication ")
 _HISTORY_SECONDS = 60.0
+_FIRST_SECONDS = 1.0
+"""Whoever woke the server comes before a base backup."""
 _TARGET_BEHIND = "recovery ended before configured recovery target was reached"
 """What the server says if nothing was committed after the moment asked for."""
 
@@ -375,6 +377,7 @@ class PostgresEngine(Engine):
 
     async def _keep_history(self) -> None:
         """Take base backups when they are due; one that fails is tried again later."""
+        await asyncio.sleep(_FIRST_SECONDS)
         while True:
             if await asyncio.to_thread(self.history.due):
                 await self._back_up()
