@@ -250,10 +250,11 @@ def _outcome(result: Result, columns: int, *, many: bool) -> str:
     head = f"execution {result.execution}\n" if many else ""
     calibration = source.calibration
     dated = f", figures of {calibration.taken_at}" if calibration else ""
-    told = "\n".join(_value(each, columns) for each in result.extra.get("values", ()))
+    told = [_value(each, columns) for each in result.extra.get("values", ())]
     bars = drawing.histogram(result.counts, columns) if result.shots or not told else ""
+    shown = "\n".join(part for part in (*told, bars) if part)
     return (
-        f"{head}{told}{bars}\n\n"
+        f"{head}{shown}\n\n"
         f"{result.shots} shots, {result.endianness}; {source.nature}{dated}\n"
         f"engine {source.engine}: {source.engine_reason} Seed {source.seed}, "
         f"{source.seconds:.3f} s."

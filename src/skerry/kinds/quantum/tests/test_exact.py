@@ -9,6 +9,8 @@ import pytest
 from skerry.kernel.errors import INVALID, TOO_LARGE, UNSUPPORTED, SkerryError
 from skerry.kinds.quantum.contract import JobRequest, JobState, Options, Program
 from skerry.kinds.quantum.engine import QuantumEngine
+from skerry.kinds.quantum.messages import Named
+from skerry.kinds.quantum.reports import JobReport
 from skerry.kinds.quantum.tests.conftest import MakeContext
 from skerry.kinds.quantum.twins import DENSITY, EXACT, IDEAL
 
@@ -55,6 +57,10 @@ async def test_inputs_are_bound_and_results_are_exact(engine: QuantumEngine) -> 
     assert (await engine.desk.wait(job.id, 50)).state is JobState.COMPLETED
     values = [each.extra["values"][0]["value"] for each in await engine.desk.results(job.id)]
     assert values == pytest.approx([1.0, -1.0])
+    outcome = await engine.word_show(Named(job.id))
+    drawn = JobReport(outcome.job, outcome.results).draw(80)
+    assert "expectation ['z'] [0]: 1.0\n" in drawn
+    assert "no shots" not in drawn
     unbound = Program(source, bindings=({"turn": 0.0}, {}))
     with pytest.raises(SkerryError, match="turn"):
         await engine.desk.submit(JobRequest(IDEAL, (unbound,), 0, options=options))
