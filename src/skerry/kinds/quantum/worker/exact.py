@@ -77,7 +77,10 @@ class _Read(NamedTuple):
 
 def plan(params: dict[str, Any]) -> dict[str, Any]:
     """Return what a run would be; raise UnsupportedError, with the number, for what cannot be."""
-    found = _read(params)
+    return _planned(params, _read(params))
+
+
+def _planned(params: dict[str, Any], found: _Read) -> dict[str, Any]:
     gates = [each for each in found.circuit.instructions if not isinstance(each, KrausOperation)]
     one = sum(len(each.targets) == 1 for each in gates)
     return {
@@ -99,7 +102,7 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
 def run(params: dict[str, Any]) -> dict[str, Any]:
     """Return counts (none without shots), the result types' values, and how they came about."""
     found, shots = _read(params), int(params["shots"])
-    planned = plan(params)
+    planned = _planned(params, found)
     simulator = _simulator(params["engine"], int(params["seed"]))
     try:
         with warnings.catch_warnings():
