@@ -2,10 +2,10 @@
 
     python suites/braket_sdk/run.py <checkout of amazon-braket-sdk-python> [pytest's arguments]
 
-Nothing is fetched. The tests are copied and run as they are, in the region us-east-1, but for three
-fixtures of theirs that every case depends on: two that look for hybrid jobs, which are not served,
-give nothing, and the one of simulators gives SV1 alone, for want of DM1. Cases of what runs in the
-SDK's own process (`test_local_*`) and of hybrid jobs are left out.
+Nothing is fetched. The tests are copied and run as they are, in the region us-east-1, but for two
+fixtures of theirs that every case depends on: those that look for hybrid jobs, which are not
+served, give nothing. Cases of what runs in the SDK's own process (`test_local_*`) and of hybrid
+jobs are left out.
 """
 
 from __future__ import annotations
@@ -31,11 +31,6 @@ def completed_quantum_job():
 @pytest.fixture(scope="session", autouse=True)
 def failed_quantum_job():
     return None
-
-
-@pytest.fixture(scope="session")
-def braket_simulators(aws_session):
-    return {SV1_ARN: AwsDevice(SV1_ARN, aws_session)}
 """
 
 

@@ -49,7 +49,7 @@ def test_an_old_leader_gives_way_and_follows() -> None:
         events.AppFollowed("shop", "holm", REPLICATION, ARRIVED),
         events.AppUnfollowed("shop"),
     )
-    assert found.apps == found.standbys == {}
+    assert not found.apps and not found.standbys
     assert found.node_of("shop") == "holm"
 
 

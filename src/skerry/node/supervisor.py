@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ STOP_SECONDS = 40.0
 QUICK_DEATH_SECONDS = 2.0
 READY_TRIES = 5
 PATIENCE_SECONDS = 1.0
+JOINERS = 4
+"""Threads of their own for a wake: long work on disks may fill the common ones."""
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +74,7 @@ class Supervisor:
         self._workshop = workshop
         self._clock = clock
         self._entropy = entropy
+        self._joiners = ThreadPoolExecutor(JOINERS, thread_name_prefix="cgroup")
         self._on_line = on_line
         self._on_end = on_end
         self._on_leave = on_leave
@@ -163,7 +167,8 @@ class Supervisor:
             raise
         # The kernel takes milliseconds to move a process into a group; until that is done, the
         # child sets itself up and nothing is asked of it.
-        joining = asyncio.create_task(asyncio.to_thread(group.add, child.pid))
+        loop = asyncio.get_running_loop()
+        joining = loop.run_in_executor(self._joiners, group.add, child.pid)
         running, listening = await self._adopt(cell, branch, key, Parts(spec, child, group))
         try:
             await self._wait_listening(running, listening)

@@ -28,6 +28,9 @@ RENEW_SECONDS = 12 * 3600.0
 """Certificates are of a day."""
 
 TRY_SECONDS, LOOK_SECONDS = 0.5, 30.0
+TROUBLE_SECONDS = 20.0
+"""How long the bus may fail before it is said: an election is over by then."""
+
 STREAMS: tuple[Stream, ...] = (LEASES, LOG)
 
 _log = logging.getLogger("skerry.federation")
@@ -78,6 +81,8 @@ class Bus:
         self._changing = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
         self._look = asyncio.Event()
+        self._failing_since: float | None = None
+        self._said = False
 
     async def start(self) -> None:
         """Run the server if there is anybody to speak to; go on looking."""
@@ -128,10 +133,23 @@ class Bus:
         try:
             await self.refresh()
             await self._evict()
-            return await self._ensure_streams()
+            settled = await self._ensure_streams()
         except (SkerryError, OSError) as error:
-            _log.debug("the bus is not settled: %s", error)
+            self._tell_failing(error)
             return False
+        if self._said:
+            _log.info("the bus works again")
+        self._failing_since, self._said = None, False
+        return settled
+
+    def _tell_failing(self, error: Exception) -> None:
+        """Say once that the bus does not work, when it has not for a while."""
+        now = self._clock.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if not self._said and now - self._failing_since > TROUBLE_SECONDS:
+            self._said = True
+            _log.warning("the bus does not work, so no lease is taken or renewed: %s", error)
 
     async def refresh(self) -> None:
         """Let in those who are neighbours now and nobody else.

@@ -109,6 +109,16 @@ class LedgerEngine(Engine):
         """Return which machine runs it, what it holds and its state's digest."""
         return await asyncio.to_thread(self.keeper.look, self._describe)
 
+    async def count(self) -> dict[str, int]:
+        """See `Engine.count`."""
+        return await asyncio.to_thread(
+            self.keeper.look,
+            lambda book: {
+                "accounts": book.account_count(),
+                "transfers": book.count("transfers"),
+            },
+        )
+
     def _describe(self, book: Any) -> dict[str, Any]:
         return {
             "machine": book.name,

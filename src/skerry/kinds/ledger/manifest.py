@@ -15,7 +15,6 @@ from skerry.kernel.manifest import (
     Verb,
     Wire,
     Word,
-    not_yet,
 )
 
 
@@ -129,7 +128,7 @@ MANIFEST = Manifest(
         Verb.SLEEP: YES,
         Verb.PLACE: YES,
         Verb.METER: YES,
-        Verb.BACKUP: not_yet("The node's backup does not exist yet."),
+        Verb.BACKUP: YES,
         Verb.BIND: YES,
         Verb.EXPORT: YES,
         Verb.IMPORT: YES,

@@ -96,9 +96,11 @@ async def create(installation: Installation, data: Path, verifier: str) -> None:
 
 
 def take_over(data: Path) -> None:
-    """Remove what ties a directory to the server that last had it open; none may run on it."""
-    for name in ("postmaster.pid", "postmaster.opts"):
-        (data / name).unlink(missing_ok=True)
+    """Remove what ties a directory to the server that last had it open; none may run on it.
+
+    After a clean stop there is nothing, so that a start need not wait for the disk.
+    """
+    (data / "postmaster.pid").unlink(missing_ok=True)
 
 
 def cut_off(data: Path) -> None:
@@ -136,7 +138,7 @@ def configure(
     settings = dict(_DEFAULTS)
     if installation.major >= 18:
         settings["io_method"] = "sync"
-        settings["extension_control_path"] = trusted.control_path(places.run)
+        settings["extension_control_path"] = trusted.control_path(places.data.parent)
     if sys.platform == "linux":
         settings["recovery_init_sync_method"] = "syncfs"
     settings |= _checked(config.settings)

@@ -1,8 +1,8 @@
 """The engine: one PostgreSQL server on one state directory.
 
 The state directory holds `data/` (PostgreSQL's own), `roles.json` (see `roles`), `identity.json`
-(whose directory it is), `usage.json` (what was metered), and for point in time `archive/` and
-`base/` (see `recovery`).
+(whose directory it is), `usage.json` (what was metered), `share/` (see `trusted`), and for point in
+time `archive/` and `base/` (see `recovery`).
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ from skerry.kinds.postgres.tunnel import Source
 _WATCH_SECONDS = 0.5
 _HEADS = ("LOG:  ", "LOG:  replication ")
 _HISTORY_SECONDS = 60.0
+_FIRST_SECONDS = 1.0
+"""Whoever woke the server comes before a base backup."""
 _TARGET_BEHIND = "recovery ended before configured recovery target was reached"
 """What the server says if nothing was committed after the moment asked for."""
 
@@ -293,7 +295,7 @@ class PostgresEngine(Engine):
 
     async def _learn(self, installation: install.Installation, before: Identity | None) -> None:
         """Do while the server starts what is needed right after, such as a new role's secrets."""
-        await asyncio.to_thread(trusted.write, installation, self.context.run)
+        await asyncio.to_thread(trusted.write, installation, self.context.directory)
         if before is None or before.id != self.context.id:
             await self.control.learn()
 
@@ -375,6 +377,7 @@ class PostgresEngine(Engine):
 
     async def _keep_history(self) -> None:
         """Take base backups when they are due; one that fails is tried again later."""
+        await asyncio.sleep(_FIRST_SECONDS)
         while True:
             if await asyncio.to_thread(self.history.due):
                 await self._back_up()

@@ -7,7 +7,6 @@ server looks into first (`extension_control_path`, PostgreSQL 18); scripts stay 
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from skerry.kinds.postgres.install import Installation
@@ -36,22 +35,34 @@ brings a language in which one can; what only a superuser may do, their function
 """
 
 
-def control_path(run: Path) -> str:
-    """Return the setting that makes the server look into our folder first."""
-    return f"{run / 'share'}:$system"
+def control_path(directory: Path) -> str:
+    """Return the setting that makes the server look into our folder in a state directory first."""
+    return f"{directory / 'share'}:$system"
 
 
-def write(installation: Installation, run: Path) -> None:
-    """Write the control files for a server; harmless where it is older or lacks an extension."""
-    target = run / "share" / "extension"
-    shutil.rmtree(target.parent, ignore_errors=True)
+def write(installation: Installation, directory: Path) -> None:
+    """Bring the control files for a server up to date; most often there is nothing to write.
+
+    What is written while a server starts is what its own first `fsync` has to wait for.
+    """
+    target = directory / "share" / "extension"
     source = installation.extensions
     if installation.major < FIRST_MAJOR or source is None:
         return
-    target.mkdir(mode=0o700, parents=True)
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
     place = str(source).replace("'", "''")
     for name in TRUSTED:
-        control = source / f"{name}.control"
-        if control.exists():
-            text = f"{control.read_text()}\ntrusted = true\ndirectory = '{place}'\n"
-            (target / control.name).write_text(text)
+        original, copy = _text(source / f"{name}.control"), target / f"{name}.control"
+        if original is None:
+            copy.unlink(missing_ok=True)
+            continue
+        text = f"{original}\ntrusted = true\ndirectory = '{place}'\n"
+        if _text(copy) != text:
+            copy.write_text(text)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None

@@ -9,6 +9,7 @@ from skerry.kernel.errors import DENIED, INVALID, TOO_LARGE, UNSUPPORTED
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device
 from skerry.kinds.quantum.contract import JobRequest, Program
+from skerry.kinds.quantum.twins import EXACT
 
 SOURCE_BYTES_MAX = 4 << 20
 EXECUTIONS_MAX = 1000
@@ -48,6 +49,12 @@ def check(request: JobRequest, device: Device, allowed: tuple[str, ...]) -> None
 
 def _shots(request: JobRequest, device: Device) -> None:
     least, most = device.shots
+    engine = request.options.engine
+    is_exact = engine in EXACT.values()
+    if is_exact and EXACT.get(device.id) != engine:
+        raise UNSUPPORTED(f"{device.name} does not run on {engine}.")
+    if is_exact:
+        least = 0
     for shots in {request.shots_of(program) for program in request.programs}:
         if not least <= shots <= most:
             raise INVALID(f"{device.name} takes {least} to {most} shots, not {shots}.")

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from skerry.kernel.clock import Entropy, SystemEntropy
-from skerry.kernel.errors import INVALID
+from skerry.kernel.errors import INVALID, TOO_LARGE
 from skerry.kernel.kind import Context
 from skerry.kinds.quantum import checks, pricing, reservations, sessions, transfer, twins
 from skerry.kinds.quantum.catalogue import load
@@ -133,8 +133,12 @@ class Desk:
         checks.check(request, device, self.config.countries)
         twins.check(device, request.options.pessimism)
         params = self.worker_params(request, request.programs[program], binding, 0)
-        found = await self._checkers.of(twins.stack_of(device)).ask("plan", params, PLAN_SECONDS)
-        return msgspec.convert({"device": device.id, **found}, Plan)
+        checker = self._checkers.of(twins.stack_of(device, params["engine"]))
+        found = await checker.ask("plan", params, PLAN_SECONDS)
+        plan = msgspec.convert({"device": device.id, **found}, Plan)
+        if device.id == twins.DENSITY and plan.qubits > device.qubits:
+            raise TOO_LARGE(f"{device.name} has {device.qubits} qubits, not {plan.qubits}.")
+        return plan
 
     async def parse(self, program: Program, binding: int = 0) -> dict[str, Any]:
         """Return the circuit of a program (see `worker.ir`); raise INVALID with line and reason."""
@@ -188,7 +192,7 @@ class Desk:
             "optimisation": options.optimisation,
             "pessimism": options.pessimism,
             "fidelity": options.fidelity,
-            "engine": options.engine,
+            "engine": twins.engine_of(request, program, device),
             "memory": options.memory,
             "shots": request.shots_of(program),
             "seed": seed,
@@ -204,9 +208,11 @@ class Desk:
         for number in range(1, len(request.programs)):
             plans += [await self.plan(request, number)]
         uses = [use(request, each, number) for number, each in enumerate(plans)]
-        for program in request.programs:
+        for number, program in enumerate(request.programs):
             for binding in range(1, len(program.bindings)):
-                if program.format in checks.CIRCUITS:
+                if twins.engine_of(request, program, device) in twins.EXACT.values():
+                    await self.plan(request, number, binding)
+                elif program.format in checks.CIRCUITS:
                     await self.parse(program, binding)
         cost = self._cost(device, uses, request.budget)
         if request.provider != "twin":

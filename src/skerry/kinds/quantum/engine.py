@@ -93,6 +93,10 @@ class QuantumEngine(Engine):
         size = disk_bytes(self.desk.path)
         return {"jobs": states, "bytes": size, "now": now or "idle"}
 
+    async def count(self) -> dict[str, int]:
+        """See `Engine.count`: jobs by state."""
+        return await self.desk.stored(Store.count)
+
     async def word_submit(self, params: Request) -> Job:
         """Queue a job, durably."""
         return await self.desk.submit(params.request)

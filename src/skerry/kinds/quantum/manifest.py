@@ -55,7 +55,7 @@ MANIFEST = Manifest(
         Verb.SLEEP: YES,
         Verb.PLACE: YES,
         Verb.METER: YES,
-        Verb.BACKUP: not_yet("The node's backup does not exist yet."),
+        Verb.BACKUP: YES,
         Verb.BIND: YES,
         Verb.EXPORT: YES,
         Verb.IMPORT: YES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -254,12 +255,23 @@ def _outcome(result: Result, columns: int, *, many: bool) -> str:
     head = f"execution {result.execution}\n" if many else ""
     calibration = source.calibration
     dated = f", figures of {calibration.taken_at}" if calibration else ""
+    told = [_value(each, columns) for each in result.extra.get("values", ())]
+    bars = drawing.histogram(result.counts, columns) if result.shots or not told else ""
+    shown = "\n".join(part for part in (*told, bars) if part)
     return (
-        f"{head}{drawing.histogram(result.counts, columns)}\n\n"
+        f"{head}{shown}\n\n"
         f"{result.shots} shots, {result.endianness}; {source.nature}{dated}\n"
         f"engine {source.engine}: {source.engine_reason} Seed {source.seed}, "
         f"{source.seconds:.3f} s."
     )
+
+
+def _value(found: dict[str, Any], columns: int) -> str:
+    """Return a result type that the engine told, in one line."""
+    kind = found["type"]
+    asked = " ".join(str(kind[name]) for name in ("type", "observable", "targets") if name in kind)
+    text = f"{asked}: {found['value']}"
+    return text if len(text) <= columns else f"{text[: columns - 1]}…"
 
 
 def _where(job: Job) -> str:

@@ -42,6 +42,8 @@ def nature(device: Device, request: JobRequest) -> str:
         )
     if device.paradigm == "photonic":
         return "simulation on this node, with the noise that the program names"
+    if device.id == twins.DENSITY:
+        return "simulation on this node, without noise but for what the program names"
     if device.status == "local":
         return "simulation without noise on this node"
     if request.options.fidelity == "ideal":
@@ -90,7 +92,7 @@ def made(
         measured=tuple(found["measured"]),
         provenance=provenance,
         memory=tuple(found.get("memory", ())),
-        extra={"pragmas": found["pragmas"]} if found["pragmas"] else {},
+        extra={name: found[name] for name in ("pragmas", "values") if found.get(name)},
     )
     signed = msgspec.structs.replace(provenance, signature=sign(result, context))
     return msgspec.structs.replace(result, provenance=signed)

@@ -279,7 +279,7 @@ class Runner:
         params = desk.worker_params(job.request, program, binding, seed)
         started, began = clock.now(), clock.monotonic()
         device, _, _ = desk.device(job.request.device)
-        worker = self.workers.of(twins.stack_of(device))
+        worker = self.workers.of(twins.stack_of(device, params["engine"]))
         found = await worker.ask("run", params, float(desk.config.job_seconds_max))
         seconds = clock.monotonic() - began
         run = results.Run(number, program, seed, started, seconds)

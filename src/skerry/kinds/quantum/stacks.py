@@ -48,7 +48,7 @@ STACKS = {
     ),
     "resources": Stack("resource estimation: Microsoft's qdk", ("qdk>=1.30",), ("qdk",)),
     "atoms": Stack(
-        "analog programs of neutral atoms: Braket's AHS simulator",
+        "analog programs of neutral atoms, exact results and named noise: Braket's simulators",
         ("amazon-braket-default-simulator>=1.30", "amazon-braket-schemas>=1.24"),
         ("braket.default_simulator",),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from statistics import median
 from typing import Any
 
@@ -13,9 +14,15 @@ from skerry.kinds.quantum.catalogue.model import (
     Paradigm,
     QubitFigures,
 )
-from skerry.kinds.quantum.contract import Calibrated
+from skerry.kinds.quantum.contract import Calibrated, JobRequest, Program
+from skerry.kinds.quantum.worker import exactly
 
 PESSIMISM_MAX = 20.0
+IDEAL, DENSITY = "sim-ideal", "sim-density"
+EXACT = {IDEAL: exactly.VECTOR, DENSITY: exactly.DENSITY}
+"""The engine of each simulator that tells exact results, without shots."""
+
+_OWN = re.compile(r"^\s*#?pragma\s+braket\s+(?:noise|unitary)\b", re.MULTILINE)
 
 
 def is_runnable(device: Device) -> bool:
@@ -88,9 +95,21 @@ def _analog(device: Device) -> dict[str, Any]:
     return found | {"id": device.id, "sites": device.qubits}
 
 
-def stack_of(device: Device) -> str:
-    """Return the stack of libraries that runs a device's twin."""
-    return "atoms" if device.paradigm is Paradigm.ANALOG else "gates"
+def engine_of(request: JobRequest, program: Program, device: Device) -> str:
+    """Return the engine that a program has to run on, or nothing where the router may choose.
+
+    A simulator runs noise and matrices that a program names itself on its exact engine.
+    """
+    if request.options.engine:
+        return request.options.engine
+    is_own = program.format == "openqasm3" and _OWN.search(program.source)
+    return EXACT.get(device.id, "") if is_own else ""
+
+
+def stack_of(device: Device, engine: str = "") -> str:
+    """Return the stack of libraries that runs a device's twin, or an engine."""
+    is_braket = device.paradigm is Paradigm.ANALOG or engine in exactly.ENGINES
+    return "atoms" if is_braket else "gates"
 
 
 def _averages(device: Device) -> dict[str, Any]:

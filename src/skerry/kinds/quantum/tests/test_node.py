@@ -165,7 +165,8 @@ async def test_estimate_run_cost_and_histogram(node: Node) -> None:
     table = await ask(
         node, "estimate", app=APP, program=ghz(3), budget="5", currency="EUR", **where
     )
-    assert {each.device for each in table.quotes} == {"iqm-garnet", "iqm-emerald", "sim-ideal"}
+    fitting = {"iqm-garnet", "iqm-emerald", "sim-ideal", "sim-density"}
+    assert {each.device for each in table.quotes} == fitting
     assert "1.42 EUR" in table.draw(100)
     report: JobReport = await ask(node, "run", app=APP, program=ghz(3), device="iqm-garnet")
     assert report.exit_code == 0

@@ -36,6 +36,12 @@ def _engine(params: dict[str, Any]) -> Any:
         from . import photons  # noqa: PLC0415
 
         return photons
+    from .exactly import ENGINES  # noqa: PLC0415
+
+    if params.get("engine") in ENGINES:
+        from . import exact  # noqa: PLC0415
+
+        return exact
     from . import running  # noqa: PLC0415
 
     return running

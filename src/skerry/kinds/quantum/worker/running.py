@@ -10,9 +10,9 @@ from .compiling import compiled
 from .devices import device, is_virtual
 from .ir import Circuit, Op, UnsupportedError, measured
 from .noise import CHANNELS, Noisy, ideal, twin
+from .outcomes import counts_of, text_of
 
 DEFAULT_REGISTER = "meas"
-DISTINCT_MAX = 2_000_000
 
 
 def parsed(params: dict[str, Any]) -> Circuit:
@@ -133,7 +133,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     bits = _read(bits, noisy, seed)
     found = noisy.circuit
     result: dict[str, Any] = {
-        "counts": _counts(bits),
+        "counts": counts_of(bits),
         "registers": found["registers"],
         "measured": measured(circuit),
         "engine": choice.engine,
@@ -146,7 +146,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
         "gates": _gate_counts(found),
     }
     if params.get("memory"):
-        result["memory"] = [_text(row) for row in bits]
+        result["memory"] = [text_of(row) for row in bits]
     return result
 
 
@@ -179,24 +179,6 @@ def _read(bits: Any, noisy: Noisy, seed: int) -> Any:
     wrong = np.array(noisy.reads)
     chance = np.where(bits, wrong[:, 1], wrong[:, 0])
     return bits ^ (generator.random(bits.shape) < chance)
-
-
-def _counts(bits: Any) -> dict[str, int]:
-    import numpy as np  # noqa: PLC0415
-
-    if bits.shape[1] == 0:
-        return {"": len(bits)}
-    packed = np.packbits(bits, axis=1)
-    rows, numbers = np.unique(packed, axis=0, return_counts=True)
-    if len(rows) > DISTINCT_MAX:
-        raise UnsupportedError(f"There are more than {DISTINCT_MAX} different outcomes.")
-    width = bits.shape[1]
-    texts = (_text(row[:width]) for row in np.unpackbits(rows, axis=1))
-    return {text: int(number) for text, number in zip(texts, numbers, strict=True)}
-
-
-def _text(row: Any) -> str:
-    return "".join("1" if each else "0" for each in row)
 
 
 def versions(engine: str) -> dict[str, str]:

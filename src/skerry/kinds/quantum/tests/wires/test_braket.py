@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import cos, sin
 from typing import Any
 
 import pytest
@@ -41,6 +42,22 @@ def check_results_of_types(found: dict[str, Any]) -> None:
     assert found["sample"] == [-1.0] * 10
 
 
+def check_exact(found: dict[str, Any]) -> None:
+    half = 0.5**0.5
+    assert found["state"] == pytest.approx([half, 0, 0, half])
+    assert (found["amplitude"], found["mean"]) == pytest.approx((half, 0.5))
+    assert found["variance"] == pytest.approx(0.0, abs=1e-9)
+    assert found["chances"] == pytest.approx([0.5, 0.5])
+    assert [round(each[0], 9) for row in found["matrix"] for each in row] == [0.2, 0, 0, 0.8]
+    assert found["flipped"] == pytest.approx(-0.6)
+    assert found["damped"][0] == 4000
+    assert found["set"] == [{"00": 50}, {"10": 50}]
+    assert found["damped"][1] == pytest.approx([0.25, 0.75], abs=0.05)
+    assert found["estimate"] == pytest.approx(0.5 + 0.5 * cos(0.5) + 2 * sin(0.5), abs=0.2)
+    assert found["eigenvalues"] == pytest.approx([0.5 - 17**0.5 / 2, 0.5 + 17**0.5 / 2], abs=1e-5)
+    assert "DensityMatrix" in found["offered"]
+
+
 def check_program_set(found: dict[str, Any]) -> None:
     assert found["executables"] == 5
     assert found["expectations"] == pytest.approx([1, 1, 1, -1], abs=0.25)
@@ -73,7 +90,8 @@ def check_lifecycle(found: dict[str, Any]) -> None:
 
 
 def check_refusals(found: dict[str, Any]) -> None:
-    for name in ("wide", "gate", "noise", "set", "many", "json", "kind", "zero", "conflict"):
+    bad = ("wide", "gate", "noise", "set", "many", "json", "kind", "zero", "conflict")
+    for name in (*bad, "vector", "huge"):
         assert found[name][:2] == ["ValidationException", 400], name
     assert [each["programIndex"] for each in found["set"][2]] == [1]
     assert found["task"][:2] == ["ResourceNotFoundException", 404]

@@ -6,6 +6,7 @@ from which the twin is made.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from statistics import mean
 from typing import Any
@@ -14,13 +15,14 @@ from skerry.kinds.quantum.catalogue.model import Calibration, Device, Paradigm, 
 from skerry.kinds.quantum.checks import EXECUTIONS_MAX
 from skerry.kinds.quantum.contract import JobRequest
 from skerry.kinds.quantum.results import nature
-from skerry.kinds.quantum.twins import typical
+from skerry.kinds.quantum.twins import DENSITY, IDEAL, typical
 from skerry.kinds.quantum.wires.braket.aquila import paradigm as ahs_paradigm
 from skerry.kinds.quantum.wires.braket.prices import CHANNEL
 from skerry.kinds.quantum.wires.braket.programs import AHS, PROGRAM, PROGRAM_SET
 from skerry.kinds.quantum.wires.braket.results import header
 
 POLL_MILLISECONDS = 100
+_SNAKE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 TOTAL_SHOTS_MAX = 2_000_000
 _OPERATIONS = (
     *("ccnot", "cnot", "cphaseshift", "cswap", "swap", "iswap", "ecr", "cv", "cy", "cz", "xy"),
@@ -30,6 +32,14 @@ _OPERATIONS = (
 _NATIVE = {"r": "prx", "phasedx": "prx", "rxx": "xx", "zzphase": "zz"}
 _FORBIDDEN = ("unitary_matrix", "result_type_state_vector", "result_type_density_matrix")
 _RESULTS = ("Sample", "Expectation", "Variance", "Probability")
+_EXACT = {IDEAL: ("StateVector", "DensityMatrix", "Amplitude"), DENSITY: ("DensityMatrix",)}
+"""What only simulators tell, without shots."""
+
+_NOISE = (
+    *("amplitude_damping", "bit_flip", "depolarizing", "generalized_amplitude_damping", "kraus"),
+    *("pauli_channel", "phase_damping", "phase_flip"),
+    *("two_qubit_dephasing", "two_qubit_depolarizing", "two_qubit_pauli_channel"),
+)
 
 
 def capabilities(device: Device, calibration: Calibration | None) -> dict[str, Any]:
@@ -67,7 +77,7 @@ def _service(device: Device, calibration: Calibration | None) -> dict[str, Any]:
                 "windowEndHour": "23:59:59.999999",
             }
         ],
-        "shotsRange": list(device.shots),
+        "shotsRange": [0 if device.id in _EXACT else device.shots[0], device.shots[1]],
         "deviceDocumentation": {"summary": f"{said}. {device.note}".strip()},
         "deviceLocation": device.place,
         "updatedAt": f"{dated}T00:00:00+00:00",
@@ -81,30 +91,32 @@ def _service(device: Device, calibration: Calibration | None) -> dict[str, Any]:
 def _actions(device: Device) -> dict[str, Any]:
     if device.paradigm is Paradigm.ANALOG:
         return {AHS: {"actionType": AHS, "version": ["1"]}}
-    least, most = device.shots
-    results = [
-        {"name": name, "minShots": least, "maxShots": most}
-        | ({} if name == "Probability" else {"observables": ["x", "y", "z", "h", "i"]})
-        for name in _RESULTS
-    ]
+    exact = _EXACT.get(device.id, ())
+    pragmas = [f"braket_result_type_{name.lower()}" for name in _RESULTS]
+    pragmas += [f"braket_result_type_{_SNAKE.sub('_', name).lower()}" for name in exact]
+    if exact:
+        pragmas.append("braket_unitary_matrix")
+    operations = list(_OPERATIONS)
+    if device.id == DENSITY:
+        operations += _NOISE
+        pragmas += [f"braket_noise_{name}" for name in _NOISE]
     found: dict[str, Any] = {
         PROGRAM: {
             "actionType": PROGRAM,
             "version": ["1"],
-            "supportedOperations": _OPERATIONS,
+            "supportedOperations": operations,
             "supportedModifiers": [],
-            "supportedPragmas": [
-                "verbatim",
-                *(f"braket_result_type_{name.lower()}" for name in _RESULTS),
+            "supportedPragmas": ["verbatim", *pragmas],
+            "forbiddenPragmas": [
+                f"braket_{name}" for name in _FORBIDDEN if f"braket_{name}" not in pragmas
             ],
-            "forbiddenPragmas": [f"braket_{name}" for name in _FORBIDDEN],
             "supportPhysicalQubits": device.status != "local",
             "requiresAllQubitsMeasurement": False,
             "requiresContiguousQubitIndices": False,
             "supportsPartialVerbatimBox": False,
             "supportsUnassignedMeasurements": True,
             "disabledQubitRewiringSupported": device.status != "local",
-            "supportedResultTypes": results,
+            "supportedResultTypes": _result_types(device, exact),
         },
     }
     if device.status != "local":
@@ -117,6 +129,21 @@ def _actions(device: Device) -> dict[str, Any]:
             "maximumTotalShots": TOTAL_SHOTS_MAX,
         }
     return found
+
+
+def _result_types(device: Device, exact: tuple[str, ...]) -> list[dict[str, Any]]:
+    least, most = device.shots
+    observables = ["x", "y", "z", "h", "i", *(["hermitian"] if exact else [])]
+    found: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "minShots": 0 if exact and name != "Sample" else least,
+            "maxShots": most,
+        }
+        | ({} if name == "Probability" else {"observables": observables})
+        for name in _RESULTS
+    ]
+    return found + [{"name": name, "minShots": 0, "maxShots": 0} for name in exact]
 
 
 def _paradigm(device: Device, calibration: Calibration | None) -> dict[str, Any]:

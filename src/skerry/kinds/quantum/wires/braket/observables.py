@@ -4,8 +4,8 @@
                                     one of them on every qubit: `x all`
     probability                     of some qubits, or of all
 
-What only a simulator can tell exactly (amplitudes, states, gradients) is refused. An observable is
-measured by a rotation into its basis: x by h; y by sdg, h; h by ry(-pi/4).
+What only a simulator can tell exactly (amplitudes, states, matrices) is `worker.exact`'s. An
+observable is measured by a rotation into its basis: x by h; y by sdg, h; h by ry(-pi/4).
 """
 
 from __future__ import annotations

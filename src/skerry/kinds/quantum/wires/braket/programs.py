@@ -1,7 +1,8 @@
 """Actions of tasks: what comes in as JSON, and the programs of the neutral job that it means.
 
 A program with result types is rewritten: it measures every qubit at its end, in the basis that its
-observables ask for. All others stay as they came, byte for byte.
+observables ask for. All others stay as they came, byte for byte. So do those for simulators that
+want exact results, noise of their own or matrices: `worker.exact` runs them.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.errors import INVALID, TOO_LARGE, UNSUPPORTED, SkerryError
+from skerry.kinds.quantum.catalogue.model import Device
 from skerry.kinds.quantum.checks import EXECUTIONS_MAX
 from skerry.kinds.quantum.contract import Program
 from skerry.kinds.quantum.desk import Desk
+from skerry.kinds.quantum.twins import EXACT
 from skerry.kinds.quantum.wires.braket import observables
 
 PROGRAM = "braket.ir.openqasm.program"
@@ -22,24 +25,30 @@ PROGRAM_SET = "braket.ir.openqasm.program_set"
 AHS = "braket.ir.ahs.program"
 _MEASURE = re.compile(r"\bmeasure\b")
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_WITHIN = re.compile(r"(?<=\S)[ \t]*(?=#pragma\b)")
+_OWN = re.compile(
+    r"^\s*#pragma\s+braket\s+(?:noise\b|unitary\b|result\b[^\n]*\bhermitian\b)", re.MULTILINE
+)
 
 
 class View(msgspec.Struct, frozen=True, omit_defaults=True):
     """How results of one program are told: its qubits' numbers and the result types it asks for.
 
-    Without `qubits` a qubit's place is its number.
+    Without `qubits` a qubit's place is its number. The engine itself tells an `exact` program's.
     """
 
     qubits: tuple[int, ...] | None = None
     results: tuple[observables.ResultType, ...] = ()
+    exact: bool = False
 
 
 class Action(msgspec.Struct, frozen=True):
-    """A task's action, read."""
+    """A task's action, read; `engine` is the one that it has to run on, if any."""
 
     kind: str
     programs: tuple[Program, ...]
     views: tuple[View, ...]
+    engine: str = ""
 
     @property
     def executions(self) -> int:
@@ -47,7 +56,7 @@ class Action(msgspec.Struct, frozen=True):
         return sum(len(each.bindings) for each in self.programs)
 
 
-async def read(desk: Desk, text: str) -> Action:
+async def read(desk: Desk, text: str, device: Device, shots: int) -> Action:
     """Return the action in a JSON text; raise INVALID, TOO_LARGE or UNSUPPORTED."""
     try:
         found = msgspec.json.decode(text)
@@ -57,7 +66,12 @@ async def read(desk: Desk, text: str) -> Action:
     if kind == AHS:
         return Action(kind, (Program(text, "ahs", dialect="braket"),), (View(),))
     if kind == PROGRAM:
-        program, view = await _with_results(desk, _program(found, ()))
+        program, engine = _program(found, ()), EXACT.get(device.id, "")
+        if engine:
+            program = _one_a_line(program)
+        if engine and (not shots or _OWN.search(program.source)):
+            return Action(kind, (program,), (View(exact=True),), engine)
+        program, view = await _with_results(desk, program)
         return Action(kind, (program,), (view,))
     if kind != PROGRAM_SET:
         raise UNSUPPORTED(f"Actions of the type {kind[:80]} cannot be run here.")
@@ -83,6 +97,14 @@ def _program(found: Any, single: tuple[()] | None) -> Program:
     else:
         bindings = _rows(inputs)
     return Program(found["source"], "openqasm3", bindings, "braket")
+
+
+def _one_a_line(program: Program) -> Program:
+    """Return a program with every pragma on a line of its own, as Braket's simulators read them."""
+    bare = _COMMENT.sub(" ", program.source)
+    if _WITHIN.search(bare) is None:
+        return program
+    return msgspec.structs.replace(program, source=_WITHIN.sub("\n", bare))
 
 
 def _rows(inputs: dict[str, Any]) -> tuple[dict[str, float], ...]:

@@ -47,6 +47,8 @@ def results_json(job: Job, native: Native, results: list[Result], arn: str) -> d
     view = native.views[0]
     outcome = _outcome(result, view)
     asked = [_asked(each, result, view) for each in view.results]
+    if view.exact:
+        asked = result.extra.get("values", [])
     return found | outcome | ({"resultTypes": asked} if asked else {})
 
 
@@ -92,6 +94,8 @@ def _every(result: Result) -> list[str]:
 
 
 def _outcome(result: Result, view: programs.View) -> dict[str, Any]:
+    if result.shots == 0:
+        return {}
     columns = _columns(result)
     qubits = [result.measured[bit] for bit in columns]
     if view.qubits is not None:

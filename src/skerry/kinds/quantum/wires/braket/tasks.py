@@ -80,17 +80,12 @@ async def create(call: Call, region: str) -> Reply:
     """Answer CreateQuantumTask: all of the task is checked before anything of it is kept."""
     asked = msgspec.convert(await call.json(), Create)
     device = names.find(asked.device_arn)
-    action = await programs.read(call.desk, asked.action)
+    action = await programs.read(call.desk, asked.action, device, asked.shots)
     is_set = action.kind == programs.PROGRAM_SET
     shots, rest = divmod(asked.shots, action.executions)
     if rest:
         raise INVALID(
             f"{asked.shots} shots cannot be shared evenly by {action.executions} executables."
-        )
-    if shots == 0:
-        raise INVALID(
-            f"{asked.shots} shots are too few.",
-            why="Exact results without shots are not told here.",
         )
     native = Native(
         WIRE,
@@ -108,7 +103,7 @@ async def create(call: Call, region: str) -> Reply:
         device=device.id,
         programs=action.programs,
         shots=shots,
-        options=Options(memory=asked.shots <= MEMORY_SHOTS_MAX),
+        options=Options(memory=asked.shots <= MEMORY_SHOTS_MAX, engine=action.engine),
         token=asked.client_token,
         one_task=is_set,
         tags=asked.tags,

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy
 from botocore.exceptions import ClientError
 from braket.ahs.analog_hamiltonian_simulation import AnalogHamiltonianSimulation
 from braket.ahs.atom_arrangement import AtomArrangement
@@ -29,6 +30,7 @@ GARNET = "arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet"
 FORTE = "arn:aws:braket:us-east-1::device/qpu/ionq/Forte-Enterprise-1"
 AQUILA = "arn:aws:braket:us-east-1::device/qpu/quera/Aquila"
 SV1 = "arn:aws:braket:::device/quantum-simulator/amazon/sv1"
+DM1 = "arn:aws:braket:::device/quantum-simulator/amazon/dm1"
 
 
 def devices() -> dict[str, Any]:
@@ -94,6 +96,41 @@ def results_of_types() -> dict[str, Any]:
         "variance": values[1],
         "probability": list(map(float, values[2])),
         "sample": list(map(float, sample.values[0])),
+    }
+
+
+def exact() -> dict[str, Any]:
+    """Results without shots of both simulators, and noise that the program names."""
+    skewed = Observable.Hermitian(numpy.array([[1, 2j], [-2j, 0]]))
+    pure = Circuit().h(0).cnot(0, 1).state_vector().amplitude(["11"]).probability([0])
+    pure.expectation(skewed, 0).variance(X(0) @ X(1))
+    state, amplitudes, chances, mean, variance = AwsDevice(SV1).run(pure, shots=0).result().values
+    noisy = Circuit().x(0).i(1).bit_flip(0, 0.2).density_matrix([0]).expectation(Z(0))
+    matrix, flipped = AwsDevice(DM1).run(noisy, shots=0).result().values
+    damped = Circuit().x(0).amplitude_damping(0, 0.25).probability([0])
+    sampled = AwsDevice(DM1).run(damped, shots=4000).result()
+    always, never = (Circuit().x(0).i(1).amplitude_damping(0, chance) for chance in (1.0, 0.0))
+    both = AwsDevice(DM1).run(ProgramSet([always, never], shots_per_executable=50)).result()
+    turned = Circuit().rx(0, 0.5).expectation(skewed, 0).sample(skewed, 0)
+    estimate, samples = AwsDevice(SV1).run(turned, shots=4000).result().values
+    return {
+        "state": [abs(each) for each in state],
+        "amplitude": abs(amplitudes["11"]),
+        "chances": list(map(float, chances)),
+        "mean": float(mean),
+        "variance": float(variance),
+        "matrix": numpy.array(matrix).tolist(),
+        "flipped": float(flipped),
+        "damped": [len(sampled.measurements), list(map(float, sampled.values[0]))],
+        "set": [dict(each.entries[0].counts) for each in both.entries],
+        "estimate": float(estimate),
+        "eigenvalues": sorted({round(float(each), 6) for each in samples}),
+        "offered": sorted(
+            each.name
+            for each in AwsDevice(DM1)
+            .properties.action["braket.ir.openqasm.program"]
+            .supportedResultTypes
+        ),
     }
 
 
@@ -214,6 +251,10 @@ def refusals() -> dict[str, Any]:
     for qubit in range(25):
         wide.h(qubit)
     noisy = Circuit().h(0).bit_flip(0, 0.1)
+    huge = Circuit()
+    for qubit in range(40):
+        huge.h(qubit)
+    huge.expectation(Z(0))
     mixed = ProgramSet([Circuit().h(0), noisy], shots_per_executable=10)
     odd = _program("frobnicate q[0];\nb[0] = measure q[0];")
     conflict = _program(
@@ -238,6 +279,8 @@ def refusals() -> dict[str, Any]:
         "many": lambda: garnet.run(Circuit().h(0), shots=10**6),
         "zero": lambda: garnet.run(Circuit().h(0).probability([0]), shots=0),
         "conflict": lambda: simulator.run(conflict, shots=5),
+        "vector": lambda: simulator.run(noisy, shots=10),
+        "huge": lambda: simulator.run(huge, shots=0),
         "json": lambda: client.create_quantum_task(action="{", **raw),
         "kind": lambda: client.create_quantum_task(action=kind, **raw),
         "task": lambda: client.get_quantum_task(quantumTaskArn="arn:aws:braket:x:1:quantum-task/1"),
@@ -260,6 +303,7 @@ PARTS = (
     asymmetric,
     bell,
     results_of_types,
+    exact,
     program_set,
     verbatim,
     emulator,
