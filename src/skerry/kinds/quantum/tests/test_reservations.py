@@ -49,6 +49,19 @@ async def test_others_wait_for_the_end_also_after_a_restart(make_context: MakeCo
         await engine.stop()
 
 
+async def test_a_copy_has_no_reservations(make_context: MakeContext) -> None:
+    engine = QuantumEngine(make_context())
+    await engine.start()
+    await engine.desk.reserve("sim-ideal", seconds=600)
+    await engine.stop()
+    copy = QuantumEngine(make_context("0000000000000002"))
+    await copy.start()
+    try:
+        assert await copy.desk.reservations() == []
+    finally:
+        await copy.stop()
+
+
 async def test_its_jobs_wait_for_its_beginning_and_others_for_its_end(
     engine: QuantumEngine,
 ) -> None:
