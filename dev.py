@@ -325,7 +325,8 @@ def steps(fast: bool) -> Iterator[tuple[str, Callable[[], Outcome | None]]]:
     yield "tidy", lambda: tests("tidy", "tests/repository", "-n", "0")
     if not fast and (CLIENTS / "package.json").exists():
         yield "clients", install_clients
-    workers = str(max(2, min(os.cpu_count() or 2, 8)))
+    # One more than there are cores: tests wait for disks and for processes that start.
+    workers = str(min((os.cpu_count() or 2) + 1, 8))
     chosen = ["-m", "not slow"] if fast else []
     yield (
         "tests",

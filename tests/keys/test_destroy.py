@@ -159,6 +159,7 @@ async def test_an_app_with_standbys_is_not_deleted(place: Path) -> None:
         standing = events.Replication(("a", "b"), "", 1)
         event = events.AppReplicated("shop", standing)
         await node.catalogue_log.append(events.encode(event))
+        node.tenure.hold("shop", lambda: True)
         error = await refused(node, "app.delete", app="shop")
         assert error.problem is CONFLICT and "stand by" in error.what
         await node.catalogue_log.append(events.encode(events.AppReplicated("shop", None)))
