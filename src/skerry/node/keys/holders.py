@@ -73,19 +73,6 @@ class Holder(Protocol):
         ...
 
 
-def open_holder(spec: HolderSpec) -> Holder:
-    """Return the holder that a declaration means; nothing is asked of it yet."""
-    if spec.kind == "transit":
-        from skerry.node.keys.transit import TransitHolder  # noqa: PLC0415 (only where it is used)
-
-        return TransitHolder(spec)
-    if spec.kind == "age":
-        from skerry.node.keys.age import AgeHolder  # noqa: PLC0415 (an extra)
-
-        return AgeHolder(Path(spec.path))
-    return FolderHolder(Path(spec.path))
-
-
 def check(spec: HolderSpec) -> HolderSpec:
     """Return a declaration that can be used as it stands; raise INVALID if it cannot."""
     if not is_name(spec.name) or spec.name == NODE:

@@ -26,7 +26,8 @@ from skerry.kernel.errors import (
 )
 from skerry.kernel.names import did_you_mean
 from skerry.node.home import write_secret
-from skerry.node.keys.holders import NODE, FolderHolder, Holder, HolderSpec, open_holder
+from skerry.node.keys.holders import NODE, FolderHolder, Holder, HolderSpec
+from skerry.node.keys.opening import open_holder
 
 FILE = "keys.json"
 KEY_BYTES = 32
