@@ -80,6 +80,12 @@ async def test_any_name_is_a_subject(nodes: Nodes) -> None:
 
 async def test_what_is_kept_in_one_jurisdiction_lies_nowhere_else(nodes: Nodes) -> None:
     await nodes.leases("se-1").acquire("only-eu", "se-1", 30)
+
+    async def connected() -> bool:
+        seen = [await nodes.buses[name].audit() for name in EU]
+        return all("abroad" in {each.sort for each in held.connections} for held in seen)
+
+    await until(connected)
     held = {name: await nodes.buses[name].audit() for name in nodes.buses}
     for name in EU:
         [stream] = [each for each in held[name].streams if each.name == STREAM.name]

@@ -149,7 +149,8 @@ class Bus:
             self._failing_since = now
         if not self._said and now - self._failing_since > TROUBLE_SECONDS:
             self._said = True
-            _log.warning("the bus does not work, so no lease is taken or renewed: %s", error)
+            why = f"{error.what} {error.why}" if isinstance(error, SkerryError) else str(error)
+            _log.warning("the bus does not work, so no lease is taken or renewed: %s", why)
 
     async def refresh(self) -> None:
         """Let in those who are neighbours now and nobody else.
@@ -218,19 +219,26 @@ class Bus:
 
     async def _evict(self) -> None:
         """Have the cluster count those no more who left it, so that others get their copies."""
-        unwelcome = (self._gone | set(self._revoked())) - set(self.members())
+        unwelcome = self._unwelcome()
         if not unwelcome or not self.plan.members:
             return
         for name in await counted(self.system(), self.place.name):
             if name in unwelcome:
                 await self.system().api("SERVER.REMOVE", {"peer": name})
 
+    def _unwelcome(self) -> set[str]:
+        return (self._gone | set(self._revoked())) - set(self.members())
+
     async def _ensure_streams(self) -> bool:
         if not self.plan.members:
             return True
         for stream in STREAMS:
             self.holders[stream.name] = await ensure(
-                self.inside(), stream, self.place.jurisdiction, self.members()
+                self.inside(),
+                stream,
+                self.place.jurisdiction,
+                self.members(),
+                self._unwelcome(),
             )
         return True
 

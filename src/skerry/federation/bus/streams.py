@@ -6,6 +6,8 @@ place, and on which servers its copies lie. One that lies anywhere else is not u
 
 from __future__ import annotations
 
+import hashlib
+import string
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,7 @@ from skerry.kernel.errors import CONFLICT, DENIED, NOT_FOUND, SkerryError
 
 COPIES_MAX = 3
 SECONDS = 5.0
+_LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,17 @@ class Stream:
 
 
 async def ensure(
-    client: Client, stream: Stream, jurisdiction: str, members: Collection[str]
+    client: Client,
+    stream: Stream,
+    jurisdiction: str,
+    members: Collection[str],
+    unwelcome: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Make a stream if it is not there, with a copy on three members or on all; read it back.
 
-    Returns the names of the servers that have a copy. Raises DENIED if one of them, or the place,
-    is not as asked for, and what the API raises.
+    A copy on a server that is `unwelcome` is taken from it. Returns the names of the servers that
+    have a copy. Raises DENIED if one of them, or the place, is not as asked for, and what the API
+    raises.
     """
     copies = min(COPIES_MAX, len(members))
     wanted = stream.config(jurisdiction, copies)
@@ -65,6 +73,10 @@ async def ensure(
         if error.problem is not NOT_FOUND:
             raise
         found = await _create(client, stream, wanted)
+    # A server that was removed while copies were made fewer may be counted for ever.
+    for name in (each for each in unwelcome if _has_copy(found, each)):
+        await client.api(f"STREAM.PEER.REMOVE.{stream.name}", {"peer": name}, SECONDS)
+        found = await client.api(f"STREAM.INFO.{stream.name}", seconds=SECONDS)
     return check(found, wanted, members)
 
 
@@ -83,6 +95,16 @@ def holders(info: dict[str, Any]) -> tuple[str, ...]:
     cluster = info.get("cluster") or {}
     names = {cluster.get("leader", "")} | {each["name"] for each in cluster.get("replicas") or ()}
     return tuple(sorted(names - {""}))
+
+
+def _has_copy(info: dict[str, Any], name: str) -> bool:
+    """Tell whether a server counts as one with a copy, by its name or by the id made of that.
+
+    Of a removed server the others know the id only: eight letters of the name's SHA-256.
+    """
+    digest = hashlib.sha256(name.encode()).digest()[:8]
+    letters = "".join(_LETTERS[each % len(_LETTERS)] for each in digest)
+    return any(each == name or f"peerID: {letters}" in each for each in holders(info))
 
 
 def check(
