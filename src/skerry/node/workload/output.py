@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -92,14 +93,25 @@ def _take(kept: deque[LogLine], line: bytes) -> None:
 
 
 class Follower:
-    """Reads on where the file grows, through its change to a new one."""
+    """Reads the last lines, and on where the file grows, through its change to a new one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("rb") if path.exists() else None
-        if self._file is not None:
-            self._file.seek(0, os.SEEK_END)
         self._rest = b""
+
+    def first(self, lines: int) -> list[LogLine]:
+        """Return the last lines there are, oldest first; `read` goes on right after them."""
+        kept: deque[LogLine] = deque(maxlen=lines)
+        older = self._path.with_suffix(".old")
+        if older.exists():
+            with older.open("rb") as file:
+                if self._file is None or not _same(file, self._file):
+                    for line in file:
+                        _take(kept, line)
+        if self._file is not None:
+            self._read_on(kept)
+        return list(kept)
 
     def read(self) -> list[LogLine]:
         """Return the whole lines that came since."""
@@ -134,10 +146,16 @@ class Follower:
             self._file.close()
 
 
-async def follow(path: Path) -> AsyncIterator[LogLine]:
-    """Yield lines as they come, from now on."""
+def _same(one: BinaryIO, other: BinaryIO) -> bool:
+    return os.path.sameopenfile(one.fileno(), other.fileno())
+
+
+async def follow(path: Path, lines: int) -> AsyncIterator[LogLine]:
+    """Yield the last lines, and then those that come."""
     follower = await asyncio.to_thread(Follower, path)
     try:
+        for line in await asyncio.to_thread(follower.first, lines):
+            yield line
         while True:
             for line in await asyncio.to_thread(follower.read):
                 yield line

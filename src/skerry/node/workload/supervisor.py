@@ -317,11 +317,12 @@ class Workloads:
     ) -> AsyncIterator[LogLine]:
         """Yield the last lines of a workload, and then those that come. Raises NOT_FOUND."""
         record = self.known.find(name)
-        for line in await asyncio.to_thread(tail, record.folder.log, lines):
-            yield line
-        if follow_on:
-            async for line in follow(record.folder.log):
+        if not follow_on:
+            for line in await asyncio.to_thread(tail, record.folder.log, lines):
                 yield line
+            return
+        async for line in follow(record.folder.log, lines):
+            yield line
 
     async def execute(
         self,
