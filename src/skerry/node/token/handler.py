@@ -9,8 +9,7 @@ from skerry.kernel.names import check_name
 from skerry.node.node import Node
 from skerry.node.token import biscuit
 from skerry.node.token import service as s
-from skerry.node.token.limits import make
-from skerry.node.token.offline import minted
+from skerry.node.token.offline import limits_of, minted
 from skerry.node.words import Progress
 
 
@@ -22,16 +21,7 @@ class Handler:
 
     async def do_mint(self, params: s.Mint, progress: Progress) -> s.Minted:
         """See `token.mint`."""
-        limits = make(
-            self._node.clock.now(),
-            app=params.app,
-            branch=params.branch,
-            resource=params.resource,
-            verb=params.verb,
-            country=params.country,
-            price=params.price,
-            until=params.until,
-        )
+        limits = limits_of(params, self._node.clock.now())
         name = check_name(params.name, "the holder of a token")
         found = minted(biscuit.mint(self._node.tokens.seed, name, limits))
         await self._tell("minted", name, found.id, limits.datalog())

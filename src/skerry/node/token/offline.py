@@ -9,13 +9,13 @@ from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import INVALID
 from skerry.node.token import biscuit
 from skerry.node.token.limits import Limits, make
-from skerry.node.token.service import Inspect, Inspected, Minted, Narrow
+from skerry.node.token.service import Inspect, Inspected, Mint, Minted, Narrow
 
 
-def narrow(params: Narrow) -> Minted:
-    """Return a token that allows less."""
-    limits = make(
-        SystemClock().now(),
+def limits_of(params: Mint | Narrow, now: int) -> Limits:
+    """Return the limits that are wished for; `now` is in nanoseconds since 1970."""
+    return make(
+        now,
         app=params.app,
         branch=params.branch,
         resource=params.resource,
@@ -24,6 +24,11 @@ def narrow(params: Narrow) -> Minted:
         price=params.price,
         until=params.until,
     )
+
+
+def narrow(params: Narrow) -> Minted:
+    """Return a token that allows less."""
+    limits = limits_of(params, SystemClock().now())
     if limits == Limits():
         raise INVALID("Say what it is to be narrowed to.", hint="skerry token narrow --help")
     return minted(biscuit.narrow(params.token, limits))
