@@ -18,6 +18,7 @@ import pytest
 from skerry.app import kinds
 from skerry.kernel.errors import SkerryError
 from skerry.node.node import Node
+from skerry.node.scheduler import Scheduler
 from skerry.testing.nodes import deploy, pack, perform, running_node
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "offsite_archive"
@@ -25,6 +26,12 @@ pytestmark = pytest.mark.timeout(120)
 
 HOURLY, NIGHTLY = "5 * * * *", "35 2 * * *"
 START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def held_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be due by itself: the tests say what runs, and for which moment."""
+    monkeypatch.setattr(Scheduler, "tick", lambda _: None)
 
 
 def packed(policy: str) -> bytes:
