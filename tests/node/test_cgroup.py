@@ -215,6 +215,16 @@ def fork_all() -> None:
             time.sleep(0.01)
 
 
+def test_a_group_that_another_process_removed_has_nothing_to_kill(
+    cgroups: Cgroups, prefix: str
+) -> None:
+    group = cgroups.create(f"{prefix}removed")
+    cgroups.create(f"{prefix}removed").remove()
+    group.kill()
+    group.remove()
+    assert not cgroups.exists(f"{prefix}removed")
+
+
 def test_groups_of_a_dead_node_are_reaped(cgroups: Cgroups, prefix: str) -> None:
     group = cgroups.create(f"{prefix}left")
     cgroups.create(f"{prefix}empty")

@@ -7,6 +7,7 @@ version 1, else nothing (then rlimits bound each process). Source: cgroups(7) an
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -127,7 +128,18 @@ class Group:
         self._set_frozen(False)
 
     def kill(self) -> None:
-        """Kill every process of the group and wait until they are gone. Raises TIMED_OUT."""
+        """Kill every process of the group and wait until they are gone. Raises TIMED_OUT.
+
+        A group that another process removes meanwhile is fine: it had none.
+        """
+        try:
+            self._kill_at_once()
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
+        self._wait(self._gone, "die")
+
+    def _kill_at_once(self) -> None:
         if self.version == 2 and self._has("", "cgroup.kill"):
             self._write("", "cgroup.kill", 1)
         elif self._can_freeze():
@@ -135,7 +147,6 @@ class Group:
             self._set_frozen(True)
             self._signal_all()
             self._set_frozen(False)
-        self._wait(self._gone, "die")
 
     def remove(self) -> None:
         """Remove the group, which must be empty; a group that is gone is fine."""
