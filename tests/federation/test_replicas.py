@@ -258,12 +258,18 @@ def test_a_killed_node_is_replaced_and_nothing_acknowledged_is_lost(cluster: Clu
     )
     assert sorted(placed["standbys"]) == ["holm", "skerry"]
     assert sorted(cluster.standbys("shop", "rock")) == ["holm", "skerry"]
+    said = [each["said"] for each in cluster.call("rock", "audit.entries")]
+    for name in ("holm", "skerry"):
+        assert any(
+            each.startswith(f"shop was placed on {name} from rock, residency R0") for each in said
+        )
     with pytest.raises(SkerryError, match="standbys"):
         cluster.call("rock", "federation.place", app="shop", to="skerry")
 
     writer = Writer(cluster, "shop", "rock", "skerry", "holm", "key")
     writer.start()
     until(lambda: len(writer.acknowledged) > 50, "writes are acknowledged")
+    cluster.deploy("rock", "shop")
     os.killpg(cluster.processes["rock"].pid, signal.SIGKILL)
     cluster.processes["rock"].wait()
     before = len(writer.acknowledged)
@@ -271,6 +277,8 @@ def test_a_killed_node_is_replaced_and_nothing_acknowledged_is_lost(cluster: Clu
     acknowledged = writer.finish()
 
     holder = cluster.holder("shop", "skerry", "holm")
+    branch = cluster.call(holder, "branch.list", app="shop")[0]
+    assert branch["version"] == 2, "the deploy of the last moment has come"
     total, last = map(int, cluster.get(holder, "/")[1].split())
     assert last >= max(acknowledged)
     assert total >= len(acknowledged) + 1, "nothing acknowledged is lost"
@@ -360,7 +368,12 @@ def test_a_standby_serves_reads_and_names_the_node_that_writes(cluster: Cluster)
 
     told = cluster.call(standby, "federation.nodes")[0]["copies"]
     assert any(each.startswith("lib of skerry, read as of ") for each in told), told
-    until(lambda: cluster.call(standby, "node.status")["awake"] == [], "readers sleep")
+
+    def asleep() -> bool:
+        awake = cluster.call(standby, "node.status")["awake"]
+        return all(each["app"] != "lib-ro" for each in awake)
+
+    until(asleep, "readers sleep")
     assert execute(copy, "select count(*) from kept") == "3", "and wake"
 
 

@@ -80,7 +80,12 @@ class Dispatcher:
         """Decide on a command and carry it out; the params of a kind's word are a `WordCall`."""
         used = await self._decide(command, params, principal)
         with rights.under(used):
-            return await self._carry_out(command, params, progress or _silent)
+            result = await self._carry_out(command, params, progress or _silent)
+        if command.mutates and not command.kind:
+            app = getattr(params, "app", None) or getattr(result, "app", None)
+            if app:
+                await self._node.tenure.settle(app)
+        return result
 
     async def _carry_out(self, command: c.Command, params: msgspec.Struct, report: Progress) -> Any:
         if command.kind:

@@ -296,7 +296,7 @@ class Handlers:
             raise NOT_FOUND(
                 f"{self._node.name} keeps no copy of {app} that can be read.",
                 why=f"The name {name} is taken by an app." if name in catalogue.apps else "",
-                hint="skerry nodes, and --node <one that stands by>",
+                hint="skerry nodes",
             )
         return name
 

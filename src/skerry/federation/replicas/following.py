@@ -22,6 +22,7 @@ from skerry.kernel.names import check_name, reader_name
 from skerry.kernel.policy import Request, enforce
 from skerry.kernel.replica import Replica
 from skerry.node.archives import give
+from skerry.node.audit.receipts import RECEIPT, of_deletion
 from skerry.node.node import Node
 
 LAST_BYTES_MAX = 8 << 20
@@ -215,11 +216,15 @@ class Following:
         before = self.copies.get(app)
         copy = self._open(event)
         copy.definition = follow.definition
+        sequence = follow.sequence
         if before is not None:
             copy.changed = before.changed
-            if before.sequence == follow.sequence:
+            if (before.holder, before.epoch) == (copy.holder, copy.epoch):
+                # What came while the other node asked is here too.
+                sequence = max(sequence, before.sequence)
+            if before.sequence == sequence:
                 copy.last = before.last
-        await asyncio.to_thread(copy.note, follow.sequence)
+        await asyncio.to_thread(copy.note, sequence)
         if old is not None:
             wanted = node.catalogue.directories()
             for branch in old.arrived.branches:
@@ -281,6 +286,8 @@ class Following:
         await self._drop_readers(followed)
         await node.keyring.forget(app)
         await asyncio.to_thread(node.remove_code, app)
+        said = of_deletion(app, "the copy of a standby was removed", holder=followed.holder)
+        await node.audit.add(RECEIPT, said)
 
     async def take(self, app: str, epoch: int) -> tuple[r.Taken, r.Inheritance]:
         """Serve an app from its copy from now on; return how far the copy had come."""
