@@ -23,6 +23,7 @@ from skerry.market.core.escrow import State as EscrowState
 from skerry.market.core.market import Market
 from skerry.market.core.messages import AnyMessage, Entry, Signed
 from skerry.market.core.names import DeploymentId, OrderId
+from skerry.market.core.prices import in_units
 from skerry.market.core.state import State
 from skerry.market.core.states import RUNNING, OrderState
 from skerry.market.core.terms import Rule
@@ -160,7 +161,7 @@ class Exchange:
         """Return what a tenant must know of its money, or ''."""
         account = self.state.accounts[deployment]
         if account.state is EscrowState.OVERDRAWN:
-            return f"the money ran out; {-account.funds} micro-units are owed"
+            return f"the money ran out; {in_units(-account.funds)} are owed"
         dry = self.state.dry_at(deployment)
         if dry is None or account.state is not EscrowState.OPEN:
             return ""

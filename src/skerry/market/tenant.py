@@ -59,6 +59,11 @@ class Tenant:
         self._placing = asyncio.Lock()
 
     @property
+    def address(self) -> str:
+        """Whose deployments these are."""
+        return self._wallet.address
+
+    @property
     def _state(self) -> State:
         return self._exchange.state
 
@@ -119,6 +124,10 @@ class Tenant:
     def _manifest_path(self, digest: str) -> Path:
         return self._directory / f"manifest-{digest}.json"
 
+    def has_manifest(self, deployment: DeploymentId) -> bool:
+        """Tell whether this node has the manifest of a deployment: it was deployed from here."""
+        return self._manifest_path(self._state.deployment(deployment).manifest_hash).exists()
+
     def manifest(self, deployment: DeploymentId) -> list[dict[str, Any]]:
         """Return the manifest of a deployment; raise CONFLICT if this node does not have it."""
         path = self._manifest_path(self._state.deployment(deployment).manifest_hash)
@@ -157,13 +166,10 @@ class Tenant:
 
         return await self._exchange.until(leased, seconds)
 
-    async def send_manifests(self, deployment: DeploymentId) -> list[Lease]:
-        """Send the manifest to every provider that has a lease; return the leases."""
-        manifest = await asyncio.to_thread(self.manifest, deployment)
-        leases = [each for each in self._state.leases_of(deployment) if each.state in RUNNING]
-        for lease in leases:
-            await self.link(lease).send_manifest(lease.id, manifest)
-        return leases
+    async def send_manifest(self, lease: Lease) -> None:
+        """Send the manifest to the provider of a lease; raise what it answers."""
+        manifest = await asyncio.to_thread(self.manifest, lease.id.deployment)
+        await self.link(lease).send_manifest(lease.id, manifest)
 
     def link(self, lease: Lease) -> ProviderLink:
         """Return the way to a lease's provider."""
