@@ -17,6 +17,7 @@ from pathlib import Path
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CONFLICT, SkerryError
 from skerry.market.archive import Archive
+from skerry.market.core import books as b
 from skerry.market.core import messages as m
 from skerry.market.core.entities import Lease, Order
 from skerry.market.core.escrow import State as EscrowState
@@ -130,7 +131,8 @@ class Exchange:
         leases = tuple(
             self._lease_notice(state.leases[name]) for name in (known.leases if known else ())
         )
-        return Feed(self.operator, state.sequence, orders, leases)
+        held = state.books.balance(b.wallet(provider))
+        return Feed(self.operator, state.sequence, orders, leases, held)
 
     def lease_notice(self, lease: Lease) -> LeaseNotice:
         """Return a lease as its provider sees it, whatever its state."""

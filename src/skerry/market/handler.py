@@ -210,10 +210,13 @@ class Handler:
         """See `market.provider.withdraw`."""
         agent = self.offering.running()
         done = await agent.withdraw()
-        held = self.exchange.state.books.balance(b.wallet(agent.address))
-        return Done(
-            f"Withdrew from {len(done)} leases; here the wallet holds {show(held, self.currency)}."
+        leases = "1 lease" if len(done) == 1 else f"{len(done)} leases"
+        wallets = "; ".join(
+            f"the wallet {'here' if name == 'local' else f'at {name}'} "
+            f"holds {show(held, self.currency)}"
+            for name, held in agent.wallets.items()
         )
+        return Done(f"Withdrew from {leases}; {wallets}.")
 
     async def do_provider_bond(self, params: s.Bond, _progress: Progress) -> Done:
         """See `market.provider.bond`."""

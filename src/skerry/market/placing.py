@@ -164,7 +164,7 @@ class Placing:
             )
             found = await self._obstacles(group)
             obstacles += [
-                r.Obstacle(spec.name, present.name_of(self._handler, who), tuple(why) or ("none",))
+                r.Obstacle(spec.name, present.name_of(self._handler, who), tuple(why))
                 for who, why in found.items()
             ]
             if not any(not why for why in found.values()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CONFLICT, INVALID, SkerryError
 from skerry.market.core import messages as m
-from skerry.market.core.entities import Lease
+from skerry.market.core.entities import Lease, Order
 from skerry.market.core.names import DeploymentId
 from skerry.market.core.state import State
 from skerry.market.core.states import RUNNING, DeploymentState, OrderState
@@ -157,14 +157,24 @@ class Tenant:
             raise CONFLICT(f"This is not the manifest of {deployment}.")
 
     async def await_leases(self, deployment: DeploymentId, seconds: float) -> bool:
-        """Wait until every group of a deployment has a lease; return whether it has."""
+        """Wait until every group of a deployment has a lease; return whether it has.
+
+        It is not waited for a group that every provider has declined.
+        """
         state = self._state
 
-        def leased() -> bool:
-            names = state.deployments[deployment].groups
-            return all(state.latest_order(n).state is OrderState.ACTIVE for n in names)
+        def orders() -> Iterator[Order]:
+            return map(state.latest_order, state.deployments[deployment].groups)
 
-        return await self._exchange.until(leased, seconds)
+        def leased() -> bool:
+            return all(each.state is OrderState.ACTIVE for each in orders())
+
+        def declined() -> bool:
+            count = len(state.providers)
+            return any(not each.bids and len(each.declined) >= count for each in orders())
+
+        await self._exchange.until(lambda: leased() or declined(), seconds)
+        return leased()
 
     async def send_manifest(self, lease: Lease) -> None:
         """Send the manifest to the provider of a lease; raise what it answers."""
