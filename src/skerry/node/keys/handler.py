@@ -17,6 +17,8 @@ from skerry.node.node import Node
 from skerry.node.words import Progress
 
 RETRY_SECONDS = 30.0
+ENCRYPTED = ("secrets", "backups of the app", "sealed exports", "sealed parcels")
+STATE = "state on this disk, of branches that were encrypted"
 _log = logging.getLogger(__name__)
 
 REACH_OUTSIDE = (
@@ -173,7 +175,7 @@ class Handler:
         app, node = params.app, self._node
         if app in node.catalogue.apps:
             raise CONFLICT(
-                f"{app} is still here, and its state on this disk is not encrypted by its key.",
+                f"{app} is still here, and would not wake again.",
                 hint=f"skerry app delete --app {app}",
             )
         wrapped = {each.id: hashlib.sha256(each.wrapped).hexdigest() for each in self._ring.of(app)}
@@ -185,7 +187,7 @@ class Handler:
             "app": app,
             "how": "its data keys were destroyed",
             "keys": [[each.id, wrapped[each.id], each.holder, each.said] for each in ended],
-            "encrypted": ["secrets", "backups of the app", "sealed exports", "sealed parcels"],
+            "encrypted": [*ENCRYPTED, *([STATE] if node.at_rest.able else [])],
             "reach": reach,
         }
         entry = await node.audit.add(RECEIPT, said)
