@@ -53,7 +53,7 @@ def test_a_copy_has_the_key_of_its_source(home: Path) -> None:
     assert encryption.protection_of(copy) == encryption.protection_of(copy / "letters") == key
     assert encryption.protection_of(volume.create("plain")) is None
     encryption.remove_key(volume.directory, key)
-    assert "letters" not in os.listdir(copy)
+    assert "letters" not in [each.name for each in copy.iterdir()]
     with pytest.raises(SkerryError) as raised:
         volume.clone("main", "another")
     assert raised.value.problem is STORE_UNREACHABLE
