@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from skerry.kernel import catalogue as events
-from skerry.kernel.commands import Done, Nothing
+from skerry.kernel.commands import Check, Done, Nothing
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
 from skerry.node.audit.receipts import DELETION, RECEIPT
 from skerry.node.keys import service as s
@@ -56,6 +56,16 @@ class Handler:
             if self._ring.locked:
                 await asyncio.to_thread(self._ring.unlock)
                 _log.info("%d data keys are locked", len(self._ring.locked))
+
+    async def examine(self) -> list[Check]:
+        """Say for `skerry doctor` which keys are locked, and how many are held outside."""
+        apps = sorted({each.app for each in self._ring.keys})
+        outside = sum(self._ring.is_external(app) for app in apps)
+        locked = list(self._ring.locked.values())
+        detail = f"those of {outside} of {len(apps)} apps are held outside this node"
+        if locked:
+            detail = f"{len(locked)} are locked: {locked[0]}"
+        return [Check("data keys", not locked, detail, "skerry keys unlock" if locked else "")]
 
     async def do_list(self, params: s.OfKeys, progress: Progress) -> list[s.KeyInfo]:
         """See `keys.list`."""
