@@ -167,6 +167,6 @@ MANIFEST = Manifest(
         Word("learn", "Take a calibration file in.", Learned, Revised, "configure", mutates=True),
     ),
     actions=("read", "run", "configure"),
-    leaves=True,
+    leaves=("quantum:submit",),
     package=__package__ or "",
 )
