@@ -173,6 +173,8 @@ class Manifest:
     to a place outside the node; rules of an app may name them.
     `replicates`: whether a standby on another node can follow the state; `replica` names the
     `kernel.replica.Replica` that does it, and every writer tells the `kernel.journal`.
+    `readable`: a standby's copy can be read: the engine refuses every write to a state of which
+    `kernel.reading` says that another node writes it.
     """
 
     name: str
@@ -198,6 +200,7 @@ class Manifest:
     subject: str = ""
     replicates: Capability = NOT_SAID
     replica: str = ""
+    readable: bool = False
     package: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -208,6 +211,7 @@ class Manifest:
         assert not self.journal or self.able(Verb.BRANCH_AT), self.name
         able = self.replicates.answer is Answer.YES
         assert bool(self.replica) == (able and self.keeps_state), self.name
+        assert not self.readable or self.replica, self.name
 
     def load(self, dotted: str) -> Any:
         """Import what `module:attribute` names inside the kind's package."""
