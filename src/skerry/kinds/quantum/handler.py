@@ -15,16 +15,24 @@ from skerry.kernel.commands import Done, Nothing, WordCall
 from skerry.kernel.errors import DENIED, INVALID, NOT_FOUND, SkerryError
 from skerry.kernel.money import show
 from skerry.kernel.policy import Request as PolicyRequest
-from skerry.kinds.quantum import energies, installing, pictures, providers, raster, reports, stacks
+from skerry.kinds.quantum import (
+    alarm,
+    energies,
+    installing,
+    pictures,
+    providers,
+    raster,
+    reports,
+    stacks,
+)
 from skerry.kinds.quantum import service as words
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device, Here, Status
-from skerry.kinds.quantum.contract import Budget, JobRequest, Options, Program
+from skerry.kinds.quantum.contract import Budget, Cost, Job, JobRequest, Options, Program
 from skerry.kinds.quantum.hardware import ACTION
 from skerry.kinds.quantum.messages import Energy, Outcome, Quote, Revised
 from skerry.kinds.quantum.providers import PROVIDERS
 from skerry.kinds.quantum.providers.interface import Provider, Setting
-from skerry.kinds.quantum.runner import OPEN_FILE
 from skerry.kinds.quantum.twins import is_runnable, medians
 
 Progress = Callable[[int, int, str], None]
@@ -61,7 +69,8 @@ class Handler:
 
     async def _wake(self, branch: Any, record: Any) -> None:
         state: Path = self._node.workshop.state(branch, record)
-        if not await asyncio.to_thread((state / OPEN_FILE).exists):
+        at = await asyncio.to_thread(alarm.due, state)
+        if at is None or at > self._node.clock.now():
             return
         if self._node.supervisor.running(branch.app, branch.name, record.name) is not None:
             return
@@ -131,6 +140,7 @@ class Handler:
             name=params.name,
             token=params.token,
             reservation=params.reservation,
+            booking=params.booking,
         )
         if params.png and not params.wait:
             raise INVALID("A job that is not waited for has no histogram yet.", hint="--wait")
@@ -211,7 +221,7 @@ class Handler:
         return reports.JobCost(
             job=job.id,
             device=job.request.device,
-            here=f"{show(cost.here, cost.currency)} (the node's own compute: skerry meter)",
+            here=_here_cost(job, cost),
             hardware=reports.money(cost),
             channel=cost.channel,
             prices=cost.prices,
@@ -360,6 +370,14 @@ def _report(found: Outcome, png: str = "") -> reports.JobReport:
     title = f"Job {found.job.id} on {found.job.request.device}: {found.job.nature}"
     picture = raster.histograms(found.results, title) if png and found.results else b""
     return reports.JobReport(found.job, found.results, found.events, picture)
+
+
+def _here_cost(job: Job, cost: Cost) -> str:
+    """Say what a job cost here: a twin's compute, or what the ledger holds of hardware."""
+    if job.request.provider == "twin":
+        return f"{show(cost.here, cost.currency)} (the node's own compute: skerry meter)"
+    how = "corrected at its end" if job.over else "as estimated"
+    return f"{show(cost.posted, 'EUR')} in the ledger, {how} (skerry meter)"
 
 
 def _here(device: Device) -> Here:

@@ -88,7 +88,18 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
         Literal["logical", "native", "verbatim"], about("how far the program is compiled already")
     ] = "logical"
     provider: Annotated[
-        Literal["twin", "braket", "ionq"],
+        Literal[
+            "twin",
+            "aqt",
+            "azure",
+            "braket",
+            "ibm",
+            "ionq",
+            "iqm",
+            "pasqal",
+            "quandela",
+            "scaleway",
+        ],
         about("on the twin, or on the machine itself by a vendor"),
     ] = "twin"
     engine: Annotated[str, about("an engine, instead of the one that is chosen")] = ""
@@ -100,6 +111,9 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
     wait: Annotated[bool, about("wait for the end")] = True
     png: Picture = ""
     reservation: Annotated[str, about("a reservation whose time it runs in")] = ""
+    booking: Annotated[
+        str, about("with a provider: its own name of a session or reservation to run in")
+    ] = ""
 
 
 class OfJob(Here, frozen=True, kw_only=True):

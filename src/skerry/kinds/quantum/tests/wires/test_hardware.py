@@ -12,11 +12,12 @@ import pytest
 from skerry.app import kinds, services
 from skerry.kernel.errors import DENIED, INVALID, UNSUPPORTED, Problem, SkerryError
 from skerry.kernel.policy import Decision, Place
+from skerry.kinds.quantum.alarm import OPEN_FILE
+from skerry.kinds.quantum.config import Agreed
 from skerry.kinds.quantum.contract import Budget, Job, JobRequest, JobState, Program
 from skerry.kinds.quantum.engine import QuantumEngine
 from skerry.kinds.quantum.hardware import SENDING
 from skerry.kinds.quantum.results import is_signed, public_key
-from skerry.kinds.quantum.runner import OPEN_FILE
 from skerry.kinds.quantum.store import Store
 from skerry.kinds.quantum.tests.conftest import MakeContext
 from skerry.kinds.quantum.tests.wires.conftest import Place as Vendor
@@ -54,14 +55,26 @@ async def own(make_context: MakeContext, place: Vendor, gate: Gate) -> AsyncIter
         "ionq": f"{fields['base']}/ionq/v0.4",
         "braket": fields["url"],
         "s3": fields["url"],
+        "ibm": f"{fields['base']}/ibm",
+        "iam": f"{fields['base']}/ibm",
+        "iqm": fields["url"],
+        "aqt": f"{fields['base']}/aqt",
+        "scaleway": f"{fields['base']}/scaleway",
     }
     secrets = {
         "IONQ_API_KEY": fields["token"],
         "AWS_ACCESS_KEY_ID": fields["access_key"],
         "AWS_SECRET_ACCESS_KEY": fields["secret_key"],
         "BRAKET_BUCKET": "amazon-braket-results",
+        "IBM_API_KEY": fields["token"],
+        "IBM_INSTANCE_CRN": "crn:v1:bluemix:public:quantum-computing:us-east:a/x:y::",
+        "IQM_TOKEN": fields["token"],
+        "AQT_TOKEN": fields["token"],
+        "SCALEWAY_SECRET_KEY": fields["token"],
+        "SCALEWAY_PROJECT_ID": "project",
     }
-    context = make_context(endpoints=endpoints)
+    prices = {"ibm": Agreed(per_second="1.60", currency="USD", as_of="2026-11-27")}
+    context = make_context(endpoints=endpoints, prices=prices)
     made = QuantumEngine(replace(context, secrets=secrets, permit=gate.permit))
     made.desk.hardware.first_seconds = 0.05
     await made.start()
@@ -83,7 +96,14 @@ async def over(engine: QuantumEngine, job: Job) -> Job:
 
 @pytest.mark.parametrize(
     ("provider", "device", "country"),
-    [("ionq", "ionq-forte-1", "US"), ("braket", "iqm-garnet", "FI")],
+    [
+        ("ionq", "ionq-forte-1", "US"),
+        ("braket", "iqm-garnet", "FI"),
+        ("ibm", "ibm-torino", "US"),
+        ("iqm", "iqm-garnet", "FI"),
+        ("aqt", "aqt-ibex-q1", "AT"),
+        ("scaleway", "iqm-garnet", "FI"),
+    ],
 )
 async def test_a_job_goes_to_the_machine_and_its_result_comes_back(
     own: QuantumEngine, gate: Gate, provider: str, device: str, country: str
@@ -107,7 +127,7 @@ async def test_a_job_goes_to_the_machine_and_its_result_comes_back(
 REFUSED: tuple[tuple[JobRequest, Problem, str], ...] = (
     (asked("ionq-forte-1", "ionq", budget=None), INVALID, "ceiling"),
     (asked("ionq-forte-1", "ionq", budget=Budget("0.01", "USD")), DENIED, "budget"),
-    (asked("iqm-garnet", "ionq"), UNSUPPORTED, "IonQ has no"),
+    (asked("iqm-garnet", "ionq"), UNSUPPORTED, "cannot be reached"),
     (asked("ibm-torino", "braket"), DENIED, "not known"),
     (asked("ionq-forte-1", "nobody"), UNSUPPORTED, "no way"),
     (asked("ionq-forte-1", "ionq", where=("EU",)), DENIED, "iqm-garnet"),
