@@ -157,7 +157,7 @@ class Hardware:
         """Ask for a job's end; it is over once the vendor says so, or at once if it has none."""
         if job.state in TERMINAL or job.state is JobState.CANCELLING:
             return job
-        found = await self._desk.stored(Store.change, job.id, JobState.CANCELLING, "asked for")
+        found = await self._desk.stored(_cancelling, job.id)
         if kick := self._kicks.get(job.id):
             kick.set()
         return found
@@ -300,12 +300,8 @@ class Hardware:
         now = self._desk.context.clock.now()
         seconds = min(max((now - job.started) / _SECOND * 0.1, self.first_seconds), LAST_SECONDS)
         values: dict[str, Any] = {"failures": 0, "look_at": now + int(seconds * _SECOND)}
-        state = None
-        if seen.state in (JobState.QUEUED, JobState.RUNNING) and job.state is not seen.state:
-            state = None if job.state is JobState.CANCELLING else seen.state
         values["queue"] = Queue(seen.position, 0, now) if seen.position is not None else None
-        note = f"{job.request.provider}: {job.vendor_job}" if state else ""
-        return await self._desk.stored(Store.change, job.id, state, note, **values)
+        return await self._desk.stored(_stands, job.id, seen.state, **values)
 
     async def _end(self, job: Job, seen: Seen, task: Task) -> Job:
         """Keep a job's outcome, with what it cost; a part of its shots makes it PARTIAL."""
@@ -316,11 +312,8 @@ class Hardware:
             raise garbled(f"{job.request.provider} has no outcome of a job that is done.")
         if shots and (state is not JobState.COMPLETED or shots < task.shots):
             state = JobState.PARTIAL
-        if job.state is JobState.QUEUED and state in (JobState.COMPLETED, JobState.PARTIAL):
-            job = await desk.stored(Store.change, job.id, JobState.RUNNING, "")
-        if state is JobState.CANCELLED and job.state is not JobState.CANCELLING:
-            job = await desk.stored(Store.change, job.id, JobState.CANCELLING, "by the vendor")
         job = await billing.settle(desk, job, shots, seen)
+        await desk.stored(_prepare, job.id, state)
         values: dict[str, Any] = {"ended": now, "queue": None, "look_at": 0}
         if seen.state is JobState.FAILED:
             error = CONFLICT("The vendor's machine failed.", why=seen.reason[:400])
@@ -368,6 +361,32 @@ class Hardware:
         now = self._desk.context.clock.now()
         values = {"ended": now, "look_at": 0, "queue": None, "error": error.as_dict()}
         await self._desk.stored(Store.change, job_id, JobState.FAILED, error.what, **values)
+
+
+def _cancelling(store: Store, job_id: str) -> Job:
+    """Note that a job's end is asked for; one that is over meanwhile stays as it is."""
+    job = store.job(job_id)
+    if job.over or job.state is JobState.CANCELLING:
+        return job
+    return store.change(job_id, JobState.CANCELLING, "asked for")
+
+
+def _stands(store: Store, job_id: str, seen: JobState, **values: Any) -> Job:
+    """Note how a job stands at the vendor; one whose end is asked for stays so."""
+    job = store.job(job_id)
+    known = seen in (JobState.QUEUED, JobState.RUNNING) and job.state is not JobState.CANCELLING
+    if not known or seen is job.state:
+        return store.change(job_id, None, "", **values)
+    return store.change(job_id, seen, f"{job.request.provider}: {job.vendor_job}", **values)
+
+
+def _prepare(store: Store, job_id: str, last: JobState) -> None:
+    """Take a job to a state that its last one may follow."""
+    job = store.job(job_id)
+    if job.state is JobState.QUEUED and last in (JobState.COMPLETED, JobState.PARTIAL):
+        store.change(job_id, JobState.RUNNING, "")
+    if job.state is not JobState.CANCELLING and last is JobState.CANCELLED:
+        store.change(job_id, JobState.CANCELLING, "by the vendor")
 
 
 async def _read(answer: Awaitable[T]) -> T:
