@@ -20,19 +20,18 @@ from skerry.kinds.quantum import (
     energies,
     installing,
     pictures,
-    providers,
     raster,
     reports,
     stacks,
+    ways,
 )
 from skerry.kinds.quantum import service as words
 from skerry.kinds.quantum.catalogue import load
-from skerry.kinds.quantum.catalogue.model import Device, Here, Status
+from skerry.kinds.quantum.catalogue.model import Device, Here
 from skerry.kinds.quantum.contract import Budget, Cost, Job, JobRequest, Options, Program
 from skerry.kinds.quantum.hardware import ACTION
 from skerry.kinds.quantum.messages import Energy, Outcome, Quote, Revised
-from skerry.kinds.quantum.providers import PROVIDERS
-from skerry.kinds.quantum.providers.interface import Provider, Setting
+from skerry.kinds.quantum.providers.interface import Provider
 from skerry.kinds.quantum.twins import is_runnable, medians
 
 Progress = Callable[[int, int, str], None]
@@ -88,7 +87,8 @@ class Handler:
             and params.modality.lower() in each.modality.value
             and params.status in ("", each.status.value)
         ]
-        return reports.DeviceTable(tuple(rows))
+        listed = {each.id for each in rows}
+        return reports.DeviceTable(tuple(rows), ways.of_devices(self._node, listed, params.app))
 
     async def do_device(self, params: words.Named, progress: Progress) -> reports.DeviceReport:
         """See `quantum.device`."""
@@ -96,16 +96,22 @@ class Handler:
         calibration = load.calibration(device.id)
         own = medians(calibration) if calibration else []
         known = {each.name for each in own}
+        found = ways.of_device(self._node, device, params.app)
         figures = [*own, *(each for each in device.figures if each.name not in known)]
         return reports.DeviceReport(
             device,
-            str(_here(device)._replace(provider=bool(self._ways(device)))),
+            str(_here(device)._replace(provider=bool(found))),
             device.revision,
             calibration,
             tuple(figures),
             pictures.topology(device, calibration),
             params.svg,
+            found,
         )
+
+    async def do_providers(self, params: words.OfApp, progress: Progress) -> list[ways.ProviderRow]:
+        """See `quantum.providers`."""
+        return ways.rows(self._node, params.app)
 
     async def do_estimate(self, params: words.Estimate, progress: Progress) -> reports.QuoteTable:
         """See `quantum.estimate`."""
@@ -156,29 +162,15 @@ class Handler:
         found = await self._call(params, "wait", {"job": job.id}, progress)
         return _report(found, params.png)
 
-    def _ways(self, device: Device) -> list[str]:
-        """Return the providers by which jobs can go to a machine that is offered."""
-        if device.status not in (Status.OFFERED, Status.PREVIEW):
-            return []
-        found = []
-        for name in PROVIDERS:
-            try:
-                providers.find(name, Setting(self._node.clock, {})).places(device)
-            except SkerryError:
-                continue
-            found.append(name)
-        return found
-
     def _with_others(self, error: SkerryError, params: words.Run) -> SkerryError:
         """Add to a refusal which machines the app's policy lets jobs go to."""
         name = params.resource or self._only(params.app, params.branch)
         found = []
-        for provider in PROVIDERS:
-            way = providers.find(provider, Setting(self._node.clock, {}))
+        for way in ways.all_ways(self._node.clock):
             found += [
-                f"{device.id} by {provider}"
+                f"{device.id} by {way.name}"
                 for device in load.devices().values()
-                if provider in self._ways(device) and self._may_go(way, device, params, name)
+                if ways.leads_to(way, device) and self._may_go(way, device, params, name)
             ]
         reached = f"Policy lets its jobs go to: {', '.join(found) or 'no machine'}."
         return SkerryError(error.problem, error.what, f"{error.why} {reached}".strip(), error.hint)

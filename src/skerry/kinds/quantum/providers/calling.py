@@ -138,7 +138,7 @@ def _read(response: http.client.HTTPResponse, host: str) -> Answer:
 def _refused(url: str, answer: Answer) -> VendorError:
     host = urlsplit(url).hostname
     why = answer.body[:400].decode("utf-8", "replace")
-    retry = _retry_seconds(answer.headers.get("retry-after", ""))
+    retry = _retry_seconds(answer.headers)
     if answer.status in (401, 403):
         what = f"{host} does not accept the credentials."
         return VendorError(DENIED, what, why, may_have=False, again=False)
@@ -152,13 +152,19 @@ def _refused(url: str, answer: Answer) -> VendorError:
     return VendorError(INVALID, what, why, may_have=False, again=False)
 
 
-def _retry_seconds(text: str) -> float:
-    """Return what `Retry-After` says, a number of seconds or a date (RFC 9110), 0 for nothing."""
+def _retry_seconds(headers: Mapping[str, str]) -> float:
+    """Return what `Retry-After` says, seconds or a date by the vendor's clock; 0 for nothing.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    text = headers.get("retry-after", "")
+    if text.isdecimal():
+        return min(float(text), RETRY_SECONDS_MAX)
     try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        except (ValueError, TypeError):
-            return 0.0
+        then, now = (
+            email.utils.parsedate_to_datetime(each) for each in (text, headers.get("date", ""))
+        )
+        seconds = (then - now).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
     return min(max(seconds, 0.0), RETRY_SECONDS_MAX)
