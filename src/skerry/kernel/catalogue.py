@@ -7,22 +7,16 @@ that comes too late, about an app or a branch that is gone, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from skerry.kernel.app import AppSpec
+from skerry.kernel.branch import Branch as Branch  # noqa: PLC0414 (its users read it from here)
+from skerry.kernel.branch import BranchesOfApp, MemoryShelf, Shelf
+from skerry.kernel.branch import ResourceRecord as ResourceRecord  # noqa: PLC0414
 from skerry.kernel.errors import NOT_FOUND
-from skerry.kernel.names import ResourceRef, did_you_mean
-
-
-class ResourceRecord(msgspec.Struct, frozen=True):
-    """A resource of a branch. `id` is its own; `lineage` is the id that its first ancestor had."""
-
-    id: str
-    lineage: str
-    kind: str
-    name: str
+from skerry.kernel.names import did_you_mean
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="event"):
@@ -203,33 +197,7 @@ OfAnApp = (
 AnyEvent = OfAnApp | AppCreated | AppArrived | AppFollowed | AppTaken | AppUnfollowed | AppElsewhere
 
 
-HISTORY_MAX = 50
 _decoder = msgspec.json.Decoder(AnyEvent)
-
-
-class Branch(msgspec.Struct):
-    """A branch as it stands; `history` holds the versions that it served, the last one now."""
-
-    app: str
-    name: str
-    directory: str
-    parent: str | None
-    version: int
-    created: int
-    deployed: int
-    resources: dict[str, ResourceRecord]
-    history: list[int] = []
-
-    def remember_version(self) -> None:
-        """Note the version now served; going back to one forgets what came after it."""
-        if self.version in self.history:
-            del self.history[self.history.index(self.version) + 1 :]
-        else:
-            self.history = [*self.history[-HISTORY_MAX + 1 :], self.version]
-
-    def ref(self, name: str) -> ResourceRef:
-        """Return the reference of one of its resources."""
-        return ResourceRef(self.app, self.name, self.resources[name].kind, name)
 
 
 class App(msgspec.Struct):
@@ -237,7 +205,7 @@ class App(msgspec.Struct):
 
     name: str
     index: int
-    branches: dict[str, Branch] = {}
+    branches: Mapping[str, Branch] = {}
     versions: dict[int, VersionAdded] = {}
     secrets: dict[str, bytes] = {}
     leaving: AppLeaving | None = None
@@ -248,17 +216,17 @@ class App(msgspec.Struct):
 class Catalogue:
     """All apps of a node; `moved` says which node the others went to, `keys` what they brought.
 
-    `standbys` are the apps that it could serve if the node that serves them failed.
+    `standbys` are the apps that it could serve if the node that serves them failed. Branches are on
+    a `shelf`: the node's is on its disk, so that its memory does not grow with what sleeps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shelf: Shelf | None = None) -> None:
+        self._shelf = shelf or MemoryShelf()
         self.apps: dict[str, App] = {}
         self.next_index = 0
         self.moved: dict[str, str] = {}
         self.standbys: dict[str, AppFollowed] = {}
         self.keys: dict[str, bytes] = {}
-        self._moved_ids: dict[str, str] = {}
-        self._by_id: dict[str, tuple[str, str, str]] = {}
 
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
@@ -276,8 +244,14 @@ class Catalogue:
             self._arrive(event)
             return
         self.next_index = max(self.next_index, event.index + 1)
-        self.apps.setdefault(event.app, App(event.app, event.index))
+        if event.app not in self.apps:
+            self._add_app(App(event.app, event.index))
         self.moved.pop(event.app, None)
+
+    def _add_app(self, app: App) -> App:
+        app.branches = BranchesOfApp(self._shelf, app.name)
+        self.apps[app.name] = app
+        return app
 
     def _apply_to_app(self, app: App, event: OfAnApp) -> None:
         if isinstance(event, AppDeleted | AppMoved):
@@ -298,12 +272,13 @@ class Catalogue:
     def _remove(self, app: App, event: AppDeleted | AppMoved) -> None:
         """Forget an app; remember where it went if it was moved."""
         del self.apps[app.name]
-        for branch in app.branches.values():
-            self._forget(branch)
         if isinstance(event, AppMoved):
             self.moved[app.name] = event.to
-            ids = (each.id for b in app.branches.values() for each in b.resources.values())
-            self._moved_ids |= dict.fromkeys(ids, app.name)
+        for branch in app.branches.values():
+            if isinstance(event, AppMoved):
+                ids = [each.id for each in branch.resources.values()]
+                self._shelf.note_elsewhere(app.name, ids)
+            self._shelf.remove(branch.app, branch.name)
 
     def _arrive(self, event: AppArrived) -> None:
         """Make an app with all that it brought, unless its name is taken."""
@@ -311,7 +286,7 @@ class Catalogue:
         if event.app in self.apps:
             return
         self.moved.pop(event.app, None)
-        app = self.apps[event.app] = App(event.app, event.index, transfer=event.transfer)
+        app = self._add_app(App(event.app, event.index, transfer=event.transfer))
         app.versions = {each.version: each for each in event.versions}
         app.secrets = dict(event.secrets)
         self.keys |= event.keys
@@ -335,12 +310,14 @@ class Catalogue:
 
     def _note_elsewhere(self, app: str, node: str, ids: Iterable[str]) -> None:
         self.moved[app] = node
-        self._moved_ids |= dict.fromkeys(ids, app)
+        self._shelf.note_elsewhere(app, ids)
 
-    def directories(self) -> set[str]:
-        """Return the directories of all branches, those of copies included."""
-        copies = [each for f in self.standbys.values() for each in f.arrived.branches]
-        return {each.directory for each in self.branches()} | {each.directory for each in copies}
+    def has_directory(self, directory: str) -> bool:
+        """Tell whether a directory is a branch's, or that of a copy of one."""
+        copies = (each for f in self.standbys.values() for each in f.arrived.branches)
+        return self._shelf.has_directory(directory) or any(
+            each.directory == directory for each in copies
+        )
 
     def node_of(self, app: str) -> str | None:
         """Return the node that an app was moved to, if it was."""
@@ -348,7 +325,7 @@ class Catalogue:
 
     def node_of_id(self, resource_id: str) -> str | None:
         """Return the node that a resource was moved to, by its id."""
-        return self.moved.get(self._moved_ids.get(resource_id, ""))
+        return self.moved.get(self._shelf.app_elsewhere(resource_id) or "")
 
     def _create_branch(self, app: App, event: BranchCreated) -> None:
         """Make a branch, unless its name was taken before."""
@@ -362,40 +339,27 @@ class Catalogue:
             version=event.version,
             created=event.time,
             deployed=event.time,
-            resources={},
-            history=[event.version],
+            resources=_with({}, event.resources),
+            history=(event.version,),
         )
-        app.branches[event.branch] = branch
-        self._remember(branch, event.resources)
+        self._shelf.put(branch)
 
     def _apply_to_branch(
         self,
         branch: Branch,
         event: BranchReplaced | ResourcesAdded | BranchDeployed | BranchDeleted,
     ) -> None:
+        if isinstance(event, BranchDeleted):
+            self._shelf.remove(branch.app, branch.name)
+            return
+        replace = msgspec.structs.replace
         if isinstance(event, BranchReplaced):
-            branch.directory = event.directory
-            branch.version = event.version
-            branch.remember_version()
+            branch = replace(branch.serving(event.version), directory=event.directory)
         elif isinstance(event, ResourcesAdded):
-            self._remember(branch, event.resources)
-        elif isinstance(event, BranchDeployed):
-            branch.version, branch.deployed = event.version, event.time
-            branch.remember_version()
+            branch = replace(branch, resources=_with(branch.resources, event.resources))
         else:
-            del self.apps[branch.app].branches[branch.name]
-            self._forget(branch)
-
-    def _remember(self, branch: Branch, records: tuple[ResourceRecord, ...]) -> None:
-        for record in records:
-            if record.name in branch.resources:
-                continue
-            branch.resources[record.name] = record
-            self._by_id[record.id] = (branch.app, branch.name, record.name)
-
-    def _forget(self, branch: Branch) -> None:
-        for record in branch.resources.values():
-            self._by_id.pop(record.id, None)
+            branch = replace(branch.serving(event.version), deployed=event.time)
+        self._shelf.put(branch)
 
     def app(self, name: str) -> App:
         """Return an app; raise NOT_FOUND with the nearest name."""
@@ -445,17 +409,24 @@ class Catalogue:
 
     def find(self, resource_id: str) -> tuple[str, str, str] | None:
         """Return (app, branch, resource) of an id."""
-        return self._by_id.get(resource_id)
+        return self._shelf.place_of(resource_id)
 
     def record_of(self, resource_id: str) -> ResourceRecord | None:
         """Return the record of an id, if it is still there."""
-        place = self._by_id.get(resource_id)
+        place = self._shelf.place_of(resource_id)
         return self.record(*place) if place else None
 
     def branches(self) -> Iterator[Branch]:
         """Yield every branch of every app."""
         for app in self.apps.values():
             yield from app.branches.values()
+
+
+def _with(
+    known: Mapping[str, ResourceRecord], records: Iterable[ResourceRecord]
+) -> dict[str, ResourceRecord]:
+    """Return resources by name, with those added whose names are not taken."""
+    return {each.name: each for each in records} | dict(known)
 
 
 def _ids_of(arrived: AppArrived) -> set[str]:

@@ -57,6 +57,7 @@ from skerry.node.sandbox.cgroup import Group, detect
 from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.services import Services
+from skerry.node.shelf import DiskBalances, DiskShelf
 from skerry.node.supervisor import Supervisor
 from skerry.node.tenure import Tenure
 from skerry.node.token.registry import Registry
@@ -116,9 +117,6 @@ class Node:
         self.entropy: Entropy = entropy or SystemEntropy()
         self.home = Home(options.home)
         self.config = NodeConfig()
-        self.catalogue = Catalogue()
-        self.tenure = Tenure(self.catalogue)
-        self.ledger = Ledger()
         self.ports: dict[str, int] = {}
         self.host = "127.0.0.1"
         self.http_port = 0
@@ -183,6 +181,7 @@ class Node:
 
     async def _open_state(self, stack: contextlib.AsyncExitStack) -> None:
         """Open the logs, the volume and the keys."""
+        self._open_indexes(stack)
         self.catalogue_log = await asyncio.to_thread(
             LogFile, self.home.catalogue, self.clock, self._apply_to_catalogue
         )
@@ -224,6 +223,15 @@ class Node:
         self.policy: Policy = self.placement
         self.logbook = Logbook(self.home.logs, self.clock, self._secrets_of)
         stack.push_async_callback(self.logbook.close)
+
+    def _open_indexes(self, stack: contextlib.AsyncExitStack) -> None:
+        """Make the folds over the logs; what grows with branches that sleep is on disk."""
+        branches, balances = DiskShelf(self.home.spool), DiskBalances(self.home.spool)
+        stack.callback(branches.close)
+        stack.callback(balances.close)
+        self.catalogue = Catalogue(branches)
+        self.tenure = Tenure(self.catalogue)
+        self.ledger = Ledger(balances)
 
     def _apply_to_catalogue(self, body: bytes) -> None:
         """Fold a change, and let the audit log follow it."""

@@ -212,9 +212,8 @@ class Following:
             copy.last = before.last
         await asyncio.to_thread(copy.note, follow.sequence)
         if old is not None:
-            wanted = node.catalogue.directories()
             for branch in old.arrived.branches:
-                if branch.directory not in wanted:
+                if not node.catalogue.has_directory(branch.directory):
                     await asyncio.to_thread(node.volume.delete, branch.directory)
         return r.Position(copy.epoch, copy.sequence)
 
