@@ -160,6 +160,7 @@ class Node:
             await self._listen(stack)
             await self.services.start(self, stack)
             await self._open_api(stack)
+            await self._zygote
             self._stack = stack.pop_all()
 
     @contextlib.contextmanager
@@ -281,7 +282,9 @@ class Node:
         packages = [manifest.package for manifest in self.manifests.values()]
         processes = Processes(packages)
         stack.push_async_callback(processes.stop)
-        await processes.start()
+        # It imports for as long as the rest of the node does, on another core.
+        self._zygote = asyncio.create_task(processes.start())
+        stack.push_async_callback(_given_up, self._zygote)
         self.supervisor = Supervisor(
             catalogue=self.catalogue,
             manifests=self.manifests,
@@ -525,6 +528,12 @@ class Node:
 
 def _nothing() -> None:
     """Tell nobody: there is no audit log yet."""
+
+
+async def _given_up(task: asyncio.Task[None]) -> None:
+    """Await the end of what a start that failed, or a stop, does not wait for."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _clear_group(group: Group) -> None:

@@ -49,7 +49,7 @@ BATCH_MAX = 2000
 PENDING_MAX = 20_000
 GATHER_SECONDS = 0.2
 REPEAT_SECONDS = 600.0
-REPEATS_MAX = 10_000
+REPEATS_MAX = 1000
 STATEMENT_SECONDS = 600.0
 GROWN_MAX = 20_000
 """Accounts that may wait for a statement; it is made early when there are more."""
@@ -268,10 +268,9 @@ class Recorder:
             return
         if known is not None:
             self._tell_repeats(known)
+            del self._repeats[key]
         elif len(self._repeats) >= REPEATS_MAX:
-            for each in self._repeats.values():
-                self._tell_repeats(each)
-            self._repeats.clear()
+            self._tell_repeats(self._repeats.pop(next(iter(self._repeats))))
         self._repeats[key] = _Repeat(request, decision, now)
         self._want("decision", of_decision(request, decision))
 
