@@ -24,7 +24,8 @@ class ResourceRecord(msgspec.Struct, frozen=True):
 class Branch(msgspec.Struct, frozen=True):
     """A branch as it stood when it was asked for.
 
-    `history` holds the versions that it served, the last one now.
+    `history` holds the versions that it served, the last one now. The branch of a reader has an
+    `origin`, the app that it is of, and a `leader`, the node that serves that one.
     """
 
     app: str
@@ -36,6 +37,8 @@ class Branch(msgspec.Struct, frozen=True):
     deployed: int
     resources: dict[str, ResourceRecord]
     history: tuple[int, ...] = ()
+    origin: str = ""
+    leader: str = ""
 
     def serving(self, version: int) -> Branch:
         """Return it with another version; going back to one forgets what came after it."""

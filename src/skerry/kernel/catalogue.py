@@ -7,6 +7,7 @@ that comes too late, about an app or a branch that is gone, changes nothing.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
@@ -16,7 +17,7 @@ from skerry.kernel.branch import Branch as Branch  # noqa: PLC0414 (its users re
 from skerry.kernel.branch import BranchesOfApp, MemoryShelf, Shelf
 from skerry.kernel.branch import ResourceRecord as ResourceRecord  # noqa: PLC0414
 from skerry.kernel.errors import NOT_FOUND
-from skerry.kernel.names import did_you_mean
+from skerry.kernel.names import did_you_mean, reader_name
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="event"):
@@ -216,16 +217,23 @@ class App(msgspec.Struct):
 class Catalogue:
     """All apps of a node; `moved` says which node the others went to, `keys` what they brought.
 
-    `standbys` are the apps that it could serve if the node that serves them failed. Branches are on
-    a `shelf`: the node's is on its disk, so that its memory does not grow with what sleeps.
+    `standbys` are the apps that it could serve if the node that serves them failed. Each has a
+    *reader* in `readers`, under a name of its own: the same branches with ids and directories of
+    their own, from which the copy is read. `origins` are the ids that those of readers come from.
+
+    Branches are on a `shelf`: the node's is on its disk, so that its memory does not grow with what
+    sleeps. Those of readers are few, and may have the name of an app: they have another.
     """
 
     def __init__(self, shelf: Shelf | None = None) -> None:
         self._shelf = shelf or MemoryShelf()
+        self._reading = MemoryShelf()
         self.apps: dict[str, App] = {}
         self.next_index = 0
         self.moved: dict[str, str] = {}
         self.standbys: dict[str, AppFollowed] = {}
+        self.readers: dict[str, App] = {}
+        self.origins: dict[str, str] = {}
         self.keys: dict[str, bytes] = {}
 
     def apply(self, body: bytes) -> None:
@@ -299,11 +307,14 @@ class Catalogue:
             self.next_index = max(self.next_index, event.arrived.index + 1)
             self.standbys[event.app] = event
             self._note_elsewhere(event.app, event.holder, _ids_of(event.arrived))
+            self._forget_reader(event.app)
+            self._make_reader(event)
         elif isinstance(event, AppElsewhere):
             if event.app not in self.apps:
                 self._note_elsewhere(event.app, event.to, event.ids)
         else:
             followed = self.standbys.pop(event.app, None)
+            self._forget_reader(event.app)
             if followed is not None and isinstance(event, AppTaken):
                 self._arrive(followed.arrived)
                 self.apps[event.app].replication = event.replication
@@ -312,12 +323,57 @@ class Catalogue:
         self.moved[app] = node
         self._shelf.note_elsewhere(app, ids)
 
+    def _make_reader(self, event: AppFollowed) -> None:
+        """Make what the copy of an app is read by, unless a name would be too long."""
+        name = reader_name(event.app)
+        if name is None:
+            return
+        app = self.readers[name] = App(name, event.arrived.index)
+        app.branches = BranchesOfApp(self._reading, name)
+        app.versions = {each.version: each for each in event.arrived.versions}
+        self.keys |= event.arrived.keys
+        for each in event.arrived.branches:
+            records = {each.id: _read_only(each) for each in each.resources}
+            self.origins |= {record.id: origin for origin, record in records.items()}
+            branch = Branch(
+                app=name,
+                name=each.branch,
+                directory=reader_directory(each.directory),
+                parent=each.parent,
+                version=each.version,
+                created=each.time,
+                deployed=each.time,
+                resources=_with({}, records.values()),
+                history=(each.version,),
+                origin=event.app,
+                leader=event.holder,
+            )
+            self._reading.put(branch)
+
+    def _forget_reader(self, app: str) -> None:
+        reader = self.readers.pop(reader_name(app) or "", None)
+        for branch in reader.branches.values() if reader else ():
+            self._reading.remove(branch.app, branch.name)
+            for record in branch.resources.values():
+                self.origins.pop(record.id, None)
+
     def has_directory(self, directory: str) -> bool:
-        """Tell whether a directory is a branch's, or that of a copy of one."""
+        """Tell whether a directory is a branch's, or that of a copy or a reader of one."""
         copies = (each for f in self.standbys.values() for each in f.arrived.branches)
-        return self._shelf.has_directory(directory) or any(
-            each.directory == directory for each in copies
+        return (
+            self._shelf.has_directory(directory)
+            or self._reading.has_directory(directory)
+            or any(each.directory == directory for each in copies)
         )
+
+    def directories(self) -> Iterator[str]:
+        """Yield the directories of all branches, those of copies and readers included."""
+        for each in (*self.apps.values(), *self.readers.values()):
+            for branch in each.branches.values():
+                yield branch.directory
+        for followed in self.standbys.values():
+            for copied in followed.arrived.branches:
+                yield copied.directory
 
     def node_of(self, app: str) -> str | None:
         """Return the node that an app was moved to, if it was."""
@@ -376,9 +432,13 @@ class Catalogue:
             )
         return self.apps[name]
 
+    def known(self, name: str) -> App | None:
+        """Return an app or a reader of that name."""
+        return self.apps.get(name) or self.readers.get(name)
+
     def branch(self, app: str, name: str) -> Branch:
-        """Return a branch; raise NOT_FOUND with the nearest name."""
-        branches = self.app(app).branches
+        """Return a branch, also a reader's; raise NOT_FOUND with the nearest name."""
+        branches = (self.known(app) or self.app(app)).branches
         if name not in branches:
             raise NOT_FOUND(
                 f"There is no branch {name} of {app}.",
@@ -400,7 +460,8 @@ class Catalogue:
 
     def spec(self, branch: Branch) -> AppSpec:
         """Return the declaration that a branch serves."""
-        return self.apps[branch.app].versions[branch.version].spec
+        app = self.readers[branch.app] if branch.leader else self.apps[branch.app]
+        return app.versions[branch.version].spec
 
     def declared(self, branch: Branch) -> list[ResourceRecord]:
         """Return the resources that the served version declares; others keep their state only."""
@@ -409,11 +470,11 @@ class Catalogue:
 
     def find(self, resource_id: str) -> tuple[str, str, str] | None:
         """Return (app, branch, resource) of an id."""
-        return self._shelf.place_of(resource_id)
+        return self._shelf.place_of(resource_id) or self._reading.place_of(resource_id)
 
     def record_of(self, resource_id: str) -> ResourceRecord | None:
         """Return the record of an id, if it is still there."""
-        place = self._shelf.place_of(resource_id)
+        place = self.find(resource_id)
         return self.record(*place) if place else None
 
     def branches(self) -> Iterator[Branch]:
@@ -432,6 +493,17 @@ def _with(
 def _ids_of(arrived: AppArrived) -> set[str]:
     """Return the ids of all resources of an app."""
     return {each.id for branch in arrived.branches for each in branch.resources}
+
+
+def reader_directory(directory: str) -> str:
+    """Return the directory of a reader's branch, by that of the copy."""
+    return f"{directory}-ro"
+
+
+def _read_only(record: ResourceRecord) -> ResourceRecord:
+    """Return the record of a resource's reader; its id follows from the resource's."""
+    digest = hashlib.sha256(f"reader/{record.id}".encode()).hexdigest()
+    return msgspec.structs.replace(record, id=digest[: len(record.id)])
 
 
 def _keep_secret(app: App, event: SecretSet | SecretDeleted) -> None:

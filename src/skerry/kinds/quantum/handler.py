@@ -15,7 +15,16 @@ from skerry.kernel.commands import Done, Nothing, WordCall
 from skerry.kernel.errors import DENIED, INVALID, NOT_FOUND, SkerryError
 from skerry.kernel.money import show
 from skerry.kernel.policy import Request as PolicyRequest
-from skerry.kinds.quantum import energies, installing, pictures, providers, raster, reports, stacks
+from skerry.kinds.quantum import (
+    energies,
+    installing,
+    language,
+    pictures,
+    providers,
+    raster,
+    reports,
+    stacks,
+)
 from skerry.kinds.quantum import service as words
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device, Here, Status
@@ -25,7 +34,7 @@ from skerry.kinds.quantum.messages import Energy, Outcome, Quote, Revised
 from skerry.kinds.quantum.providers import PROVIDERS
 from skerry.kinds.quantum.providers.interface import Provider, Setting
 from skerry.kinds.quantum.runner import OPEN_FILE
-from skerry.kinds.quantum.twins import is_runnable, medians
+from skerry.kinds.quantum.twins import is_limited, is_runnable, medians
 
 Progress = Callable[[int, int, str], None]
 KIND = "quantum"
@@ -117,7 +126,7 @@ class Handler:
         budget = Budget(params.budget, params.currency) if params.budget else None
         request = JobRequest(
             device="sim-ideal",
-            programs=(Program(params.program),),
+            programs=(Program(params.program, format=language.of(params.program)),),
             shots=params.shots,
             budget=budget,
             where=params.where,
@@ -128,9 +137,10 @@ class Handler:
 
     async def do_run(self, params: words.Run, progress: Progress) -> reports.JobReport:
         """See `quantum.run`."""
+        written = params.language or language.of(params.program)
         request = JobRequest(
-            device=params.device,
-            programs=(Program(params.program, format=params.language),),
+            device=params.device or language.simulator(written),
+            programs=(Program(params.program, format=written),),
             shots=params.shots,
             level=params.level,
             options=Options(
@@ -271,9 +281,11 @@ class Handler:
         """See `quantum.resources`."""
         if bool(params.program) == bool(params.workload):
             raise INVALID("Name a program or a workload.", hint="--workload rsa-2048")
+        found_in = language.of(params.program)
+        is_other = found_in in ("qsharp", "qir")
         asked = {
             "source": params.program,
-            "format": params.language,
+            "format": params.language or (found_in if is_other else "openqasm"),
             "workload": params.workload,
             "error_budget": params.error_budget,
         }
@@ -379,7 +391,7 @@ def _report(found: Outcome, png: str = "") -> reports.JobReport:
 def _here(device: Device) -> Here:
     return Here(
         twin=device.twin,
-        simulator=device.status.value == "local",
+        simulator=device.status.value == "local" or is_limited(device),
         provider=False,
         estimate=not is_runnable(device) and device.status.value in ("announced", "unsold"),
     )
