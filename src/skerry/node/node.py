@@ -72,11 +72,12 @@ PRICES = {
     "cpu_ms": Rate(10_000, 3_600_000),
     "memory_mib_s": Rate(5_000, 1024 * 3600),
     "micro_eur": Rate(1, 1),
+    "micro_eur_back": Rate(-1, 1),
 }
 """Micro-units of money: 0.01 for an hour of a core, 0.005 for an hour of a GiB.
 
-What providers charge in euro is passed on as it is; a node with another currency names its own
-rate under `prices` in its config.
+What providers charge in euro is passed on as it is, and what of that they do not charge in the end;
+a node with another currency names its own rates under `prices` in its config.
 """
 
 API_DRAIN_SECONDS = 0.5
