@@ -200,7 +200,11 @@ async def test_two_nodes_witness_a_third_and_see_a_fork(home: Path) -> None:
         file = home.parent / "entry.proof"
         file.write_text(proof.text)
         asked = Verify(file=str(file), key=str(node.audit.log.verifier), witness=keys, least=2)
-        assert (await asyncio.to_thread(verify, asked)).findings == ()
+        found = await asyncio.to_thread(verify, asked)
+        assert found.findings == () and len(found.cosigned) == 2 and found.also == ()
+        bare = await asyncio.to_thread(verify, Verify(file=str(file)))
+        assert bare.cosigned == () and set(bare.also) == set(keys)
+        assert "as the file says: --witness" in bare.draw(80)
         assert len(proof.text) < 4096
         node.audit.log.head = node.audit.log.head.__class__(
             node.audit.log.head.origin, node.audit.log.head.size, b"f" * 32

@@ -14,11 +14,14 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import boto3
 import pytest
 
 from skerry.kernel.errors import SkerryError
@@ -114,12 +117,14 @@ class Cluster:
         finally:
             connection.close()
 
-    def sql(self, name: str, sql: str, through: str = "") -> str:
+    def sql(self, name: str, sql: str, through: str = "", *, replica: bool = False) -> str:
         """Run statements as an official client of Postgres does; return the last value.
 
-        `through` is the node whose port is used, if it is not the one that serves.
+        `through` is the node whose port is used, if it is not the one that serves. `replica`: the
+        node's copy is asked.
         """
-        fields = self.call(name, "resource.connect", name="db", app="bank", branch="main")["fields"]
+        asked = {"name": "db", "app": "bank", "branch": "main", "replica": replica}
+        fields = self.call(name, "resource.connect", **asked)["fields"]
         port = self.call(through or name, "node.status")["ports"]["pg"]
 
         async def run() -> Any:
@@ -205,7 +210,7 @@ class Writer(threading.Thread):
 def until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(SkerryError):
+        with contextlib.suppress(SkerryError, asyncpg.PostgresError, OSError):
             if condition():
                 return
         time.sleep(0.1)
@@ -253,12 +258,18 @@ def test_a_killed_node_is_replaced_and_nothing_acknowledged_is_lost(cluster: Clu
     )
     assert sorted(placed["standbys"]) == ["holm", "skerry"]
     assert sorted(cluster.standbys("shop", "rock")) == ["holm", "skerry"]
+    said = [each["said"] for each in cluster.call("rock", "audit.entries")]
+    for name in ("holm", "skerry"):
+        assert any(
+            each.startswith(f"shop was placed on {name} from rock, residency R0") for each in said
+        )
     with pytest.raises(SkerryError, match="standbys"):
         cluster.call("rock", "federation.place", app="shop", to="skerry")
 
     writer = Writer(cluster, "shop", "rock", "skerry", "holm", "key")
     writer.start()
     until(lambda: len(writer.acknowledged) > 50, "writes are acknowledged")
+    cluster.deploy("rock", "shop")
     os.killpg(cluster.processes["rock"].pid, signal.SIGKILL)
     cluster.processes["rock"].wait()
     before = len(writer.acknowledged)
@@ -266,6 +277,8 @@ def test_a_killed_node_is_replaced_and_nothing_acknowledged_is_lost(cluster: Clu
     acknowledged = writer.finish()
 
     holder = cluster.holder("shop", "skerry", "holm")
+    branch = cluster.call(holder, "branch.list", app="shop")[0]
+    assert branch["version"] == 2, "the deploy of the last moment has come"
     total, last = map(int, cluster.get(holder, "/")[1].split())
     assert last >= max(acknowledged)
     assert total >= len(acknowledged) + 1, "nothing acknowledged is lost"
@@ -277,6 +290,121 @@ def test_a_killed_node_is_replaced_and_nothing_acknowledged_is_lost(cluster: Clu
     assert kept(cluster, "rock", "shop") == total
     held = {node["name"]: node["holds"] for node in cluster.call("rock", "federation.nodes")}
     assert held["rock"] == []
+
+
+READ = """
+[app]
+name = "lib"
+[policy]
+jurisdiction = ["EU"]
+[sqlite.db]
+idle = "1s"
+[kv.cfg]
+idle = "1s"
+[bucket.media]
+idle = "1s"
+"""
+
+
+def ask(fields: dict[str, str], path: str, body: Any = None, method: str = "") -> tuple[int, Any]:
+    """Ask a resource over HTTP with its token; return the status and the JSON of the answer."""
+    headers = {"Authorization": f"Bearer {fields['token']}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(fields["url"] + path, data, headers, method=method or None)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def execute(fields: dict[str, str], sql: str) -> Any:
+    """Run a statement over Hrana; return the first value of its first row, or its error."""
+    stream = {"requests": [{"type": "execute", "stmt": {"sql": sql}}, {"type": "close"}]}
+    status, found = ask(fields, "/v2/pipeline", stream)
+    assert status == 200, found
+    first = found["results"][0]
+    if first["type"] == "error":
+        return first["error"]
+    rows = first["response"]["result"]["rows"]
+    return rows[0][0]["value"] if rows else None
+
+
+def test_a_standby_serves_reads_and_names_the_node_that_writes(cluster: Cluster) -> None:
+    upload = cluster.client("skerry").upload([pack({"skerry.toml": READ})])
+    cluster.call("skerry", "app.deploy", upload=upload, branch="main")
+
+    def fields(node: str, name: str, **more: Any) -> dict[str, str]:
+        found = cluster.call(node, "resource.connect", name=name, app="lib", branch="main", **more)
+        assert found["leader"] == ("skerry" if more else "")
+        return dict(found["fields"])
+
+    database, values = fields("skerry", "db"), fields("skerry", "cfg")
+    execute(database, "create table kept (n)")
+    cluster.call("skerry", "federation.place", app="lib", replicas=1)
+    standby = cluster.standbys("lib", "skerry")[0]
+    with pytest.raises(SkerryError, match="keeps no copy of lib"):
+        fields("skerry", "db", replica=True)
+    copy, copied = fields(standby, "db", replica=True), fields(standby, "cfg", replica=True)
+    assert execute(copy, "select count(*) from kept") == "0"
+
+    for number in range(3):
+        execute(database, f"insert into kept values ({number})")
+    until(lambda: execute(copy, "select count(*) from kept") == "3", "the copy is renewed")
+    for sql in ("insert into kept values (9)", "drop table kept", "pragma query_only = off"):
+        refused = execute(copy, sql)
+        assert refused["code"] in ("SQLITE_READONLY", "SQLITE_AUTH"), refused
+    assert "skerry" in execute(copy, "insert into kept values (9)")["message"]
+
+    path = "/client/v4/accounts/lib/storage/kv/namespaces/{}/values/greeting"
+    assert ask(values, path.format(values["namespace_id"]), {"a": 1}, "PUT")[0] == 200
+    read = path.format(copied["namespace_id"])
+    until(lambda: ask(copied, read) == (200, {"a": 1}), "the copy is renewed")
+    status, refused = ask(copied, read, {"a": 2}, "PUT")
+    assert status == 403 and "the node skerry writes" in refused["errors"][0]["message"]
+    with pytest.raises(SkerryError, match="only read"):
+        cluster.call(standby, "app.delete", app="lib-ro")
+    read_and_write_objects(fields("skerry", "media"), fields(standby, "media", replica=True))
+
+    told = cluster.call(standby, "federation.nodes")[0]["copies"]
+    assert any(each.startswith("lib of skerry, read as of ") for each in told), told
+
+    def asleep() -> bool:
+        awake = cluster.call(standby, "node.status")["awake"]
+        return all(each["app"] != "lib-ro" for each in awake)
+
+    until(asleep, "readers sleep")
+    assert execute(copy, "select count(*) from kept") == "3", "and wake"
+
+
+def read_and_write_objects(leader: dict[str, str], copy: dict[str, str]) -> None:
+    """Write an object with the official client, and read it from the copy with the same one."""
+
+    def client(fields: dict[str, str]) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=fields["url"],
+            aws_access_key_id=fields["access_key"],
+            aws_secret_access_key=fields["secret_key"],
+            region_name="eu-west-1",
+        )
+
+    writing, reading = client(leader), client(copy)
+    writing.put_object(Bucket="media", Key="fox.txt", Body=b"lazy dog")
+
+    def reads() -> bool:
+        with contextlib.suppress(reading.exceptions.ClientError):
+            answer = reading.get_object(Bucket="media", Key="fox.txt")
+            sent = answer["ResponseMetadata"]["HTTPHeaders"]
+            assert sent["skerry-leader"] == "skerry" and sent["skerry-as-of"][:2] == "20"
+            return bool(answer["Body"].read() == b"lazy dog")
+        return False
+
+    until(reads, "the copy has the object")
+    with pytest.raises(reading.exceptions.ClientError, match="the node skerry writes"):
+        reading.put_object(Bucket="media", Key="own.txt", Body=b"")
+    for each in (writing, reading):
+        each.close()
 
 
 def test_an_old_leader_that_wakes_up_is_fenced_and_keeps_what_it_alone_had(
@@ -338,8 +466,18 @@ def test_postgres_follows_by_its_own_stream(cluster: Cluster) -> None:
     standby = cluster.standbys("bank", "holm")[0]
     for number in range(1, 6):
         cluster.sql("holm", add.format(number))
+
+    def read(sql: str) -> str:
+        return cluster.sql(standby, sql, replica=True)
+
+    assert read("select pg_is_in_recovery()") == "True", "a hot standby answers"
+    until(lambda: read("select count(*) from kept") == "6", "it has caught up")
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        read(add.format(6))
+    cluster.sql("holm", add.format(6))
+    until(lambda: read("select count(*) from kept") == "7", "it follows while it serves")
     os.killpg(cluster.processes["holm"].pid, signal.SIGKILL)
     cluster.processes["holm"].wait()
-    until(lambda: cluster.sql(standby, "select count(*) from kept") == "6", "it was taken over")
-    assert cluster.sql(standby, "select max(n) from kept") == "5"
-    assert cluster.sql(standby, "select max(n) from kept", through="key") == "5"
+    until(lambda: cluster.sql(standby, "select count(*) from kept") == "7", "it was taken over")
+    assert cluster.sql(standby, "select max(n) from kept") == "6"
+    assert cluster.sql(standby, "select max(n) from kept", through="key") == "6"

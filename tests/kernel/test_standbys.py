@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from skerry.kernel import catalogue as events
 from skerry.kernel.catalogue import Catalogue, Replication, ResourceRecord
+from skerry.kernel.errors import SkerryError
 
 RECORD = ResourceRecord("r1", "r1", "kv", "visits")
 BRANCH = events.BranchCreated("shop", "main", "d1", None, 1, (RECORD,), 5)
@@ -21,10 +25,29 @@ def folded(*told: events.Event) -> Catalogue:
 def test_a_standby_is_no_app_and_its_clients_go_to_who_serves() -> None:
     found = folded(events.AppFollowed("shop", "rock", REPLICATION, ARRIVED))
     assert found.apps == {}
-    assert found.directories() == {"d1"}
+    assert found.directories() == {"d1", "d1-ro"}
     assert found.node_of("shop") == found.node_of_id("r1") == "rock"
     assert found.next_index == 8
     assert found.find("r1") is None
+
+
+def test_a_copy_is_read_by_a_name_and_ids_of_its_own_until_it_is_taken() -> None:
+    followed = events.AppFollowed("shop", "rock", REPLICATION, ARRIVED)
+    found = folded(followed)
+    branch = found.branch("shop-ro", "main")
+    (record,) = branch.resources.values()
+    assert (branch.leader, branch.origin, branch.directory) == ("rock", "shop", "d1-ro")
+    assert record.id != RECORD.id and found.origins == {record.id: "r1"}
+    assert found.find(record.id) == ("shop-ro", "main", "visits")
+    assert list(found.branches()) == []
+    with pytest.raises(SkerryError, match="no app shop-ro"):
+        found.app("shop-ro")
+    own = folded(followed, events.AppCreated("shop-ro", 1))
+    assert own.known("shop-ro") is own.apps["shop-ro"], "an app of that name comes first"
+    for end in (events.AppTaken("shop", REPLICATION), events.AppUnfollowed("shop")):
+        ended = folded(followed, end)
+        assert not ended.readers and not ended.origins and ended.find(record.id) is None
+    assert folded(msgspec.structs.replace(followed, app="x" * 40)).readers == {}
 
 
 def test_taking_over_makes_it_an_app_with_its_epoch() -> None:

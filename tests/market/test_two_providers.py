@@ -106,7 +106,7 @@ async def test_the_better_score_wins_and_is_paid_what_ties_the_other() -> None:
         began = exchange.now
         await until(lambda: exchange.now - began >= 1000, "a second of the market's own time")
         done = await do(finn, "provider.withdraw")
-        assert "1 leases" in done.message
+        assert "Withdrew from 1 lease; the wallet at http://" in done.message
         await do(tenant, "close", dseq=1)
         invoice = await do(tenant, "invoice", dseq=1)
         assert invoice.adds_up

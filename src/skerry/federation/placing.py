@@ -84,7 +84,7 @@ class Placing:
             progress(0, 0, "sending what changed")
             last = await self._finish(move, app, branches)
         entry = await node.audit.add(
-            RECEIPT, self._receipt(app, branches, peer, decision, first + last)
+            RECEIPT, self.receipt(app, branches, peer, decision, bytes=first + last)
         )
         now = node.clock.monotonic()
         return m.Placed(
@@ -100,11 +100,17 @@ class Placing:
             entry=entry,
         )
 
-    def _receipt(
-        self, app: str, branches: list[Branch], peer: Peer, decision: Decision, sent: int
+    def receipt(
+        self,
+        app: str,
+        branches: list[Branch],
+        peer: Peer,
+        decision: Decision,
+        action: str = "app:place",
+        **more: object,
     ) -> dict[str, object]:
-        """Return what the audit log says of a move that was completed."""
-        view = self._node.placement.view(Request("operator", "app:place", peer.card.name))
+        """Return what the audit log says of an app, or a copy of it, that came to lie on a node."""
+        view = self._node.placement.view(Request("operator", action, peer.card.name))
         return of_placement(
             app,
             origin=self._node.name,
@@ -114,7 +120,7 @@ class Placing:
             grade=decision.residency,
             shown_by=view.facts.get("residency_evidence", ()),
             node=peer.card.id,
-            bytes=sent,
+            **more,
         )
 
     async def _offer(self, app: str, branches: list[Branch], peer: Peer) -> Move:

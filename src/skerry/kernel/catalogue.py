@@ -7,13 +7,14 @@ that comes too late, about an app or a branch that is gone, changes nothing.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from skerry.kernel.app import AppSpec
 from skerry.kernel.errors import NOT_FOUND
-from skerry.kernel.names import ResourceRef, did_you_mean
+from skerry.kernel.names import ResourceRef, did_you_mean, reader_name
 
 
 class ResourceRecord(msgspec.Struct, frozen=True):
@@ -208,7 +209,11 @@ _decoder = msgspec.json.Decoder(AnyEvent)
 
 
 class Branch(msgspec.Struct):
-    """A branch as it stands; `history` holds the versions that it served, the last one now."""
+    """A branch as it stands; `history` holds the versions that it served, the last one now.
+
+    The branch of a reader has an `origin`, the app that it is of, and a `leader`, the node that
+    serves that one.
+    """
 
     app: str
     name: str
@@ -219,6 +224,8 @@ class Branch(msgspec.Struct):
     deployed: int
     resources: dict[str, ResourceRecord]
     history: list[int] = []
+    origin: str = ""
+    leader: str = ""
 
     def remember_version(self) -> None:
         """Note the version now served; going back to one forgets what came after it."""
@@ -248,7 +255,9 @@ class App(msgspec.Struct):
 class Catalogue:
     """All apps of a node; `moved` says which node the others went to, `keys` what they brought.
 
-    `standbys` are the apps that it could serve if the node that serves them failed.
+    `standbys` are the apps that it could serve if the node that serves them failed. Each has a
+    *reader* in `readers`, under a name of its own: the same branches with ids and directories of
+    their own, from which the copy is read. `origins` are the ids that those of readers come from.
     """
 
     def __init__(self) -> None:
@@ -256,6 +265,8 @@ class Catalogue:
         self.next_index = 0
         self.moved: dict[str, str] = {}
         self.standbys: dict[str, AppFollowed] = {}
+        self.readers: dict[str, App] = {}
+        self.origins: dict[str, str] = {}
         self.keys: dict[str, bytes] = {}
         self._moved_ids: dict[str, str] = {}
         self._by_id: dict[str, tuple[str, str, str]] = {}
@@ -324,11 +335,14 @@ class Catalogue:
             self.next_index = max(self.next_index, event.arrived.index + 1)
             self.standbys[event.app] = event
             self._note_elsewhere(event.app, event.holder, _ids_of(event.arrived))
+            self._forget_reader(event.app)
+            self._make_reader(event)
         elif isinstance(event, AppElsewhere):
             if event.app not in self.apps:
                 self._note_elsewhere(event.app, event.to, event.ids)
         else:
             followed = self.standbys.pop(event.app, None)
+            self._forget_reader(event.app)
             if followed is not None and isinstance(event, AppTaken):
                 self._arrive(followed.arrived)
                 self.apps[event.app].replication = event.replication
@@ -337,10 +351,45 @@ class Catalogue:
         self.moved[app] = node
         self._moved_ids |= dict.fromkeys(ids, app)
 
+    def _make_reader(self, event: AppFollowed) -> None:
+        """Make what the copy of an app is read by, unless a name would be too long."""
+        name = reader_name(event.app)
+        if name is None:
+            return
+        app = self.readers[name] = App(name, event.arrived.index)
+        app.versions = {each.version: each for each in event.arrived.versions}
+        self.keys |= event.arrived.keys
+        for each in event.arrived.branches:
+            branch = app.branches[each.branch] = Branch(
+                app=name,
+                name=each.branch,
+                directory=reader_directory(each.directory),
+                parent=each.parent,
+                version=each.version,
+                created=each.time,
+                deployed=each.time,
+                resources={},
+                history=[each.version],
+                origin=event.app,
+                leader=event.holder,
+            )
+            records = {each.id: _read_only(each) for each in each.resources}
+            self.origins |= {record.id: origin for origin, record in records.items()}
+            self._remember(branch, tuple(records.values()))
+
+    def _forget_reader(self, app: str) -> None:
+        reader = self.readers.pop(reader_name(app) or "", None)
+        for branch in reader.branches.values() if reader else ():
+            self._forget(branch)
+            for record in branch.resources.values():
+                self.origins.pop(record.id, None)
+
     def directories(self) -> set[str]:
-        """Return the directories of all branches, those of copies included."""
+        """Return the directories of all branches, those of copies and readers included."""
         copies = [each for f in self.standbys.values() for each in f.arrived.branches]
-        return {each.directory for each in self.branches()} | {each.directory for each in copies}
+        read = [each for app in self.readers.values() for each in app.branches.values()]
+        copied = {each.directory for each in copies}
+        return copied | {each.directory for each in (*self.branches(), *read)}
 
     def node_of(self, app: str) -> str | None:
         """Return the node that an app was moved to, if it was."""
@@ -412,9 +461,13 @@ class Catalogue:
             )
         return self.apps[name]
 
+    def known(self, name: str) -> App | None:
+        """Return an app or a reader of that name."""
+        return self.apps.get(name) or self.readers.get(name)
+
     def branch(self, app: str, name: str) -> Branch:
-        """Return a branch; raise NOT_FOUND with the nearest name."""
-        branches = self.app(app).branches
+        """Return a branch, also a reader's; raise NOT_FOUND with the nearest name."""
+        branches = (self.known(app) or self.app(app)).branches
         if name not in branches:
             raise NOT_FOUND(
                 f"There is no branch {name} of {app}.",
@@ -436,7 +489,8 @@ class Catalogue:
 
     def spec(self, branch: Branch) -> AppSpec:
         """Return the declaration that a branch serves."""
-        return self.apps[branch.app].versions[branch.version].spec
+        app = self.readers[branch.app] if branch.leader else self.apps[branch.app]
+        return app.versions[branch.version].spec
 
     def declared(self, branch: Branch) -> list[ResourceRecord]:
         """Return the resources that the served version declares; others keep their state only."""
@@ -461,6 +515,17 @@ class Catalogue:
 def _ids_of(arrived: AppArrived) -> set[str]:
     """Return the ids of all resources of an app."""
     return {each.id for branch in arrived.branches for each in branch.resources}
+
+
+def reader_directory(directory: str) -> str:
+    """Return the directory of a reader's branch, by that of the copy."""
+    return f"{directory}-ro"
+
+
+def _read_only(record: ResourceRecord) -> ResourceRecord:
+    """Return the record of a resource's reader; its id follows from the resource's."""
+    digest = hashlib.sha256(f"reader/{record.id}".encode()).hexdigest()
+    return msgspec.structs.replace(record, id=digest[: len(record.id)])
 
 
 def _keep_secret(app: App, event: SecretSet | SecretDeleted) -> None:

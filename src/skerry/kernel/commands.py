@@ -69,6 +69,14 @@ class OfResource(Params, frozen=True):
     branch: BranchName = MAIN
 
 
+class Connect(OfResource, frozen=True):
+    """Parameters of `resource.connect`."""
+
+    replica: Annotated[bool, about("lines for the copy that this node keeps, only to be read")] = (
+        False
+    )
+
+
 class BranchCreate(Params, frozen=True):
     """Parameters of `branch.create`."""
 
@@ -238,12 +246,13 @@ class ConnectionLine(msgspec.Struct, frozen=True):
 
 
 class Connections(msgspec.Struct, frozen=True):
-    """How to reach a resource."""
+    """How to reach a resource; `leader` is the node that writes it, if this is a copy to read."""
 
     resource: str
     kind: str
     fields: dict[str, str]
     lines: tuple[ConnectionLine, ...]
+    leader: str = ""
 
 
 class ProcessInfo(msgspec.Struct, frozen=True):
@@ -413,7 +422,7 @@ _COMMANDS = (
     Command("branch.sleep", "Put a branch to sleep now", OfBranch, Done, mutates=True),
     Command("branch.wake", "Wake a branch now", OfBranch, Done, mutates=True),
     Command("resource.list", "List the resources of a branch", OfBranch, list[ResourceInfo]),
-    Command("resource.connect", "Print lines for official clients", OfResource, Connections),
+    Command("resource.connect", "Print lines for official clients", Connect, Connections),
     Command("resource.export", "Export in standard formats", Export, Download),
     Command("resource.import", "Import what was exported", Import, Done, mutates=True),
     Command("secret.set", "Set a secret of an app", SecretSet, Done, mutates=True),

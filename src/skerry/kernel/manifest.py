@@ -169,9 +169,12 @@ class Manifest:
     `subject` names the class through which the conformance suite speaks to a resource.
     `checks` names `function() -> list[Check]`: what `skerry doctor` says of the kind.
     `schedules`: a pure function from a resource's config to the `Schedule`s of its words.
-    `leaves`: what its words do may send something to places outside the node.
+    `leaves`: the actions that are asked for (`Context.permit`) before something of a resource goes
+    to a place outside the node; rules of an app may name them.
     `replicates`: whether a standby on another node can follow the state; `replica` names the
     `kernel.replica.Replica` that does it, and every writer tells the `kernel.journal`.
+    `readable`: a standby's copy can be read: the engine refuses every write to a state of which
+    `kernel.reading` says that another node writes it.
     """
 
     name: str
@@ -186,7 +189,7 @@ class Manifest:
     units: tuple[Unit, ...] = ()
     words: tuple[Word, ...] = ()
     actions: tuple[str, ...] = ()
-    leaves: bool = False
+    leaves: tuple[str, ...] = ()
     own_process: bool = False
     keeps_state: bool = True
     public: bool = False
@@ -197,6 +200,7 @@ class Manifest:
     subject: str = ""
     replicates: Capability = NOT_SAID
     replica: str = ""
+    readable: bool = False
     package: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -207,6 +211,7 @@ class Manifest:
         assert not self.journal or self.able(Verb.BRANCH_AT), self.name
         able = self.replicates.answer is Answer.YES
         assert bool(self.replica) == (able and self.keeps_state), self.name
+        assert not self.readable or self.replica, self.name
 
     def load(self, dotted: str) -> Any:
         """Import what `module:attribute` names inside the kind's package."""

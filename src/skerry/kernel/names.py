@@ -58,6 +58,12 @@ def check_name(text: str, what: str) -> str:
     return text
 
 
+def reader_name(app: str) -> str | None:
+    """Return the name by which the copy of an app is read; None if there is no room for it."""
+    name = f"{app}-ro"
+    return name if is_name(name) else None
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that a misspelt one most likely meant."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

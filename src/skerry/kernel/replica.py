@@ -50,10 +50,12 @@ class Replica(ABC):
     """One side of a resource's replication, over its directory; used by one thread at a time.
 
     `renew_bytes`: after so many bytes of changes a standby needs a new snapshot, because they only
-    pile up there; 0 is never.
+    pile up there; 0 is never. `live`: an engine that serves a copy which is only read goes on from
+    what it is fed (`feed`); others are started anew, from a copy that is made anew.
     """
 
     renew_bytes: ClassVar[int] = 0
+    live: ClassVar[bool] = False
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -79,6 +81,13 @@ class Replica(ABC):
     @abstractmethod
     def sync(self) -> None:
         """Bring to the disk what was applied since the last call."""
+
+    def feed(self, copy: Path) -> list[Path]:
+        """Bring here what a copy in another directory has more; return the files that are new.
+
+        Only where `live`; the copy does not change meanwhile.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not fed")
 
     @abstractmethod
     def marks(self) -> dict[str, Mark]:

@@ -13,6 +13,7 @@ from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.errors import INVALID
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.policy import Request, enforce
+from skerry.kernel.reading import refusal
 from skerry.kernel.service import Service
 from skerry.node.handlers import Handlers
 from skerry.node.home import Home
@@ -79,7 +80,12 @@ class Dispatcher:
         """Decide on a command and carry it out; the params of a kind's word are a `WordCall`."""
         used = await self._decide(command, params, principal)
         with rights.under(used):
-            return await self._carry_out(command, params, progress or _silent)
+            result = await self._carry_out(command, params, progress or _silent)
+        if command.mutates and not command.kind:
+            app = getattr(params, "app", None) or getattr(result, "app", None)
+            if app:
+                await self._node.tenure.settle(app)
+        return result
 
     async def _carry_out(self, command: c.Command, params: msgspec.Struct, report: Progress) -> Any:
         if command.kind:
@@ -107,7 +113,16 @@ class Dispatcher:
         enforce(self._node.policy, request)
         if command.mutates and request.app:
             self._node.tenure.check(request.app)
+            if not command.kind:
+                self._check_no_reader(request.app)
         return used
+
+    def _check_no_reader(self, app: str) -> None:
+        """Raise READ_ONLY for what is a copy to be read; of the words of kinds, engines decide."""
+        catalogue = self._node.catalogue
+        reader = catalogue.readers.get(app) if app not in catalogue.apps else None
+        for branch in reader.branches.values() if reader else ():
+            raise refusal(branch.leader)
 
     async def stream(
         self, command: c.Command, params: msgspec.Struct, principal: str = OPERATOR

@@ -63,7 +63,7 @@ class NodeGateway:
 
     def find(self, kind: str, app: str, branch: str, name: str | None) -> Resource | None:
         """See `Gateway.find`."""
-        found = self._catalogue.apps.get(app)
+        found = self._catalogue.known(app)
         place = found.branches.get(branch) if found else None
         if place is None:
             return None

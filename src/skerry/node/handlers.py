@@ -14,7 +14,7 @@ from skerry.kernel.catalogue import Branch
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
 from skerry.kernel.kind import Address
 from skerry.kernel.money import show
-from skerry.kernel.names import SECRET_NAMES, check_name, host_label, is_secret_name
+from skerry.kernel.names import SECRET_NAMES, check_name, host_label, is_secret_name, reader_name
 from skerry.node.cells import Cell, Running
 from skerry.node.doctor import examine
 from skerry.node.node import Node
@@ -77,7 +77,8 @@ class Handlers:
 
     async def do_node_doctor(self, params: c.Nothing, progress: Progress) -> list[c.Check]:
         """See `node.doctor`."""
-        return await asyncio.to_thread(examine, self._node)
+        found = await asyncio.to_thread(examine, self._node)
+        return [*found, *await self._node.services.examine()]
 
     async def do_node_meter(self, params: c.MeterOf, progress: Progress) -> list[c.Usage]:
         """See `node.meter`."""
@@ -281,11 +282,24 @@ class Handlers:
             )
         return infos
 
-    async def do_resource_connect(self, params: c.OfResource, progress: Progress) -> c.Connections:
+    async def do_resource_connect(self, params: c.Connect, progress: Progress) -> c.Connections:
         """See `resource.connect`."""
-        self._node.catalogue.record(params.app, params.branch, params.name)
-        branch = self._node.catalogue.branch(params.app, params.branch)
+        app = self._reader_of(params.app) if params.replica else params.app
+        self._node.catalogue.record(app, params.branch, params.name)
+        branch = self._node.catalogue.branch(app, params.branch)
         return self._connections(branch, params.name)
+
+    def _reader_of(self, app: str) -> str:
+        """Return the name by which this node's copy of an app is read; raise NOT_FOUND."""
+        catalogue = self._node.catalogue
+        name = reader_name(app)
+        if name is None or name not in catalogue.readers or name in catalogue.apps:
+            raise NOT_FOUND(
+                f"{self._node.name} keeps no copy of {app} that can be read.",
+                why=f"The name {name} is taken by an app." if name in catalogue.apps else "",
+                hint="skerry nodes",
+            )
+        return name
 
     def _connections(self, branch: Branch, name: str) -> c.Connections:
         node = self._node
@@ -309,7 +323,7 @@ class Handlers:
                 c.ConnectionLine(wire.name, each.name, each.language, each.line.format(**found))
                 for each in wire.clients
             ]
-        return c.Connections(name, resource.ref.kind, fields, tuple(lines))
+        return c.Connections(name, resource.ref.kind, fields, tuple(lines), branch.leader)
 
     async def do_resource_export(self, params: c.Export, progress: Progress) -> c.Download:
         """See `resource.export`."""

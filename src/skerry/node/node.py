@@ -44,6 +44,7 @@ from skerry.node.deploys import Deploys
 from skerry.node.exports import Exports
 from skerry.node.gateway import NodeGateway
 from skerry.node.home import Home, NodeConfig, default_name
+from skerry.node.keys.at_rest import AtRest
 from skerry.node.keys.ring import KeyRing
 from skerry.node.log_file import LogFile
 from skerry.node.logbook import Logbook
@@ -203,6 +204,8 @@ class Node:
             self.clock,
             self.entropy,
         )
+        self.at_rest = await asyncio.to_thread(AtRest, self.home.volume, self.keyring)
+        stack.callback(self.at_rest.close)
         self.vault = Vault(self.home.node_key(), self.catalogue, self.keyring)
         self.tokens = await asyncio.to_thread(
             Registry, self.home.node_key(), self.home.service("token")
@@ -269,6 +272,7 @@ class Node:
             policy=self.policy,
             cgroups=cgroups,
             engine_read=self.config.engine_read,
+            at_rest=self.at_rest,
         )
         packages = [manifest.package for manifest in self.manifests.values()]
         processes = Processes(packages)
@@ -346,6 +350,7 @@ class Node:
             volume=self.volume,
             clock=self.clock,
             entropy=self.entropy,
+            at_rest=self.at_rest,
         )
         self.deploys = Deploys(
             home=self.home,

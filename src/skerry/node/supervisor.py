@@ -14,7 +14,14 @@ import msgspec
 
 from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.clock import Clock, Entropy
-from skerry.kernel.errors import BUSY, DENIED, ENGINE_FAILED, TIMED_OUT, SkerryError
+from skerry.kernel.errors import (
+    BUSY,
+    DENIED,
+    ENGINE_FAILED,
+    TIMED_OUT,
+    UNSUPPORTED,
+    SkerryError,
+)
 from skerry.kernel.manifest import Manifest
 from skerry.node.cell.spec import PermitCall, ProcessSpec
 from skerry.node.cells import SHARED, Cell, Failures, PortSession, Running
@@ -38,6 +45,10 @@ JOINERS = 4
 _log = logging.getLogger(__name__)
 
 
+Renew = Callable[[Branch, str], Awaitable[None]]
+"""Renews what a reader's resource is read from; nothing of it runs meanwhile that is not ending."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a process is made of."""
@@ -51,7 +62,8 @@ class Supervisor:
     """Starts, finds, holds and stops the processes of all cells.
 
     `deploying` holds branches as they will be once the deploy under way has ended; their engines
-    run so already, because the functions that are being tried need them.
+    run so already, because the functions that are being tried need them. `renew` brings what a
+    process of a reader is about to serve up to the state that the node has.
     """
 
     def __init__(
@@ -80,6 +92,7 @@ class Supervisor:
         self._on_leave = on_leave
         self._tenure = tenure
         self.deploying: dict[tuple[str, str], Branch] = {}
+        self.renew: Renew = _cannot_renew
         self._cells: dict[tuple[str, str], Cell] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -94,9 +107,10 @@ class Supervisor:
         """Return the cells that have processes."""
         return [cell for cell in self._cells.values() if any(cell.running())]
 
-    def key_of(self, kind: str, name: str) -> str:
-        """Return the key of the process that serves a resource."""
-        return name if self._manifests[kind].own_process else SHARED
+    def key_of(self, branch: Branch, name: str) -> str:
+        """Return the key of the process that serves a resource; see `Workshop.own_process`."""
+        own = self._workshop.own_process(branch, branch.resources[name])
+        return name if own else SHARED
 
     def running(self, app: str, branch: str, resource: str) -> Running | None:
         """Return the process that serves a resource, if it is awake."""
@@ -111,10 +125,10 @@ class Supervisor:
 
     async def wake(self, app: str, branch: str, resource: str) -> Running:
         """Return the process that serves a resource, started if need be, once for all callers."""
-        record = self._catalogue.record(app, branch, resource)
+        self._catalogue.record(app, branch, resource)
         self._tenure.check(app)
-        key = self.key_of(record.kind, resource)
         served = self._catalogue.branch(app, branch)
+        key = self.key_of(served, resource)
         self._workshop.declaration(self.deploying.get((app, branch), served), resource)
         cell = self.cell(app, branch)
         running = cell.processes.get(key)
@@ -145,6 +159,8 @@ class Supervisor:
         branch = self._catalogue.branch(cell.app, cell.branch)
         if key == SHARED:
             branch = self.deploying.get((cell.app, cell.branch), branch)
+        if branch.leader:
+            await self.renew(branch, key)
         running = await self.start(cell, branch, key)
         cell.processes[key] = running
         return running
@@ -298,9 +314,7 @@ class Supervisor:
         await self._wait_gone(cell, SHARED)
         bound = {name for each in cell.running() if each.key != SHARED for name in each.bound}
         branch = self._catalogue.branch(cell.app, cell.branch)
-        names = sorted(
-            name for name in bound if self.key_of(branch.resources[name].kind, name) == SHARED
-        )
+        names = sorted(name for name in bound if self.key_of(branch, name) == SHARED)
         engines = cell.processes.get(SHARED)
         if names and (engines is None or not engines.usable):
             await self._start_held(cell, SHARED)
@@ -411,3 +425,7 @@ class Supervisor:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _cannot_renew(branch: Branch, resource: str) -> None:
+    raise UNSUPPORTED(f"No copy of {branch.origin} is kept here to be read.")

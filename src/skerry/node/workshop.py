@@ -13,7 +13,7 @@ import msgspec
 
 from skerry.kernel.app import AppSpec, ResourceSpec
 from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
-from skerry.kernel.errors import NOT_FOUND
+from skerry.kernel.errors import NOT_FOUND, UNSUPPORTED
 from skerry.kernel.keys import Keys, derive
 from skerry.kernel.kind import Resource
 from skerry.kernel.manifest import Manifest
@@ -23,6 +23,7 @@ from skerry.node.cell.journal import SOCKET
 from skerry.node.cell.spec import PermitCall, ProcessSpec, SlotSpec, http_socket, scratch
 from skerry.node.cells import SHARED, Running
 from skerry.node.home import Home
+from skerry.node.keys.at_rest import AtRest
 from skerry.node.sandbox import Confinement, Limits, abilities, identities
 from skerry.node.sandbox.cgroup import Cgroups, Group
 from skerry.node.secrets import Vault
@@ -58,10 +59,12 @@ class Workshop:
         policy: Policy,
         cgroups: Cgroups,
         engine_read: tuple[str, ...] = (),
+        at_rest: AtRest,
     ) -> None:
         self._home = home
         self._engine_read = engine_read
         self._node_name = node_name
+        self._at_rest = at_rest
         self._group_prefix = group_prefix
         self._catalogue = catalogue
         self._manifests = manifests
@@ -75,8 +78,12 @@ class Workshop:
         self._hidden = _hidden(home)
 
     def keys(self, record: ResourceRecord) -> tuple[bytes, bytes]:
-        """Return the key of a resource, and the one that all its branches share."""
-        return self._key("resource", record.id), self._key("lineage", record.lineage)
+        """Return the key of a resource, and the one that all its branches share.
+
+        A reader has those of what it reads, so that its passwords are the same.
+        """
+        origin = self._catalogue.origins.get(record.id, record.id)
+        return self._key("resource", origin), self._key("lineage", record.lineage)
 
     def _key(self, what: str, name: str) -> bytes:
         """Return a key that this node derives, or that a resource brought from another node."""
@@ -122,20 +129,28 @@ class Workshop:
                 why="Its state is kept.",
                 hint="Declare it in skerry.toml again, or skerry rollback.",
             )
+        if branch.leader and not self._manifests[spec.kind].readable:
+            raise UNSUPPORTED(
+                f"A copy of {name} is not read by itself.",
+                why=f"It is a {spec.kind}, which runs where {branch.origin} is served.",
+                hint=f"skerry connect {name} --app {branch.origin}, on {branch.leader}",
+            )
         return spec
 
     async def process(self, branch: Branch, key: str, instance: str) -> tuple[ProcessSpec, Group]:
         """Prepare a process of a branch: decide, make its directories, and say what it is."""
+        self._at_rest.check(self._volume.path(branch.directory))
         spec = self._catalogue.spec(branch)
-        served = [each for each in self._catalogue.declared(branch) if self._serves(key, each)]
+        declared = self._catalogue.declared(branch)
+        served = [each for each in declared if self._serves(key, branch, each)]
         names = {bound for each in served for bound in _bindings(spec, each.name)}
         bound = [branch.resources[name] for name in sorted(names)]
-        if key == SHARED:
+        if key == SHARED or branch.leader:
             bound = []
         for record in (*served, *bound):
             self._decide(branch, record)
             self.make_directories(branch, record)
-        tight = key != SHARED
+        tight = key != SHARED and not branch.leader
         name = f"{self._group_prefix}.{instance}"
         limits = self._limits(spec, key)
         group = self._cgroups.create(name, limits)
@@ -151,9 +166,15 @@ class Workshop:
         )
         return process, group
 
-    def _serves(self, key: str, record: ResourceRecord) -> bool:
-        own = self._manifests[record.kind].own_process
-        return record.name == key if own else key == SHARED
+    def own_process(self, branch: Branch, record: ResourceRecord) -> bool:
+        """Tell whether a process serves this resource alone.
+
+        So it is with code of users, and with what a reader serves, which is renewed one by one.
+        """
+        return bool(branch.leader) or self._manifests[record.kind].own_process
+
+    def _serves(self, key: str, branch: Branch, record: ResourceRecord) -> bool:
+        return record.name == key if self.own_process(branch, record) else key == SHARED
 
     def _decide(self, branch: Branch, record: ResourceRecord) -> None:
         request = Request(
@@ -198,7 +219,7 @@ class Workshop:
 
     def uid(self, app: str) -> int | None:
         """Return the user that an app's processes run as; None is the node's own."""
-        return self.uid_of(self._catalogue.app(app).index)
+        return self.uid_of((self._catalogue.known(app) or self._catalogue.app(app)).index)
 
     def uid_of(self, index: int) -> int | None:
         """Return the user of the app that has a number."""
@@ -219,16 +240,24 @@ class Workshop:
             lineage=lineage,
             idle_seconds=spec.idle_seconds if spec else 0.0,
             bindings=_bindings(app, record.name),
-            secrets=self._vault.open_named(branch.app, spec.secrets if spec else ()),
-            journal=str(self.journal(record)) if self._is_replicated(branch.app, record) else "",
+            secrets=self._secrets(branch, spec),
+            journal=str(self.journal(record)) if self._is_replicated(branch, record) else "",
+            leader=branch.leader,
         )
+
+    def _secrets(self, branch: Branch, spec: ResourceSpec | None) -> dict[str, str]:
+        """Return the secrets that a resource is given; a reader, which sends nothing, has none."""
+        if spec is None or branch.leader:
+            return {}
+        return self._vault.open_named(branch.app, spec.secrets)
 
     def journal(self, record: ResourceRecord) -> Path:
         """Return the socket on which this node hears of writes to a resource's state."""
         return self.run(record) / SOCKET
 
-    def _is_replicated(self, app: str, record: ResourceRecord) -> bool:
-        shared = self._catalogue.app(app).replication is not None
+    def _is_replicated(self, branch: Branch, record: ResourceRecord) -> bool:
+        app = self._catalogue.apps.get(branch.app)
+        shared = app is not None and app.replication is not None and not branch.leader
         return shared and bool(self._manifests[record.kind].replica)
 
     def _limits(self, spec: AppSpec, key: str) -> Limits:

@@ -147,7 +147,9 @@ class TestBranch:
         await lab.branch(app, "copy")
         directory = lab.node.catalogue.branch(app, "copy").directory
         used = await asyncio.to_thread(volume.exclusive_bytes, directory)
-        assert used < 256 * 1024
+        held = sum(file.lstat().st_size for file in volume.path(directory).rglob("*"))
+        # A server goes on writing its own blocks after the copy; a copied state is far more.
+        assert used < max(256 * 1024, held // 8)
 
 
 class TestSleep:
@@ -252,7 +254,7 @@ class TestPlace:
             silent = await lab.app()
             for app, rule in ((confined, "jurisdiction"), (silent, "here-only")):
                 branch = lab.node.catalogue.branch(app, "main")
-                for action in (*lab.manifest.actions, "resource:replicate", "backup:send"):
+                for action in (*lab.manifest.leaves, "resource:replicate", "backup:send"):
                     for place in (Place("somewhere", "US"), Place("somewhere")):
                         asked = PermitCall(RESOURCE, action, place, encrypted=True)
                         with pytest.raises(SkerryError) as refused:

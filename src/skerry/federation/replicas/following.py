@@ -16,12 +16,13 @@ from skerry.federation.receiving import Receiving
 from skerry.federation.replicas import messages as r
 from skerry.federation.wire import Chunks, Wire
 from skerry.kernel import catalogue as events
-from skerry.kernel.catalogue import AppFollowed
+from skerry.kernel.catalogue import AppFollowed, reader_directory
 from skerry.kernel.errors import CONFLICT, FENCED, INVALID, NOT_FOUND, TOO_LARGE
-from skerry.kernel.names import check_name
+from skerry.kernel.names import check_name, reader_name
 from skerry.kernel.policy import Request, enforce
 from skerry.kernel.replica import Replica
 from skerry.node.archives import give
+from skerry.node.audit.receipts import RECEIPT, of_deletion
 from skerry.node.node import Node
 
 LAST_BYTES_MAX = 8 << 20
@@ -31,7 +32,11 @@ _batches = msgspec.msgpack.Decoder(r.Batch)
 
 
 class Copy:
-    """A copy of an app: how far it has come, and what applies changes to it."""
+    """A copy of an app: how far it has come, and what applies changes to it.
+
+    `changed` is the sequence number of the last change of each resource, `complete_at` when the
+    copy was last known to lack nothing, in nanoseconds since 1970; 0 if it never was.
+    """
 
     def __init__(self, node: Node, followed: AppFollowed, file: Path) -> None:
         self.holder = followed.holder
@@ -41,6 +46,8 @@ class Copy:
         self.last: deque[r.Batch] = deque()
         self.lock = asyncio.Lock()
         self.closed = False
+        self.changed: dict[tuple[str, str], int] = {}
+        self.complete_at = 0
         self._node = node
         self._followed = followed
         self._file = file
@@ -76,6 +83,7 @@ class Copy:
             if replica is not None:
                 replica.apply(item.change)
                 touched.append(replica)
+                self.changed[item.branch, item.resource] = batch.last
         for replica in {id(each): each for each in touched}.values():
             replica.sync()
         self.note(batch.last)
@@ -208,14 +216,21 @@ class Following:
         before = self.copies.get(app)
         copy = self._open(event)
         copy.definition = follow.definition
-        if before is not None and before.sequence == follow.sequence:
-            copy.last = before.last
-        await asyncio.to_thread(copy.note, follow.sequence)
+        sequence = follow.sequence
+        if before is not None:
+            copy.changed = before.changed
+            if (before.holder, before.epoch) == (copy.holder, copy.epoch):
+                # What came while the other node asked is here too.
+                sequence = max(sequence, before.sequence)
+            if before.sequence == sequence:
+                copy.last = before.last
+        await asyncio.to_thread(copy.note, sequence)
         if old is not None:
             wanted = node.catalogue.directories()
             for branch in old.arrived.branches:
                 if branch.directory not in wanted:
                     await asyncio.to_thread(node.volume.delete, branch.directory)
+            await self._drop_readers(old)
         return r.Position(copy.epoch, copy.sequence)
 
     async def _changes(self, peer: str, chunks: Chunks) -> r.Position:
@@ -268,8 +283,11 @@ class Following:
         (self._folder / app).unlink(missing_ok=True)
         for branch in followed.arrived.branches:
             await asyncio.to_thread(node.volume.delete, branch.directory)
+        await self._drop_readers(followed)
         await node.keyring.forget(app)
         await asyncio.to_thread(node.remove_code, app)
+        said = of_deletion(app, "the copy of a standby was removed", holder=followed.holder)
+        await node.audit.add(RECEIPT, said)
 
     async def take(self, app: str, epoch: int) -> tuple[r.Taken, r.Inheritance]:
         """Serve an app from its copy from now on; return how far the copy had come."""
@@ -285,10 +303,23 @@ class Following:
             await node.catalogue_log.append(events.encode(events.AppTaken(app, replication)))
             self.copies.pop(app, None)
             (self._folder / app).unlink(missing_ok=True)
+        await self._drop_readers(followed)
         last = tuple(copy.last)
         return r.Taken(epoch, marks), r.Inheritance(
             copy.epoch, copy.sequence, copy.definition, last
         )
+
+    async def _drop_readers(self, followed: AppFollowed) -> None:
+        """Remove what was read of a copy, and end what reads it, unless it is still wanted."""
+        node = self._node
+        name = reader_name(followed.app)
+        if name is not None and name not in node.catalogue.readers:
+            node.supervisor.kill_all(name)
+        wanted = node.catalogue.directories()
+        for branch in followed.arrived.branches:
+            directory = reader_directory(branch.directory)
+            if directory not in wanted and node.volume.path(directory).exists():
+                await asyncio.to_thread(node.volume.delete, directory)
 
     def _hand_over(self, followed: AppFollowed) -> None:
         """Let the app's user here own what was applied."""

@@ -28,9 +28,10 @@ from skerry.federation.replicas.stream import Follower, Stream
 from skerry.kernel import catalogue as events
 from skerry.kernel.catalogue import App, Branch, Replication
 from skerry.kernel.clock import Clock
-from skerry.kernel.errors import CONFLICT, FENCED, NOT_FOUND, SkerryError
+from skerry.kernel.errors import CONFLICT, FENCED, NOT_FOUND, TIMED_OUT, SkerryError
 from skerry.kernel.lease import Lease, Leases
 from skerry.kernel.policy import Request, enforce
+from skerry.node.audit.receipts import RECEIPT
 from skerry.node.node import Node
 
 LEASE_SECONDS = 4.0
@@ -43,6 +44,9 @@ DROP_SECONDS = 3.0
 BRING_SECONDS = 2.0
 BATCH_SECONDS = 10.0
 ASK_SECONDS = 1.0
+SETTLE_SECONDS = 20.0
+"""How long a deploy waits for the standbys, where it has to survive this node."""
+SETTLE_LOOK_SECONDS = 0.05
 
 _log = logging.getLogger("skerry.federation")
 
@@ -81,6 +85,7 @@ class Holding:
         self._final: Lease | None = None
         self._desks: dict[str, Desk] = {}
         self._listed: set[str] = set()
+        self._joining: set[str] = set()
         self._next_try: dict[str, float] = {}
         self.stream = Stream(app, 0, "", self.may_serve, tools.node.clock)
         self.stream.sequence = inheritance.sequence if inheritance else 0
@@ -210,7 +215,7 @@ class Holding:
         if self._inheritance is not None:
             await self._resume_all(self._inheritance)
         await self._open_desks()
-        self._node.tenure.hold(self.app, self.may_serve)
+        self._node.tenure.hold(self.app, self.may_serve, self.settle)
         self.serving.set()
         _log.info("%s is served here, epoch %d", self.app, lease.epoch)
         async with asyncio.TaskGroup() as tasks:
@@ -304,6 +309,7 @@ class Holding:
             listed, required = self._wanted()
             due = self._tools.clock.monotonic() - renewed >= self._tools.lease_seconds / RENEWALS
             if due or listed != self._listed:
+                self._joining = listed - self._listed
                 # Whoever joins is waited for before it is listed; whoever leaves, until it is not.
                 self.stream.required |= required
                 if not await self._renew(listed):
@@ -326,7 +332,30 @@ class Holding:
                 self._lease = None
             return False
         self._listed = listed
+        self._joining = set()
         return True
+
+    async def settle(self) -> None:
+        """See `Tenure.settle`: those that may take over have to know the app as it is now."""
+        clock = self._node.clock
+        deadline = clock.monotonic() + SETTLE_SECONDS
+        while self.stream.survive == "node":
+            app = self._node.catalogue.apps.get(self.app)
+            if app is None or app.replication is None:
+                return
+            if not self.may_serve():
+                raise FENCED(f"This node does not hold the lease of {self.app} any more.")
+            definition = self._definition(app)
+            may = [self.stream.followers.get(each) for each in self._listed | self._joining]
+            if may and all(each is not None and each.definition == definition for each in may):
+                return
+            if clock.monotonic() > deadline:
+                raise TIMED_OUT(
+                    f"The standbys of {self.app} do not know of this change.",
+                    why="It is made on this node, and is lost if a standby takes over now.",
+                    hint="skerry nodes",
+                )
+            await asyncio.sleep(SETTLE_LOOK_SECONDS)
 
     def _wanted(self) -> tuple[set[str], set[str]]:
         """Return which standbys the lease should list, and which a write should wait for."""
@@ -343,12 +372,17 @@ class Holding:
             kept = self._listed & set(stream.followers)
             if stream.survive == "node" or unchanged:
                 fit |= kept
-        listed = {
+        joining = {
             each
-            for each in fit
-            if each in self._listed or stream.followers[each].acknowledged >= stream.confirmed
+            for each in fit - self._listed
+            if stream.followers[each].acknowledged >= stream.confirmed
         }
-        return listed, fit
+        if joining:
+            # Whoever joins knows of every deploy that was acknowledged.
+            app = self._node.catalogue.apps.get(self.app)
+            definition = self._definition(app) if app is not None else b""
+            joining = {e for e in joining if stream.followers[e].definition == definition}
+        return (fit & self._listed) | joining, fit
 
     async def _open_desks(self) -> None:
         """Listen for the writes to every resource."""
@@ -411,7 +445,7 @@ class Holding:
         """Send a standby the branches that it has not, and all that it needs to serve the app."""
         node, tools = self._node, self._tools
         peer = tools.peers.find(follower.node)
-        enforce(
+        decision = enforce(
             node.policy,
             Request("node", "resource:replicate", where=peer.card.name, app=self.app),
         )
@@ -430,6 +464,11 @@ class Holding:
             await self._follow(follower, move, new, definition)
             follower.definition = definition
             follower.directories = {each.name: each.directory for each in branches}
+        if new:
+            said = tools.placing.receipt(
+                self.app, new, peer, decision, "resource:replicate", standby=True
+            )
+            await node.audit.add(RECEIPT, said)
 
     async def _offer(self, follower: Follower, branches: list[Branch], new: list[Branch]) -> Move:
         replication = self._current()

@@ -17,6 +17,7 @@ from skerry.federation.replicas import messages as r
 from skerry.federation.replicas.fencing import keep_aside, tail
 from skerry.federation.replicas.following import Following
 from skerry.federation.replicas.holding import LEASE_SECONDS, Holding, Tools
+from skerry.federation.replicas.reading import Reading
 from skerry.federation.wire import Wire
 from skerry.kernel import catalogue as events
 from skerry.kernel.catalogue import AppFollowed
@@ -50,6 +51,8 @@ class Replicas:
         """The apps whose standbys are being taken away."""
         self._leases: Callable[[], Leases | None] = _none
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.reading = Reading(node, self.following, self._ask_head)
+        wire.add("/replica/head", self._answer_head, r.OfApp)
         wire.add("/replica/taken", self._answer_taken, r.OfApp)
         wire.add("/replica/epoch", self._answer_epoch, r.OfApp)
         wire.add("/replica/group", self._answer_group, r.Group)
@@ -70,10 +73,12 @@ class Replicas:
         self._open_way = open_way
         self._leases = leases
         self.following.start()
+        self.reading.start()
         self._watching = asyncio.create_task(self._watch_for_ever())
 
     async def stop(self) -> None:
         """Give up every lease, so that standbys take over at once."""
+        await self.reading.stop()
         self._watching.cancel()
         for task in self._tasks.values():
             task.cancel()
@@ -162,8 +167,14 @@ class Replicas:
     def copies(self) -> tuple[str, ...]:
         """Say which apps this node stands by for."""
         return tuple(
-            f"{app} of {copy.holder}" for app, copy in sorted(self.following.copies.items())
+            f"{app} of {copy.holder}{self._said_age(app)}"
+            for app, copy in sorted(self.following.copies.items())
         )
+
+    def _said_age(self, app: str) -> str:
+        """Say how old what is read here of an app is, if anybody reads it."""
+        age = self.reading.age_of(app)
+        return "" if age is None else f", read as of {age:.1f} s ago"
 
     def copies_at(self, member: str, said: tuple[str, ...]) -> tuple[str, ...]:
         """Say which apps a node stands by for, and what is known here of those that we serve."""
@@ -372,6 +383,19 @@ class Replicas:
         app = self._node.catalogue.apps.get(asked.app)
         own = app.replication.epoch if app is not None and app.replication is not None else 0
         return r.Position(max(own, self.following.fences.get(asked.app, 0)), 0)
+
+    async def _ask_head(self, app: str) -> r.Position:
+        """Ask the node that serves an app how far it is."""
+        peer = self._peers.find(self.following.copies[app].holder)
+        asked = r.OfApp(app)
+        return await self._calls.ask(peer, "/replica/head", asked, r.Position, seconds=ASK_SECONDS)
+
+    async def _answer_head(self, peer: str, asked: r.OfApp) -> r.Position:
+        """Tell a standby how far the changes of an app go which this node serves."""
+        holding = self.holdings.get(asked.app)
+        if holding is None or not holding.may_serve() or peer not in holding.stream.followers:
+            raise NOT_FOUND(f"{self._node.name} does not serve {asked.app} now.")
+        return r.Position(holding.stream.epoch, holding.stream.sequence)
 
     async def _answer_group(self, peer: str, asked: r.Group) -> r.Group:
         """Return the nodes that this one is not bound to."""

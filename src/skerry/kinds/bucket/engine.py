@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from skerry.kernel.kind import Context, Engine
+from skerry.kernel.reading import leader_of
 from skerry.kinds.bucket import archive, words
 from skerry.kinds.bucket.account import Account
 from skerry.kinds.bucket.expiry import Expiry
@@ -32,6 +33,8 @@ class BucketEngine(words.Words, Engine):
         await self._store.open()
         await self._store.disk(mark.touch)
         await self.account.load_users()
+        if leader_of(mark):
+            return
         await self.account.create_default()
         self._store.keep_tidy(after_crash=crashed)
         self.expiry.start()

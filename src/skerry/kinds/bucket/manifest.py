@@ -38,6 +38,7 @@ MANIFEST = Manifest(
     subject="subject:BucketSubject",
     replicates=YES,
     replica="replica:StateReplica",
+    readable=True,
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("Old versions are kept per key only, not for the whole state."),

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from skerry.kernel.errors import NOT_FOUND, SkerryError
 from skerry.kernel.kind import Context, Engine
+from skerry.kernel.reading import leader_of
 from skerry.kinds._shared.sqlite_state import WriterHold, checkpoint, connect, disk_bytes
 from skerry.kinds.kv import transfer
 from skerry.kinds.kv.manifest import Done, KeyParams, ListParams, Page, PutParams, Value
@@ -71,7 +72,8 @@ class KvEngine(Engine):
         await asyncio.to_thread(lambda: self._open(create=True).close())
         self.reads = Pool(self._open, READ_THREADS, "kv-read")
         self.writes = Pool(self._open, 1, "kv-write")
-        self._purger = asyncio.create_task(self._purge())
+        if not leader_of(self.path):
+            self._purger = asyncio.create_task(self._purge())
 
     async def stop(self) -> None:
         """Finish what runs and close the file."""

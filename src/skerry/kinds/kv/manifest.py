@@ -87,6 +87,7 @@ MANIFEST = Manifest(
     subject="subject:KvSubject",
     replicates=YES,
     replica="replica:StateReplica",
+    readable=True,
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("Past values are not kept yet."),

@@ -18,6 +18,7 @@ import msgspec
 
 from skerry.kernel.clock import NANOSECONDS, Clock
 from skerry.kernel.errors import BUSY, ENGINE_FAILED, INVALID, TOO_LARGE, SkerryError
+from skerry.kernel.reading import leader_of, refusal
 from skerry.kernel.usage import Meter
 from skerry.kinds._shared.sqlite_state import connect, writing
 from skerry.kinds.kv.manifest import Key, Page
@@ -67,6 +68,7 @@ class Store:
         self._connection = connect(path, create=create, mmap_bytes=MAPPED_BYTES)
         self._clock = clock
         self._meter = meter
+        self._leader = leader_of(path)
         if create:
             self._connection.execute(_SCHEMA)
         self._cursor = self._connection.cursor()
@@ -74,6 +76,9 @@ class Store:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def _failures(self) -> _Failures:
+        return _Failures(self._leader)
 
     def now(self) -> int:
         """Return the seconds since 1970."""
@@ -92,7 +97,7 @@ class Store:
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Keep values, durably; all of them or none."""
-        with _failures(), writing(self._connection):
+        with self._failures(), writing(self._connection):
             self._connection.executemany(
                 _PUT, ((each.key, each.expires, each.metadata, each.value) for each in entries)
             )
@@ -104,7 +109,7 @@ class Store:
         """Delete keys, durably; return how many there were."""
         raw = [(key_bytes(key),) for key in keys]
         before = self._connection.total_changes()
-        with _failures(), writing(self._connection):
+        with self._failures(), writing(self._connection):
             self._connection.executemany("DELETE FROM entries WHERE key = ?", raw)
         self._meter.add("deletes", len(raw))
         return int(self._connection.total_changes() - before)
@@ -127,7 +132,7 @@ class Store:
     def purge(self) -> int:
         """Remove some of the expired values; return how many."""
         before = self._connection.total_changes()
-        with _failures(), writing(self._connection):
+        with self._failures(), writing(self._connection):
             self._connection.execute(_PURGE, (self.now(), PURGE_MAX))
         return int(self._connection.total_changes() - before)
 
@@ -144,7 +149,7 @@ class Store:
 
     def replace(self, entries: Iterable[Entry]) -> None:
         """Replace everything by `entries`, in one transaction."""
-        with _failures(), writing(self._connection):
+        with self._failures(), writing(self._connection):
             self._connection.execute("DELETE FROM entries")
             rows = ((each.key, each.expires, each.metadata, each.value) for each in entries)
             self._connection.executemany(_PUT, rows)
@@ -154,13 +159,18 @@ class Store:
         return int(self._connection.execute("SELECT count(*) FROM entries").get)
 
 
-class _failures:  # noqa: N801 - reads as a statement
-    """Turns failures of SQLite into errors of the family."""
+class _Failures:
+    """Turns failures of SQLite into errors of the family; `leader` is who writes, if not we."""
+
+    def __init__(self, leader: str) -> None:
+        self._leader = leader
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, apsw.ReadOnlyError):
+            raise refusal(self._leader) from error
         if isinstance(error, apsw.BusyError):
             raise BUSY("Another writer did not end in time.", why=str(error)) from error
         if isinstance(error, apsw.FullError):

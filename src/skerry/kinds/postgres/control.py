@@ -80,7 +80,9 @@ _STATUS = """
 SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::bigint AS bytes,
        (SELECT count(*) FROM pg_stat_activity
         WHERE backend_type = 'client backend') - 1 AS sessions,
-       pg_current_wal_lsn()::text AS wal_position"""
+       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+            ELSE pg_current_wal_lsn() END::text AS wal_position,
+       pg_is_in_recovery() AS read_only"""
 
 _VERIFIERS = """
 SELECT rolname AS name, rolpassword AS verifier FROM pg_authid

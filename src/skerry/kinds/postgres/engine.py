@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.app import parse_duration
-from skerry.kernel.errors import UNSUPPORTED, SkerryError
+from skerry.kernel.errors import CONFLICT, UNSUPPORTED, SkerryError
 from skerry.kernel.journal import journal_of
 from skerry.kernel.kind import Context, Engine, Recover
+from skerry.kernel.reading import leader_of
 from skerry.kinds.postgres import (
     cluster,
     counts,
@@ -24,6 +25,7 @@ from skerry.kinds.postgres import (
     install,
     records,
     roles,
+    standby,
     statement,
     trusted,
 )
@@ -74,11 +76,16 @@ class PostgresEngine(Engine):
         self._known: dict[str, str] = {}
         self._receiving: asyncio.Task[None] | None = None
         self._counted = Counted()
+        self._standby: standby.Standby | None = None
 
     async def start(self) -> None:
         """See `Engine.start`; raises ENGINE_FAILED with the server's last words."""
         if self.config.external:
             await self._reach_out()
+            return
+        leader = leader_of(self.context.directory)
+        if leader:
+            await self._start_standby(leader)
             return
         installation = self.installation()
         before = records.read(self._identity_file, Identity)
@@ -115,6 +122,35 @@ class PostgresEngine(Engine):
         self._tasks = [asyncio.create_task(self._watch())]
         if self._archives(installation):
             self._tasks.append(asyncio.create_task(self._keep_history()))
+
+    async def _start_standby(self, leader: str) -> None:
+        """Serve a copy that follows another node's server; raise CONFLICT if there is none yet."""
+        if not self.data.exists():
+            raise CONFLICT(
+                f"{self.context.ref.name} has no database yet.",
+                why=f"It is made when it is first used on {leader}.",
+            )
+        await end_leftovers(self.data, self.context.clock)
+        self._standby = standby.Standby(self.context.directory, self.context.log)
+        self._load_counted()
+        try:
+            await asyncio.to_thread(trusted.write, self.installation(), self.context.directory)
+            await self._serve_standby()
+        except BaseException:
+            await self.stop()
+            raise
+        self._tasks = [
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._standby.run()),
+        ]
+
+    async def _serve_standby(self) -> None:
+        assert self._standby is not None
+        await asyncio.to_thread(self._standby.prepare)
+        cluster.take_over(self.data)
+        installation = self.installation()
+        self._configure(installation, standby.SETTINGS)
+        await self.server.start(installation.program("postgres"))
 
     async def _make_ready(self, cloned: bool) -> Recover | None:
         """Make the directory fit to be opened; return what is to be replayed then.
@@ -369,7 +405,10 @@ class PostgresEngine(Engine):
                 if not self.server.running:
                     self.context.log.error("PostgreSQL has died: %s", self.server.last_words)
                     await self.control.close()
-                    await self._serve(self.installation(), None)
+                    if self._standby is not None:
+                        await self._serve_standby()
+                    else:
+                        await self._serve(self.installation(), None)
                 await self._collect()
                 await self._save_roles()
             except (*CONNECTION_ERRORS, SkerryError):

@@ -25,6 +25,12 @@ from skerry.kinds.postgres.server import SOCKET
 from skerry.kinds.postgres.tunnel import Source
 
 _LOGIN_SECONDS = 30.0
+_PLACE_SECONDS = 5.0
+"""How long one place of several is tried."""
+_READY_MESSAGES_MAX = 1000
+_READ_ONLY = "25006"
+_TRY_NEXT = (_READ_ONLY, "57P01", "57P02", "57P03")
+"""Refusals after which another place may do: it takes no writes, shuts down, or starts up."""
 _MAX_MESSAGE_BYTES = 60_000
 _MAX_ITERATIONS = 1_000_000
 _OK, _CONTINUE, _FINAL = 0, 11, 12
@@ -38,6 +44,7 @@ class External:
 
     def __init__(self, source: Source, run: Path, keys: Keys) -> None:
         self._source = source
+        self._places = list(source.places)
         self._path = run / SOCKET
         self._keys = keys
         self._server: asyncio.Server | None = None
@@ -79,25 +86,62 @@ class External:
                     return
                 startup = messages.parse_startup(packet)
                 signature = await self._check(near, startup)
-                far = await tunnel.connect(self._source)
-                refusal = await _log_in(far, self._source, startup)
-            if refusal:
-                near[1].write(refusal)
-                return
+                far, told = await self._reach(startup)
             near[1].write(messages.authentication(_FINAL, signature) + messages.authentication(_OK))
+            near[1].write(told)
             await tunnel.relay(near, far)
-        except (OSError, EOFError, WireError, SkerryError, scram.ScramError, TimeoutError) as error:
-            near[1].write(self._in_wire_terms(error).encode())
+        except (
+            OSError,
+            EOFError,
+            RefusalError,
+            WireError,
+            SkerryError,
+            scram.ScramError,
+            TimeoutError,
+        ) as error:
+            near[1].write(self._in_wire_terms(error))
         finally:
             for _, writer in filter(None, (near, far)):
                 writer.close()
 
-    def _in_wire_terms(self, error: Exception) -> WireError:
+    async def _reach(self, startup: Startup) -> tuple[Streams, bytes]:
+        """Open a session at the first place that will do; the one that did last comes first.
+
+        Returns it with what its server has said since the log-in. Raises what one of them said.
+        """
+        failure: Exception = EOFError("the DSN names no place")
+        for place in list(self._places):
+            source = self._source.at(place)
+            try:
+                async with asyncio.timeout(_PLACE_SECONDS):
+                    far = await tunnel.connect(source)
+                    try:
+                        await _log_in(far, source, startup)
+                        told = await _check_writes(far) if source.writes else b""
+                    except BaseException:
+                        far[1].close()
+                        raise
+            except (OSError, EOFError, TimeoutError) as error:
+                failure = failure if isinstance(failure, RefusalError) else error
+            except RefusalError as error:
+                if error.state not in _TRY_NEXT or len(self._places) == 1:
+                    raise
+                failure = error
+            else:
+                self._places.remove(place)
+                self._places.insert(0, place)
+                return far, told
+        raise failure
+
+    def _in_wire_terms(self, error: Exception) -> bytes:
+        if isinstance(error, RefusalError):
+            return error.packet
         if isinstance(error, WireError):
-            return error
+            return error.encode()
         _LOG.info("the external database refused a session: %r", error)
-        where = f"{self._source.host}:{self._source.port}"
-        return WireError("08006", f"the external database at {where} cannot be reached", str(error))
+        where = ", ".join(f"{host}:{port}" for host, port in self._source.places)
+        text = f"the external database at {where} cannot be reached"
+        return WireError("08006", text, str(error)).encode()
 
     async def _check(self, near: Streams, startup: Startup) -> bytes:
         """Check the resource's own password; return the signature that ends the log-in."""
@@ -116,7 +160,7 @@ class External:
             raise WireError("28P01", text) from None
 
     async def _cancel(self, packet: bytes) -> None:
-        reader, writer = await tunnel.connect(self._source)
+        reader, writer = await tunnel.connect(self._source.at(self._places[0]))
         writer.write((len(packet) + 4).to_bytes(4, "big") + packet)
         await writer.drain()
         await reader.read(1)
@@ -142,8 +186,47 @@ def external_dsn(context: Context, config: PostgresConfig) -> str:
     return dsn
 
 
-async def _log_in(far: Streams, source: Source, startup: Startup) -> bytes:
-    """Log in elsewhere; return the refusal, or nothing. What follows AuthenticationOk is unread."""
+class RefusalError(Exception):
+    """A server refused a session: its own packet, and the SQLSTATE in it."""
+
+    def __init__(self, body: bytes) -> None:
+        self.packet = messages.message(b"E", body)
+        fields = {each[:1]: each[1:].decode(errors="replace") for each in body.split(b"\x00")}
+        self.state = fields.get(b"C", "")
+        super().__init__(fields.get(b"M", "it refused the session"))
+
+
+async def _check_writes(far: Streams) -> bytes:
+    """Return what a server says until it is ready; raise RefusalError if it takes no writes.
+
+    Any server with PostgreSQL's protocol answers the question, which is what libpq asks, too.
+    """
+    told = b"".join([messages.message(*each) for each in await _until_ready(far[0])])
+    far[1].write(messages.query("SHOW transaction_read_only"))
+    answer = await _until_ready(far[0])
+    for kind, body in answer:
+        if kind == b"E":
+            raise RefusalError(body)
+        if kind == b"D" and messages.row(body)[0] == "off":
+            return told
+    said = WireError(_READ_ONLY, "the server takes no writes").encode()
+    raise RefusalError(said[5:])
+
+
+async def _until_ready(reader: asyncio.StreamReader) -> list[tuple[bytes, bytes]]:
+    """Return the messages up to and with ReadyForQuery; raise RefusalError for a fatal error."""
+    found: list[tuple[bytes, bytes]] = []
+    while not found or found[-1][0] != b"Z":
+        if len(found) > _READY_MESSAGES_MAX:
+            raise WireError("08P01", "the external database does not become ready")
+        found.append(await _message(reader))
+        if found[-1][0] == b"E" and len(found) == 1:
+            raise RefusalError(found[-1][1])
+    return found
+
+
+async def _log_in(far: Streams, source: Source, startup: Startup) -> None:
+    """Log in elsewhere; raises RefusalError. What follows AuthenticationOk is unread."""
     reader, writer = far
     parameters = {**startup.parameters, "user": source.user}
     parameters["database"] = source.database or source.user
@@ -154,12 +237,12 @@ async def _log_in(far: Streams, source: Source, startup: Startup) -> bytes:
         kind, body = await _message(reader)
         code, data = int.from_bytes(body[:4], "big"), body[4:]
         if kind == b"E":
-            return messages.message(kind, body)
+            raise RefusalError(body)
         if kind != b"R":
             raise WireError("08P01", "the external database broke the protocol of the log-in")
         match code:
             case 0:
-                return b""
+                return
             case 3:
                 writer.write(messages.message(b"p", source.password.encode() + b"\x00"))
             case 5:

@@ -22,6 +22,7 @@ from skerry.kernel.journal import journal_of
 from skerry.kinds._shared.pgwire import messages
 from skerry.kinds._shared.pgwire.scram import Credential
 from skerry.kinds._shared.replica import StateReplica
+from skerry.kinds._shared.replica.inside import open_inside
 from skerry.kinds.postgres.control import CONNECTION_ERRORS
 from skerry.kinds.postgres.roles import SUPERUSER
 from skerry.kinds.postgres.server import SOCKET
@@ -51,6 +52,7 @@ RECOVERY = {
 _SIGNAL = "recovery.signal"
 _MESSAGE_BYTES_MAX = 1 << 20
 _RETRY_SECONDS = 0.2
+_FEED_BYTES = 1 << 20
 _DATA = struct.Struct("!cQQq")
 _STATUS = struct.Struct("!cQQQqB")
 _POSITIONS = 1 << 32
@@ -61,6 +63,32 @@ class PostgresReplica(StateReplica):
 
     folder = STREAM
     renew_bytes = 1 << 30
+    live = True
+
+    def feed(self, copy: Path) -> list[Path]:
+        """See `Replica.feed`; segments of the log only grow."""
+        made = []
+        source = copy / STREAM
+        for each in sorted(source.iterdir()) if source.is_dir() else ():
+            target = self.directory / STREAM / each.name
+            done = target.stat().st_size if target.exists() else 0
+            size = each.stat().st_size
+            if size <= done:
+                continue
+            if not done:
+                made.append(target)
+            self._grow(each, f"{STREAM}/{each.name}", done, size)
+        return made
+
+    def _grow(self, source: Path, path: str, done: int, size: int) -> None:
+        file = open_inside(self.directory, path, os.O_WRONLY | os.O_CREAT, make=True)
+        try:
+            with source.open("rb") as opened:
+                opened.seek(done)
+                while done < size and (data := opened.read(min(_FEED_BYTES, size - done))):
+                    done += os.pwrite(file, data, done)
+        finally:
+            os.close(file)
 
 
 class Place(NamedTuple):

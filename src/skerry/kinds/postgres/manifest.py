@@ -132,6 +132,7 @@ MANIFEST = Manifest(
     subject="subject:PostgresSubject",
     replicates=YES,
     replica="following:PostgresReplica",
+    readable=True,
     can=dict.fromkeys(Verb, YES),
     wires=(
         Wire(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import re
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from skerry.kinds._shared.pgwire.scram import PLUS
 _SECONDS = 30.0
 _CHUNK_BYTES = 256 * 1024
 _SOCKET = "source/.s.PGSQL.5432"
+_PLACE = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:]*))(?::(\d{1,5}))?")
+_WRITING = ("read-write", "primary")
+HOSTS_MAX = 16
 _ENCRYPTED = ("require", "verify-ca", "verify-full")
 _DESCRIBE = """
 SELECT (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p')
@@ -31,7 +36,12 @@ SELECT (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p')
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A database that a DSN names."""
+    """A database that a DSN names.
+
+    `places` are all hosts and ports, in order; `host` and `port` are those of the first. `writes`:
+    only a server that takes writes will do (`target_session_attrs`), so that a session finds the
+    one that Patroni has made the leader.
+    """
 
     dsn: str
     host: str
@@ -40,6 +50,8 @@ class Source:
     password: str
     database: str
     ssl_mode: str
+    places: tuple[tuple[str, int], ...] = ()
+    writes: bool = False
 
     @classmethod
     def parse(cls, dsn: str) -> Source:
@@ -47,23 +59,31 @@ class Source:
         try:
             parts = urlsplit(dsn)
             query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+            places = _places(parts.netloc.rpartition("@")[2], query)
             source = cls(
                 dsn=dsn,
-                host=unquote(parts.hostname or query.get("host", "")),
-                port=parts.port or int(query.get("port", "5432")),
+                host=places[0][0],
+                port=places[0][1],
                 user=unquote(parts.username or query.get("user", "")),
                 password=unquote(parts.password or query.get("password", "")),
                 database=unquote(parts.path.lstrip("/")) or query.get("dbname", ""),
                 ssl_mode=query.get("sslmode", "prefer"),
+                places=places,
+                writes=query.get("target_session_attrs", "any") in _WRITING,
             )
         except ValueError as error:
             raise INVALID("The DSN is not a URL.", why=str(error)) from error
-        if parts.scheme not in ("postgres", "postgresql") or not source.host or not source.user:
+        named = all(host for host, _ in places)
+        if parts.scheme not in ("postgres", "postgresql") or not named or not source.user:
             raise INVALID(
                 "The DSN does not name a server and a user.",
                 hint="postgres://user:password@host:5432/database",
             )
         return source
+
+    def at(self, place: tuple[str, int]) -> Source:
+        """Return the same database at one of its places."""
+        return dataclasses.replace(self, host=place[0], port=place[1], places=(place,))
 
     async def describe(self) -> tuple[int, int, list[str]]:
         """Return the number of tables, the size in bytes, and the extensions; raise INVALID."""
@@ -78,6 +98,24 @@ class Source:
                 f"The database at {self.host}:{self.port} cannot be read.", why=str(error)
             ) from error
         return int(tables), int(size), list(extensions)
+
+
+def _places(where: str, query: dict[str, str]) -> tuple[tuple[str, int], ...]:
+    """Return the hosts and ports of a DSN, several by commas; raise ValueError."""
+    if where:
+        pairs = [_PLACE.fullmatch(each) for each in where.split(",")]
+        if not all(pairs):
+            raise ValueError("it names no host")
+        hosts = [(each[1] or each[2], each[3]) for each in pairs if each]
+    else:
+        hosts = [(each, None) for each in query.get("host", "").split(",")]
+    ports = query.get("port", "5432").split(",")
+    if len(hosts) > HOSTS_MAX or len(ports) not in (1, len(hosts)):
+        raise ValueError(f"it names {len(hosts)} hosts and {len(ports)} ports")
+    return tuple(
+        (unquote(host), int(port or ports[number if len(ports) > 1 else 0]))
+        for number, (host, port) in enumerate(hosts)
+    )
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ from skerry.kernel.errors import DENIED, INVALID, TOO_LARGE, UNSUPPORTED
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device
 from skerry.kinds.quantum.contract import JobRequest, Program
-from skerry.kinds.quantum.twins import EXACT
+from skerry.kinds.quantum.twins import EXACT, is_runnable
 
 SOURCE_BYTES_MAX = 4 << 20
 EXECUTIONS_MAX = 1000
@@ -19,7 +19,10 @@ MEMORY_SHOTS_MAX = 1_000_000
 CIRCUITS = frozenset({"openqasm3", "openqasm2", "circuit", "qir", "qsharp"})
 """Formats of programs that are circuits of gates."""
 
-FORMATS = {"analog": frozenset({"ahs"}), "photonic": frozenset({"photonic"})}
+FORMATS = {
+    "analog": frozenset({"ahs", "pulser"}),
+    "photonic": frozenset({"photonic", "perceval"}),
+}
 """Formats that devices of other paradigms take."""
 
 
@@ -86,7 +89,7 @@ def place(device: Device, allowed: tuple[str, ...], who: str) -> None:
 
 def _allowed(places: tuple[str, ...]) -> Iterator[str]:
     for device in load.devices().values():
-        if (device.twin or device.status == "local") and load.is_in(device.country, places):
+        if is_runnable(device) and load.is_in(device.country, places):
             yield device.id
 
 

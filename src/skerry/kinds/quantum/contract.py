@@ -26,8 +26,22 @@ Level = Literal["logical", "native", "verbatim"]
 out anew; `verbatim` names physical qubits and is run exactly as it is, or refused.
 """
 
-Format = Literal["openqasm3", "openqasm2", "circuit", "qir", "qsharp", "ahs", "photonic"]
-"""What a program is written in; `circuit` is the JSON form of `worker.ir`, `qir` LLVM's text."""
+Format = Literal[
+    "openqasm3",
+    "openqasm2",
+    "circuit",
+    "qir",
+    "qsharp",
+    "ahs",
+    "pulser",
+    "photonic",
+    "perceval",
+]
+"""What a program is written in.
+
+`circuit` is the JSON form of `worker.ir`, `qir` LLVM's text, `pulser` Pulser's abstract JSON,
+`photonic` the JSON form of `worker.photons`, `perceval` Quandela's serialised text.
+"""
 
 Fidelity = Literal["twin", "ideal"]
 

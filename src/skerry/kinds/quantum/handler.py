@@ -19,6 +19,7 @@ from skerry.kinds.quantum import (
     device_reports,
     energies,
     installing,
+    language,
     pictures,
     providers,
     raster,
@@ -35,7 +36,7 @@ from skerry.kinds.quantum.messages import Energy, Outcome, Quote, Revised
 from skerry.kinds.quantum.providers import PROVIDERS
 from skerry.kinds.quantum.providers.interface import Provider, Setting
 from skerry.kinds.quantum.runner import OPEN_FILE
-from skerry.kinds.quantum.twins import is_runnable, medians
+from skerry.kinds.quantum.twins import is_limited, is_runnable, medians
 
 Progress = Callable[[int, int, str], None]
 KIND = "quantum"
@@ -118,7 +119,7 @@ class Handler:
         budget = Budget(params.budget, params.currency) if params.budget else None
         request = JobRequest(
             device="sim-ideal",
-            programs=(Program(params.program),),
+            programs=(Program(params.program, format=language.of(params.program)),),
             shots=params.shots,
             budget=budget,
             where=params.where,
@@ -129,9 +130,10 @@ class Handler:
 
     async def do_run(self, params: words.Run, progress: Progress) -> reports.JobReport:
         """See `quantum.run`."""
+        written = params.language or language.of(params.program)
         request = JobRequest(
-            device=params.device,
-            programs=(Program(params.program, format=params.language),),
+            device=params.device or language.simulator(written),
+            programs=(Program(params.program, format=written),),
             shots=params.shots,
             level=params.level,
             options=Options(
@@ -293,9 +295,11 @@ class Handler:
         """See `quantum.resources`."""
         if bool(params.program) == bool(params.workload):
             raise INVALID("Name a program or a workload.", hint="--workload rsa-2048")
+        found_in = language.of(params.program)
+        is_other = found_in in ("qsharp", "qir")
         asked = {
             "source": params.program,
-            "format": params.language,
+            "format": params.language or (found_in if is_other else "openqasm"),
             "workload": params.workload,
             "error_budget": params.error_budget,
         }
@@ -401,7 +405,7 @@ def _report(found: Outcome, png: str = "") -> reports.JobReport:
 def _here(device: Device) -> Here:
     return Here(
         twin=device.twin,
-        simulator=device.status.value == "local",
+        simulator=device.status.value == "local" or is_limited(device),
         provider=False,
         estimate=not is_runnable(device) and device.status.value in ("announced", "unsold"),
     )

@@ -128,6 +128,12 @@ MANIFEST = Manifest(
                     "print(ScalewayProvider().backends())'",
                 ),
                 Client(
+                    name="perceval-quandela",
+                    language="Python",
+                    line="PCVL_CLOUD_TOKEN={token} python -c 'import perceval; "
+                    'print(perceval.RemoteProcessor("sim:slos", url="{url}/quandela").specs)\'',
+                ),
+                Client(
                     name="qiskit-aqt-provider",
                     language="Python",
                     line="python -c 'from qiskit_aqt_provider import AQTProvider; "
@@ -167,6 +173,6 @@ MANIFEST = Manifest(
         Word("learn", "Take a calibration file in.", Learned, Revised, "configure", mutates=True),
     ),
     actions=("read", "run", "configure"),
-    leaves=True,
+    leaves=("quantum:submit",),
     package=__package__ or "",
 )

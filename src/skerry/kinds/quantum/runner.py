@@ -284,7 +284,8 @@ class Runner:
         seconds = clock.monotonic() - began
         run = results.Run(number, program, seed, started, seconds)
         result = results.made(desk.context, job, run, found, desk.device(job.request.device))
-        usage = self._count(job, job.request.shots_of(program), found, seconds)
+        shots = int(found.get("shots", job.request.shots_of(program)))
+        usage = self._count(job, shots, found, seconds)
         values: dict[str, Any] = {"done": number + 1, "usage": usage}
         state = None
         if last:

@@ -25,7 +25,8 @@ from skerry.kinds.quantum.reports import (
 Resource = Annotated[str, about("the resource; by default the only one of kind quantum")]
 Job = Annotated[str, about("the job's id", positional=True)]
 Source = Annotated[
-    str, about("a circuit in OpenQASM 2 or 3, or - for standard input", positional=True, file=True)
+    str,
+    about("a program in any of the languages, or - for standard input", positional=True, file=True),
 ]
 Where = Annotated[
     tuple[str, ...], about("only machines in these countries (ISO 3166), or in the EU")
@@ -73,7 +74,7 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
     """A program to run."""
 
     program: Source
-    device: Annotated[str, about("on whose twin it runs")] = "sim-ideal"
+    device: Annotated[str, about("on whose twin it runs; by default a simulator")] = ""
     shots: Annotated[int, about("how often it is run")] = 1000
     seed: Annotated[int | None, about("makes the outcome repeatable")] = None
     pessimism: Annotated[float, about("multiplies every error rate of the twin")] = 1.0
@@ -81,9 +82,20 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
         "twin"
     )
     language: Annotated[
-        Literal["openqasm3", "openqasm2", "circuit", "qir", "qsharp", "ahs", "photonic"],
-        about("what the program is written in"),
-    ] = "openqasm3"
+        Literal[
+            "",
+            "openqasm3",
+            "openqasm2",
+            "circuit",
+            "qir",
+            "qsharp",
+            "ahs",
+            "pulser",
+            "photonic",
+            "perceval",
+        ],
+        about("what the program is written in; by default what its text says"),
+    ] = ""
     level: Annotated[
         Literal["logical", "native", "verbatim"], about("how far the program is compiled already")
     ] = "logical"
@@ -164,9 +176,10 @@ class Resources(Here, frozen=True, kw_only=True):
     program: Annotated[
         str, about("a program, or - for standard input", positional=True, file=True)
     ] = ""
-    language: Annotated[Literal["openqasm", "qsharp", "qir"], about("what it is written in")] = (
-        "openqasm"
-    )
+    language: Annotated[
+        Literal["", "openqasm", "qsharp", "qir"],
+        about("what it is written in; by default what its text says"),
+    ] = ""
     workload: Annotated[str, about("instead of a program: rsa-2048 or chemistry")] = ""
     error_budget: Annotated[float, about("the chance of failure that is acceptable")] = 1e-3
     svg: Annotated[bool, about("draw qubits against time as SVG, and nothing else")] = False

@@ -13,6 +13,7 @@ from typing import Any
 import apsw
 import apsw.ext
 
+from skerry.kernel.reading import leader_of
 from skerry.kinds._shared.sqlite_state import connect
 
 SQL_BYTES_MAX = 1 << 20
@@ -57,11 +58,13 @@ class Guard:
 
     `dirty` tells that the connection holds temporary objects or settings, so that nobody else may
     be given it. `scanned` counts the rows that statements visited without the help of an index.
+    `leader` is the node that writes, if this database is a copy that is only read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, leader: str = "") -> None:
         self.dirty = False
         self.scanned = 0
+        self.leader = leader
 
     def __call__(
         self, action: int, first: str | None, second: str | None, _third: object, _fourth: object
@@ -85,7 +88,7 @@ class Guard:
     def _pragma(self, name: str, argument: str | None) -> int:
         if name in _PRAGMAS_TO_READ:
             return apsw.SQLITE_OK if argument is None else apsw.SQLITE_DENY
-        if name not in _PRAGMAS:
+        if name not in _PRAGMAS or (self.leader and name == "query_only" and argument is not None):
             return apsw.SQLITE_DENY
         if argument is not None and name not in _PRAGMAS_OF_THE_FILE:
             self.dirty = True
@@ -100,15 +103,15 @@ def guarded(
     try:
         connection.pragma("foreign_keys", "on")
         connection.pragma("max_page_count", max(1, database_bytes_max // 4096))
-        guard = protect(connection)
+        guard = protect(connection, leader_of(path))
     except BaseException:
         connection.close()
         raise
     return connection, guard
 
 
-def protect(connection: apsw.Connection) -> Guard:
-    """Set limits and the authorizer on a connection."""
+def protect(connection: apsw.Connection, leader: str = "") -> Guard:
+    """Set limits and the authorizer on a connection; `leader` is as in `Guard`."""
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     for limit, value in _LIMITS:
@@ -117,7 +120,7 @@ def protect(connection: apsw.Connection) -> Guard:
     apsw.ext.make_virtual_module(
         connection, "generate_series", apsw.ext.generate_series_sqlite, eponymous_only=True
     )
-    guard = Guard()
+    guard = Guard(leader)
     connection.authorizer = guard
     connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, guard.profile)
     return guard

@@ -63,6 +63,7 @@ MANIFEST = Manifest(
     subject="subject:SqliteSubject",
     replicates=YES,
     replica="replica:StateReplica",
+    readable=True,
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("Past commits are not kept yet."),

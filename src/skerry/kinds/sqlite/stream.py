@@ -245,6 +245,12 @@ class Stream:
             yield from run.start(arguments, lambda: self._monotonic() < give_up)
         except apsw.InterruptError as error:
             raise self._interrupted() from error
+        except apsw.ReadOnlyError as error:
+            self.deadline = None
+            if not self.guard.leader:
+                raise
+            text = f"{error}: the node {self.guard.leader} writes it"
+            raise HranaError(text, "SQLITE_READONLY") from error
         except BaseException:
             self.deadline = None
             raise

@@ -27,6 +27,7 @@ from skerry.kernel.journal import keep_journal
 from skerry.kernel.keys import Keys
 from skerry.kernel.kind import Context
 from skerry.kernel.manifest import Manifest
+from skerry.kernel.reading import keep_leader
 from skerry.node.cell.host import SlotHost, current_call
 from skerry.node.cell.journal import SocketJournal
 from skerry.node.cell.server import Server
@@ -114,6 +115,8 @@ class Process:
             if each.journal:
                 directory = Path(each.directory)
                 keep_journal(directory, SocketJournal(directory, each.journal))
+            if each.leader:
+                keep_leader(Path(each.directory), each.leader)
         for slot_spec in self._spec.served:
             await self._add(slot_spec)
         self._channel.note("listening")
@@ -127,7 +130,8 @@ class Process:
 
     async def _add(self, spec: SlotSpec) -> None:
         manifest = self._manifests[spec.ref.kind]
-        slot = Slot(manifest, self._context(spec, served=True), spec.idle_seconds, self._clock)
+        context = self._context(spec, served=True)
+        slot = Slot(manifest, context, spec.idle_seconds, self._clock, spec.leader)
         self._slots[spec.ref.name] = slot
         if any(wire.application for wire in manifest.wires):
             server = Server(slot.answer, http_socket(spec.run, self._spec.instance))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,21 +14,29 @@ from skerry.kernel.clock import Clock
 from skerry.kernel.errors import BUSY, INVALID, UNSUPPORTED, SkerryError
 from skerry.kernel.kind import ASGIApplication, Context, Engine
 from skerry.kernel.manifest import Manifest
+from skerry.node.cell.spec import AS_OF
 
 
 class Slot:
     """Holds the engine of a resource while it is awake.
 
     The lock guards starting, stopping and freezing; requests do not take it once the engine runs.
+    `leader` is the node that writes the state, if this is a copy that is only read; answers say so.
     """
 
     def __init__(
-        self, manifest: Manifest, context: Context, idle_seconds: float, clock: Clock
+        self,
+        manifest: Manifest,
+        context: Context,
+        idle_seconds: float,
+        clock: Clock,
+        leader: str = "",
     ) -> None:
         self.manifest = manifest
         self.context = context
         self.idle_seconds = idle_seconds
         self._clock = clock
+        self._leader = leader
         self._lock = asyncio.Lock()
         self._engine: Engine | None = None
         self._application: ASGIApplication | None = None
@@ -148,7 +157,21 @@ class Slot:
         async with self.used() as engine:
             if self._application is None:
                 self._application = self._make_application(engine)
+            if self._leader:
+                send = self._dated(send)
             await self._application(scope, receive, send)
+
+    def _dated(self, send: Any) -> Any:
+        """Return a way to answer that says who writes, and as of when this copy is."""
+        headers = [(b"skerry-leader", self._leader.encode())]
+        headers.append((b"skerry-as-of", _as_of(self.context.run)))
+
+        async def dated(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *headers]
+            await send(message)
+
+        return dated
 
     async def answer(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """Serve, or tell the client why the engine does not start."""
@@ -179,6 +202,14 @@ class Slot:
         async with self.used() as engine:
             result = await getattr(engine, f"word_{name.replace('-', '_')}")(arguments)
             return msgspec.to_builtins(result)
+
+
+def _as_of(run: Path) -> bytes:
+    """Return what the node has written down of the copy's age."""
+    try:
+        return (run / AS_OF).read_bytes()
+    except FileNotFoundError:
+        return b"unknown"
 
 
 async def _refuse(scope: MutableMapping[str, Any], send: Any, error: SkerryError) -> None:

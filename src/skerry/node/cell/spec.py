@@ -11,11 +11,15 @@ from skerry.kernel.names import ResourceRef
 from skerry.kernel.policy import Place
 from skerry.node.sandbox import Confinement
 
+AS_OF = "as-of"
+"""In the sockets' directory of a reader's resource: as of when its copy is, in RFC 3339."""
+
 
 class SlotSpec(msgspec.Struct, frozen=True):
     """A resource as a process sees it; `own` and `lineage` are its keys.
 
     `journal` is the socket on which the node hears of writes to the state, if it is replicated.
+    `leader` is the node that writes the state, if this is a copy that is only read.
     """
 
     ref: ResourceRef
@@ -29,6 +33,7 @@ class SlotSpec(msgspec.Struct, frozen=True):
     bindings: tuple[str, ...] = ()
     secrets: dict[str, str] = {}
     journal: str = ""
+    leader: str = ""
 
     def __repr__(self) -> str:
         return f"SlotSpec({self.ref})"

@@ -178,7 +178,7 @@ class Engine:
 
     def terms(self, app: str | None, branch: str | None) -> tuple[PolicySpec, ...]:
         """Return the terms that hold for a branch: its own, and main's."""
-        found = self._catalogue.apps.get(app) if app else None
+        found = self._catalogue.known(app) if app else None
         if found is None:
             return (NOTHING_ASKED,)
         specs = []

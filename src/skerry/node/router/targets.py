@@ -131,7 +131,7 @@ class Targets:
 
     def _branch(self, app: str, branch: str) -> Branch:
         """Return a branch; strangers are not told what else there is."""
-        found = self._catalogue.apps.get(app)
+        found = self._catalogue.known(app)
         if found is not None and found.leaving is not None:
             raise BUSY(f"{app} is being moved to the node {found.leaving.to}.")
         if found is None or branch not in found.branches:

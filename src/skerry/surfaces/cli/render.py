@@ -198,6 +198,8 @@ def _connections(output: Output, found: commands.Connections) -> str:
         blocks.append(f"\n{output.styled(head, 'dim')}\n  {safe(each.line)}")
     if not found.lines:
         blocks.append(pairs(output, found.fields))
+    if found.leader:
+        output.remark(f"a copy, only to be read: {safe(found.leader)} writes it")
     return "\n".join(blocks)
 
 

@@ -10,6 +10,7 @@ import apsw
 
 from skerry.kernel.errors import CORRUPT, NOT_FOUND
 from skerry.kernel.journal import journal_of
+from skerry.kernel.reading import leader_of
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one; a freeze is shorter."""
@@ -34,6 +35,9 @@ def connect(
 ) -> apsw.Connection:
     """Open the database at `path`; raise NOT_FOUND without one, CORRUPT if it is not a database.
 
+    A copy that another node writes can only be read, but for whoever is to `create` what is missing
+    of it, and may do no more.
+
     The connection may be used by any thread, by one at a time. A file left by `kill -9`, or cloned
     from another branch while it was in use, is recovered here.
     """
@@ -51,6 +55,8 @@ def connect(
         connection.pragma("synchronous", "full")
         if not readonly and journal_of(path).replicated:
             _replicate(connection)
+        if leader_of(path) and not create:
+            connection.pragma("query_only", "on")
         if mmap_bytes:
             connection.pragma("mmap_size", mmap_bytes)
     except (apsw.NotADBError, apsw.CorruptError) as error:

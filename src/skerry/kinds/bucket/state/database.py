@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import apsw
 
 from skerry.kernel.errors import BUSY, CORRUPT
+from skerry.kernel.reading import leader_of, refusal
 from skerry.kinds._shared.sqlite_state import WriterHold, checkpoint, connect
 from skerry.kinds.bucket.state.schema import FORMAT, TABLES
 
@@ -71,7 +72,13 @@ class Database:
         return await asyncio.wrap_future(self.submit(function, *arguments))
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
-        """As `write`, for callers without an event loop."""
+        """As `write`, for callers without an event loop.
+
+        Raises READ_ONLY if this is a copy that another node writes.
+        """
+        leader = leader_of(self._path)
+        if leader:
+            raise refusal(leader)
         work = _Write(lambda db: function(db, *arguments))
         try:
             self._queue.put_nowait(work)

@@ -11,6 +11,7 @@ from urllib.parse import unquote_plus
 from skerry.kernel.clock import SystemEntropy
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import ASGIApplication
+from skerry.kernel.reading import leader_of, refusal
 from skerry.kinds._shared.s3 import sigv4
 from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds.bucket.account import Account
@@ -28,6 +29,7 @@ _BY_CODE = {
     "EXTRA_MISSING": "NotImplemented",
     "INVALID": "InvalidArgument",
     "NOT_FOUND": "NoSuchKey",
+    "READ_ONLY": "AccessDenied",
 }
 
 
@@ -132,6 +134,9 @@ async def _answer(call: Call, bucket_in_host: bool) -> Reply:
     handler = routes.find(call)
     if not routes.signs_in_form(call):
         authenticate(call, bucket_in_host)
+    leader = leader_of(call.account.context.directory)
+    if leader and call.method not in ("GET", "HEAD"):
+        raise refusal(leader)
     return await handler(call)
 
 

@@ -95,7 +95,9 @@ async def test_what_is_not_there_is_a_404_and_without_a_key_nothing_is_told(rig:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(st.text(st.characters(exclude_characters="\r\n"), max_size=20), max_size=8),
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=20), max_size=8
+    ),
     st.sampled_from(["\n", "\r\n"]),
     st.lists(st.integers(1, 30), min_size=1, max_size=40),
 )

@@ -17,6 +17,7 @@ from skerry.kinds.postgres.manifest import MANIFEST
 from skerry.kinds.postgres.tests.harness import EngineProcess
 from skerry.kinds.postgres.tests.node import Node
 from skerry.kinds.postgres.tests.test_front import cancel
+from skerry.kinds.postgres.tunnel import Source
 
 
 @pytest.fixture
@@ -76,6 +77,38 @@ async def test_what_is_refused_says_why(node: Node, outside: EngineProcess) -> N
         await asyncpg.connect(node.dsn(outside, "outside"))
     assert caught.value.sqlstate == "08006"
     assert "secret-word" not in str(caught.value.as_dict())
+
+
+async def test_sessions_go_to_the_server_that_takes_writes(
+    node: Node, engine: EngineProcess, outside: EngineProcess
+) -> None:
+    """As behind Patroni: one DSN names every member, and the leader is another one now and then."""
+    direct = await asyncpg.connect(**engine.connection())
+    password = engine.keys.secret("password")
+    await direct.execute("ALTER DATABASE app SET default_transaction_read_only = on")
+    dead = engine.run / "nobody"
+    outside.secrets = {
+        "DSN": f"postgresql://app:{password}@/app?host={dead},{engine.run},{dead}"
+        "&target_session_attrs=read-write"
+    }
+    with pytest.raises(asyncpg.PostgresError, match="takes no writes"):
+        await asyncpg.connect(node.dsn(outside, "outside"))
+    await direct.execute("BEGIN READ WRITE; ALTER DATABASE app RESET ALL; COMMIT")
+    connection = await asyncpg.connect(node.dsn(outside, "outside"))
+    await connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+    assert await connection.fetchval("SELECT n FROM kept") == 1
+    await connection.close()
+    await direct.close()
+
+
+def test_a_dsn_may_name_several_servers() -> None:
+    found = Source.parse("postgres://u:p@a:1,[::1]:2,c/d?target_session_attrs=primary")
+    assert found.places == (("a", 1), ("::1", 2), ("c", 5432))
+    assert found.writes and found.at(found.places[1]).host == "::1"
+    assert not Source.parse("postgres://u:p@a/d").writes
+    for wrong in ("postgres://u:p@a:1,b/d?port=1,2,3", "postgres://u:p@,b/d", "postgres://u@a:b/d"):
+        with pytest.raises(SkerryError):
+            Source.parse(wrong)
 
 
 @pytest.mark.parametrize(
