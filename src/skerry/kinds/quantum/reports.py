@@ -79,7 +79,7 @@ class JobReport(msgspec.Struct, frozen=True):
         job = self.job
         lines = [f"job {job.id}  {job.state}  {job.nature}"]
         if job.queue is not None and job.queue.position:
-            lines.append(f"{job.queue.position} of {job.queue.of} in the queue")
+            lines.append(f"{job.queue} in the queue")
         if job.error is not None:
             lines.append(f"{job.error['what']} {job.error['why']}".strip())
         blocks = ["\n".join(lines)]
