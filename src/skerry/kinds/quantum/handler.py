@@ -61,11 +61,25 @@ class Handler:
 
     async def _wake_open(self) -> None:
         while True:
-            for branch in list(self._node.catalogue.branches()):
-                for record in list(self._node.catalogue.declared(branch)):
-                    if record.kind == KIND:
-                        await self._wake(branch, record)
+            for branch, record in self._resources():
+                await self._wake(branch, record)
             await asyncio.sleep(WAKE_SECONDS)
+
+    def _resources(self) -> list[tuple[Any, Any]]:
+        """Return the resources of this kind; apps that never declared one are not looked into."""
+        catalogue = self._node.catalogue
+        apps = [
+            app
+            for app in catalogue.apps.values()
+            if any(each.kind == KIND for v in app.versions.values() for each in v.spec.resources)
+        ]
+        return [
+            (branch, record)
+            for app in apps
+            for branch in app.branches.values()
+            for record in catalogue.declared(branch)
+            if record.kind == KIND
+        ]
 
     async def _wake(self, branch: Any, record: Any) -> None:
         state: Path = self._node.workshop.state(branch, record)
