@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import Options, Table, median, say, scratch, wait_until
+from harness import Options, Table, median, percentile, say, scratch, times, wait_until
 
 from node import Node, node
 from skerry.kernel.errors import SkerryError
 
 COUNTRIES = {"rock": "SE", "skerry": "FI", "holm": "DE"}
 WRITES_BEFORE, WRITES_AFTER = 50, 10
+WRITES_TIMED = 200
 SECONDS_MAX = 120.0
 UNDER_WAY_SECONDS = 0.25
 APP = {
@@ -45,8 +46,8 @@ async def app(scope, receive, send):
 }
 
 
-def app_outages(options: Options, table: Table) -> None:
-    """Measure outages, and add them to the table of leases' outages."""
+def app_outages(options: Options, writes: Table, table: Table) -> None:
+    """Measure outages, and what a write costs that standbys have to have; add them to tables."""
     found = []
     rounds = options.pick(1, 3)
     for number in range(rounds):
@@ -56,9 +57,14 @@ def app_outages(options: Options, table: Table) -> None:
     seconds = [each[0] for each in found]
     acknowledged, lost = (sum(each[n] for each in found) for n in (1, 2))
     table.add("app on three nodes", median(seconds), max(seconds), rounds, acknowledged, lost)
+    alone, kept = ([each for one in found for each in one[n]] for n in (3, 4))
+    name = "a function's write over HTTP, no standby"
+    writes.add(name, median(alone), percentile(alone, 0.95), "")
+    beside = f"{times(median(kept), median(alone))} of no standby"
+    writes.add("the same, two standbys have it", median(kept), percentile(kept, 0.95), beside)
 
 
-def _round(top: Path) -> tuple[float, int, int]:
+def _round(top: Path) -> tuple[float, int, int, list[float], list[float]]:
     with contextlib.ExitStack() as stack:
         nodes = {name: stack.enter_context(_node(top, name)) for name in COUNTRIES}
         names = list(nodes)
@@ -67,7 +73,9 @@ def _round(top: Path) -> tuple[float, int, int]:
                 invited = nodes[one].call("federation.invite")
                 nodes[other].call("federation.join", invitation=invited["invitation"])
         nodes["rock"].deploy(APP)
+        alone = _times(nodes["rock"].port)
         wait_until(lambda: _placed(nodes["rock"]), SECONDS_MAX, "the app has its standbys")
+        kept = _times(nodes["rock"].port)
         ports = {name: each.port for name, each in nodes.items()}
         writer = _Writer(ports)
         writer.start()
@@ -81,7 +89,17 @@ def _round(top: Path) -> tuple[float, int, int]:
         writer.join()
         outage = writer.since(killed)[0] - killed
         lost = sum(not _asked(ports, f"/get/{each}") for each in writer.acknowledged)
-        return outage, len(writer.acknowledged), lost
+        return outage, len(writer.acknowledged), lost, alone, kept
+
+
+def _times(port: int) -> list[float]:
+    """Return what some writes take, in milliseconds."""
+    found = []
+    for number in range(WRITES_TIMED):
+        began = time.perf_counter()
+        assert _asked({"": port}, f"/put/timed-{number}")
+        found.append((time.perf_counter() - began) * 1000)
+    return found
 
 
 @contextlib.contextmanager

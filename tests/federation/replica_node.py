@@ -66,11 +66,12 @@ class FolderRegister:
                 yield path.stem, slot
 
 
-def make(home: Path, name: str, country: str, port: int) -> Node:
+def make(home: Path, name: str, country: str, port: int, host: str) -> Node:
     manifests = read_manifests(kind_packages())
     ports = {wire.name: 0 for each in manifests.values() for wire in each.wires if wire.front}
     options = Options(
         home=home,
+        host=host,
         http_port=0,
         ports={**ports, "federation": port},
         name=name,
@@ -83,9 +84,9 @@ def make(home: Path, name: str, country: str, port: int) -> Node:
 
 
 async def serve(
-    home: Path, name: str, country: str, port: int, leases: Path, lease_seconds: float
+    home: Path, name: str, country: str, port: int, leases: Path, lease_seconds: float, host: str
 ) -> None:
-    node = make(home, name, country, port)
+    node = make(home, name, country, port, host)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, node.request_stop)
@@ -101,5 +102,5 @@ if __name__ == "__main__":
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    place, own, land, number, folder, seconds = sys.argv[1:]
-    asyncio.run(serve(Path(place), own, land, int(number), Path(folder), float(seconds)))
+    place, own, land, number, folder, seconds, host = sys.argv[1:]
+    asyncio.run(serve(Path(place), own, land, int(number), Path(folder), float(seconds), host))

@@ -72,23 +72,35 @@ class Cluster:
     def start(self, name: str) -> None:
         (self.top / name / "test-http").unlink(missing_ok=True)
         arguments = [str(self.top / name), name, NODES[name], str(self.ports[name])]
-        arguments += [str(self.leases), self._lease_seconds]
+        arguments += [str(self.leases), self._lease_seconds, self.host(name)]
         with (self.top / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "tests.federation.replica_node", *arguments],
+                [
+                    *self.prefix(name),
+                    *(sys.executable, "-m", "tests.federation.replica_node"),
+                    *arguments,
+                ],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 cwd=Path(__file__).parents[2],
             )
 
-    def begin(self) -> None:
-        """Start every node, and bind each to each."""
-        for name in NODES:
+    def host(self, name: str) -> str:
+        """Return where a node listens."""
+        return "127.0.0.1"
+
+    def prefix(self, name: str) -> list[str]:
+        """Return what a node's process is started by."""
+        return []
+
+    def begin(self, *names: str) -> None:
+        """Start nodes, by default every one, and bind each to each."""
+        names = names or tuple(NODES)
+        for name in names:
             self.start(name)
-        for name in NODES:
+        for name in names:
             self.wait(name)
-        names = list(NODES)
         for number, one in enumerate(names):
             for other in names[number + 1 :]:
                 invited = self.call(one, "federation.invite")
@@ -107,7 +119,7 @@ class Cluster:
 
     def get(self, name: str, path: str, app: str = "shop") -> tuple[int, str]:
         port = int((self.top / name / "test-http").read_text())
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection = http.client.HTTPConnection(self.host(name), port, timeout=20)
         try:
             connection.request("GET", path, headers={"Host": f"{app}.localhost"})
             answer = connection.getresponse()

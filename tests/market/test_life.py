@@ -117,7 +117,7 @@ async def test_everything_is_there_after_a_restart() -> None:
             (service,) = await do(node, "status", dseq=1)
             assert service.ready == "1/1"
             assert agent.inventory.free().cpu_milli == agent.inventory.capacity.cpu_milli - 100
-            with pytest.raises(SkerryError, match="leases are served"):
+            with pytest.raises(SkerryError, match="serves leases"):
                 await do(node, "provider.stop")
             lease = str(next(iter(handler.exchange.state.running)))
             with pytest.raises(SkerryError, match="promises 7200 s of notice"):

@@ -224,7 +224,7 @@ async def test_the_log_is_served_as_static_tiles(node: Node) -> None:
     status, _, bundle = await ask(node, "GET", f"/audit/log/tile/entries/000.p/{size}")
     assert status == 200 and "app-created" in bundle
     assert (await ask(node, "GET", "/audit/log/tile/0/001"))[0] == 404
-    for path in ("past.json", "../../keys/node.key", "tile/../origin", "checkpoints", ""):
+    for path in ("past.ndjson", "../../keys/node.key", "tile/../origin", "checkpoints", ""):
         assert (await ask(node, "GET", f"/audit/log/{path}"))[0] == 404
     assert (await ask(node, "GET", "/audit/log/checkpoint", Authorization="Bearer x"))[0] == 401
     assert (await ask(node, "POST", "/audit/log/checkpoint"))[0] == 405

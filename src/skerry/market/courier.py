@@ -129,7 +129,7 @@ class Courier:
         done = await asyncio.gather(*map(self.deliver, wanted), return_exceptions=True)
         for lease, result in zip(wanted, done, strict=True):
             if isinstance(result, SkerryError):
-                _log.warning("%s has no manifest: %s %s", lease.id, result.what, result.why)
+                _log.warning("%s got no manifest: %s %s", lease.id, result.what, result.why)
             elif isinstance(result, BaseException):
                 raise result
         return any(each.id not in self._given and self._hopeful(each.id) for each in missing)

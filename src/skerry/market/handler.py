@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from skerry.kernel.commands import Done, Nothing
-from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
+from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND, SkerryError
 from skerry.kernel.keys import derive
 from skerry.kernel.money import show
 from skerry.kernel.policy import Fact, Place, Request, enforce
@@ -300,12 +300,14 @@ class Handler:
         """See `market.status`."""
         found: list[r.ServiceInfo] = []
         for lease in self.running(params.dseq):
-            trouble = self.courier.trouble(lease.id)
-            if trouble:
-                raise CONFLICT(
-                    f"{present.name_of(self, lease.id.provider)} has no manifest yet.", why=trouble
-                )
-            statuses = await self.tenant.status(lease)
+            try:
+                statuses = await self.tenant.status(lease)
+            except SkerryError as error:
+                trouble = self.courier.trouble(lease.id)
+                if not trouble:
+                    raise
+                name = present.name_of(self, lease.id.provider)
+                raise CONFLICT(f"{name} did not take the manifest.", why=trouble) from error
             found += [present.service(self, lease, each) for each in statuses]
         return found
 

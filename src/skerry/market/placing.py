@@ -143,6 +143,7 @@ class Placing:
             dseq=name.dseq,
             leases=tuple(present.lease(handler, each) for each in leases),
             urls=tuple(urls),
+            notes=tuple(filter(None, (present.price_note(handler, each) for each in leases))),
             next=f"skerry market status {name.dseq}",
         )
 
@@ -274,6 +275,7 @@ def _joined(one: r.Deployed, other: r.Deployed) -> r.Deployed:
         urls=(*one.urls, *other.urls),
         feasible=one.feasible,
         obstacles=(*one.obstacles, *other.obstacles),
+        notes=(*one.notes, *other.notes),
         next=one.next,
     )
 

@@ -9,7 +9,7 @@ from skerry.kernel.money import Rate, show
 from skerry.market import results as r
 from skerry.market.core import books as b
 from skerry.market.core import prices
-from skerry.market.core.award import award
+from skerry.market.core.award import PAID_THE_LIMIT, award
 from skerry.market.core.books import Why
 from skerry.market.core.entities import Lease, Order, Provider, Verdict
 from skerry.market.core.names import DeploymentId
@@ -199,6 +199,18 @@ def lease(handler: Any, found: Lease) -> r.LeaseInfo:
         reason=f"{found.reason.value} {found.reason.words}" if found.reason else "",
         warning=handler.exchange.warning(found.id.deployment),
         lease=str(found.id),
+    )
+
+
+def price_note(handler: Any, found: Lease) -> str:
+    """Return what a tenant may want to know of how a price came about, or ''."""
+    verdicts = handler.exchange.state.orders[found.id.order].verdicts
+    if not any(e.reason == PAID_THE_LIMIT for e in verdicts if e.provider == found.id.provider):
+        return ""
+    name = name_of(handler, found.id.provider)
+    return (
+        f"Nobody but {name} bid, so it is paid the file's limit: --reserve or "
+        "--clearing first-score would ask for less."
     )
 
 

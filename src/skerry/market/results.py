@@ -133,6 +133,7 @@ class Deployed(msgspec.Struct, frozen=True):
     feasible: bool = True
     obstacles: tuple[Obstacle, ...] = ()
     nearest: str = ""
+    notes: tuple[str, ...] = ()
     next: str = ""
 
     @property
@@ -149,6 +150,7 @@ class Deployed(msgspec.Struct, frozen=True):
             why = "; ".join(obstacle.reasons) or "nothing stands in its way"
             lines.append(f"  {obstacle.group} at {obstacle.provider}: {why}")
         lines += [self.nearest] if self.nearest else []
+        lines += self.notes
         lines += [f"next: {self.next}"] if self.next else []
         return "\n".join(lines)
 

@@ -103,8 +103,8 @@ class Branches:
 
     async def sweep(self) -> int:
         """Delete the directories that no branch has: a crash left them. Returns how many."""
-        wanted = self._catalogue.directories()
-        left = [name for name in await asyncio.to_thread(self._volume.names) if name not in wanted]
+        found = await asyncio.to_thread(self._volume.names)
+        left = [name for name in found if not self._catalogue.has_directory(name)]
         for name in left:
             await asyncio.to_thread(self._volume.delete, name)
         return len(left)

@@ -41,8 +41,14 @@ def check(request: JobRequest, device: Device, allowed: tuple[str, ...]) -> None
     if request.options.memory and request.all_shots > MEMORY_SHOTS_MAX:
         raise TOO_LARGE(f"Every shot in order is kept for {MEMORY_SHOTS_MAX} shots at most.")
     if request.reservation and request.provider != "twin":
-        raise UNSUPPORTED("Reservations are of twins; that of a machine is made with its vendor.")
-    texts = (request.name, request.token, request.owner, request.session, request.reservation)
+        raise UNSUPPORTED(
+            "Reservations here are of twins; that of a machine is made with its vendor.",
+            hint="--booking <the vendor's name of it>",
+        )
+    if request.booking and request.provider == "twin":
+        raise INVALID("A booking is the vendor's: a twin takes a reservation of this node.")
+    texts: tuple[str, ...] = (request.name, request.token, request.owner, request.session)
+    texts += (request.reservation, request.booking)
     for text in texts:
         if len(text) > TEXT_MAX:
             raise INVALID(f"Names and tokens have at most {TEXT_MAX} characters.")

@@ -16,24 +16,23 @@ from skerry.kernel.errors import DENIED, INVALID, NOT_FOUND, SkerryError
 from skerry.kernel.money import show
 from skerry.kernel.policy import Request as PolicyRequest
 from skerry.kinds.quantum import (
+    alarm,
     energies,
     installing,
     language,
     pictures,
-    providers,
     raster,
     reports,
     stacks,
+    ways,
 )
 from skerry.kinds.quantum import service as words
 from skerry.kinds.quantum.catalogue import load
-from skerry.kinds.quantum.catalogue.model import Device, Here, Status
-from skerry.kinds.quantum.contract import Budget, JobRequest, Options, Program
+from skerry.kinds.quantum.catalogue.model import Device, Here
+from skerry.kinds.quantum.contract import Budget, Cost, Job, JobRequest, Options, Program
 from skerry.kinds.quantum.hardware import ACTION
 from skerry.kinds.quantum.messages import Energy, Outcome, Quote, Revised
-from skerry.kinds.quantum.providers import PROVIDERS
-from skerry.kinds.quantum.providers.interface import Provider, Setting
-from skerry.kinds.quantum.runner import OPEN_FILE
+from skerry.kinds.quantum.providers.interface import Provider
 from skerry.kinds.quantum.twins import is_limited, is_runnable, medians
 
 Progress = Callable[[int, int, str], None]
@@ -62,15 +61,30 @@ class Handler:
 
     async def _wake_open(self) -> None:
         while True:
-            for branch in list(self._node.catalogue.branches()):
-                for record in list(self._node.catalogue.declared(branch)):
-                    if record.kind == KIND:
-                        await self._wake(branch, record)
+            for branch, record in self._resources():
+                await self._wake(branch, record)
             await asyncio.sleep(WAKE_SECONDS)
+
+    def _resources(self) -> list[tuple[Any, Any]]:
+        """Return the resources of this kind; apps that never declared one are not looked into."""
+        catalogue = self._node.catalogue
+        apps = [
+            app
+            for app in catalogue.apps.values()
+            if any(each.kind == KIND for v in app.versions.values() for each in v.spec.resources)
+        ]
+        return [
+            (branch, record)
+            for app in apps
+            for branch in app.branches.values()
+            for record in catalogue.declared(branch)
+            if record.kind == KIND
+        ]
 
     async def _wake(self, branch: Any, record: Any) -> None:
         state: Path = self._node.workshop.state(branch, record)
-        if not await asyncio.to_thread((state / OPEN_FILE).exists):
+        at = await asyncio.to_thread(alarm.due, state)
+        if at is None or at > self._node.clock.now():
             return
         if self._node.supervisor.running(branch.app, branch.name, record.name) is not None:
             return
@@ -88,7 +102,8 @@ class Handler:
             and params.modality.lower() in each.modality.value
             and params.status in ("", each.status.value)
         ]
-        return reports.DeviceTable(tuple(rows))
+        listed = {each.id for each in rows}
+        return reports.DeviceTable(tuple(rows), ways.of_devices(self._node, listed, params.app))
 
     async def do_device(self, params: words.Named, progress: Progress) -> reports.DeviceReport:
         """See `quantum.device`."""
@@ -96,16 +111,22 @@ class Handler:
         calibration = load.calibration(device.id)
         own = medians(calibration) if calibration else []
         known = {each.name for each in own}
+        found = ways.of_device(self._node, device, params.app)
         figures = [*own, *(each for each in device.figures if each.name not in known)]
         return reports.DeviceReport(
             device,
-            str(_here(device)._replace(provider=bool(self._ways(device)))),
+            str(_here(device)._replace(provider=bool(found))),
             device.revision,
             calibration,
             tuple(figures),
             pictures.topology(device, calibration),
             params.svg,
+            found,
         )
+
+    async def do_providers(self, params: words.OfApp, progress: Progress) -> list[ways.ProviderRow]:
+        """See `quantum.providers`."""
+        return ways.rows(self._node, params.app)
 
     async def do_estimate(self, params: words.Estimate, progress: Progress) -> reports.QuoteTable:
         """See `quantum.estimate`."""
@@ -141,6 +162,7 @@ class Handler:
             name=params.name,
             token=params.token,
             reservation=params.reservation,
+            booking=params.booking,
         )
         if params.png and not params.wait:
             raise INVALID("A job that is not waited for has no histogram yet.", hint="--wait")
@@ -156,29 +178,15 @@ class Handler:
         found = await self._call(params, "wait", {"job": job.id}, progress)
         return _report(found, params.png)
 
-    def _ways(self, device: Device) -> list[str]:
-        """Return the providers by which jobs can go to a machine that is offered."""
-        if device.status not in (Status.OFFERED, Status.PREVIEW):
-            return []
-        found = []
-        for name in PROVIDERS:
-            try:
-                providers.find(name, Setting(self._node.clock, {})).places(device)
-            except SkerryError:
-                continue
-            found.append(name)
-        return found
-
     def _with_others(self, error: SkerryError, params: words.Run) -> SkerryError:
         """Add to a refusal which machines the app's policy lets jobs go to."""
         name = params.resource or self._only(params.app, params.branch)
         found = []
-        for provider in PROVIDERS:
-            way = providers.find(provider, Setting(self._node.clock, {}))
+        for way in ways.all_ways(self._node.clock):
             found += [
-                f"{device.id} by {provider}"
+                f"{device.id} by {way.name}"
                 for device in load.devices().values()
-                if provider in self._ways(device) and self._may_go(way, device, params, name)
+                if ways.leads_to(way, device) and self._may_go(way, device, params, name)
             ]
         reached = f"Policy lets its jobs go to: {', '.join(found) or 'no machine'}."
         return SkerryError(error.problem, error.what, f"{error.why} {reached}".strip(), error.hint)
@@ -221,7 +229,7 @@ class Handler:
         return reports.JobCost(
             job=job.id,
             device=job.request.device,
-            here=f"{show(cost.here, cost.currency)} (the node's own compute: skerry meter)",
+            here=_here_cost(job, cost),
             hardware=reports.money(cost),
             channel=cost.channel,
             prices=cost.prices,
@@ -372,6 +380,14 @@ def _report(found: Outcome, png: str = "") -> reports.JobReport:
     title = f"Job {found.job.id} on {found.job.request.device}: {found.job.nature}"
     picture = raster.histograms(found.results, title) if png and found.results else b""
     return reports.JobReport(found.job, found.results, found.events, picture)
+
+
+def _here_cost(job: Job, cost: Cost) -> str:
+    """Say what a job cost here: a twin's compute, or what the ledger holds of hardware."""
+    if job.request.provider == "twin":
+        return f"{show(cost.here, cost.currency)} (the node's own compute: skerry meter)"
+    how = "corrected at its end" if job.over else "as estimated"
+    return f"{show(cost.posted, 'EUR')} in the ledger, {how} (skerry meter)"
 
 
 def _here(device: Device) -> Here:

@@ -149,6 +149,8 @@ MANIFEST = Manifest(
         Unit("tasks", "Jobs that were queued."),
         Unit("shots", "Shots that were run."),
         Unit("engine_ms", "Milliseconds in which an engine ran shots."),
+        Unit("micro_eur", "What vendors charge for jobs on hardware, in millionths of a euro."),
+        Unit("micro_eur_back", "What of that was not charged in the end."),
         Unit("hqc_thousandths", "Thousandths of Quantinuum's credits that jobs on its twins mean."),
     ),
     words=(

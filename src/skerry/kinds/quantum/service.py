@@ -21,6 +21,7 @@ from skerry.kinds.quantum.reports import (
     StackRow,
     Text,
 )
+from skerry.kinds.quantum.ways import ProviderRow
 
 Resource = Annotated[str, about("the resource; by default the only one of kind quantum")]
 Job = Annotated[str, about("the job's id", positional=True)]
@@ -42,6 +43,7 @@ class Listing(Params, frozen=True, rename={"where": "in"}):
     where: Where = ()
     modality: Annotated[str, about("only those of this modality, such as 'trapped ion'")] = ""
     status: Annotated[str, about("only those of this status, such as offered")] = ""
+    app: Annotated[str, about("an app, to tell which credentials it misses")] = ""
 
 
 class Named(Params, frozen=True):
@@ -49,6 +51,13 @@ class Named(Params, frozen=True):
 
     device: Annotated[str, about("a device, such as iqm-garnet", positional=True)]
     svg: Annotated[bool, about("draw its topology as SVG, and nothing else")] = False
+    app: Annotated[str, about("an app, to tell which credentials it misses")] = ""
+
+
+class OfApp(Params, frozen=True):
+    """An app, if any."""
+
+    app: Annotated[str, about("an app, to tell which credentials it misses")] = ""
 
 
 class Here(Params, frozen=True, kw_only=True):
@@ -100,7 +109,18 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
         Literal["logical", "native", "verbatim"], about("how far the program is compiled already")
     ] = "logical"
     provider: Annotated[
-        Literal["twin", "braket", "ionq"],
+        Literal[
+            "twin",
+            "aqt",
+            "azure",
+            "braket",
+            "ibm",
+            "ionq",
+            "iqm",
+            "pasqal",
+            "quandela",
+            "scaleway",
+        ],
         about("on the twin, or on the machine itself by a vendor"),
     ] = "twin"
     engine: Annotated[str, about("an engine, instead of the one that is chosen")] = ""
@@ -112,6 +132,9 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
     wait: Annotated[bool, about("wait for the end")] = True
     png: Picture = ""
     reservation: Annotated[str, about("a reservation whose time it runs in")] = ""
+    booking: Annotated[
+        str, about("with a provider: its own name of a session or reservation to run in")
+    ] = ""
 
 
 class OfJob(Here, frozen=True, kw_only=True):
@@ -212,6 +235,7 @@ SERVICE = Service(
     commands=(
         Command("quantum.devices", "List every device with dated figures", Listing, DeviceTable),
         Command("quantum.device", "Draw a device with its errors", Named, DeviceReport),
+        Command("quantum.providers", "List ways to machines", OfApp, list[ProviderRow]),
         Command("quantum.estimate", "Compare devices for a program", Estimate, QuoteTable),
         Command("quantum.run", "Run a program", Run, JobReport, mutates=True),
         Command(

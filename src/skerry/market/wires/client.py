@@ -160,7 +160,12 @@ def check(answer: Answer) -> bytes:
         shape = None
     if isinstance(shape, dict) and "code" in shape and "what" in shape:
         raise from_dict(shape)
-    text = answer.body[:300].decode(errors="replace").strip()
-    problem = _PROBLEMS.get(answer.status, ENGINE_FAILED)
-    said = f"The other side answered {answer.status}."
-    raise problem(text, why=said) if text else problem(said)
+    raise refused(answer.status, answer.body)
+
+
+def refused(status: int, body: bytes) -> SkerryError:
+    """Return the error that an answer in plain text means."""
+    text = body[:300].decode(errors="replace").strip()
+    problem = _PROBLEMS.get(status, ENGINE_FAILED)
+    said = f"The other side answered {status}."
+    return problem(text, why=said) if text else problem(said)
