@@ -48,6 +48,7 @@ async def app(scope, receive, send):
         await send(BODY)
 """
 TOML = '[app]\nname = "bench"\n[functions.web]\nentry = "web:app"\nidle = "10m"\n'
+KEPT = TOML + "[kv.counts]\n[sqlite.search]\n[bucket.files]\n"
 CONNECTIONS = 16
 
 
@@ -199,7 +200,10 @@ def cold_start(report: Report, options: Options, made: Node, folder: Path) -> No
 
 
 def asleep(report: Report, options: Options) -> None:
-    """Measure the memory and CPU of a node while more and more branches sleep on it."""
+    """Measure the memory and CPU of a node while more and more branches sleep on it.
+
+    Each has a function and three resources, and has been used before it sleeps.
+    """
     steps = options.pick((0, 10, 30), (0, 100, 1000))
     idle_seconds = options.pick(2, 20)
     table = Table(
@@ -208,11 +212,13 @@ def asleep(report: Report, options: Options) -> None:
     found = []
     with scratch("asleep") as folder:
         with node(folder / "h") as made:
-            made.deploy({"skerry.toml": TOML, "web.py": APP})
+            made.deploy({"skerry.toml": KEPT, "web.py": APP})
             for count in steps:
                 say(f"{count} sleeping branches")
                 for number in range(len(made.call("branch.list", app="bench")), count + 1):
                     made.call("branch.create", app="bench", name=f"b{number}")
+                    made.call("branch.wake", app="bench", branch=f"b{number}")
+                    made.sleep("bench", f"b{number}")
                 found.append(rest(made, idle_seconds))
         with node(folder / "h") as made:
             again = made.started_seconds

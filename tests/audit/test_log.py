@@ -259,7 +259,7 @@ def test_a_proof_is_checked_from_one_file(log: AuditLog, tmp_path: Path) -> None
         assert path.stat().st_size < 2048
         found = verify_path(path, TRUST)
         assert found.findings == () and found.record is not None
-        assert found.record.n == index
+        assert found.record["n"] == index
     text = str(proof(log, 13))
     for wrong in (
         text.replace("index 13", "index 14"),

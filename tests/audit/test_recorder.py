@@ -129,7 +129,9 @@ async def test_what_was_billed_adds_up_to_the_ledger(home: Path) -> None:
             for account, unit, amount in (await said(node, each))["growth"]:
                 billed[account, unit] = billed.get((account, unit), 0) + amount
         used = {
-            key: balance.debits for key, balance in node.ledger.balances.items() if balance.debits
+            (account, unit): balance.debits
+            for account, unit, balance in node.ledger.balances.below()
+            if balance.debits
         }
         assert billed == used and billed
 
@@ -200,7 +202,11 @@ async def test_two_nodes_witness_a_third_and_see_a_fork(home: Path) -> None:
         file = home.parent / "entry.proof"
         file.write_text(proof.text)
         asked = Verify(file=str(file), key=str(node.audit.log.verifier), witness=keys, least=2)
-        assert (await asyncio.to_thread(verify, asked)).findings == ()
+        found = await asyncio.to_thread(verify, asked)
+        assert found.findings == () and len(found.cosigned) == 2 and found.also == ()
+        bare = await asyncio.to_thread(verify, Verify(file=str(file)))
+        assert bare.cosigned == () and set(bare.also) == set(keys)
+        assert "as the file says: --witness" in bare.draw(80)
         assert len(proof.text) < 4096
         node.audit.log.head = node.audit.log.head.__class__(
             node.audit.log.head.origin, node.audit.log.head.size, b"f" * 32
@@ -293,13 +299,15 @@ async def test_what_the_last_stop_knew_is_not_read_again_unless_it_is_another_lo
 ) -> None:
     async with running(home) as node:
         await deploy(node, {"skerry.toml": APP})
-    past = home / "services" / "audit" / "past.json"
-    before = json.loads(past.read_text())
+    past = home / "services" / "audit" / "past.ndjson"
+    first, *rest = past.read_text().splitlines(keepends=True)
+    before = json.loads(first)
     async with running(home) as node:
         assert node.audit._past.catalogue_next == before["catalogue_next"] == 4
         changes = await entries(node, "catalogue")
         assert len(changes) == 4
-    past.write_text(json.dumps({**before, "root": "A" * 43 + "=", "catalogue_next": 0}))
+    other = json.dumps({**before, "root": "A" * 43 + "=", "catalogue_next": 0})
+    past.write_text("\n".join((other, *rest)))
     async with running(home) as node:
         assert len(await entries(node, "catalogue")) == 4, "the log itself is read then"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import msgspec
@@ -73,7 +74,8 @@ async def test_what_was_is_brought_back_beside_the_living(place: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_a_lost_machine_is_rebuilt_from_a_bucket_and_the_key(place: Path) -> None:
+async def test_a_lost_machine_is_rebuilt_from_a_bucket_that_bounds_requests(place: Path) -> None:
+    started = time.monotonic()
     async with node_at(place / "other", name="other-node") as other:
         await deploy(other, {"skerry.toml": STORE})
         door = (await perform(other, "resource.connect", app="store", name="box")).fields
@@ -89,6 +91,7 @@ async def test_a_lost_machine_is_rebuilt_from_a_bucket_and_the_key(place: Path) 
                 endpoint=door["url"],
                 access_key=door["access_key"],
                 secret_key=door["secret_key"],
+                requests_per_second=25,
             )
             await perform(node, "backup.now")
             key = (await perform(node, "backup.key")).key
@@ -103,6 +106,10 @@ async def test_a_lost_machine_is_rebuilt_from_a_bucket_and_the_key(place: Path) 
         )
         assert done.exit_code == 0, done.output
         assert "home-node with 2 branches" in done.stdout
+        used = await perform(other, "node.meter")
+        seen = sum(each.amount for each in used if each.unit in ("class_a", "class_b"))
+        assert seen > 25
+        assert time.monotonic() - started >= (seen - 2) / 25, "two gates, each with a first turn"
         async with node_at(place / "new") as again:
             assert await got(again, "a") == "first"
             assert await got(again, "a", "pr-1") == "first"

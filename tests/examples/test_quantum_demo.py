@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -57,3 +58,34 @@ async def test_the_page_is_for_people(node: Node) -> None:
     page = (await asyncio.to_thread(request, url)).body.decode()
     assert page.count("<table>") == 6
     assert "not the machines themselves" in page
+    assert "--provider braket" in page
+
+
+async def test_two_photons_leave_together(node: Node) -> None:
+    url = f"http://quantum-demo.localhost:{node.http_port}/photons"
+    answer = await asyncio.to_thread(request, f"{url}?format=json")
+    assert answer.status == 200, answer.body
+    found = json.loads(answer.body)
+    assert found["visibility"] == pytest.approx(0.92, abs=0.03), "4000 shots, five deviations"
+    assert found["both"][0] == pytest.approx(0.5, abs=0.05)
+    assert "not the hardware" in found["nature"]
+    page = (await asyncio.to_thread(request, url)).body.decode()
+    assert page.count("<circle") == len(found["delays"]) == 17
+
+
+async def test_atoms_order_themselves(node: Node) -> None:
+    url = f"http://quantum-demo.localhost:{node.http_port}/atoms"
+    page = (await asyncio.to_thread(request, url)).body.decode()
+    excited = [int(each) for each in re.findall(r"text-anchor='middle'>(\d+)%<", page)]
+    assert page.count("<circle") == len(excited) == 5
+    assert min(excited[::2]) > 75
+    assert max(excited[1::2]) < 25
+    ordered = re.search(r"In (\d+)% of the runs", page)
+    assert ordered is not None
+    assert int(ordered[1]) > 50
+    assert "not the machine itself" in page
+
+
+async def test_what_is_no_page(node: Node) -> None:
+    url = f"http://quantum-demo.localhost:{node.http_port}/other"
+    assert (await asyncio.to_thread(request, url)).status == 404

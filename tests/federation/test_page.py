@@ -7,7 +7,7 @@ import http.client
 import json
 from pathlib import Path
 
-from skerry.federation.atlas import draw
+from skerry.federation.atlas import HEIGHT, WIDTH, draw
 from skerry.federation.messages import NodeInfo
 from skerry.node.node import Node
 from skerry.testing.nodes import deploy
@@ -28,6 +28,21 @@ def test_nodes_stand_where_their_countries_are() -> None:
     assert places["se-1"] != places["se-2"]
     assert [node.name for node in drawn.elsewhere] == ["x"]
     assert draw([]).marks == ()
+
+
+def test_no_text_covers_another_node_or_its_text() -> None:
+    countries = ("SE", "FI", "NO", "DE", "FR", "US", "SE")
+    marks = draw([info(f"{c.lower()}-{n}", c) for n, c in enumerate(countries)]).marks
+    boxes = []
+    for mark in marks:
+        wide = len(mark.text) * 7
+        left = mark.text_x - {"start": 0, "middle": wide // 2, "end": wide}[mark.anchor]
+        boxes.append((left, mark.text_y - 11, left + wide, mark.text_y))
+    for number, (left, top, right, bottom) in enumerate(boxes):
+        assert left >= 0 and right <= WIDTH and top >= 0 and bottom <= HEIGHT
+        for other in boxes[number + 1 :]:
+            apart = right < other[0] or other[2] < left or bottom < other[1] or other[3] < top
+            assert apart, (marks[number].text, other)
 
 
 def page(node: Node) -> str:

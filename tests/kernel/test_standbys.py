@@ -25,7 +25,9 @@ def folded(*told: events.Event) -> Catalogue:
 def test_a_standby_is_no_app_and_its_clients_go_to_who_serves() -> None:
     found = folded(events.AppFollowed("shop", "rock", REPLICATION, ARRIVED))
     assert found.apps == {}
-    assert found.directories() == {"d1", "d1-ro"}
+    assert set(found.directories()) == {"d1", "d1-ro"}
+    assert found.has_directory("d1") and found.has_directory("d1-ro")
+    assert not found.has_directory("d2")
     assert found.node_of("shop") == found.node_of_id("r1") == "rock"
     assert found.next_index == 8
     assert found.find("r1") is None

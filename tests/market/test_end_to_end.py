@@ -37,6 +37,8 @@ async def test_one_node_is_market_provider_and_tenant() -> None:
             assert dry.feasible, dry
             deployed = await do(node, "deploy", file=SDL)
             assert deployed.feasible, deployed
+            (note,) = deployed.notes
+            assert "paid the file's limit" in note
             (url,) = deployed.urls
             parts = urlsplit(url)
             assert "Directory listing" in await answer(node, parts.path or "/", parts.netloc)

@@ -77,6 +77,27 @@ async def test_a_deposit_in_time_keeps_it() -> None:
             assert info.state.value == "running"
 
 
+async def test_a_provider_that_comes_later_gets_the_manifest_by_itself() -> None:
+    with open_directory() as made:
+        async with running(made / "h") as node:
+            await do(node, "fund", amount="10")
+            with pytest.raises(SkerryError, match="Nothing was deployed yet"):
+                await do(node, "bids")
+            waiting = await do(node, "deploy", file=SDL)
+            assert not waiting.feasible
+            assert "no provider" in waiting.message
+            await do(node, "provider.start", country="FI")
+
+            async def runs() -> bool:
+                try:
+                    (service,) = await do(node, "status", dseq=1)
+                except SkerryError:
+                    return False
+                return bool(service.state == "running")
+
+            await until(runs, "it runs, and nobody waited for it")
+
+
 async def test_everything_is_there_after_a_restart() -> None:
     with open_directory() as made:
         async with running(made / "h", keep=True) as node:
@@ -96,7 +117,7 @@ async def test_everything_is_there_after_a_restart() -> None:
             (service,) = await do(node, "status", dseq=1)
             assert service.ready == "1/1"
             assert agent.inventory.free().cpu_milli == agent.inventory.capacity.cpu_milli - 100
-            with pytest.raises(SkerryError, match="leases are served"):
+            with pytest.raises(SkerryError, match="serves leases"):
                 await do(node, "provider.stop")
             lease = str(next(iter(handler.exchange.state.running)))
             with pytest.raises(SkerryError, match="promises 7200 s of notice"):

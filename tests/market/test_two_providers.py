@@ -96,6 +96,7 @@ async def test_the_better_score_wins_and_is_paid_what_ties_the_other() -> None:
         dear = asked[all_three.address(all_three.dora)]
         assert abs(found.price.micro / found.price.per - dear.micro / dear.per) < 1e-8
         assert "Directory listing" in await answer(finn, deployed.urls[0])
+        await _keep_serving_whatever_is_asked(finn, tenant)
         (service,) = await do(tenant, "status", dseq=1)
         assert service.ready == "1/1"
         ran = await do(tenant, "exec", dseq=1, command=["cat"], stdin="through two nodes")
@@ -106,7 +107,7 @@ async def test_the_better_score_wins_and_is_paid_what_ties_the_other() -> None:
         began = exchange.now
         await until(lambda: exchange.now - began >= 1000, "a second of the market's own time")
         done = await do(finn, "provider.withdraw")
-        assert "1 leases" in done.message
+        assert "Withdrew from 1 lease; the wallet at http://" in done.message
         await do(tenant, "close", dseq=1)
         invoice = await do(tenant, "invoice", dseq=1)
         assert invoice.adds_up
@@ -116,6 +117,16 @@ async def test_the_better_score_wins_and_is_paid_what_ties_the_other() -> None:
         assert books.balance(b.wallet(all_three.address(finn))) > 5_000_000
         await until(lambda: not market_of(finn).agent.records.leases, "the lease ended")  # type: ignore[union-attr]
         assert await finn.workloads.list() == []
+
+
+async def _keep_serving_whatever_is_asked(provider: Node, market: Node) -> None:
+    """Offer elsewhere, and where no market is: the lease is served on, by the same provider."""
+    with pytest.raises(SkerryError, match="is served"):
+        await do(provider, "provider.start", country="FI", market=["http://127.0.0.1:9"])
+    with pytest.raises(SkerryError):
+        both = [market.url, "http://127.0.0.1:9"]
+        await do(provider, "provider.start", country="FI", market=both)
+    assert len((await do(provider, "provider.show")).leases) == 1
 
 
 async def test_policy_and_reasons() -> None:

@@ -51,8 +51,11 @@ async def test_the_consoles_five_calls() -> None:
             assert bids[0]["bid"]["state"] == "open"
             name = bids[0]["bid"]["id"]
             choice = {key: name[key] for key in ("dseq", "gseq", "oseq", "provider")}
-            wrong = {"manifest": "[]", "leases": [{**choice, "gseq": 7}]}
+            wrong = {"manifest": manifest, "leases": [choice, {**choice, "gseq": 7}]}
             assert (await call(node, "POST", "/leases", wrong))[0] == 404
+            other = {"manifest": "[]", "leases": [choice]}
+            assert (await call(node, "POST", "/leases", other))[0] == 409
+            assert not market_of(node).exchange.state.leases
             status, found = await call(
                 node, "POST", "/leases", {"manifest": manifest, "leases": [choice]}
             )

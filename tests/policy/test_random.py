@@ -95,7 +95,7 @@ def groups() -> dict[str, set[str]]:
     return found | {"ADEQUATE": adequate}
 
 
-@settings(max_examples=400, deadline=None, database=None)
+@settings(max_examples=200, deadline=None, database=None)
 @given(st.data(), specs, st.booleans(), st.booleans())
 def test_nodes(data: st.DataObject, spec: PolicySpec, here: bool, encrypted: bool) -> None:
     known = data.draw(facts("node/there"))
@@ -109,7 +109,7 @@ def test_nodes(data: st.DataObject, spec: PolicySpec, here: bool, encrypted: boo
     assert decision == engine.decide_under((spec,), request), "the second time it is the same"
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=150, deadline=None, database=None)
 @given(st.lists(specs, min_size=2, max_size=3), st.data())
 def test_more_terms_only_narrow(terms: list[PolicySpec], data: st.DataObject) -> None:
     known = data.draw(facts("node/there"))
@@ -215,7 +215,7 @@ def is_let(engine: Engine, request: Request) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=150, deadline=None, database=None)
 @given(specs, countries, st.booleans(), st.data())
 def test_providers(spec: PolicySpec, country: str, encrypted: bool, data: st.DataObject) -> None:
     """A provider that only the operator's facts and whoever asks say anything of."""

@@ -65,8 +65,10 @@ async def test_explain_names_rule_fact_evidence_and_date(node: Node) -> None:
     text = found.draw(80)
     assert "refused at provider/ovhcloud" in text
     assert re.search(r"country = CA  \[declared \d{4}-\d\d-\d\d; whoever asked\]", text)
-    assert "adequacy decision 2002/2/EC, only for commercial" in text and "dig.watch" in text
+    assert "adequacy decision 2002/2/EC, only for commercial" in text and "cnpd.public.lu" in text
     assert found.exit_code == 4
+    typo = await perform(node, "policy.explain", action="backup:sned", app="paper")
+    assert "Did you mean backup:send?" in typo.draw(80) and not found.note
     here = await perform(node, "policy.explain", action="resource:wake", app="paper")
     assert here.exit_code == 0 and "node/test-node" in here.draw(80)
     with pytest.raises(SkerryError) as raised:
@@ -222,7 +224,7 @@ async def test_the_log_is_served_as_static_tiles(node: Node) -> None:
     status, _, bundle = await ask(node, "GET", f"/audit/log/tile/entries/000.p/{size}")
     assert status == 200 and "app-created" in bundle
     assert (await ask(node, "GET", "/audit/log/tile/0/001"))[0] == 404
-    for path in ("past.json", "../../keys/node.key", "tile/../origin", "checkpoints", ""):
+    for path in ("past.ndjson", "../../keys/node.key", "tile/../origin", "checkpoints", ""):
         assert (await ask(node, "GET", f"/audit/log/{path}"))[0] == 404
     assert (await ask(node, "GET", "/audit/log/checkpoint", Authorization="Bearer x"))[0] == 401
     assert (await ask(node, "POST", "/audit/log/checkpoint"))[0] == 405

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from skerry.federation.messages import NodeInfo
@@ -30,21 +30,33 @@ _MARGIN_DEGREES = 4.0
 _SPAN_DEGREES_MIN = 16.0
 _STACK = 22
 _GRID_DEGREES = (5, 10, 20, 30)
+_LETTER, _TALL, _RADIUS = 7.2, 15, 8
+"""About how wide a letter and how tall a line of a text is, and a node's circle, in pixels."""
+_SIDES = (
+    (12, 4, "start"),
+    (-12, 4, "end"),
+    (0, -13, "middle"),
+    (0, 22, "middle"),
+    (12, -13, "start"),
+    (-12, -13, "end"),
+    (12, 22, "start"),
+    (-12, 22, "end"),
+)
+"""Where a text may stand beside its node, best first: how far, and which end of it is meant."""
 _LINES_MAX = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A node on the map. Its text stands to the right of it, or to the left near the right edge."""
+    """A node on the map, and its text; `anchor` tells which part of the text is at its place."""
 
     x: int
     y: int
     node: NodeInfo
-
-    @property
-    def to_left(self) -> bool:
-        """Whether the text stands to the left."""
-        return self.x > WIDTH * 2 // 3
+    text: str
+    text_x: int
+    text_y: int
+    anchor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +87,52 @@ def draw(nodes: Iterable[NodeInfo]) -> Map:
         return Map((), (), tuple(elsewhere))
     window = _Window([CAPITALS[node.country] for node in placed])
     taken: dict[str, int] = {}
-    marks = []
+    spots = []
     for node in placed:
         x, y = window.at(*CAPITALS[node.country])
         below = taken.get(node.country, 0)
         taken[node.country] = below + 1
-        marks.append(Mark(x, y + below * _STACK, node))
-    return Map(tuple(marks), tuple(window.grid()), tuple(elsewhere))
+        spots.append((x, y + below * _STACK, node))
+    return Map(tuple(_labelled(spots)), tuple(window.grid()), tuple(elsewhere))
+
+
+_Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, in pixels."""
+
+
+def _labelled(spots: list[tuple[int, int, NodeInfo]]) -> Iterator[Mark]:
+    """Give each node a text where it covers no node and no other text, if there is such a place."""
+    full: list[_Box] = [(x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS) for x, y, _ in spots]
+    for x, y, node in spots:
+        text = _text(node)
+        boxes = [_box(x + right, y + down, anchor, text) for right, down, anchor in _SIDES]
+        best = min(range(len(_SIDES)), key=lambda side: (_bad(boxes[side], full), side))
+        right, down, anchor = _SIDES[best]
+        full.append(boxes[best])
+        yield Mark(x, y, node, text, x + right, y + down, anchor)
+
+
+def _text(node: NodeInfo) -> str:
+    held = len(node.holds)
+    parts = [node.name, node.country, *([f"{held} app{'s' if held != 1 else ''}"] if held else [])]
+    return " · ".join(parts)
+
+
+def _box(x: float, y: float, anchor: str, text: str) -> _Box:
+    wide = len(text) * _LETTER
+    left = x - {"start": 0.0, "middle": wide / 2, "end": wide}[anchor]
+    return left, y - _TALL + 3, left + wide, y + 3
+
+
+def _bad(box: _Box, full: list[_Box]) -> int:
+    """Return how many boxes a box covers; one that leaves the map is worse than any."""
+    left, top, right, bottom = box
+    out = left < 0 or top < 0 or right > WIDTH or bottom > HEIGHT
+    covered = sum(
+        left < other[2] and other[0] < right and top < other[3] and other[1] < bottom
+        for other in full
+    )
+    return covered + (1000 if out else 0)
 
 
 class _Window:

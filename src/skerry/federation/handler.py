@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from skerry import __version__
+from skerry.federation import health
 from skerry.federation import messages as m
 from skerry.federation.calls import Calls, address_of
 from skerry.federation.identity import Identity, authority_key, id_of, verify
@@ -22,7 +23,7 @@ from skerry.federation.tls import PORT, TUNNEL, server_context
 from skerry.federation.tunnel import Tunnels
 from skerry.federation.wire import Wire
 from skerry.federation.witnessing import Witnessing, read_keys
-from skerry.kernel.commands import Done, Nothing
+from skerry.kernel.commands import Check, Done, Nothing
 from skerry.kernel.errors import (
     CONFIG_INVALID,
     CONFLICT,
@@ -186,6 +187,11 @@ class Federation:
             witness_key=witness_key,
             bus=self._bus.door(url) if self._bus is not None else None,
         )
+
+    async def examine(self) -> list[Check]:
+        """Say for `skerry doctor` who answers, whose clock differs, and how the bus is."""
+        bus = self._bus.bus.settled if self._bus is not None else None
+        return await health.examine(self.peers, self._greet, self.node.clock, bus)
 
     # ---- commands -----------------------------------------------------------------------------
 
@@ -397,7 +403,8 @@ class Federation:
     async def _answer_hello(self, peer: str, asked: m.Hello) -> m.Greeting:
         """Answer a peer, and note what it says of itself now if that has changed."""
         await self._note(peer, asked.card)
-        return m.Greeting(self.card(), __version__, self._holds(), self.replicas.copies())
+        now = self.node.clock.now()
+        return m.Greeting(self.card(), __version__, self._holds(), self.replicas.copies(), now)
 
     async def _meet(self, peer: Peer) -> None:
         """Greet a peer, and note what it says of itself."""

@@ -53,12 +53,16 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Greeting(msgspec.Struct, frozen=True):
-    """The answer: what the node says of itself now, and what it holds."""
+    """The answer: what the node says of itself now, and what it holds.
+
+    `time` is its clock, in nanoseconds since 1970; 0 if it does not say.
+    """
 
     card: Card
     version: str
     holds: tuple[Held, ...]
     copies: tuple[str, ...] = ()
+    time: int = 0
 
 
 class Invite(Params, frozen=True):

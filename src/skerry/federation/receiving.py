@@ -106,7 +106,7 @@ class Receiving:
         arriving = _Arriving(peer, app, opened, directories, kept=frozenset(directories.values()))
         self._arriving[transfer] = arriving
         for branch in branches:
-            directories[branch] = await node.branches.make_directory()
+            directories[branch] = await node.branches.make_directory(app, opened[0])
         return m.Accepted(transfer)
 
     def _find(self, peer: str, transfer: str) -> _Arriving:

@@ -8,22 +8,16 @@ that comes too late, about an app or a branch that is gone, changes nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from skerry.kernel.app import AppSpec
+from skerry.kernel.branch import Branch as Branch  # noqa: PLC0414 (its users read it from here)
+from skerry.kernel.branch import BranchesOfApp, MemoryShelf, Shelf
+from skerry.kernel.branch import ResourceRecord as ResourceRecord  # noqa: PLC0414
 from skerry.kernel.errors import NOT_FOUND
-from skerry.kernel.names import ResourceRef, did_you_mean, reader_name
-
-
-class ResourceRecord(msgspec.Struct, frozen=True):
-    """A resource of a branch. `id` is its own; `lineage` is the id that its first ancestor had."""
-
-    id: str
-    lineage: str
-    kind: str
-    name: str
+from skerry.kernel.names import did_you_mean, reader_name
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="event"):
@@ -204,39 +198,7 @@ OfAnApp = (
 AnyEvent = OfAnApp | AppCreated | AppArrived | AppFollowed | AppTaken | AppUnfollowed | AppElsewhere
 
 
-HISTORY_MAX = 50
 _decoder = msgspec.json.Decoder(AnyEvent)
-
-
-class Branch(msgspec.Struct):
-    """A branch as it stands; `history` holds the versions that it served, the last one now.
-
-    The branch of a reader has an `origin`, the app that it is of, and a `leader`, the node that
-    serves that one.
-    """
-
-    app: str
-    name: str
-    directory: str
-    parent: str | None
-    version: int
-    created: int
-    deployed: int
-    resources: dict[str, ResourceRecord]
-    history: list[int] = []
-    origin: str = ""
-    leader: str = ""
-
-    def remember_version(self) -> None:
-        """Note the version now served; going back to one forgets what came after it."""
-        if self.version in self.history:
-            del self.history[self.history.index(self.version) + 1 :]
-        else:
-            self.history = [*self.history[-HISTORY_MAX + 1 :], self.version]
-
-    def ref(self, name: str) -> ResourceRef:
-        """Return the reference of one of its resources."""
-        return ResourceRef(self.app, self.name, self.resources[name].kind, name)
 
 
 class App(msgspec.Struct):
@@ -244,7 +206,7 @@ class App(msgspec.Struct):
 
     name: str
     index: int
-    branches: dict[str, Branch] = {}
+    branches: Mapping[str, Branch] = {}
     versions: dict[int, VersionAdded] = {}
     secrets: dict[str, bytes] = {}
     leaving: AppLeaving | None = None
@@ -258,9 +220,14 @@ class Catalogue:
     `standbys` are the apps that it could serve if the node that serves them failed. Each has a
     *reader* in `readers`, under a name of its own: the same branches with ids and directories of
     their own, from which the copy is read. `origins` are the ids that those of readers come from.
+
+    Branches are on a `shelf`: the node's is on its disk, so that its memory does not grow with what
+    sleeps. Those of readers are few, and may have the name of an app: they have another.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shelf: Shelf | None = None) -> None:
+        self._shelf = shelf or MemoryShelf()
+        self._reading = MemoryShelf()
         self.apps: dict[str, App] = {}
         self.next_index = 0
         self.moved: dict[str, str] = {}
@@ -268,8 +235,6 @@ class Catalogue:
         self.readers: dict[str, App] = {}
         self.origins: dict[str, str] = {}
         self.keys: dict[str, bytes] = {}
-        self._moved_ids: dict[str, str] = {}
-        self._by_id: dict[str, tuple[str, str, str]] = {}
 
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
@@ -287,8 +252,14 @@ class Catalogue:
             self._arrive(event)
             return
         self.next_index = max(self.next_index, event.index + 1)
-        self.apps.setdefault(event.app, App(event.app, event.index))
+        if event.app not in self.apps:
+            self._add_app(App(event.app, event.index))
         self.moved.pop(event.app, None)
+
+    def _add_app(self, app: App) -> App:
+        app.branches = BranchesOfApp(self._shelf, app.name)
+        self.apps[app.name] = app
+        return app
 
     def _apply_to_app(self, app: App, event: OfAnApp) -> None:
         if isinstance(event, AppDeleted | AppMoved):
@@ -309,12 +280,13 @@ class Catalogue:
     def _remove(self, app: App, event: AppDeleted | AppMoved) -> None:
         """Forget an app; remember where it went if it was moved."""
         del self.apps[app.name]
-        for branch in app.branches.values():
-            self._forget(branch)
         if isinstance(event, AppMoved):
             self.moved[app.name] = event.to
-            ids = (each.id for b in app.branches.values() for each in b.resources.values())
-            self._moved_ids |= dict.fromkeys(ids, app.name)
+        for branch in app.branches.values():
+            if isinstance(event, AppMoved):
+                ids = [each.id for each in branch.resources.values()]
+                self._shelf.note_elsewhere(app.name, ids)
+            self._shelf.remove(branch.app, branch.name)
 
     def _arrive(self, event: AppArrived) -> None:
         """Make an app with all that it brought, unless its name is taken."""
@@ -322,7 +294,7 @@ class Catalogue:
         if event.app in self.apps:
             return
         self.moved.pop(event.app, None)
-        app = self.apps[event.app] = App(event.app, event.index, transfer=event.transfer)
+        app = self._add_app(App(event.app, event.index, transfer=event.transfer))
         app.versions = {each.version: each for each in event.versions}
         app.secrets = dict(event.secrets)
         self.keys |= event.keys
@@ -349,7 +321,7 @@ class Catalogue:
 
     def _note_elsewhere(self, app: str, node: str, ids: Iterable[str]) -> None:
         self.moved[app] = node
-        self._moved_ids |= dict.fromkeys(ids, app)
+        self._shelf.note_elsewhere(app, ids)
 
     def _make_reader(self, event: AppFollowed) -> None:
         """Make what the copy of an app is read by, unless a name would be too long."""
@@ -357,10 +329,13 @@ class Catalogue:
         if name is None:
             return
         app = self.readers[name] = App(name, event.arrived.index)
+        app.branches = BranchesOfApp(self._reading, name)
         app.versions = {each.version: each for each in event.arrived.versions}
         self.keys |= event.arrived.keys
         for each in event.arrived.branches:
-            branch = app.branches[each.branch] = Branch(
+            records = {each.id: _read_only(each) for each in each.resources}
+            self.origins |= {record.id: origin for origin, record in records.items()}
+            branch = Branch(
                 app=name,
                 name=each.branch,
                 directory=reader_directory(each.directory),
@@ -368,28 +343,37 @@ class Catalogue:
                 version=each.version,
                 created=each.time,
                 deployed=each.time,
-                resources={},
-                history=[each.version],
+                resources=_with({}, records.values()),
+                history=(each.version,),
                 origin=event.app,
                 leader=event.holder,
             )
-            records = {each.id: _read_only(each) for each in each.resources}
-            self.origins |= {record.id: origin for origin, record in records.items()}
-            self._remember(branch, tuple(records.values()))
+            self._reading.put(branch)
 
     def _forget_reader(self, app: str) -> None:
         reader = self.readers.pop(reader_name(app) or "", None)
         for branch in reader.branches.values() if reader else ():
-            self._forget(branch)
+            self._reading.remove(branch.app, branch.name)
             for record in branch.resources.values():
                 self.origins.pop(record.id, None)
 
-    def directories(self) -> set[str]:
-        """Return the directories of all branches, those of copies and readers included."""
-        copies = [each for f in self.standbys.values() for each in f.arrived.branches]
-        read = [each for app in self.readers.values() for each in app.branches.values()]
-        copied = {each.directory for each in copies}
-        return copied | {each.directory for each in (*self.branches(), *read)}
+    def has_directory(self, directory: str) -> bool:
+        """Tell whether a directory is a branch's, or that of a copy or a reader of one."""
+        copies = (each for f in self.standbys.values() for each in f.arrived.branches)
+        return (
+            self._shelf.has_directory(directory)
+            or self._reading.has_directory(directory)
+            or any(each.directory == directory for each in copies)
+        )
+
+    def directories(self) -> Iterator[str]:
+        """Yield the directories of all branches, those of copies and readers included."""
+        for each in (*self.apps.values(), *self.readers.values()):
+            for branch in each.branches.values():
+                yield branch.directory
+        for followed in self.standbys.values():
+            for copied in followed.arrived.branches:
+                yield copied.directory
 
     def node_of(self, app: str) -> str | None:
         """Return the node that an app was moved to, if it was."""
@@ -397,7 +381,7 @@ class Catalogue:
 
     def node_of_id(self, resource_id: str) -> str | None:
         """Return the node that a resource was moved to, by its id."""
-        return self.moved.get(self._moved_ids.get(resource_id, ""))
+        return self.moved.get(self._shelf.app_elsewhere(resource_id) or "")
 
     def _create_branch(self, app: App, event: BranchCreated) -> None:
         """Make a branch, unless its name was taken before."""
@@ -411,40 +395,27 @@ class Catalogue:
             version=event.version,
             created=event.time,
             deployed=event.time,
-            resources={},
-            history=[event.version],
+            resources=_with({}, event.resources),
+            history=(event.version,),
         )
-        app.branches[event.branch] = branch
-        self._remember(branch, event.resources)
+        self._shelf.put(branch)
 
     def _apply_to_branch(
         self,
         branch: Branch,
         event: BranchReplaced | ResourcesAdded | BranchDeployed | BranchDeleted,
     ) -> None:
+        if isinstance(event, BranchDeleted):
+            self._shelf.remove(branch.app, branch.name)
+            return
+        replace = msgspec.structs.replace
         if isinstance(event, BranchReplaced):
-            branch.directory = event.directory
-            branch.version = event.version
-            branch.remember_version()
+            branch = replace(branch.serving(event.version), directory=event.directory)
         elif isinstance(event, ResourcesAdded):
-            self._remember(branch, event.resources)
-        elif isinstance(event, BranchDeployed):
-            branch.version, branch.deployed = event.version, event.time
-            branch.remember_version()
+            branch = replace(branch, resources=_with(branch.resources, event.resources))
         else:
-            del self.apps[branch.app].branches[branch.name]
-            self._forget(branch)
-
-    def _remember(self, branch: Branch, records: tuple[ResourceRecord, ...]) -> None:
-        for record in records:
-            if record.name in branch.resources:
-                continue
-            branch.resources[record.name] = record
-            self._by_id[record.id] = (branch.app, branch.name, record.name)
-
-    def _forget(self, branch: Branch) -> None:
-        for record in branch.resources.values():
-            self._by_id.pop(record.id, None)
+            branch = replace(branch.serving(event.version), deployed=event.time)
+        self._shelf.put(branch)
 
     def app(self, name: str) -> App:
         """Return an app; raise NOT_FOUND with the nearest name."""
@@ -499,17 +470,24 @@ class Catalogue:
 
     def find(self, resource_id: str) -> tuple[str, str, str] | None:
         """Return (app, branch, resource) of an id."""
-        return self._by_id.get(resource_id)
+        return self._shelf.place_of(resource_id) or self._reading.place_of(resource_id)
 
     def record_of(self, resource_id: str) -> ResourceRecord | None:
         """Return the record of an id, if it is still there."""
-        place = self._by_id.get(resource_id)
+        place = self.find(resource_id)
         return self.record(*place) if place else None
 
     def branches(self) -> Iterator[Branch]:
         """Yield every branch of every app."""
         for app in self.apps.values():
             yield from app.branches.values()
+
+
+def _with(
+    known: Mapping[str, ResourceRecord], records: Iterable[ResourceRecord]
+) -> dict[str, ResourceRecord]:
+    """Return resources by name, with those added whose names are not taken."""
+    return {each.name: each for each in records} | dict(known)
 
 
 def _ids_of(arrived: AppArrived) -> set[str]:

@@ -169,7 +169,8 @@ class Manifest:
     `subject` names the class through which the conformance suite speaks to a resource.
     `checks` names `function() -> list[Check]`: what `skerry doctor` says of the kind.
     `schedules`: a pure function from a resource's config to the `Schedule`s of its words.
-    `leaves`: what its words do may send something to places outside the node.
+    `leaves`: the actions that are asked for (`Context.permit`) before something of a resource goes
+    to a place outside the node; rules of an app may name them.
     `replicates`: whether a standby on another node can follow the state; `replica` names the
     `kernel.replica.Replica` that does it, and every writer tells the `kernel.journal`.
     `readable`: a standby's copy can be read: the engine refuses every write to a state of which
@@ -188,7 +189,7 @@ class Manifest:
     units: tuple[Unit, ...] = ()
     words: tuple[Word, ...] = ()
     actions: tuple[str, ...] = ()
-    leaves: bool = False
+    leaves: tuple[str, ...] = ()
     own_process: bool = False
     keeps_state: bool = True
     public: bool = False

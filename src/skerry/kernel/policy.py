@@ -13,7 +13,7 @@ byte is sent:
     decision = enforce(node.policy, request)      # raises DENIED with rule, facts and evidence
 
 - In the node (services, handlers) that is `node.policy`. In a cell, an engine or binding asks
-  `await context.host.permit("models:prompt", place)`: the node fills in app, branch and resource.
+  `await context.host.permit("models:route", place)`: the node fills in app, branch and resource.
 - `Place.provider` is a name of the catalogue (`skerry policy places`). What is not in it has no
   facts, so that a policy which asks for any refuses it. `country` is where the bytes would come to
   lie, as far as the caller knows; `host` is the endpoint: a host that the catalogue knows under

@@ -16,7 +16,8 @@ The handler is made with the node when it starts (`Handler(node)`); its `start()
 awaited if it has them. A method `do_bids(params, progress)` carries out `market.bids`, and
 `do_provider_start` carries out `market.provider.start`; an iterator `stream_logs(params)` yields
 the results of `market.logs` if that command streams. What a service uses is posted to the ledger if
-its handler has `readings()`; `accounts()` names the accounts of it that are not those of apps.
+its handler has `readings()`; `accounts()` names the accounts of it that are not those of apps. What
+`skerry doctor` says of a service that runs is awaited from its handler's `examine()`.
 """
 
 from __future__ import annotations

@@ -17,12 +17,14 @@ from pathlib import Path
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CONFLICT, SkerryError
 from skerry.market.archive import Archive
+from skerry.market.core import books as b
 from skerry.market.core import messages as m
 from skerry.market.core.entities import Lease, Order
 from skerry.market.core.escrow import State as EscrowState
 from skerry.market.core.market import Market
 from skerry.market.core.messages import AnyMessage, Entry, Signed
 from skerry.market.core.names import DeploymentId, OrderId
+from skerry.market.core.prices import in_units
 from skerry.market.core.state import State
 from skerry.market.core.states import RUNNING, OrderState
 from skerry.market.core.terms import Rule
@@ -129,7 +131,8 @@ class Exchange:
         leases = tuple(
             self._lease_notice(state.leases[name]) for name in (known.leases if known else ())
         )
-        return Feed(self.operator, state.sequence, orders, leases)
+        held = state.books.balance(b.wallet(provider))
+        return Feed(self.operator, state.sequence, orders, leases, held)
 
     def lease_notice(self, lease: Lease) -> LeaseNotice:
         """Return a lease as its provider sees it, whatever its state."""
@@ -160,7 +163,7 @@ class Exchange:
         """Return what a tenant must know of its money, or ''."""
         account = self.state.accounts[deployment]
         if account.state is EscrowState.OVERDRAWN:
-            return f"the money ran out; {-account.funds} micro-units are owed"
+            return f"the money ran out; {in_units(-account.funds)} are owed"
         dry = self.state.dry_at(deployment)
         if dry is None or account.state is not EscrowState.OPEN:
             return ""

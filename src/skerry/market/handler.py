@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from skerry.kernel.commands import Done, Nothing
-from skerry.kernel.errors import CONFLICT, INVALID
+from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND, SkerryError
 from skerry.kernel.keys import derive
 from skerry.kernel.money import show
 from skerry.kernel.policy import Fact, Place, Request, enforce
@@ -26,6 +26,7 @@ from skerry.market.core.messages import PriceList
 from skerry.market.core.names import BidId, DeploymentId, parse_lease
 from skerry.market.core.states import RUNNING, DeploymentState, GroupState, Reason
 from skerry.market.core.terms import Rule, parse_reserve, parse_verification
+from skerry.market.courier import Courier
 from skerry.market.exchange import SETTLE_BATCH, Exchange
 from skerry.market.identity.keys import Wallet
 from skerry.market.identity.tokens import MessageTokens
@@ -60,6 +61,7 @@ class Handler:
         self.ways = Ways(node)
         self.exchange = Exchange(self.directory / "log", self.wallet.address, node.clock)
         self.tenant = Tenant(self.exchange, self.wallet, node.clock, self.directory, self._reach)
+        self.courier = Courier(self.exchange, self.tenant, self.decide)
         self.placing = Placing(self)
         self.offering = Offering(self)
         self.probing = Probing(self)
@@ -79,9 +81,11 @@ class Handler:
         await self.exchange.start()
         await self.offering.resume()
         self.probing.start()
+        self.courier.start()
 
     async def stop(self) -> None:
         """Stop what goes on by itself; workloads go on by themselves."""
+        await self.courier.stop()
         await self.probing.stop()
         await self.offering.stop()
         await self.exchange.stop()
@@ -107,8 +111,17 @@ class Handler:
     def deployment(self, dseq: int | None) -> DeploymentId:
         """Return the owner's deployment of a number, by default the last; raise NOT_FOUND."""
         owner = self.wallet.address
-        number = dseq if dseq is not None else self.exchange.state.dseqs.get(owner, 0)
-        return self.exchange.state.deployment(DeploymentId(owner, number)).id
+        last = self.exchange.state.dseqs.get(owner, 0)
+        if not last:
+            raise NOT_FOUND("Nothing was deployed yet.", hint="skerry market deploy deploy.yaml")
+        name = DeploymentId(owner, last if dseq is None else dseq)
+        if name not in self.exchange.state.deployments:
+            raise NOT_FOUND(
+                f"There is no deployment {name.dseq}.",
+                why=f"The last one is {last}.",
+                hint="skerry market leases --all",
+            )
+        return name
 
     def running(self, dseq: int) -> list[Lease]:
         """Return the running leases of a deployment; raise why there is none."""
@@ -197,10 +210,13 @@ class Handler:
         """See `market.provider.withdraw`."""
         agent = self.offering.running()
         done = await agent.withdraw()
-        held = self.exchange.state.books.balance(b.wallet(agent.address))
-        return Done(
-            f"Withdrew from {len(done)} leases; here the wallet holds {show(held, self.currency)}."
+        leases = "1 lease" if len(done) == 1 else f"{len(done)} leases"
+        wallets = "; ".join(
+            f"the wallet {'here' if name == 'local' else f'at {name}'} "
+            f"holds {show(held, self.currency)}"
+            for name, held in agent.wallets.items()
         )
+        return Done(f"Withdrew from {leases}; {wallets}.")
 
     async def do_provider_bond(self, params: s.Bond, _progress: Progress) -> Done:
         """See `market.provider.bond`."""
@@ -284,7 +300,14 @@ class Handler:
         """See `market.status`."""
         found: list[r.ServiceInfo] = []
         for lease in self.running(params.dseq):
-            statuses = await self.tenant.status(lease)
+            try:
+                statuses = await self.tenant.status(lease)
+            except SkerryError as error:
+                trouble = self.courier.trouble(lease.id)
+                if not trouble:
+                    raise
+                name = present.name_of(self, lease.id.provider)
+                raise CONFLICT(f"{name} did not take the manifest.", why=trouble) from error
             found += [present.service(self, lease, each) for each in statuses]
         return found
 

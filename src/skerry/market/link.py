@@ -50,12 +50,16 @@ class LeaseNotice(msgspec.Struct, frozen=True):
 
 
 class Feed(msgspec.Struct, frozen=True):
-    """What a provider needs to know of a market, as of an entry of its log."""
+    """What a provider needs to know of a market, as of an entry of its log.
+
+    `wallet` is what it holds there, in micro-units.
+    """
 
     market: str
     sequence: int
     orders: tuple[OrderNotice, ...]
     leases: tuple[LeaseNotice, ...]
+    wallet: int = 0
 
 
 class MarketLink(Protocol):

@@ -56,12 +56,19 @@ class Offering:
             _log.exception("the provider could not start again")
 
     async def begin(self, settings: Settings) -> r.ProviderStarted:
-        """Measure, register and follow; raise why a market refuses."""
+        """Measure, register and follow; raise why a market refuses.
+
+        What was offered before goes on then. Raises CONFLICT if a market would be left whose leases
+        are served.
+        """
+        if self.agent is not None:
+            _check_kept(self.agent, {self._handler.link(each).name for each in settings.markets})
         await self.stop()
         try:
             agent = await self._begin(settings, must=True)
         except BaseException:
             await self.stop()
+            await self.resume()
             raise
         await asyncio.to_thread(write_secret, self._path, msgspec.json.encode(settings))
         found = agent.inventory.capacity
@@ -123,8 +130,8 @@ class Offering:
         agent = self.running()
         if agent.records.leases:
             raise CONFLICT(
-                f"{len(agent.records.leases)} leases are served.",
-                why="They were promised.",
+                "This machine serves leases.",
+                why=f"{len(agent.records.leases)} were promised.",
                 hint="skerry market provider show",
             )
         await asyncio.to_thread(self._path.unlink, missing_ok=True)
@@ -135,6 +142,17 @@ class Offering:
         agent, self.agent = self.agent, None
         if agent is not None:
             await agent.stop()
+
+
+def _check_kept(agent: Agent, markets: set[str]) -> None:
+    """Raise CONFLICT unless every market is kept whose leases a provider serves."""
+    for record in agent.records.leases.values():
+        if record.market not in markets:
+            raise CONFLICT(
+                f"Lease {record.notice.id} of {record.market} is served.",
+                why="A provider follows the market of every lease.",
+                hint=f"skerry market provider start --market {record.market}",
+            )
 
 
 def _described(settings: Settings, measured: Capacity) -> Settings:

@@ -92,18 +92,8 @@ async def providers(visit: Any) -> dict[str, Any]:
     """Return what the page of providers shows, and what this machine earns."""
     handler = visit.node.handler("market")
     shown = None if handler.agent is None else await visit.ask("market.provider.show")
-    earned = 0
-    if handler.agent is not None:
-        books = handler.exchange.state.books
-        address = handler.agent.address
-        earned = sum(
-            posting.amount
-            for posting in books.of(f"wallet/{address}")
-            if posting.why.name == "WITHDRAWAL"
-        )
     return {
         "providers": await visit.ask("market.providers"),
         "shown": shown,
-        "earned": earned,
         "cli": ["skerry market providers", "skerry market provider show"],
     }

@@ -20,6 +20,7 @@ from skerry.market.core.names import DeploymentId, GroupId, OrderId
 from skerry.market.core.needs import need
 from skerry.market.core.states import RUNNING
 from skerry.market.core.terms import Rule, Terms, Verification
+from skerry.market.courier import may_pass
 from skerry.market.link import OrderNotice
 from skerry.market.provider.inventory import Inventory
 from skerry.market.tenant import Plan
@@ -96,9 +97,17 @@ class Placing:
                 dseq=name.dseq,
                 next=f"skerry market bids {name.dseq}",
             )
+        if not state.providers:
+            return r.Deployed(
+                f"Deployment {name.dseq} waits: there is no provider in this market. It starts by "
+                "itself when one comes and bids.",
+                dseq=name.dseq,
+                feasible=False,
+                next="skerry market provider start --country FI",
+            )
         if not await handler.tenant.await_leases(name, min(max(wait, 0.0), WAIT_SECONDS_MAX)):
             return r.Deployed(
-                f"Deployment {name.dseq} has no provider yet; its orders stay open.",
+                f"Deployment {name.dseq} has no provider yet. It starts by itself when one bids.",
                 dseq=name.dseq,
                 feasible=False,
                 obstacles=self._answers(name),
@@ -122,10 +131,9 @@ class Placing:
         leases = [e for e in handler.exchange.state.leases_of(name) if e.state in RUNNING]
         try:
             for lease in leases:
-                handler.decide(lease.id)
-            await handler.tenant.send_manifests(name)
+                await handler.courier.deliver(lease)
         except SkerryError as error:
-            if not (error.problem.temporary or keep):
+            if not (may_pass(error) or keep):
                 # Nothing would run, and the lease would be paid for until it timed out.
                 await handler.submit(m.CloseDeployment(name))
             raise
@@ -135,6 +143,7 @@ class Placing:
             dseq=name.dseq,
             leases=tuple(present.lease(handler, each) for each in leases),
             urls=tuple(urls),
+            notes=tuple(filter(None, (present.price_note(handler, each) for each in leases))),
             next=f"skerry market status {name.dseq}",
         )
 
@@ -156,7 +165,7 @@ class Placing:
             )
             found = await self._obstacles(group)
             obstacles += [
-                r.Obstacle(spec.name, present.name_of(self._handler, who), tuple(why) or ("none",))
+                r.Obstacle(spec.name, present.name_of(self._handler, who), tuple(why))
                 for who, why in found.items()
             ]
             if not any(not why for why in found.values()):
@@ -266,6 +275,7 @@ def _joined(one: r.Deployed, other: r.Deployed) -> r.Deployed:
         urls=(*one.urls, *other.urls),
         feasible=one.feasible,
         obstacles=(*one.obstacles, *other.obstacles),
+        notes=(*one.notes, *other.notes),
         next=one.next,
     )
 

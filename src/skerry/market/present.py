@@ -9,12 +9,12 @@ from skerry.kernel.money import Rate, show
 from skerry.market import results as r
 from skerry.market.core import books as b
 from skerry.market.core import prices
-from skerry.market.core.award import award
+from skerry.market.core.award import PAID_THE_LIMIT, award
 from skerry.market.core.books import Why
 from skerry.market.core.entities import Lease, Order, Provider, Verdict
 from skerry.market.core.names import DeploymentId
 from skerry.market.core.states import RUNNING, BidState, OrderState
-from skerry.market.link import ServiceStatus
+from skerry.market.link import LeaseNotice, ServiceStatus
 from skerry.market.provider.agent import Agent
 
 MILLISECOND = 1_000_000
@@ -89,12 +89,20 @@ def provider(handler: Any, agent: Agent) -> r.ProviderShown:
         free_memory_bytes=free.memory_bytes,
         storage_bytes=total.storage_bytes,
         free_storage_bytes=free.storage_bytes,
-        contacts=tuple(r.Contact(name, agent.contact.get(name, "")) for name in agent.links),
+        contacts=tuple(
+            r.Contact(
+                name,
+                show(agent.wallets.get(name, 0), handler.currency),
+                agent.contact.get(name, ""),
+            )
+            for name in agent.links
+        ),
         leases=tuple(
             r.Served(
                 lease=str(name),
                 state=record.notice.state.value,
                 per_hour=prices.per_hour(record.notice.price, handler.currency),
+                earned=show(_earned(record.notice, agent.now), handler.currency),
                 manifest=record.group is not None,
                 paid_for=_span(record.notice.funded_until - agent.now),
             )
@@ -192,6 +200,23 @@ def lease(handler: Any, found: Lease) -> r.LeaseInfo:
         warning=handler.exchange.warning(found.id.deployment),
         lease=str(found.id),
     )
+
+
+def price_note(handler: Any, found: Lease) -> str:
+    """Return what a tenant may want to know of how a price came about, or ''."""
+    verdicts = handler.exchange.state.orders[found.id.order].verdicts
+    if not any(e.reason == PAID_THE_LIMIT for e in verdicts if e.provider == found.id.provider):
+        return ""
+    name = name_of(handler, found.id.provider)
+    return (
+        f"Nobody but {name} bid, so it is paid the file's limit: --reserve or "
+        "--clearing first-score would ask for less."
+    )
+
+
+def _earned(notice: LeaseNotice, now: int) -> int:
+    """Return what a lease earned up to now, in micro-units."""
+    return notice.price.cost(max(min(now, notice.funded_until) - notice.created_at, 0))
 
 
 def _span(milliseconds: int) -> str:

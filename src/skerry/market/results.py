@@ -63,18 +63,22 @@ class ProviderStarted(msgspec.Struct, frozen=True):
 
 
 class Contact(msgspec.Struct, frozen=True):
-    """A market that a provider offers in, and why it cannot be reached, if so."""
+    """A market that a provider offers in, what its wallet there held when it was last told of, and
+    why the market cannot be reached, if so.
+    """
 
     market: str
+    wallet: str
     trouble: str
 
 
 class Served(msgspec.Struct, frozen=True):
-    """A lease that this machine serves."""
+    """A lease that this machine serves; `earned` is since it was made, withdrawn or not."""
 
     lease: str
     state: str
     per_hour: str
+    earned: str
     manifest: bool
     paid_for: str
 
@@ -94,7 +98,7 @@ class ProviderShown(msgspec.Struct, frozen=True):
 
 
 class Obstacle(msgspec.Struct, frozen=True):
-    """A provider, and what stands between it and a group."""
+    """A provider, and what stands between it and a group: nothing, if there are no reasons."""
 
     group: str
     provider: str
@@ -129,6 +133,7 @@ class Deployed(msgspec.Struct, frozen=True):
     feasible: bool = True
     obstacles: tuple[Obstacle, ...] = ()
     nearest: str = ""
+    notes: tuple[str, ...] = ()
     next: str = ""
 
     @property
@@ -142,9 +147,10 @@ class Deployed(msgspec.Struct, frozen=True):
         lines += [f"  {each.group} at {each.provider}, {each.per_hour}" for each in self.leases]
         lines += [f"  {url}" for url in self.urls]
         for obstacle in self.obstacles:
-            why = "; ".join(obstacle.reasons)
+            why = "; ".join(obstacle.reasons) or "nothing stands in its way"
             lines.append(f"  {obstacle.group} at {obstacle.provider}: {why}")
         lines += [self.nearest] if self.nearest else []
+        lines += self.notes
         lines += [f"next: {self.next}"] if self.next else []
         return "\n".join(lines)
 

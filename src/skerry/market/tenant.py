@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CONFLICT, INVALID, SkerryError
 from skerry.market.core import messages as m
-from skerry.market.core.entities import Lease
+from skerry.market.core.entities import Lease, Order
 from skerry.market.core.names import DeploymentId
 from skerry.market.core.state import State
 from skerry.market.core.states import RUNNING, DeploymentState, OrderState
@@ -57,6 +57,11 @@ class Tenant:
         self._directory = directory
         self._reach = reach
         self._placing = asyncio.Lock()
+
+    @property
+    def address(self) -> str:
+        """Whose deployments these are."""
+        return self._wallet.address
 
     @property
     def _state(self) -> State:
@@ -119,6 +124,10 @@ class Tenant:
     def _manifest_path(self, digest: str) -> Path:
         return self._directory / f"manifest-{digest}.json"
 
+    def has_manifest(self, deployment: DeploymentId) -> bool:
+        """Tell whether this node has the manifest of a deployment: it was deployed from here."""
+        return self._manifest_path(self._state.deployment(deployment).manifest_hash).exists()
+
     def manifest(self, deployment: DeploymentId) -> list[dict[str, Any]]:
         """Return the manifest of a deployment; raise CONFLICT if this node does not have it."""
         path = self._manifest_path(self._state.deployment(deployment).manifest_hash)
@@ -148,22 +157,29 @@ class Tenant:
             raise CONFLICT(f"This is not the manifest of {deployment}.")
 
     async def await_leases(self, deployment: DeploymentId, seconds: float) -> bool:
-        """Wait until every group of a deployment has a lease; return whether it has."""
+        """Wait until every group of a deployment has a lease; return whether it has.
+
+        It is not waited for a group that every provider has declined.
+        """
         state = self._state
 
+        def orders() -> Iterator[Order]:
+            return map(state.latest_order, state.deployments[deployment].groups)
+
         def leased() -> bool:
-            names = state.deployments[deployment].groups
-            return all(state.latest_order(n).state is OrderState.ACTIVE for n in names)
+            return all(each.state is OrderState.ACTIVE for each in orders())
 
-        return await self._exchange.until(leased, seconds)
+        def declined() -> bool:
+            count = len(state.providers)
+            return any(not each.bids and len(each.declined) >= count for each in orders())
 
-    async def send_manifests(self, deployment: DeploymentId) -> list[Lease]:
-        """Send the manifest to every provider that has a lease; return the leases."""
-        manifest = await asyncio.to_thread(self.manifest, deployment)
-        leases = [each for each in self._state.leases_of(deployment) if each.state in RUNNING]
-        for lease in leases:
-            await self.link(lease).send_manifest(lease.id, manifest)
-        return leases
+        await self._exchange.until(lambda: leased() or declined(), seconds)
+        return leased()
+
+    async def send_manifest(self, lease: Lease) -> None:
+        """Send the manifest to the provider of a lease; raise what it answers."""
+        manifest = await asyncio.to_thread(self.manifest, lease.id.deployment)
+        await self.link(lease).send_manifest(lease.id, manifest)
 
     def link(self, lease: Lease) -> ProviderLink:
         """Return the way to a lease's provider."""

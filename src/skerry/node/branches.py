@@ -23,6 +23,8 @@ from skerry.kernel.manifest import Manifest, Verb
 from skerry.kernel.names import MAIN, check_name
 from skerry.node.archives import give
 from skerry.node.cells import Cell, Running
+from skerry.node.keys.at_rest import AtRest
+from skerry.node.keys.ring import OpenKey
 from skerry.node.supervisor import Supervisor
 from skerry.node.together import together
 from skerry.node.volume import Immutable, Volume
@@ -51,6 +53,7 @@ class Branches:
         volume: Volume,
         clock: Clock,
         entropy: Entropy,
+        at_rest: AtRest,
     ) -> None:
         self._catalogue = catalogue
         self._log = log
@@ -60,6 +63,7 @@ class Branches:
         self._volume = volume
         self._clock = clock
         self._entropy = entropy
+        self._at_rest = at_rest
         self._changing: set[tuple[str, str]] = set()
 
     @contextmanager
@@ -99,8 +103,8 @@ class Branches:
 
     async def sweep(self) -> int:
         """Delete the directories that no branch has: a crash left them. Returns how many."""
-        wanted = self._catalogue.directories()
-        left = [name for name in await asyncio.to_thread(self._volume.names) if name not in wanted]
+        found = await asyncio.to_thread(self._volume.names)
+        left = [name for name in found if not self._catalogue.has_directory(name)]
         for name in left:
             await asyncio.to_thread(self._volume.delete, name)
         return len(left)
@@ -114,10 +118,14 @@ class Branches:
         resource_id = self.new_id()
         return ResourceRecord(resource_id, resource_id, kind, name)
 
-    async def make_directory(self) -> str:
-        """Make the directory of a branch without a parent; return its name."""
+    async def make_directory(self, app: str, brought: OpenKey | None = None) -> str:
+        """Make the directory of a branch without a parent; return its name.
+
+        `brought` is the data key of an app that is on its way here and has none here yet.
+        """
         directory = self.new_id()
-        await asyncio.to_thread(self._volume.create, directory)
+        key = await self._at_rest.key_of(app, brought)
+        await asyncio.to_thread(self._volume.create, directory, key)
         return directory
 
     async def create(

@@ -267,7 +267,7 @@ class Deploys:
         event = events.BranchCreated(
             app=app,
             branch=MAIN,
-            directory=await self._branches.make_directory(),
+            directory=await self._branches.make_directory(app),
             parent=None,
             version=version,
             resources=records,

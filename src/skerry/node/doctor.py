@@ -29,10 +29,12 @@ def _machine() -> Iterator[Check]:
 def _volume(node: Node) -> Iterator[Check]:
     cheap = node.volume.shares_blocks
     detail = f"{node.volume.driver} in {node.home.volume}"
-    hint = "" if cheap else "Branches are plain copies here. As root: skerry volume create"
+    better = "" if node.at_rest.able else " As root: skerry volume create"
+    hint = "" if cheap else f"Branches are plain copies here.{better}"
     yield Check("volume", cheap, detail, hint)
     for finding in probe(node.home.volume):
         yield Check(f"volume {finding.driver}", finding.ok, finding.detail)
+    yield _at_rest(node)
     free = shutil.disk_usage(node.home.volume).free
     yield Check(
         "free space",
@@ -40,6 +42,18 @@ def _volume(node: Node) -> Iterator[Check]:
         f"{free // 2**20} MiB",
         "" if free >= FREE_BYTES_MIN else "Delete branches or versions, or add disk.",
     )
+
+
+def _at_rest(node: Node) -> Check:
+    if not node.at_rest.able:
+        detail = "not encrypted by Skerry: the file system does not encrypt directories"
+        hint = "As root, for a new home: skerry volume create --encrypted. Or LUKS beneath."
+        return Check("state at rest", False, detail, hint)
+    places = [node.volume.path(each) for each in node.catalogue.directories()]
+    kept = len(node.at_rest.encrypted(places))
+    ok = kept == len(places)
+    hint = "" if ok else "Branches from before are in the clear: export and import their apps."
+    return Check("state at rest", ok, f"{kept} of {len(places)} branches are encrypted", hint)
 
 
 def _logs(node: Node) -> Iterator[Check]:
@@ -54,10 +68,7 @@ def _logs(node: Node) -> Iterator[Check]:
 
 
 def _audit(node: Node) -> Iterator[Check]:
-    head, witnesses = node.audit.log.head, node.witnesses.verifiers
-    signed = node.audit.log.note.verified(witnesses)
-    others = f"{len(signed)} other nodes" if signed else "no other node"
-    yield Check("audit log", True, f"{head.size} entries, signed by this node and {others}")
+    yield Check("audit log", True, f"{node.audit.log.head.size} entries, signed by this node")
     config = node.config
     stated = bool(config.country and config.owner)
     said = f"{config.owner or 'an owner not stated'}, {config.country or 'a country not stated'}"

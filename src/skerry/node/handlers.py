@@ -77,7 +77,8 @@ class Handlers:
 
     async def do_node_doctor(self, params: c.Nothing, progress: Progress) -> list[c.Check]:
         """See `node.doctor`."""
-        return await asyncio.to_thread(examine, self._node)
+        found = await asyncio.to_thread(examine, self._node)
+        return [*found, *await self._node.services.examine()]
 
     async def do_node_meter(self, params: c.MeterOf, progress: Progress) -> list[c.Usage]:
         """See `node.meter`."""

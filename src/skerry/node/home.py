@@ -21,6 +21,7 @@ import socket
 import stat
 import tempfile
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -169,17 +170,19 @@ def default_name() -> str:
 
 def write_secret(path: Path, value: bytes, *, durable: bool = True) -> None:
     """Write a file that only this user may read, whole or not at all, and durable if wanted."""
+    write_secret_parts(path, (value,), durable=durable)
+
+
+def write_secret_parts(path: Path, parts: Iterable[bytes], *, durable: bool = True) -> None:
+    """Write such a file from parts that need not be in memory all at once."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        rest = memoryview(value)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+    with os.fdopen(descriptor, "wb") as file:
+        file.writelines(parts)
+        file.flush()
         if durable:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
     temporary.rename(path)
     if durable:
         sync_directory(path.parent)

@@ -44,6 +44,7 @@ from skerry.node.deploys import Deploys
 from skerry.node.exports import Exports
 from skerry.node.gateway import NodeGateway
 from skerry.node.home import Home, NodeConfig, default_name
+from skerry.node.keys.at_rest import AtRest
 from skerry.node.keys.ring import KeyRing
 from skerry.node.log_file import LogFile
 from skerry.node.logbook import Logbook
@@ -57,6 +58,7 @@ from skerry.node.sandbox.cgroup import Group, detect
 from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.services import Services
+from skerry.node.shelf import DiskBalances, DiskShelf
 from skerry.node.supervisor import Supervisor
 from skerry.node.tenure import Tenure
 from skerry.node.token.registry import Registry
@@ -70,11 +72,12 @@ PRICES = {
     "cpu_ms": Rate(10_000, 3_600_000),
     "memory_mib_s": Rate(5_000, 1024 * 3600),
     "micro_eur": Rate(1, 1),
+    "micro_eur_back": Rate(-1, 1),
 }
 """Micro-units of money: 0.01 for an hour of a core, 0.005 for an hour of a GiB.
 
-What providers charge in euro is passed on as it is; a node with another currency names its own
-rate under `prices` in its config.
+What providers charge in euro is passed on as it is, and what of that they do not charge in the end;
+a node with another currency names its own rates under `prices` in its config.
 """
 
 API_DRAIN_SECONDS = 0.5
@@ -116,9 +119,6 @@ class Node:
         self.entropy: Entropy = entropy or SystemEntropy()
         self.home = Home(options.home)
         self.config = NodeConfig()
-        self.catalogue = Catalogue()
-        self.tenure = Tenure(self.catalogue)
-        self.ledger = Ledger()
         self.ports: dict[str, int] = {}
         self.host = "127.0.0.1"
         self.http_port = 0
@@ -162,6 +162,7 @@ class Node:
             await self._listen(stack)
             await self.services.start(self, stack)
             await self._open_api(stack)
+            await self._zygote
             self._stack = stack.pop_all()
 
     @contextlib.contextmanager
@@ -183,6 +184,7 @@ class Node:
 
     async def _open_state(self, stack: contextlib.AsyncExitStack) -> None:
         """Open the logs, the volume and the keys."""
+        self._open_indexes(stack)
         self.catalogue_log = await asyncio.to_thread(
             LogFile, self.home.catalogue, self.clock, self._apply_to_catalogue
         )
@@ -203,6 +205,8 @@ class Node:
             self.clock,
             self.entropy,
         )
+        self.at_rest = await asyncio.to_thread(AtRest, self.home.volume, self.keyring)
+        stack.callback(self.at_rest.close)
         self.vault = Vault(self.home.node_key(), self.catalogue, self.keyring)
         self.tokens = await asyncio.to_thread(
             Registry, self.home.node_key(), self.home.service("token")
@@ -224,6 +228,15 @@ class Node:
         self.policy: Policy = self.placement
         self.logbook = Logbook(self.home.logs, self.clock, self._secrets_of)
         stack.push_async_callback(self.logbook.close)
+
+    def _open_indexes(self, stack: contextlib.AsyncExitStack) -> None:
+        """Make the folds over the logs; what grows with branches that sleep is on disk."""
+        branches, balances = DiskShelf(self.home.spool), DiskBalances(self.home.spool)
+        stack.callback(branches.close)
+        stack.callback(balances.close)
+        self.catalogue = Catalogue(branches)
+        self.tenure = Tenure(self.catalogue)
+        self.ledger = Ledger(balances)
 
     def _apply_to_catalogue(self, body: bytes) -> None:
         """Fold a change, and let the audit log follow it."""
@@ -269,11 +282,14 @@ class Node:
             policy=self.policy,
             cgroups=cgroups,
             engine_read=self.config.engine_read,
+            at_rest=self.at_rest,
         )
         packages = [manifest.package for manifest in self.manifests.values()]
         processes = Processes(packages)
         stack.push_async_callback(processes.stop)
-        await processes.start()
+        # It imports for as long as the rest of the node does, on another core.
+        self._zygote = asyncio.create_task(processes.start())
+        stack.push_async_callback(_given_up, self._zygote)
         self.supervisor = Supervisor(
             catalogue=self.catalogue,
             manifests=self.manifests,
@@ -346,6 +362,7 @@ class Node:
             volume=self.volume,
             clock=self.clock,
             entropy=self.entropy,
+            at_rest=self.at_rest,
         )
         self.deploys = Deploys(
             home=self.home,
@@ -517,6 +534,12 @@ class Node:
 
 def _nothing() -> None:
     """Tell nobody: there is no audit log yet."""
+
+
+async def _given_up(task: asyncio.Task[None]) -> None:
+    """Await the end of what a start that failed, or a stop, does not wait for."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _clear_group(group: Group) -> None:

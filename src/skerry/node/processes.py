@@ -77,15 +77,22 @@ class Processes:
         theirs.close()
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(ours, self._setup)
-        async with asyncio.timeout(START_SECONDS):
-            greeting = await loop.sock_recv(ours, MESSAGE_BYTES_MAX)
-        if greeting != b"ready":
-            raise ENGINE_FAILED(
-                "The process that starts cells did not come up.",
-                why="Its message is above.",
-                hint="skerry doctor",
-            )
+        try:
+            await loop.sock_sendall(ours, self._setup)
+            async with asyncio.timeout(START_SECONDS):
+                greeting = await loop.sock_recv(ours, MESSAGE_BYTES_MAX)
+            if greeting != b"ready":
+                raise ENGINE_FAILED(
+                    "The process that starts cells did not come up.",
+                    why="Its message is above.",
+                    hint="skerry doctor",
+                )
+        except BaseException:
+            ours.close()
+            self._zygote.kill()
+            self._zygote.wait()
+            self._zygote = None
+            raise
         self._connection = ours
         loop.add_reader(ours.fileno(), self._read, ours)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.kernel.commands import Command
+from skerry.kernel.commands import Check, Command
 from skerry.kernel.ledger import Reading
 from skerry.kernel.service import Service
 from skerry.node.words import Progress
@@ -57,6 +57,11 @@ class Services:
         """Return the accounts, besides those of apps, that services are posted to."""
         handlers = [each for each in self._handlers.values() if hasattr(each, "accounts")]
         return {account for each in handlers for account in each.accounts()}
+
+    async def examine(self) -> list[Check]:
+        """Return what running services say of themselves for `skerry doctor`."""
+        handlers = [each for each in self._handlers.values() if hasattr(each, "examine")]
+        return [check for each in handlers for check in await each.examine()]
 
     async def perform(self, command: Command, params: msgspec.Struct, progress: Progress) -> Any:
         """Carry a command of a service out."""

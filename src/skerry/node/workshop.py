@@ -23,6 +23,7 @@ from skerry.node.cell.journal import SOCKET
 from skerry.node.cell.spec import PermitCall, ProcessSpec, SlotSpec, http_socket, scratch
 from skerry.node.cells import SHARED, Running
 from skerry.node.home import Home
+from skerry.node.keys.at_rest import AtRest
 from skerry.node.sandbox import Confinement, Limits, abilities, identities
 from skerry.node.sandbox.cgroup import Cgroups, Group
 from skerry.node.secrets import Vault
@@ -58,10 +59,12 @@ class Workshop:
         policy: Policy,
         cgroups: Cgroups,
         engine_read: tuple[str, ...] = (),
+        at_rest: AtRest,
     ) -> None:
         self._home = home
         self._engine_read = engine_read
         self._node_name = node_name
+        self._at_rest = at_rest
         self._group_prefix = group_prefix
         self._catalogue = catalogue
         self._manifests = manifests
@@ -136,6 +139,7 @@ class Workshop:
 
     async def process(self, branch: Branch, key: str, instance: str) -> tuple[ProcessSpec, Group]:
         """Prepare a process of a branch: decide, make its directories, and say what it is."""
+        self._at_rest.check(self._volume.path(branch.directory))
         spec = self._catalogue.spec(branch)
         declared = self._catalogue.declared(branch)
         served = [each for each in declared if self._serves(key, branch, each)]

@@ -254,7 +254,7 @@ class TestPlace:
             silent = await lab.app()
             for app, rule in ((confined, "jurisdiction"), (silent, "here-only")):
                 branch = lab.node.catalogue.branch(app, "main")
-                for action in (*lab.manifest.actions, "resource:replicate", "backup:send"):
+                for action in (*lab.manifest.leaves, "resource:replicate", "backup:send"):
                     for place in (Place("somewhere", "US"), Place("somewhere")):
                         asked = PermitCall(RESOURCE, action, place, encrypted=True)
                         with pytest.raises(SkerryError) as refused:

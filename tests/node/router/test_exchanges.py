@@ -268,3 +268,36 @@ class TestUpgrades:
         answer = await scene.ask(get() + get(more=WEBSOCKET) + b"raw", b"")
         assert answer.startswith(OK + b"HTTP/1.1 101")
         assert answer.endswith(b"\r\n\r\nraw")
+
+
+class TestHalfClosed:
+    """A client may say that it sends no more, and still hears what it asked for."""
+
+    @pytest.mark.parametrize("awake", [True, False])
+    async def test_it_gets_every_answer_and_then_the_end(self, scene: Scene, awake: bool) -> None:
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                await scene.head(reader)
+                await asyncio.sleep(0.05)
+                writer.write(OK)
+
+        scene.script = script
+        scene.awake = awake
+        assert await scene.ask(get("/1") + get("/2"), end=True) == OK + OK
+        assert scene.running.holds == 0
+
+    async def test_silence_is_taken_for_a_client_that_went_away(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("skerry.node.router.client.HALF_CLOSED_SECONDS", 0.1)
+        ended = asyncio.Event()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await scene.head(reader)
+            await reader.read()
+            ended.set()
+
+        scene.script = script
+        assert await scene.ask(get("/"), end=True) == b""
+        await asyncio.wait_for(ended.wait(), 5)
+        assert scene.running.holds == 0

@@ -138,7 +138,10 @@ class TestPressure:
         await slow_reader.readexactly(len(body))
         slow_writer.close()
 
-    async def test_a_client_that_goes_away_ends_its_exchange(self, scene: Scene) -> None:
+    async def test_a_client_that_goes_away_ends_its_exchange(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("skerry.node.router.client.HALF_CLOSED_SECONDS", 0.1)
         ended = asyncio.Event()
 
         async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -162,11 +162,11 @@ async def test_use_is_posted_once_and_survives_removal(node: Node) -> None:
     await node.accountant.post()
     used = (await node.workloads.usage("burner")).cpu_ms
     account = ("workload/burner", "cpu_ms")
-    assert node.ledger.balances[account].debits == used > 0
+    assert node.ledger.balances.get(*account).debits == used > 0
     rows = await perform(node, "node.meter")
     assert ("workload/burner", "cpu_ms", used) in [(r.account, r.unit, r.amount) for r in rows]
     await perform(node, "workload.remove", name="burner")
-    assert node.ledger.balances[account].debits == used
+    assert node.ledger.balances.get(*account).debits == used
     assert node.ledger.balanced()
     assert not [key for key in node.ledger.counters if key[1].startswith("workload/")]
 

@@ -226,9 +226,8 @@ class Following:
                 copy.last = before.last
         await asyncio.to_thread(copy.note, sequence)
         if old is not None:
-            wanted = node.catalogue.directories()
             for branch in old.arrived.branches:
-                if branch.directory not in wanted:
+                if not node.catalogue.has_directory(branch.directory):
                     await asyncio.to_thread(node.volume.delete, branch.directory)
             await self._drop_readers(old)
         return r.Position(copy.epoch, copy.sequence)
@@ -315,10 +314,11 @@ class Following:
         name = reader_name(followed.app)
         if name is not None and name not in node.catalogue.readers:
             node.supervisor.kill_all(name)
-        wanted = node.catalogue.directories()
         for branch in followed.arrived.branches:
             directory = reader_directory(branch.directory)
-            if directory not in wanted and node.volume.path(directory).exists():
+            if node.catalogue.has_directory(directory):
+                continue
+            if node.volume.path(directory).exists():
                 await asyncio.to_thread(node.volume.delete, directory)
 
     def _hand_over(self, followed: AppFollowed) -> None:

@@ -8,6 +8,7 @@ from skerry.kernel.ledger.machine import Machine
 from skerry.kernel.ledger.metering import (
     SUPPLIER,
     Balance,
+    Balances,
     Ledger,
     Posted,
     Reading,
@@ -43,6 +44,7 @@ __all__ = [
     "AccountFlag",
     "AccountStatus",
     "Balance",
+    "Balances",
     "Change",
     "ChangeEvent",
     "ChangesFilter",

@@ -11,8 +11,9 @@ by the next one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import itemgetter
+from typing import Protocol
 
 import msgspec
 
@@ -46,36 +47,65 @@ class SourcesClosed(msgspec.Struct, frozen=True, tag_field="event", tag="sources
     sources: tuple[str, ...]
 
 
-class Balance(msgspec.Struct):
+class Balance(msgspec.Struct, frozen=True):
     """What an account used of a unit (debits) and supplied of it (credits)."""
 
     debits: int = 0
     credits: int = 0
 
 
+class Balances(Protocol):
+    """Where the balances of all accounts are kept, by account and unit."""
+
+    def get(self, account: str, unit: str) -> Balance:
+        """Return a balance; that of an account that nobody has used is zero."""
+        ...
+
+    def put(self, account: str, unit: str, balance: Balance) -> None:
+        """Keep a balance."""
+        ...
+
+    def below(self, prefix: str = "") -> Iterator[tuple[str, str, Balance]]:
+        """Yield (account, unit, balance) at or below a prefix, or of all, in order."""
+        ...
+
+
+class MemoryBalances:
+    """Balances in memory."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Balance] = {}
+
+    def get(self, account: str, unit: str) -> Balance:
+        """See `Balances.get`."""
+        return self._known.get((account, unit), Balance())
+
+    def put(self, account: str, unit: str, balance: Balance) -> None:
+        """See `Balances.put`."""
+        self._known[account, unit] = balance
+
+    def below(self, prefix: str = "") -> Iterator[tuple[str, str, Balance]]:
+        """See `Balances.below`."""
+        for (account, unit), balance in sorted(self._known.items(), key=itemgetter(0)):
+            if not prefix or account == prefix or account.startswith(f"{prefix}/"):
+                yield account, unit, balance
+
+
 class Ledger:
     """All accounts, by account and unit.
 
     They are accounts of the double-entry model, one of its ledgers for each unit, moved and audited
-    as there. The transfers themselves are not kept in memory: they are the entries of the log, and
-    what makes them idempotent are the counters.
+    as there: each entry of the log is a small set of books, whose growth is then added to the
+    `balances`. The transfers themselves are not kept: they are the entries of the log, and what
+    makes them idempotent are the counters of what still counts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, balances: Balances | None = None) -> None:
         self.counters: dict[tuple[str, str, str], int] = {}
-        self._books = State()
-        self._auditor = Auditor(self._books)
-        self._accounts: dict[tuple[str, str], Account] = {}
-        self._units: dict[str, int] = {}
+        self.balances = balances or MemoryBalances()
+        self.on_growth: list[Callable[[str, str], None]] = []
+        """Called with account and unit after a balance has grown."""
         self._decoder = msgspec.json.Decoder(Posted | SourcesClosed)
-
-    @property
-    def balances(self) -> dict[tuple[str, str], Balance]:
-        """What every account used and supplied of every unit."""
-        return {
-            key: Balance(each.debits_posted, each.credits_posted)
-            for key, each in self._accounts.items()
-        }
 
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
@@ -84,30 +114,19 @@ class Ledger:
             closed = set(event.sources)
             self.counters = {key: at for key, at in self.counters.items() if key[0] not in closed}
             return
+        books = _Books()
         for reading in event.readings:
-            self._post(reading)
-        self._auditor.check()
-
-    def _post(self, reading: Reading) -> None:
-        key = (reading.source, reading.account, reading.unit)
-        amount = reading.total - self.counters.get(key, 0)
-        if amount <= 0:
-            return
-        self.counters[key] = reading.total
-        debit = self._account(reading.account, reading.unit)
-        credit = self._account(SUPPLIER, reading.unit)
-        self._books.move(Transfer(0, debit.id, credit.id, amount), posted=amount)
-
-    def _account(self, name: str, unit: str) -> Account:
-        """Return the account of a name and unit, opening it at its first use."""
-        account = self._accounts.get((name, unit))
-        if account is None:
-            ledger = self._units.setdefault(unit, len(self._units) + 1)
-            number = len(self._accounts) + 1
-            account = Account(number, ledger=ledger, code=1, timestamp=number)
-            self._accounts[name, unit] = account
-            self._books.add_account(account)
-        return account
+            key = (reading.source, reading.account, reading.unit)
+            amount = reading.total - self.counters.get(key, 0)
+            if amount > 0:
+                self.counters[key] = reading.total
+                books.supply(reading.account, reading.unit, amount)
+        for name, unit, growth in books.audited():
+            before = self.balances.get(name, unit)
+            after = Balance(before.debits + growth.debits, before.credits + growth.credits)
+            self.balances.put(name, unit, after)
+            for listener in self.on_growth:
+                listener(name, unit)
 
     def news(self, readings: Iterator[Reading]) -> tuple[Reading, ...]:
         """Return the readings that would post something."""
@@ -118,17 +137,50 @@ class Ledger:
         )
 
     def balanced(self) -> bool:
-        """Tell whether debits equal credits in every unit: the invariant of the whole ledger."""
-        sums: defaultdict[int, int] = defaultdict(int)
-        for account in self._accounts.values():
-            sums[account.ledger] += account.debits_posted - account.credits_posted
+        """Tell whether debits equal credits in every unit: the invariant of the whole ledger.
+
+        It reads every account. That each entry keeps it is asserted when the entry is folded.
+        """
+        sums: defaultdict[str, int] = defaultdict(int)
+        for _, unit, balance in self.balances.below():
+            sums[unit] += balance.debits - balance.credits
         return not any(sums.values())
 
     def used(self, prefix: str) -> Iterator[tuple[str, str, int]]:
         """Yield (account, unit, amount) for the accounts at or below a prefix."""
-        for (account, unit), balance in sorted(self._accounts.items(), key=itemgetter(0)):
-            if balance.debits_posted and (account == prefix or account.startswith(f"{prefix}/")):
-                yield account, unit, balance.debits_posted
+        for account, unit, balance in self.balances.below(prefix):
+            if balance.debits:
+                yield account, unit, balance.debits
+
+
+class _Books:
+    """What one entry moves."""
+
+    def __init__(self) -> None:
+        self._state = State()
+        self._accounts: dict[tuple[str, str], Account] = {}
+        self._units: dict[str, int] = {}
+
+    def supply(self, account: str, unit: str, amount: int) -> None:
+        """Move an amount from the supplier to an account."""
+        debit, credit = self._account(account, unit), self._account(SUPPLIER, unit)
+        self._state.move(Transfer(0, debit.id, credit.id, amount), posted=amount)
+
+    def _account(self, name: str, unit: str) -> Account:
+        account = self._accounts.get((name, unit))
+        if account is None:
+            ledger = self._units.setdefault(unit, len(self._units) + 1)
+            number = len(self._accounts) + 1
+            account = Account(number, ledger=ledger, code=1, timestamp=number)
+            self._accounts[name, unit] = account
+            self._state.add_account(account)
+        return account
+
+    def audited(self) -> Iterator[tuple[str, str, Balance]]:
+        """Yield by how much each account grew, after its books were found to be in order."""
+        Auditor(self._state).check()
+        for (name, unit), each in self._accounts.items():
+            yield name, unit, Balance(each.debits_posted, each.credits_posted)
 
 
 def encode(event: Posted | SourcesClosed) -> bytes:

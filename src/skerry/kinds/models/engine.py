@@ -11,6 +11,7 @@ from skerry.kernel.kind import Context, Engine
 from skerry.kinds._shared.sqlite_state import WriterHold, disk_bytes
 from skerry.kinds.models import manifest as m
 from skerry.kinds.models.claim import secret_key
+from skerry.kinds.models.gateway.background import Background
 from skerry.kinds.models.gateway.failure import FailureError
 from skerry.kinds.models.gateway.keyring import Keyring
 from skerry.kinds.models.gateway.profiles import profiles
@@ -44,6 +45,7 @@ class ModelsEngine(Engine):
         self.database = Database(context.directory)
         self.keyring = Keyring(self.database)
         self.servers = ModelServers(context)
+        self.background = Background()
         self._hold = WriterHold(context.directory / FILE)
 
     async def start(self) -> None:
@@ -60,12 +62,17 @@ class ModelsEngine(Engine):
 
     async def stop(self) -> None:
         """End model servers, give back what leases have left, and close the file."""
+        await self.background.close()
         if hasattr(self, "gateway"):
             await self.gateway.close()
         await self.servers.close()
         if self.database.is_open:
             await self.keyring.settle_leases()
             await self.database.close()
+
+    async def busy(self) -> str:
+        """Say that responses are made in the background, if any are."""
+        return f"{len(self.background)} responses in the background" if self.background else ""
 
     async def freeze(self, atomic: bool) -> None:
         """Hold off writers."""

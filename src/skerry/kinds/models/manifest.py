@@ -324,7 +324,7 @@ MANIFEST = Manifest(
             "ask", "Ask models, side by side", AskParams, list[Compared], "models:ask", mutates=True
         ),
     ),
-    actions=("models:admin", "models:read", "models:ask", "models:route"),
-    leaves=True,
+    actions=("models:admin", "models:read", "models:ask"),
+    leaves=("models:route",),
     package=__package__ or "",
 )

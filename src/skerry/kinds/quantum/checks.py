@@ -9,7 +9,7 @@ from skerry.kernel.errors import DENIED, INVALID, TOO_LARGE, UNSUPPORTED
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device
 from skerry.kinds.quantum.contract import JobRequest, Program
-from skerry.kinds.quantum.twins import EXACT
+from skerry.kinds.quantum.twins import EXACT, is_runnable
 
 SOURCE_BYTES_MAX = 4 << 20
 EXECUTIONS_MAX = 1000
@@ -19,7 +19,10 @@ MEMORY_SHOTS_MAX = 1_000_000
 CIRCUITS = frozenset({"openqasm3", "openqasm2", "circuit", "qir", "qsharp"})
 """Formats of programs that are circuits of gates."""
 
-FORMATS = {"analog": frozenset({"ahs"}), "photonic": frozenset({"photonic"})}
+FORMATS = {
+    "analog": frozenset({"ahs", "pulser"}),
+    "photonic": frozenset({"photonic", "perceval"}),
+}
 """Formats that devices of other paradigms take."""
 
 
@@ -38,8 +41,14 @@ def check(request: JobRequest, device: Device, allowed: tuple[str, ...]) -> None
     if request.options.memory and request.all_shots > MEMORY_SHOTS_MAX:
         raise TOO_LARGE(f"Every shot in order is kept for {MEMORY_SHOTS_MAX} shots at most.")
     if request.reservation and request.provider != "twin":
-        raise UNSUPPORTED("Reservations are of twins; that of a machine is made with its vendor.")
-    texts = (request.name, request.token, request.owner, request.session, request.reservation)
+        raise UNSUPPORTED(
+            "Reservations here are of twins; that of a machine is made with its vendor.",
+            hint="--booking <the vendor's name of it>",
+        )
+    if request.booking and request.provider == "twin":
+        raise INVALID("A booking is the vendor's: a twin takes a reservation of this node.")
+    texts: tuple[str, ...] = (request.name, request.token, request.owner, request.session)
+    texts += (request.reservation, request.booking)
     for text in texts:
         if len(text) > TEXT_MAX:
             raise INVALID(f"Names and tokens have at most {TEXT_MAX} characters.")
@@ -86,7 +95,7 @@ def place(device: Device, allowed: tuple[str, ...], who: str) -> None:
 
 def _allowed(places: tuple[str, ...]) -> Iterator[str]:
     for device in load.devices().values():
-        if (device.twin or device.status == "local") and load.is_in(device.country, places):
+        if is_runnable(device) and load.is_in(device.country, places):
             yield device.id
 
 

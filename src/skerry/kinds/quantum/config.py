@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 _TEXT = "a decimal number"
+
+
+def _amount(text: str) -> None:
+    try:
+        if not 0 <= Decimal(text) <= 10**9:
+            raise ValueError(f"{text} is not between 0 and a billion")
+    except InvalidOperation as error:
+        raise ValueError(f"{text!r} is not {_TEXT}") from error
+
+
+class Agreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a vendor asks by the resource's own contract; all 0 is a plan that is free."""
+
+    per_task: str = "0"
+    per_shot: str = "0"
+    per_second: str = "0"
+    currency: Literal["EUR", "USD"] = "EUR"
+    as_of: str = ""
+
+    def __post_init__(self) -> None:
+        for text in (self.per_task, self.per_shot, self.per_second):
+            _amount(text)
 
 
 class QuantumConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,13 +65,17 @@ class QuantumConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         msgspec.Meta(description="Other addresses of vendors' APIs, by provider (and s3)."),
     ] = {}
 
+    prices: Annotated[
+        dict[str, Agreed],
+        msgspec.Meta(
+            description="What vendors ask by your own contracts, by provider; it goes before the "
+            "price list, and is needed where there is none."
+        ),
+    ] = {}
+
     def __post_init__(self) -> None:
         for text in (self.usd_per_eur, self.budget or "0"):
-            try:
-                if Decimal(text) < 0:
-                    raise ValueError(f"{text} is below 0")
-            except InvalidOperation as error:
-                raise ValueError(f"{text!r} is not {_TEXT}") from error
+            _amount(text)
         if not Decimal(self.usd_per_eur) > 0:
             raise ValueError("usd_per_eur must be above 0")
         if self.currency not in ("EUR", "USD"):

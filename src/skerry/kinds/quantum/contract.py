@@ -26,8 +26,22 @@ Level = Literal["logical", "native", "verbatim"]
 out anew; `verbatim` names physical qubits and is run exactly as it is, or refused.
 """
 
-Format = Literal["openqasm3", "openqasm2", "circuit", "qir", "qsharp", "ahs", "photonic"]
-"""What a program is written in; `circuit` is the JSON form of `worker.ir`, `qir` LLVM's text."""
+Format = Literal[
+    "openqasm3",
+    "openqasm2",
+    "circuit",
+    "qir",
+    "qsharp",
+    "ahs",
+    "pulser",
+    "photonic",
+    "perceval",
+]
+"""What a program is written in.
+
+`circuit` is the JSON form of `worker.ir`, `qir` LLVM's text, `pulser` Pulser's abstract JSON,
+`photonic` the JSON form of `worker.photons`, `perceval` Quandela's serialised text.
+"""
 
 Fidelity = Literal["twin", "ideal"]
 
@@ -125,6 +139,7 @@ class JobRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     `token` makes a repeated request find the job that the first one made. `where` names countries
     (ISO 3166) or EU; the machine must stand in one of them. `owner` is whose turn it takes in the
     fair queue. `reservation` is the id of a `Reservation`: the job begins when that has begun.
+    `booking` is the vendor's own name of a session or reservation that a job on hardware runs in.
     `tags` and `native` are the wire's own and come back unchanged. `one_task` says that price lists
     count all executions as one task.
     """
@@ -143,6 +158,7 @@ class JobRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     session: str = ""
     reservation: str = ""
     one_task: bool = False
+    booking: str = ""
     tags: dict[str, str] = {}
     native: dict[str, Any] = {}
 
@@ -193,7 +209,8 @@ class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a job costs, in micro-units of a currency, and how that came about.
 
     `here` is what this run costs: nothing but the node's own compute for a twin. `hardware` is what
-    the same job costs on the machine at the dated price list `prices`.
+    the same job costs on the machine at the dated price list `prices`. `posted` is what the ledger
+    holds of it, in micro-euro.
     """
 
     currency: str
@@ -203,15 +220,22 @@ class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
     channel: str = ""
     prices: str = ""
     as_of: str = ""
+    posted: int = 0
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """Where a job stands: 1 is next. `as_of` is in nanoseconds since 1970; `eta` in seconds."""
+    """Where a job stands: 1 is next, `of` 0 if nobody says of how many.
+
+    `as_of` is in nanoseconds since 1970; `eta` in seconds.
+    """
 
     position: int
     of: int
     as_of: int
     eta_seconds: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.position} of {self.of}" if self.of else str(self.position)
 
 
 class Calibrated(msgspec.Struct, frozen=True):
@@ -269,7 +293,11 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A job as it stands; times are nanoseconds since 1970 (UTC)."""
+    """A job as it stands; times are nanoseconds since 1970 (UTC).
+
+    A job on hardware is looked at at `look_at` next; `failures` is how often in a row the vendor
+    failed to answer.
+    """
 
     id: str
     state: JobState
@@ -285,6 +313,8 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     error: dict[str, Any] | None = None
     queue: Queue | None = None
     vendor_job: str = ""
+    look_at: int = 0
+    failures: int = 0
     usage: dict[str, int] = {}
     nature: str = ""
 

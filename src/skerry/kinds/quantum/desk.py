@@ -17,10 +17,19 @@ import msgspec
 from skerry.kernel.clock import Entropy, SystemEntropy
 from skerry.kernel.errors import INVALID, TOO_LARGE
 from skerry.kernel.kind import Context
-from skerry.kinds.quantum import checks, pricing, reservations, sessions, transfer, twins
+from skerry.kinds.quantum import (
+    checks,
+    pricing,
+    reservations,
+    sessions,
+    timing,
+    transfer,
+    twins,
+)
+from skerry.kinds.quantum.alarm import Alarm
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.importing import read as read_calibration
-from skerry.kinds.quantum.catalogue.model import Calibration, Device
+from skerry.kinds.quantum.catalogue.model import Calibration, Device, Price
 from skerry.kinds.quantum.config import QuantumConfig
 from skerry.kinds.quantum.contract import (
     Budget,
@@ -37,6 +46,7 @@ from skerry.kinds.quantum.contract import (
 )
 from skerry.kinds.quantum.hardware import Hardware
 from skerry.kinds.quantum.messages import Energy, Molecule, Need, Needed
+from skerry.kinds.quantum.providers.interface import Dialect
 from skerry.kinds.quantum.results import nature
 from skerry.kinds.quantum.runner import Runner
 from skerry.kinds.quantum.store import FILE, Store
@@ -81,8 +91,9 @@ class Desk:
         self._store: Store
         self._checkers = Workers(context.clock, context.environments)
         self._learned: dict[str, tuple[int, Calibration]] = {}
-        self.runner = Runner(self)
-        self.hardware = Hardware(self, self._for_hardware, self.runner.let_go)
+        alarm = Alarm(context.directory)
+        self.runner = Runner(self, alarm)
+        self.hardware = Hardware(self, self._for_hardware, alarm, self.runner.tell)
 
     async def start(self) -> None:
         """Open the jobs, finish what a crash or a copy left unclear, and go on with the rest."""
@@ -164,15 +175,25 @@ class Desk:
         return msgspec.convert(found, list[Energy])
 
     async def _for_hardware(
-        self, request: JobRequest
+        self, request: JobRequest, dialect: Dialect
     ) -> tuple[dict[str, Any], dict[str, Any], str]:
-        """Return a program's circuit, the same compiled for its device, and in Braket's dialect."""
+        """Return a program's circuit, the same compiled for its device, and a provider's text."""
         params = self.worker_params(request, request.programs[0], 0, 0)
+        if params["paradigm"] != "gate":
+            none = {"qubits": 0, "bits": 0, "registers": [], "ops": []}
+            return none, none, ""
         gates = self._checkers.of("gates")
         circuit = await gates.ask("parse", params, PLAN_SECONDS)
         compiled = await gates.ask("compile", params, PLAN_SECONDS)
-        source = msgspec.json.encode(circuit).decode()
-        asked = {"source": source, "format": "circuit", "dialect": "braket"}
+        if not dialect:
+            return circuit, compiled, msgspec.json.encode(compiled).decode()
+        native = dialect.startswith("native")
+        if dialect == "braket" and request.level == "verbatim":
+            name, native = "braket-verbatim", True
+        else:
+            name = {"native2": "openqasm2", "native3": "openqasm3"}.get(dialect, dialect)
+        source = msgspec.json.encode(compiled if native else circuit).decode()
+        asked = {"source": source, "format": "circuit", "dialect": name}
         return circuit, compiled, await gates.ask("emit", asked, PLAN_SECONDS)
 
     def worker_params(
@@ -207,14 +228,14 @@ class Desk:
         plans = [plan]
         for number in range(1, len(request.programs)):
             plans += [await self.plan(request, number)]
-        uses = [use(request, each, number) for number, each in enumerate(plans)]
+        uses = [self.use(request, each, number) for number, each in enumerate(plans)]
         for number, program in enumerate(request.programs):
             for binding in range(1, len(program.bindings)):
                 if twins.engine_of(request, program, device) in twins.EXACT.values():
                     await self.plan(request, number, binding)
                 elif program.format in checks.CIRCUITS:
                     await self.parse(program, binding)
-        cost = self._cost(device, uses, request.budget)
+        cost = self._cost(device, uses, request)
         if request.provider != "twin":
             await self.hardware.admit(request, device)
         now = self.context.clock.now()
@@ -236,8 +257,7 @@ class Desk:
             if request.provider == "twin":
                 await self.runner.enqueue(kept)
             else:
-                await self.runner.hold()
-                self.hardware.enqueue(kept)
+                await self.hardware.enqueue(kept)
         return self._placed(kept)
 
     async def _belongs(self, request: JobRequest, now: int) -> None:
@@ -252,26 +272,83 @@ class Desk:
         text = self._entropy.bytes(16).hex()
         return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
 
-    def _cost(self, device: Device, uses: list[pricing.Use], budget: Budget | None) -> Cost:
+    def _cost(self, device: Device, uses: list[pricing.Use], request: JobRequest) -> Cost:
         """Return what a job costs on the machine; raise DENIED above a ceiling."""
-        limits = [] if budget is None else [budget]
+        budget, way = request.budget, request.provider
+        for limit in self._limits(request):
+            pricing.enforce(self.cost(device, uses, limit.currency, way), limit, device)
+        return self.cost(device, uses, budget.currency if budget else self.config.currency, way)
+
+    def _limits(self, request: JobRequest) -> list[Budget]:
+        limits = [] if request.budget is None else [request.budget]
         if self.config.budget:
             limits.append(Budget(self.config.budget, self.config.currency))
-        found = self.cost(device, uses, self.config.currency)
-        for limit in limits:
-            pricing.enforce(self.cost(device, uses, limit.currency), limit, device)
-        return self.cost(device, uses, budget.currency) if budget else found
+        return limits
 
-    def cost(self, device: Device, uses: list[pricing.Use], currency: str) -> Cost:
-        """Return what some executions cost together on the machine."""
-        rates = pricing.Rates(self.config.usd_per_eur, self.config.rate_as_of)
-        parts = [pricing.cost(device, each, currency, rates) for each in uses]
+    def rates(self) -> pricing.Rates:
+        """Return what a euro is worth."""
+        return pricing.Rates(self.config.usd_per_eur, self.config.rate_as_of)
+
+    def cost(
+        self, device: Device, uses: list[pricing.Use], currency: str, provider: str = "twin"
+    ) -> Cost:
+        """Return what some executions cost together on the machine, by a provider or by any."""
+        way = self._way(provider)
+        parts = [pricing.cost(device, each, currency, self.rates(), way) for each in uses]
         if any(each.hardware is None for each in parts):
             return next(each for each in parts if each.hardware is None)
         total = sum(each.hardware or 0 for each in parts)
         return msgspec.structs.replace(
             parts[0], hardware=total, lines=tuple(line for each in parts for line in each.lines)
         )
+
+    def _way(self, provider: str) -> pricing.Way:
+        if provider == "twin":
+            return pricing.ANY
+        agreed = self.config.prices.get(provider)
+        channel = self.hardware.provider(provider).channel
+        if agreed is None:
+            return pricing.Way(provider, channel)
+        price = Price(
+            provider,
+            agreed.currency,
+            "",
+            per_task=agreed.per_task,
+            per_shot=agreed.per_shot,
+            per_second=agreed.per_second,
+        )
+        return pricing.Way(provider, channel, price, agreed.as_of)
+
+    def use(self, request: JobRequest, plan: Plan, program: int = 0) -> pricing.Use:
+        """Return what prices are asked for, with the time on the machine if that is counted."""
+        found = use(request, plan, program)
+        if request.provider == "twin":
+            return found
+        device, calibration, _ = self.device(request.device)
+        each = timing.shot_seconds(device, calibration, plan.depth)
+        provider = self.hardware.provider(request.provider)
+        return found._replace(seconds=provider.seconds(found.shots, each))
+
+    async def priced(self, request: JobRequest, shots: int, seconds: float | None) -> Cost:
+        """Return what a request costs with so many shots, and so much time on the machine."""
+        found = self.use(request, await self.plan(request))
+        if seconds is None:
+            seconds = found.seconds * shots / (found.shots or 1)
+        currency = request.budget.currency if request.budget else self.config.currency
+        uses = [found._replace(shots=shots, seconds=seconds)]
+        return self.cost(load.find(request.device), uses, currency, request.provider)
+
+    def seconds_max(self, request: JobRequest) -> int:
+        """Return how many whole seconds on a machine a request's ceiling pays for, 0 for any."""
+        agreed = self.config.prices.get(request.provider)
+        if agreed is None or not pricing.amount(agreed.per_second):
+            return 0
+        found = []
+        for limit in self._limits(request):
+            ceiling = pricing.micro(pricing.amount(limit.amount))
+            own = pricing.exchanged(limit.currency, ceiling, agreed.currency, self.rates())
+            found.append(int(own / pricing.micro(pricing.amount(agreed.per_second))))
+        return max(1, min(found)) if found else 0
 
     async def job(self, id: str) -> Job:  # noqa: A002 (the word of every vendor)
         """Return a job with its place in the queue; raise NOT_FOUND."""

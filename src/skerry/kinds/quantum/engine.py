@@ -89,7 +89,8 @@ class QuantumEngine(Engine):
     async def status(self) -> dict[str, Any]:
         """Return how many jobs are in each state, and what runs."""
         states = await self.desk.stored(Store.count)
-        now = self.desk.runner.busy or self.desk.hardware.busy
+        out = self.desk.hardware.out
+        now = self.desk.runner.busy or (f"{out} jobs are on hardware" if out else "")
         size = disk_bytes(self.desk.path)
         return {"jobs": states, "bytes": size, "now": now or "idle"}
 
@@ -173,5 +174,5 @@ class QuantumEngine(Engine):
 
 def _said(job: Job) -> str:
     if job.queue is not None and job.queue.position:
-        return f"{job.state}, {job.queue.position} of {job.queue.of} in the queue"
+        return f"{job.state}, {job.queue} in the queue"
     return f"{job.state}, {job.done} of {job.executions} executions done"

@@ -15,17 +15,25 @@ from skerry.kernel.commands import Done, Nothing, WordCall
 from skerry.kernel.errors import DENIED, INVALID, NOT_FOUND, SkerryError
 from skerry.kernel.money import show
 from skerry.kernel.policy import Request as PolicyRequest
-from skerry.kinds.quantum import energies, installing, pictures, providers, raster, reports, stacks
+from skerry.kinds.quantum import (
+    alarm,
+    energies,
+    installing,
+    language,
+    pictures,
+    raster,
+    reports,
+    stacks,
+    ways,
+)
 from skerry.kinds.quantum import service as words
 from skerry.kinds.quantum.catalogue import load
-from skerry.kinds.quantum.catalogue.model import Device, Here, Status
-from skerry.kinds.quantum.contract import Budget, JobRequest, Options, Program
+from skerry.kinds.quantum.catalogue.model import Device, Here
+from skerry.kinds.quantum.contract import Budget, Cost, Job, JobRequest, Options, Program
 from skerry.kinds.quantum.hardware import ACTION
 from skerry.kinds.quantum.messages import Energy, Outcome, Quote, Revised
-from skerry.kinds.quantum.providers import PROVIDERS
-from skerry.kinds.quantum.providers.interface import Provider, Setting
-from skerry.kinds.quantum.runner import OPEN_FILE
-from skerry.kinds.quantum.twins import is_runnable, medians
+from skerry.kinds.quantum.providers.interface import Provider
+from skerry.kinds.quantum.twins import is_limited, is_runnable, medians
 
 Progress = Callable[[int, int, str], None]
 KIND = "quantum"
@@ -53,15 +61,30 @@ class Handler:
 
     async def _wake_open(self) -> None:
         while True:
-            for branch in list(self._node.catalogue.branches()):
-                for record in list(self._node.catalogue.declared(branch)):
-                    if record.kind == KIND:
-                        await self._wake(branch, record)
+            for branch, record in self._resources():
+                await self._wake(branch, record)
             await asyncio.sleep(WAKE_SECONDS)
+
+    def _resources(self) -> list[tuple[Any, Any]]:
+        """Return the resources of this kind; apps that never declared one are not looked into."""
+        catalogue = self._node.catalogue
+        apps = [
+            app
+            for app in catalogue.apps.values()
+            if any(each.kind == KIND for v in app.versions.values() for each in v.spec.resources)
+        ]
+        return [
+            (branch, record)
+            for app in apps
+            for branch in app.branches.values()
+            for record in catalogue.declared(branch)
+            if record.kind == KIND
+        ]
 
     async def _wake(self, branch: Any, record: Any) -> None:
         state: Path = self._node.workshop.state(branch, record)
-        if not await asyncio.to_thread((state / OPEN_FILE).exists):
+        at = await asyncio.to_thread(alarm.due, state)
+        if at is None or at > self._node.clock.now():
             return
         if self._node.supervisor.running(branch.app, branch.name, record.name) is not None:
             return
@@ -79,7 +102,8 @@ class Handler:
             and params.modality.lower() in each.modality.value
             and params.status in ("", each.status.value)
         ]
-        return reports.DeviceTable(tuple(rows))
+        listed = {each.id for each in rows}
+        return reports.DeviceTable(tuple(rows), ways.of_devices(self._node, listed, params.app))
 
     async def do_device(self, params: words.Named, progress: Progress) -> reports.DeviceReport:
         """See `quantum.device`."""
@@ -87,23 +111,29 @@ class Handler:
         calibration = load.calibration(device.id)
         own = medians(calibration) if calibration else []
         known = {each.name for each in own}
+        found = ways.of_device(self._node, device, params.app)
         figures = [*own, *(each for each in device.figures if each.name not in known)]
         return reports.DeviceReport(
             device,
-            str(_here(device)._replace(provider=bool(self._ways(device)))),
+            str(_here(device)._replace(provider=bool(found))),
             device.revision,
             calibration,
             tuple(figures),
             pictures.topology(device, calibration),
             params.svg,
+            found,
         )
+
+    async def do_providers(self, params: words.OfApp, progress: Progress) -> list[ways.ProviderRow]:
+        """See `quantum.providers`."""
+        return ways.rows(self._node, params.app)
 
     async def do_estimate(self, params: words.Estimate, progress: Progress) -> reports.QuoteTable:
         """See `quantum.estimate`."""
         budget = Budget(params.budget, params.currency) if params.budget else None
         request = JobRequest(
             device="sim-ideal",
-            programs=(Program(params.program),),
+            programs=(Program(params.program, format=language.of(params.program)),),
             shots=params.shots,
             budget=budget,
             where=params.where,
@@ -114,9 +144,10 @@ class Handler:
 
     async def do_run(self, params: words.Run, progress: Progress) -> reports.JobReport:
         """See `quantum.run`."""
+        written = params.language or language.of(params.program)
         request = JobRequest(
-            device=params.device,
-            programs=(Program(params.program, format=params.language),),
+            device=params.device or language.simulator(written),
+            programs=(Program(params.program, format=written),),
             shots=params.shots,
             level=params.level,
             options=Options(
@@ -131,6 +162,7 @@ class Handler:
             name=params.name,
             token=params.token,
             reservation=params.reservation,
+            booking=params.booking,
         )
         if params.png and not params.wait:
             raise INVALID("A job that is not waited for has no histogram yet.", hint="--wait")
@@ -146,29 +178,15 @@ class Handler:
         found = await self._call(params, "wait", {"job": job.id}, progress)
         return _report(found, params.png)
 
-    def _ways(self, device: Device) -> list[str]:
-        """Return the providers by which jobs can go to a machine that is offered."""
-        if device.status not in (Status.OFFERED, Status.PREVIEW):
-            return []
-        found = []
-        for name in PROVIDERS:
-            try:
-                providers.find(name, Setting(self._node.clock, {})).places(device)
-            except SkerryError:
-                continue
-            found.append(name)
-        return found
-
     def _with_others(self, error: SkerryError, params: words.Run) -> SkerryError:
         """Add to a refusal which machines the app's policy lets jobs go to."""
         name = params.resource or self._only(params.app, params.branch)
         found = []
-        for provider in PROVIDERS:
-            way = providers.find(provider, Setting(self._node.clock, {}))
+        for way in ways.all_ways(self._node.clock):
             found += [
-                f"{device.id} by {provider}"
+                f"{device.id} by {way.name}"
                 for device in load.devices().values()
-                if provider in self._ways(device) and self._may_go(way, device, params, name)
+                if ways.leads_to(way, device) and self._may_go(way, device, params, name)
             ]
         reached = f"Policy lets its jobs go to: {', '.join(found) or 'no machine'}."
         return SkerryError(error.problem, error.what, f"{error.why} {reached}".strip(), error.hint)
@@ -211,7 +229,7 @@ class Handler:
         return reports.JobCost(
             job=job.id,
             device=job.request.device,
-            here=f"{show(cost.here, cost.currency)} (the node's own compute: skerry meter)",
+            here=_here_cost(job, cost),
             hardware=reports.money(cost),
             channel=cost.channel,
             prices=cost.prices,
@@ -257,9 +275,11 @@ class Handler:
         """See `quantum.resources`."""
         if bool(params.program) == bool(params.workload):
             raise INVALID("Name a program or a workload.", hint="--workload rsa-2048")
+        found_in = language.of(params.program)
+        is_other = found_in in ("qsharp", "qir")
         asked = {
             "source": params.program,
-            "format": params.language,
+            "format": params.language or (found_in if is_other else "openqasm"),
             "workload": params.workload,
             "error_budget": params.error_budget,
         }
@@ -362,10 +382,18 @@ def _report(found: Outcome, png: str = "") -> reports.JobReport:
     return reports.JobReport(found.job, found.results, found.events, picture)
 
 
+def _here_cost(job: Job, cost: Cost) -> str:
+    """Say what a job cost here: a twin's compute, or what the ledger holds of hardware."""
+    if job.request.provider == "twin":
+        return f"{show(cost.here, cost.currency)} (the node's own compute: skerry meter)"
+    how = "corrected at its end" if job.over else "as estimated"
+    return f"{show(cost.posted, 'EUR')} in the ledger, {how} (skerry meter)"
+
+
 def _here(device: Device) -> Here:
     return Here(
         twin=device.twin,
-        simulator=device.status.value == "local",
+        simulator=device.status.value == "local" or is_limited(device),
         provider=False,
         estimate=not is_runnable(device) and device.status.value in ("announced", "unsold"),
     )

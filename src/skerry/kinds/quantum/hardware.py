@@ -1,23 +1,29 @@
-"""Jobs on vendors' machines: sent once, watched until they are over, and kept like all others.
+"""Jobs on vendors' machines: sent once, looked at until they are over, and kept like all others.
 
 A job that goes out was estimated, has a ceiling and was permitted by policy, in that order. Before
-it is sent, that is written down; where the process ends in between, nobody knows whether the
-vendor has it. It is then sent again only if the vendor takes a token for it; else the job fails
-and says where to look.
+it is sent, that is written down; where the process or the answer is lost in between, nobody knows
+whether the vendor has it. It is then sent again only if the vendor takes a token for it, or looked
+for by its token; else the job fails and says where to look.
+
+When a job is looked at next is on the disk too: after a tenth of the time that it is out already,
+or when the vendor says. So the resource may sleep meanwhile, and is woken then (see `alarm`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from skerry.kernel.errors import CONFLICT, DENIED, INTERNAL, INVALID, SkerryError
+from skerry.kernel.errors import CONFLICT, DENIED, INTERNAL, INVALID, UNSUPPORTED, SkerryError
 from skerry.kernel.policy import Place
-from skerry.kinds.quantum import providers, results
+from skerry.kinds.quantum import billing, providers, results
+from skerry.kinds.quantum.alarm import Alarm
 from skerry.kinds.quantum.catalogue.model import Device
-from skerry.kinds.quantum.contract import TERMINAL, Job, JobRequest, JobState
-from skerry.kinds.quantum.providers.interface import Provider, Seen, Setting, Task, bits_of
+from skerry.kinds.quantum.contract import TERMINAL, Job, JobRequest, JobState, Queue
+from skerry.kinds.quantum.providers.calling import VendorError, garbled
+from skerry.kinds.quantum.providers.interface import Dialect, Provider, Seen, Setting, Task
+from skerry.kinds.quantum.providers.reading import bits_of
 from skerry.kinds.quantum.runner import Bench
 from skerry.kinds.quantum.store import Store
 
@@ -26,34 +32,58 @@ SENDING = "?"
 """The vendor's job while it is not known whether the vendor has it."""
 
 OPEN_MAX = 100
-FIRST_SECONDS, LAST_SECONDS = 1.0, 60.0
+FIRST_SECONDS, LAST_SECONDS = 1.0, 600.0
+AWAKE_SECONDS = 20.0
+"""The resource stays awake for what is due sooner than this."""
+
 FAILURES_MAX = 30
 """So often in a row a vendor may fail to answer before the job fails."""
 
-Compile = Callable[[JobRequest], Awaitable[tuple[dict[str, Any], dict[str, Any], str]]]
+SEARCHES = 3
+"""So often a vendor is searched for a job whose answer was lost."""
+
+_SECOND = 1_000_000_000
+_MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+Compile = Callable[[JobRequest, Dialect], Awaitable[tuple[dict[str, Any], dict[str, Any], str]]]
+T = TypeVar("T")
 
 
 class Hardware:
     """Watches the jobs of one resource that are on vendors' machines."""
 
     def __init__(
-        self, desk: Bench, compile_for: Compile, tell: Callable[[], Awaitable[None]]
+        self, desk: Bench, compile_for: Compile, alarm: Alarm, tell: Callable[[], Awaitable[None]]
     ) -> None:
         self._desk = desk
         self._compile = compile_for
+        self._alarm = alarm
         self._tell = tell
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._kicks: dict[str, asyncio.Event] = {}
+        self._due: dict[str, int] = {}
+        self._cancelled: set[str] = set()
+        self._providers: dict[str, Provider] = {}
         self.first_seconds = FIRST_SECONDS
 
     @property
     def busy(self) -> str:
-        """What is out, or nothing."""
-        return f"{len(self._tasks)} jobs are on hardware" if self._tasks else ""
+        """What keeps the resource awake, or nothing: jobs that are due soon."""
+        soon = self._desk.context.clock.now() + int(AWAKE_SECONDS * _SECOND)
+        count = sum(1 for each in self._tasks if self._due.get(each, 0) < soon)
+        return f"{count} jobs on hardware are looked at" if count else ""
+
+    @property
+    def out(self) -> int:
+        """How many jobs are on hardware."""
+        return len(self._tasks)
 
     def provider(self, name: str) -> Provider:
         """Return a way to machines; raise UNSUPPORTED."""
-        context, config = self._desk.context, self._desk.config
-        return providers.find(name, Setting(context.clock, context.secrets, config.endpoints))
+        if name not in self._providers:
+            context, config = self._desk.context, self._desk.config
+            setting = Setting(context.clock, context.secrets, config.endpoints)
+            self._providers[name] = providers.find(name, setting)
+        return self._providers[name]
 
     async def admit(self, request: JobRequest, device: Device) -> None:
         """Raise what forbids a job to go out: no way, no credentials, no ceiling, policy."""
@@ -69,10 +99,18 @@ class Hardware:
             )
         if len(request.programs) != 1 or len(request.programs[0].bindings) != 1:
             raise INVALID("A job on hardware has one program and one set of values.")
+        if request.booking and not provider.booked:
+            raise UNSUPPORTED(f"There are no bookings by {provider.name} from here.")
+        if request.level != "logical" and provider.dialect_of(device) in ("openqasm2", "openqasm3"):
+            raise UNSUPPORTED(
+                f"Programs that go by {provider.name} are compiled there.",
+                why=f"This one is {request.level}, and would not run as it is.",
+            )
         if len(self._tasks) >= OPEN_MAX:
             raise CONFLICT(f"{OPEN_MAX} jobs are on hardware already.")
         for place in places:
             await self._permit(device, place)
+        provider.check(await self._task("check", request))
 
     async def _permit(self, device: Device, place: Place) -> None:
         try:
@@ -90,7 +128,8 @@ class Hardware:
         """Go on with the jobs that are out."""
         for job in await self._desk.stored(Store.open):
             if job.request.provider != "twin":
-                self.enqueue(job)
+                await self.enqueue(job)
+        await self._alarm.hardware(min(self._due.values(), default=None))
 
     async def stop(self) -> None:
         """Watch no more; vendors go on, and so does the watching at the next start."""
@@ -99,119 +138,261 @@ class Hardware:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
+        self._due.clear()
 
-    def enqueue(self, job: Job) -> None:
+    async def enqueue(self, job: Job) -> None:
         """Send a job that is on the disk, or go on watching it."""
+        await self._set_due(job.id, job.look_at)
+        self._kicks[job.id] = asyncio.Event()
         task = asyncio.create_task(self._watch(job))
         self._tasks[job.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+        task.add_done_callback(lambda _: self._forget(job.id))
+
+    def _forget(self, job_id: str) -> None:
+        self._tasks.pop(job_id, None)
+        self._kicks.pop(job_id, None)
+        self._cancelled.discard(job_id)
 
     async def cancel(self, job: Job) -> Job:
-        """Ask the vendor to cancel; the job is over once the vendor says so."""
-        if job.state in TERMINAL:
+        """Ask for a job's end; it is over once the vendor says so, or at once if it has none."""
+        if job.state in TERMINAL or job.state is JobState.CANCELLING:
             return job
-        if job.vendor_job in ("", SENDING):
-            raise CONFLICT(f"Job {job.id} is just being sent; try again.")
-        circuit = await self._task(job)
-        await self.provider(job.request.provider).cancel(job.vendor_job, circuit)
-        return await self._desk.stored(Store.change, job.id, JobState.CANCELLING, "asked for")
+        found = await self._desk.stored(_cancelling, job.id)
+        if kick := self._kicks.get(job.id):
+            kick.set()
+        return found
 
-    async def _task(self, job: Job) -> Task:
-        device, _, _ = self._desk.device(job.request.device)
-        circuit, compiled, braket = await self._compile(job.request)
-        shots = job.request.shots_of(job.request.programs[0])
-        return Task(job.id, job.request.name, device, shots, circuit, compiled, braket)
+    async def _set_due(self, job_id: str, at: int) -> None:
+        self._due[job_id] = at
+        await self._alarm.hardware(min(self._due.values()))
+
+    async def _task(self, token: str, request: JobRequest) -> Task:
+        device, _, _ = self._desk.device(request.device)
+        provider = self.provider(request.provider)
+        circuit, compiled, text = await self._compile(request, provider.dialect_of(device))
+        program = request.programs[0]
+        return Task(
+            token,
+            request.name,
+            device,
+            request.shots_of(program),
+            circuit,
+            compiled,
+            text,
+            source=program.source,
+            booking=request.booking,
+            seconds_max=self._desk.seconds_max(request),
+        )
 
     async def _watch(self, job: Job) -> None:
         try:
-            task = await self._task(job)
             provider = self.provider(job.request.provider)
-            vendor_job = await self._sent(job, provider, task)
-            await self._until_over(job.id, vendor_job, provider, task)
+            task = await self._task(job.id, job.request)
+            while not job.over:
+                await self._until(job)
+                job = await self._desk.stored(Store.job, job.id)
+                if job.vendor_job in ("", SENDING):
+                    job = await self._send(job, provider, task)
+                else:
+                    job = await self._look(job, provider, task)
+                await self._set_due(job.id, job.look_at)
+                await self._tell()
         except SkerryError as error:
             await self._fail(job.id, error)
         except Exception as error:
             self._desk.context.log.exception("job %s", job.id)
             await self._fail(job.id, INTERNAL(f"{type(error).__name__}: {error}"))
-        finally:
-            await self._tell()
+        self._due.pop(job.id, None)
+        await self._alarm.hardware(min(self._due.values(), default=None))
+        await self._tell()
 
-    async def _sent(self, job: Job, provider: Provider, task: Task) -> str:
-        if job.vendor_job not in ("", SENDING):
-            return job.vendor_job
+    async def _until(self, job: Job) -> None:
+        """Wait until a job is due, or somebody cancels it."""
+        seconds = (job.look_at - self._desk.context.clock.now()) / _SECOND
+        kick = self._kicks[job.id]
+        try:
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await kick.wait()
+        except TimeoutError:
+            pass
+        kick.clear()
+
+    async def _send(self, job: Job, provider: Provider, task: Task) -> Job:
+        if job.state is JobState.CANCELLING and not job.vendor_job:
+            return await self._end(job, Seen(JobState.CANCELLED), task)
         if job.vendor_job == SENDING and not provider.idempotent:
-            raise CONFLICT(
-                f"It is not known whether {provider.name} has job {job.id}; it is not sent twice.",
-                why="This node stopped while it sent it.",
-                hint=f"Look for the name or metadata {job.id} at the vendor.",
-            )
-        stored, now = self._desk.stored, self._desk.context.clock.now()
-        await stored(Store.change, job.id, None, "", vendor_job=SENDING)
-        vendor_job = await provider.send(task)
-        note = f"{provider.name}: {vendor_job}"
-        await stored(
-            Store.change, job.id, JobState.RUNNING, note, vendor_job=vendor_job, started=now
-        )
-        return vendor_job
+            return await self._search(job, provider, task)
+        if not job.vendor_job:
+            stored = self._desk.stored
+            job = await stored(Store.change, job.id, None, "", vendor_job=SENDING)
+            job = await billing.post(self._desk, job)
+        try:
+            name = await _read(provider.send(task))
+        except VendorError as error:
+            if not error.again or job.failures >= FAILURES_MAX:
+                raise
+            known = {} if error.may_have else {"vendor_job": ""}
+            return await self._later(job, error, **known)
+        return await self._accepted(job, provider, name)
 
-    async def _until_over(
-        self, job_id: str, vendor_job: str, provider: Provider, task: Task
-    ) -> None:
-        wait, failures = self.first_seconds, 0
-        while True:
+    async def _search(self, job: Job, provider: Provider, task: Task) -> Job:
+        """Look whether the vendor has a job whose answer was lost; never send it twice."""
+        if provider.searches:
             try:
-                seen = await provider.look(vendor_job, task)
-                failures = 0
-            except SkerryError as error:
-                failures += 1
-                if failures >= FAILURES_MAX or error.problem is DENIED:
+                name = await _read(provider.search(task))
+            except VendorError as error:
+                if job.failures >= FAILURES_MAX:
                     raise
-                seen = Seen(JobState.QUEUED)
-            if seen.state in TERMINAL:
-                await self._end(job_id, seen, task)
-                return
-            await self._tell()
-            await asyncio.sleep(wait)
-            wait = min(wait * 1.5, LAST_SECONDS)
+                return await self._later(job, error)
+            if name is not None:
+                return await self._accepted(job, provider, name)
+            if job.failures < SEARCHES:
+                return await self._later(job, garbled(f"{provider.name} lists no such job yet."))
+        raise CONFLICT(
+            f"It is not known whether {provider.name} has job {job.id}; it is not sent twice.",
+            why="This node stopped while it sent it, or the vendor's answer was lost.",
+            hint=f"Look for the name, label or metadata {job.id} at the vendor.",
+        )
 
-    async def _end(self, job_id: str, seen: Seen, task: Task) -> None:
+    async def _accepted(self, job: Job, provider: Provider, name: str) -> Job:
+        now = self._desk.context.clock.now()
+        self._desk.context.log.info("job %s is %s at %s", job.id, name, provider.name)
+        values = {"vendor_job": name, "started": now, "failures": 0, "look_at": now}
+        return await self._desk.stored(Store.change, job.id, None, "", **values)
+
+    async def _later(self, job: Job, error: VendorError, **values: Any) -> Job:
+        self._desk.context.log.warning("job %s: %s", job.id, error.what)
+        failures = job.failures + 1
+        seconds = error.retry_seconds or min(
+            self.first_seconds * 2 ** min(failures, 20), LAST_SECONDS
+        )
+        look_at = self._desk.context.clock.now() + int(seconds * _SECOND)
+        return await self._desk.stored(
+            Store.change, job.id, None, "", failures=failures, look_at=look_at, **values
+        )
+
+    async def _look(self, job: Job, provider: Provider, task: Task) -> Job:
+        try:
+            if job.state is JobState.CANCELLING and job.id not in self._cancelled:
+                await self._cancel(job, provider, task)
+            seen = await _read(provider.look(job.vendor_job, task))
+        except VendorError as error:
+            if job.failures >= FAILURES_MAX:
+                raise
+            return await self._later(job, error)
+        if seen.state in TERMINAL:
+            return await self._end(job, seen, task)
+        return await self._noted(job, seen)
+
+    async def _cancel(self, job: Job, provider: Provider, task: Task) -> None:
+        """Ask the vendor to cancel; one that refuses is looked at until the job ends there."""
+        self._cancelled.add(job.id)
+        try:
+            await _read(provider.cancel(job.vendor_job, task))
+        except SkerryError as error:
+            if isinstance(error, VendorError) and error.again:
+                self._cancelled.discard(job.id)
+                raise
+            self._desk.context.log.warning("job %s: %s", job.id, error.what)
+
+    async def _noted(self, job: Job, seen: Seen) -> Job:
+        """Keep how a job stands, and when it is looked at next."""
+        now = self._desk.context.clock.now()
+        seconds = min(max((now - job.started) / _SECOND * 0.1, self.first_seconds), LAST_SECONDS)
+        values: dict[str, Any] = {"failures": 0, "look_at": now + int(seconds * _SECOND)}
+        values["queue"] = Queue(seen.position, 0, now) if seen.position is not None else None
+        return await self._desk.stored(_stands, job.id, seen.state, **values)
+
+    async def _end(self, job: Job, seen: Seen, task: Task) -> Job:
+        """Keep a job's outcome, with what it cost; a part of its shots makes it PARTIAL."""
         desk, now = self._desk, self._desk.context.clock.now()
-        job = await desk.stored(Store.job, job_id)
-        if seen.state is not JobState.COMPLETED or seen.counts is None:
-            if seen.state is JobState.CANCELLED and job.state is not JobState.CANCELLING:
-                await desk.stored(Store.change, job_id, JobState.CANCELLING, "by the vendor")
-            error = None
-            if seen.state is JobState.FAILED:
-                error = CONFLICT("The vendor's machine failed.", why=seen.reason[:400]).as_dict()
-            await desk.stored(
-                Store.change, job_id, seen.state, seen.reason[:200], ended=now, error=error
-            )
-            return
+        shots = sum((seen.counts or {}).values())
+        state = seen.state
+        if state is JobState.COMPLETED and seen.counts is None:
+            raise garbled(f"{job.request.provider} has no outcome of a job that is done.")
+        if shots and (state is not JobState.COMPLETED or shots < task.shots):
+            state = JobState.PARTIAL
+        job = await billing.settle(desk, job, shots, seen)
+        await desk.stored(_prepare, job.id, state)
+        values: dict[str, Any] = {"ended": now, "queue": None, "look_at": 0}
+        if seen.state is JobState.FAILED:
+            error = CONFLICT("The vendor's machine failed.", why=seen.reason[:400])
+            values["error"] = error.as_dict()
+        if not shots:
+            return await desk.stored(Store.change, job.id, state, seen.reason[:200], **values)
+        result = self._result(job, seen, task)
+        usage = {"hardware_shots": shots}
+        if seen.seconds is not None:
+            usage["hardware_ms"] = round(seen.seconds * 1000)
+        kept = await desk.stored(
+            Store.keep_result, job.id, result, state, done=1, usage=usage, **values
+        )
+        desk.context.meter.add("shots", shots)
+        return kept
+
+    def _result(self, job: Job, seen: Seen, task: Task) -> Any:
+        desk, now = self._desk, self._desk.context.clock.now()
+        counts = seen.counts or {}
+        size = len(next(iter(counts)))
         found = {
             "engine": job.request.provider,
             "reason": f"the vendor's job {job.vendor_job}",
             "versions": {},
-            "counts": seen.counts,
-            "shots": sum(seen.counts.values()),
+            "counts": counts,
+            "shots": sum(counts.values()),
             "registers": task.circuit["registers"],
-            "measured": bits_of(task.circuit),
-            "compiled": task.braket,
-            "layout": task.compiled.get("labels", []),
+            "measured": bits_of(task.circuit) if task.circuit["ops"] else range(size),
+            "compiled": task.text,
+            "layout": task.compiled.get("labels") or [],
             "pragmas": [],
         }
         program = job.request.programs[0]
         run = results.Run(0, program, 0, job.started, (now - job.started) / 1e9)
-        result = results.made(desk.context, job, run, found, desk.device(job.request.device))
-        usage = {"hardware_shots": found["shots"]}
-        values = {"done": 1, "usage": usage, "ended": now}
-        await desk.stored(Store.keep_result, job_id, result, JobState.COMPLETED, **values)
-        desk.context.meter.add("shots", found["shots"])
+        return results.made(desk.context, job, run, found, desk.device(job.request.device))
 
     async def _fail(self, job_id: str, error: SkerryError) -> None:
+        """Let a job fail; what it costs stays posted if the vendor may have it."""
         job = await self._desk.stored(Store.job, job_id)
         if job.state in TERMINAL:
             return
+        certain = isinstance(error, VendorError) and not error.may_have
+        if not job.vendor_job or (job.vendor_job == SENDING and certain):
+            job = await billing.settle(self._desk, job, 0, Seen(JobState.FAILED))
         now = self._desk.context.clock.now()
-        await self._desk.stored(
-            Store.change, job_id, JobState.FAILED, error.what, ended=now, error=error.as_dict()
-        )
+        values = {"ended": now, "look_at": 0, "queue": None, "error": error.as_dict()}
+        await self._desk.stored(Store.change, job_id, JobState.FAILED, error.what, **values)
+
+
+def _cancelling(store: Store, job_id: str) -> Job:
+    """Note that a job's end is asked for; one that is over meanwhile stays as it is."""
+    job = store.job(job_id)
+    if job.over or job.state is JobState.CANCELLING:
+        return job
+    return store.change(job_id, JobState.CANCELLING, "asked for")
+
+
+def _stands(store: Store, job_id: str, seen: JobState, **values: Any) -> Job:
+    """Note how a job stands at the vendor; one whose end is asked for stays so."""
+    job = store.job(job_id)
+    known = seen in (JobState.QUEUED, JobState.RUNNING) and job.state is not JobState.CANCELLING
+    if not known or seen is job.state:
+        return store.change(job_id, None, "", **values)
+    return store.change(job_id, seen, f"{job.request.provider}: {job.vendor_job}", **values)
+
+
+def _prepare(store: Store, job_id: str, last: JobState) -> None:
+    """Take a job to a state that its last one may follow."""
+    job = store.job(job_id)
+    if job.state is JobState.QUEUED and last in (JobState.COMPLETED, JobState.PARTIAL):
+        store.change(job_id, JobState.RUNNING, "")
+    if job.state is not JobState.CANCELLING and last is JobState.CANCELLED:
+        store.change(job_id, JobState.CANCELLING, "by the vendor")
+
+
+async def _read(answer: Awaitable[T]) -> T:
+    """Return what a provider read; raise VendorError if an answer had not the shape it wants."""
+    try:
+        return await answer
+    except _MALFORMED as error:
+        text = f"{type(error).__name__}: {error}"[:300]
+        raise garbled("The vendor's answer has not the shape that is known.", text) from error

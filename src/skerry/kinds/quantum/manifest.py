@@ -128,6 +128,12 @@ MANIFEST = Manifest(
                     "print(ScalewayProvider().backends())'",
                 ),
                 Client(
+                    name="perceval-quandela",
+                    language="Python",
+                    line="PCVL_CLOUD_TOKEN={token} python -c 'import perceval; "
+                    'print(perceval.RemoteProcessor("sim:slos", url="{url}/quandela").specs)\'',
+                ),
+                Client(
                     name="qiskit-aqt-provider",
                     language="Python",
                     line="python -c 'from qiskit_aqt_provider import AQTProvider; "
@@ -143,6 +149,8 @@ MANIFEST = Manifest(
         Unit("tasks", "Jobs that were queued."),
         Unit("shots", "Shots that were run."),
         Unit("engine_ms", "Milliseconds in which an engine ran shots."),
+        Unit("micro_eur", "What vendors charge for jobs on hardware, in millionths of a euro."),
+        Unit("micro_eur_back", "What of that was not charged in the end."),
         Unit("hqc_thousandths", "Thousandths of Quantinuum's credits that jobs on its twins mean."),
     ),
     words=(
@@ -167,6 +175,6 @@ MANIFEST = Manifest(
         Word("learn", "Take a calibration file in.", Learned, Revised, "configure", mutates=True),
     ),
     actions=("read", "run", "configure"),
-    leaves=True,
+    leaves=("quantum:submit",),
     package=__package__ or "",
 )

@@ -48,19 +48,70 @@ def amount(text: str) -> Decimal:
     return found
 
 
-def cost(device: Device, use: Use, currency: str, rates: Rates) -> Cost:
-    """Return the cost on the cheapest channel that has a price; `hardware` is None without one."""
+class Way(NamedTuple):
+    """By whom a job would go: the provider, its channel in price lists, and what was agreed."""
+
+    provider: str = ""
+    channel: str = ""
+    agreed: Price | None = None
+    as_of: str = ""
+
+
+ANY = Way()
+
+
+def cost(device: Device, use: Use, currency: str, rates: Rates, way: Way = ANY) -> Cost:
+    """Return the cost on the cheapest channel that has a price; `hardware` is None without one.
+
+    A `way` has its own price; where the catalogue knows none, the dearest channel stands for it.
+    """
     if currency not in CURRENCIES:
         raise INVALID(f"Prices are in {' or '.join(CURRENCIES)}, not {currency[:10]}.")
     if device.status == "local":
         return Cost(currency, 0, lines=("A simulator of this node.",))
-    offers = [_offer(device, price, use, currency, rates) for price in device.prices]
+    if way.agreed is not None:
+        return _agreed(way, way.agreed, use, currency, rates)
+    own = [each for each in device.prices if each.channel == way.channel]
+    offers = [_offer(device, price, use, currency, rates) for price in own or device.prices]
     priced = [each for each in offers if each.hardware is not None]
+    if priced and way.provider and not own:
+        found = max(priced, key=lambda each: each.hardware or 0)
+        said = f"What {way.provider} itself asks is not known; this is the dearest price known."
+        return msgspec.structs.replace(found, lines=(*found.lines, said))
     if priced:
         return min(priced, key=lambda each: each.hardware or 0)
     if offers:
         return offers[0]
     return Cost(currency, None, lines=("No price of it is published in what was read.",))
+
+
+def _agreed(way: Way, price: Price, use: Use, currency: str, rates: Rates) -> Cost:
+    """Return the cost by the resource's own contract, which may be free."""
+    total, lines = _sum(price, use)
+    if Decimal(price.per_second) and not use.seconds:
+        return Cost(currency, None, lines=("How long it takes on the machine is not known.",))
+    if currency != price.currency:
+        rate = Decimal(rates.usd_per_eur)
+        total = total / rate if currency == "EUR" else total * rate
+        lines.append(f"1 EUR = {rates.usd_per_eur} USD (set on this node, {rates.as_of})")
+    return Cost(
+        currency,
+        micro(total),
+        lines=tuple(lines) or ("It is free by the contract.",),
+        channel=way.provider,
+        prices="the resource's own contract (skerry.toml)",
+        as_of=way.as_of,
+    )
+
+
+def exchanged(currency: str, amount_micro: int, wanted: str, rates: Rates) -> int:
+    """Return micro-units of a currency in another one, rounded up."""
+    if currency == wanted:
+        return amount_micro
+    rate = Decimal(rates.usd_per_eur)
+    value = Decimal(amount_micro)
+    found = value / rate if wanted == "EUR" else value * rate
+    return int(found.to_integral_value(ROUND_CEILING))
 
 
 def _offer(device: Device, price: Price, use: Use, currency: str, rates: Rates) -> Cost:

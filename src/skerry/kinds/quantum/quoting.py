@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.errors import SkerryError
-from skerry.kinds.quantum import pricing, twins
+from skerry.kinds.quantum import pricing, timing, twins
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device
 from skerry.kinds.quantum.contract import JobRequest
@@ -84,15 +84,6 @@ def _seconds(desk: Desk, device: Device, plan: Plan, shots: int) -> float | None
 
     Where the vendor says how many shots a second it takes, that is used. None without figures.
     """
-    rate = device.value("repetition_hz")
-    if rate:
-        return shots / rate
     _, calibration, _ = desk.device(device.id)
-    two = device.value("two_qubit_seconds")
-    read = device.value("readout_seconds")
-    if calibration is not None:
-        two = calibration.two_qubit_seconds or two
-        read = calibration.readout_seconds or read
-    if two is None:
-        return None
-    return shots * (plan.depth * two + (read or 0.0))
+    each = timing.shot_seconds(device, calibration, plan.depth)
+    return None if each is None else shots * each

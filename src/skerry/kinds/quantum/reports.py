@@ -58,6 +58,7 @@ class DeviceTable(msgspec.Struct, frozen=True):
     """Devices; figures are as of each one's date."""
 
     devices: tuple[DeviceRow, ...]
+    ways: tuple[str, ...] = ()
 
     def draw(self, columns: int) -> str:
         """Return a table, with as many columns as there is room for."""
@@ -83,7 +84,9 @@ class DeviceTable(msgspec.Struct, frozen=True):
         while keep > 6 and max(map(len, text.splitlines())) > columns:
             keep -= 1
             text = columns_of([row[:keep] for row in rows], head[:keep])
-        return f"{text}\n\n2q, read: median fidelities. One device: skerry quantum device <id>"
+        note = "2q, read: median fidelities. One device: skerry quantum device <id>"
+        ways = "\n".join((*self.ways, "No provider was tried against its vendor here."))
+        return f"{text}\n\n{note}" + (f"\n\n{ways}" if self.ways else "")
 
 
 class DeviceReport(msgspec.Struct, frozen=True):
@@ -96,13 +99,14 @@ class DeviceReport(msgspec.Struct, frozen=True):
     figures: tuple[Figure, ...]
     svg: str = ""
     svg_only: bool = False
+    ways: tuple[str, ...] = ()
 
     def draw(self, columns: int) -> str:
         """Return the device as text, its topology drawn."""
         if self.svg_only:
             return self.svg
         device = self.device
-        blocks = [_about(device, self.here, self.revision)]
+        blocks = [_about(device, self.here, self.revision), "\n".join(self.ways)]
         if self.figures:
             rows = [
                 (each.name.replace("_", " "), figure_text(each), source_text(device, each.source))
@@ -241,7 +245,7 @@ class JobReport(msgspec.Struct, frozen=True):
         job = self.job
         lines = [f"job {job.id}  {job.state}  {job.nature}"]
         if job.queue is not None and job.queue.position:
-            lines.append(f"{job.queue.position} of {job.queue.of} in the queue")
+            lines.append(f"{job.queue} in the queue")
         if job.error is not None:
             lines.append(f"{job.error['what']} {job.error['why']}".strip())
         blocks = ["\n".join(lines)]

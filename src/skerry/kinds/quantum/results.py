@@ -40,6 +40,11 @@ def nature(device: Device, request: JobRequest) -> str:
             f"{device.name} itself, by {request.provider}; "
             "this way was not tried against the vendor when it was written"
         )
+    if twins.is_limited(device):
+        return (
+            f"simulation within the limits of {device.name}, with the noise that the program "
+            "names; not the hardware, whose errors are not published"
+        )
     if device.paradigm == "photonic":
         return "simulation on this node, with the noise that the program names"
     if device.id == twins.DENSITY:

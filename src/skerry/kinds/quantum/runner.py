@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from skerry.kernel.errors import CONFLICT, INTERNAL, SkerryError
-from skerry.kernel.journal import journal_of
 from skerry.kernel.kind import Context
 from skerry.kinds.quantum import pricing, reservations, results, sessions, twins
+from skerry.kinds.quantum.alarm import Alarm
 from skerry.kinds.quantum.catalogue.model import Calibration, Device
 from skerry.kinds.quantum.config import QuantumConfig
 from skerry.kinds.quantum.contract import (
     TERMINAL,
+    Cost,
     Job,
     JobRequest,
     JobState,
@@ -29,9 +29,6 @@ from skerry.kinds.quantum.store import Store
 from skerry.kinds.quantum.workers import StoppedError, Workers
 
 T = TypeVar("T")
-OPEN_FILE = "open-jobs"
-"""Is in the state's directory while jobs are not over, so that the node wakes the resource."""
-
 _RECENT = 20
 _LOOK_SECONDS = 30.0
 
@@ -56,12 +53,25 @@ class Bench(Protocol):
         """Return what a worker is told of one execution."""
         ...
 
+    def rates(self) -> pricing.Rates:
+        """Return what a euro is worth."""
+        ...
+
+    async def priced(self, request: JobRequest, shots: int, seconds: float | None) -> Cost:
+        """Return what a request costs with so many shots, and so much time on the machine."""
+        ...
+
+    def seconds_max(self, request: JobRequest) -> int:
+        """Return how many whole seconds on a machine a request's ceiling pays for, 0 for any."""
+        ...
+
 
 class Runner:
     """The loop that runs jobs; there is one of each resource."""
 
-    def __init__(self, desk: Bench) -> None:
+    def __init__(self, desk: Bench, alarm: Alarm) -> None:
         self._desk = desk
+        self._alarm = alarm
         self._line = Line()
         self._requests: dict[str, JobRequest] = {}
         self._reserved: list[Reservation] = []
@@ -94,8 +104,7 @@ class Runner:
         for job in await self._desk.stored(Store.open):
             if job.state is JobState.QUEUED and job.request.provider == "twin":
                 await self._join(job)
-        if self._line:
-            await asyncio.to_thread(self._mark)
+        await self._alarm.queue(waits=bool(self._line))
         self._task = asyncio.create_task(self._loop())
         self._wake.set()
 
@@ -110,7 +119,7 @@ class Runner:
     async def enqueue(self, job: Job) -> None:
         """Put a job that is on the disk into the line."""
         async with self._marking:
-            await asyncio.to_thread(self._mark)
+            await self._alarm.queue(waits=True)
             await self._join(job)
         self._wake.set()
 
@@ -119,16 +128,6 @@ class Runner:
         now = self._desk.context.clock.now()
         self._reserved = await self._desk.stored(reservations.coming, now)
         self._wake.set()
-
-    async def hold(self) -> None:
-        """Have the node wake the resource until `let_go`: a job is about to go out."""
-        async with self._marking:
-            await asyncio.to_thread(self._mark)
-
-    async def let_go(self) -> None:
-        """Look whether anything is left to do, and wake whoever waits: a job that was out moved."""
-        self._wake.set()
-        await self.tell()
 
     async def _join(self, job: Job) -> None:
         """Put a job into the line; those of a dedicated session go first."""
@@ -205,8 +204,8 @@ class Runner:
                 continue
             if job_id is None:
                 async with self._marking:
-                    if not self._line and not await self._desk.stored(_is_any_out):
-                        await asyncio.to_thread(self._unmark)
+                    if not self._line:
+                        await self._alarm.queue(waits=False)
                 if not self._line:
                     await self._wake.wait()
                 continue
@@ -242,18 +241,6 @@ class Runner:
         except TimeoutError:
             return
 
-    @property
-    def _open_file(self) -> Path:
-        return self._desk.context.directory / OPEN_FILE
-
-    def _mark(self) -> None:
-        self._open_file.touch()
-        journal_of(self._open_file).announce(self._open_file)
-
-    def _unmark(self) -> None:
-        self._open_file.unlink(missing_ok=True)
-        journal_of(self._open_file).removed(self._open_file)
-
     async def _job(self, job_id: str) -> None:
         clock = self._desk.context.clock
         began = clock.monotonic()
@@ -284,7 +271,8 @@ class Runner:
         seconds = clock.monotonic() - began
         run = results.Run(number, program, seed, started, seconds)
         result = results.made(desk.context, job, run, found, desk.device(job.request.device))
-        usage = self._count(job, job.request.shots_of(program), found, seconds)
+        shots = int(found.get("shots", job.request.shots_of(program)))
+        usage = self._count(job, shots, found, seconds)
         values: dict[str, Any] = {"done": number + 1, "usage": usage}
         state = None
         if last:
@@ -319,8 +307,3 @@ class Runner:
         await self._desk.stored(
             Store.change, job_id, state, error.what, ended=now, error=error.as_dict()
         )
-
-
-def _is_any_out(store: Store) -> bool:
-    """Tell whether a job is on hardware, for which the resource is to be woken."""
-    return any(job.request.provider != "twin" for job in store.open())

@@ -21,11 +21,13 @@ from skerry.kinds.quantum.reports import (
     StackRow,
     Text,
 )
+from skerry.kinds.quantum.ways import ProviderRow
 
 Resource = Annotated[str, about("the resource; by default the only one of kind quantum")]
 Job = Annotated[str, about("the job's id", positional=True)]
 Source = Annotated[
-    str, about("a circuit in OpenQASM 2 or 3, or - for standard input", positional=True, file=True)
+    str,
+    about("a program in any of the languages, or - for standard input", positional=True, file=True),
 ]
 Where = Annotated[
     tuple[str, ...], about("only machines in these countries (ISO 3166), or in the EU")
@@ -41,6 +43,7 @@ class Listing(Params, frozen=True, rename={"where": "in"}):
     where: Where = ()
     modality: Annotated[str, about("only those of this modality, such as 'trapped ion'")] = ""
     status: Annotated[str, about("only those of this status, such as offered")] = ""
+    app: Annotated[str, about("an app, to tell which credentials it misses")] = ""
 
 
 class Named(Params, frozen=True):
@@ -48,6 +51,13 @@ class Named(Params, frozen=True):
 
     device: Annotated[str, about("a device, such as iqm-garnet", positional=True)]
     svg: Annotated[bool, about("draw its topology as SVG, and nothing else")] = False
+    app: Annotated[str, about("an app, to tell which credentials it misses")] = ""
+
+
+class OfApp(Params, frozen=True):
+    """An app, if any."""
+
+    app: Annotated[str, about("an app, to tell which credentials it misses")] = ""
 
 
 class Here(Params, frozen=True, kw_only=True):
@@ -73,7 +83,7 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
     """A program to run."""
 
     program: Source
-    device: Annotated[str, about("on whose twin it runs")] = "sim-ideal"
+    device: Annotated[str, about("on whose twin it runs; by default a simulator")] = ""
     shots: Annotated[int, about("how often it is run")] = 1000
     seed: Annotated[int | None, about("makes the outcome repeatable")] = None
     pessimism: Annotated[float, about("multiplies every error rate of the twin")] = 1.0
@@ -81,14 +91,36 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
         "twin"
     )
     language: Annotated[
-        Literal["openqasm3", "openqasm2", "circuit", "qir", "qsharp", "ahs", "photonic"],
-        about("what the program is written in"),
-    ] = "openqasm3"
+        Literal[
+            "",
+            "openqasm3",
+            "openqasm2",
+            "circuit",
+            "qir",
+            "qsharp",
+            "ahs",
+            "pulser",
+            "photonic",
+            "perceval",
+        ],
+        about("what the program is written in; by default what its text says"),
+    ] = ""
     level: Annotated[
         Literal["logical", "native", "verbatim"], about("how far the program is compiled already")
     ] = "logical"
     provider: Annotated[
-        Literal["twin", "braket", "ionq"],
+        Literal[
+            "twin",
+            "aqt",
+            "azure",
+            "braket",
+            "ibm",
+            "ionq",
+            "iqm",
+            "pasqal",
+            "quandela",
+            "scaleway",
+        ],
         about("on the twin, or on the machine itself by a vendor"),
     ] = "twin"
     engine: Annotated[str, about("an engine, instead of the one that is chosen")] = ""
@@ -100,6 +132,9 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
     wait: Annotated[bool, about("wait for the end")] = True
     png: Picture = ""
     reservation: Annotated[str, about("a reservation whose time it runs in")] = ""
+    booking: Annotated[
+        str, about("with a provider: its own name of a session or reservation to run in")
+    ] = ""
 
 
 class OfJob(Here, frozen=True, kw_only=True):
@@ -156,9 +191,10 @@ class Resources(Here, frozen=True, kw_only=True):
     program: Annotated[
         str, about("a program, or - for standard input", positional=True, file=True)
     ] = ""
-    language: Annotated[Literal["openqasm", "qsharp", "qir"], about("what it is written in")] = (
-        "openqasm"
-    )
+    language: Annotated[
+        Literal["", "openqasm", "qsharp", "qir"],
+        about("what it is written in; by default what its text says"),
+    ] = ""
     workload: Annotated[str, about("instead of a program: rsa-2048 or chemistry")] = ""
     error_budget: Annotated[float, about("the chance of failure that is acceptable")] = 1e-3
     svg: Annotated[bool, about("draw qubits against time as SVG, and nothing else")] = False
@@ -199,6 +235,7 @@ SERVICE = Service(
     commands=(
         Command("quantum.devices", "List every device with dated figures", Listing, DeviceTable),
         Command("quantum.device", "Draw a device with its errors", Named, DeviceReport),
+        Command("quantum.providers", "List ways to machines", OfApp, list[ProviderRow]),
         Command("quantum.estimate", "Compare devices for a program", Estimate, QuoteTable),
         Command("quantum.run", "Run a program", Run, JobReport, mutates=True),
         Command(

@@ -49,7 +49,11 @@ STACKS = {
     "resources": Stack("resource estimation: Microsoft's qdk", ("qdk>=1.30",), ("qdk",)),
     "atoms": Stack(
         "analog programs of neutral atoms, exact results and named noise: Braket's simulators",
-        ("amazon-braket-default-simulator>=1.30", "amazon-braket-schemas>=1.24"),
+        (
+            "amazon-braket-default-simulator>=1.30",
+            "amazon-braket-schemas>=1.24",
+            "pulser-core>=1.6",
+        ),
         ("braket.default_simulator",),
     ),
     "chemistry": Stack(
@@ -79,6 +83,11 @@ STACKS = {
         "clients: Qiskit through AQT's provider of version 1, which speaks to the portal",
         ("qiskit-aqt-provider>=1.13,<2",),
         ("qiskit_aqt_provider",),
+    ),
+    "clients-quandela": Stack(
+        "clients: Perceval, whose library exqalibur is CC BY-NC-ND: not for commercial use",
+        ("perceval-quandela>=1.3",),
+        ("perceval",),
     ),
     "clients-aqt": Stack(
         "clients: Qiskit through AQT's provider",

@@ -26,8 +26,17 @@ _OWN = re.compile(r"^\s*#?pragma\s+braket\s+(?:noise|unitary)\b", re.MULTILINE)
 
 
 def is_runnable(device: Device) -> bool:
-    """Tell whether circuits for the device can run on this node, on a twin or a simulator."""
-    return device.twin or device.status == "local"
+    """Tell whether programs for the device can run on this node.
+
+    They run on a twin or a simulator; those for photonic machines are simulated within a machine's
+    limits, with the noise that they name, because what errs in the machines is not published.
+    """
+    return device.twin or device.status == "local" or is_limited(device)
+
+
+def is_limited(device: Device) -> bool:
+    """Tell whether a device is a photonic machine of which the size is known, and no noise."""
+    return device.paradigm is Paradigm.PHOTONIC and bool(device.value("modes"))
 
 
 def check(device: Device, pessimism: float) -> None:
@@ -44,7 +53,7 @@ def check(device: Device, pessimism: float) -> None:
 
 def calibrated(device: Device, calibration: Calibration | None, revision: int) -> Calibrated | None:
     """Return which figures a twin is made of."""
-    if device.status == "local":
+    if device.status == "local" or is_limited(device):
         return None
     if calibration is not None:
         return Calibrated(device.id, revision, calibration.taken_at, calibration.source)
@@ -58,6 +67,9 @@ def for_worker(device: Device, calibration: Calibration | None) -> dict[str, Any
         return None
     if device.paradigm is Paradigm.ANALOG:
         return _analog(device)
+    if device.paradigm is Paradigm.PHOTONIC:
+        sizes = {name: int(device.value(name) or 0) for name in ("modes", "photons")}
+        return {"id": device.id, **sizes}
     shape: dict[str, Any] = {"id": device.id, "native": list(device.native_gates)}
     if calibration is None:
         return shape | _averages(device)
@@ -84,7 +96,9 @@ def _analog(device: Device) -> dict[str, Any]:
         "duration": "duration_max",
         "width": "width",
         "height": "height",
+        "radius": "radius_max",
         "spacing": "spacing_min",
+        "c6": "c6",
         "t2": "t2",
         "filling_error": "filling_error",
         "ground_error": "ground_detection_error",
@@ -92,7 +106,9 @@ def _analog(device: Device) -> dict[str, Any]:
         "rabi_error": "rabi_error_relative",
     }
     found: dict[str, Any] = {key: device.value(name) or 0.0 for key, name in names.items()}
-    return found | {"id": device.id, "sites": device.qubits}
+    # Only Braket's machine asks for a drive that begins and ends at rest.
+    rests = any(each.startswith("arn:aws:") for each in device.aliases)
+    return found | {"id": device.id, "sites": device.qubits, "rests": rests}
 
 
 def engine_of(request: JobRequest, program: Program, device: Device) -> str:

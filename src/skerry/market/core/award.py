@@ -19,6 +19,7 @@ from skerry.market.sdl.model import GroupSpec
 
 GIB = 1 << 30
 PRICES_MAX = 1000
+PAID_THE_LIMIT = "won: paid the limit, as nobody else bid"
 
 
 def award(state: State, order: Order, at: int) -> tuple[Outcome, tuple[Verdict, ...]]:
@@ -64,7 +65,7 @@ def _how_it_won(rule: Rule, outcome: Outcome, limit: Rate, reserve: Rate) -> str
     if len(outcome.scores) > 1:
         return "won: paid what ties the next"
     if outcome.price == limit:
-        return "won: paid the limit, as nobody else bid"
+        return PAID_THE_LIMIT
     paid = "the reserve" if outcome.price == reserve else "what it asked"
     return f"won: paid {paid}, as nobody else bid"
 

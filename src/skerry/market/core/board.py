@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from skerry.market.core.entities import Group, Provider
+from skerry.market.core.prices import in_units
 from skerry.market.core.terms import Terms
 from skerry.market.sdl.model import Attribute, GroupSpec
 
@@ -91,7 +92,7 @@ class Board:
         yield from self._attribute_filters(spec)
         if terms.bond:
             yield (
-                f"bond: it staked less than {terms.bond} micro-units",
+                f"bond: it staked less than {in_units(terms.bond)}",
                 self._bits(("bond", terms.bond), lambda each: bonds(each.address) >= terms.bond),
             )
 

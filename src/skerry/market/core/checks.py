@@ -13,6 +13,7 @@ from skerry.market.core.board import places
 from skerry.market.core.clearing import screen
 from skerry.market.core.escrow import State as EscrowState
 from skerry.market.core.names import DeploymentId
+from skerry.market.core.prices import in_units
 from skerry.market.core.state import BID_DEPOSIT, BIDS_MAX, DEPOSIT_MIN, State
 from skerry.market.core.states import (
     PROVIDERS_REASONS,
@@ -52,8 +53,8 @@ def _held(state: State, owner: str, amount: int) -> None:
     held = state.books.balance(b.wallet(owner))
     if held < amount:
         raise CONFLICT(
-            f"{owner} has {held} micro-units, not {amount}.",
-            why="Escrow is paid in advance, from the wallet.",
+            f"The wallet holds {in_units(held)}, and {in_units(amount)} are needed.",
+            why=f"Escrow is paid in advance, from the wallet of {owner}.",
             hint="skerry market fund 10",
         )
 
@@ -116,7 +117,7 @@ def _return_bond(state: State, message: m.ReturnBond, signer: str, _at: int) -> 
     provider = state.provider(message.provider)
     _positive(message.amount)
     if state.bond(message.provider) < message.amount:
-        raise CONFLICT(f"The bond is {state.bond(message.provider)} micro-units.")
+        raise CONFLICT(f"The bond is {in_units(state.bond(message.provider))}.")
     if provider.leases:
         raise CONFLICT(
             "A bond stays while there are leases.", why=f"There are {len(provider.leases)}."
@@ -142,7 +143,7 @@ def _create_deployment(state: State, message: m.CreateDeployment, signer: str, _
         if terms.reclamation_seconds > RECLAMATION_SECONDS[1]:
             raise INVALID("A reclamation window is at most 720 hours.")
     if message.deposit < DEPOSIT_MIN:
-        raise INVALID(f"A deployment puts down at least {DEPOSIT_MIN} micro-units.")
+        raise INVALID(f"A deployment puts down at least {in_units(DEPOSIT_MIN)}.")
     _held(state, message.owner, message.deposit)
 
 
@@ -196,7 +197,7 @@ def _start_group(state: State, message: m.StartGroup, signer: str, _at: int) -> 
 def _create_bid(state: State, message: m.CreateBid, signer: str, _at: int) -> None:
     _signed_by(signer, message.provider)
     if message.deposit < BID_DEPOSIT:
-        raise INVALID(f"A bid puts down at least {BID_DEPOSIT} micro-units.")
+        raise INVALID(f"A bid puts down at least {in_units(BID_DEPOSIT)}.")
     order = state.order(message.order)
     if len(order.bids) >= BIDS_MAX:
         raise BUSY(f"Order {message.order} has {BIDS_MAX} bids.")

@@ -60,6 +60,11 @@ def decimal_per_block(price: Rate) -> str:
     return f"{whole}.{part:018d}"
 
 
+def in_units(micro: int) -> str:
+    """Return an amount for people, in whole units of the currency, which has no name here."""
+    return show(micro, "").strip()
+
+
 def per_hour(price: Rate, currency: str) -> str:
     """Return a rate for people."""
     return f"{show(price.cost(HOUR_MILLISECONDS), currency)}/h"

@@ -88,6 +88,7 @@ class Agent:
         self.records = Records()
         self.links: dict[str, MarketLink] = {}
         self.contact: dict[str, str] = {}
+        self.wallets: dict[str, int] = {}
         self.log = Archive(directory, clock, Records, Records.restored)
         self._clock = clock
         self._answered: dict[str, set[OrderId]] = {}
@@ -186,6 +187,7 @@ class Agent:
     async def _take(self, link: MarketLink, feed: Feed) -> None:
         """Take in what a market says; it knows which leases there are."""
         answered = self._answered[link.name]
+        self.wallets[link.name] = feed.wallet
         live = {notice.id: notice for notice in feed.leases}
         for order in feed.orders:
             if order.id not in answered:
@@ -368,12 +370,15 @@ class Agent:
 
     async def withdraw(self) -> list[LeaseId]:
         """Take what every lease earned so far; return the leases."""
-        done = []
+        done, paid = [], {}
         for lease, record in list(self.records.leases.items()):
             link = self.links.get(record.market)
             if link is not None:
                 await link.submit(m.Withdraw(lease))
                 done.append(lease)
+                paid[record.market] = link
+        for name, link in paid.items():
+            self.wallets[name] = (await link.feed(-1, 0.0)).wallet
         return done
 
 

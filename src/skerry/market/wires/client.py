@@ -15,11 +15,16 @@ import httptools
 import msgspec
 
 from skerry.kernel.errors import (
+    BUSY,
+    CONFLICT,
+    DENIED,
     ENGINE_FAILED,
     INVALID,
     NODE_UNREACHABLE,
+    NOT_FOUND,
     TIMED_OUT,
     TOO_LARGE,
+    UNAUTHENTICATED,
     SkerryError,
     from_dict,
 )
@@ -27,6 +32,18 @@ from skerry.kernel.errors import (
 BODY_BYTES_MAX = 16 << 20
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
+_PROBLEMS = {
+    400: INVALID,
+    401: UNAUTHENTICATED,
+    403: DENIED,
+    404: NOT_FOUND,
+    409: CONFLICT,
+    413: TOO_LARGE,
+    422: CONFLICT,
+    503: BUSY,
+    504: TIMED_OUT,
+}
+"""What an answer in plain text means, as providers of Akash's dialect give it."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -143,5 +160,12 @@ def check(answer: Answer) -> bytes:
         shape = None
     if isinstance(shape, dict) and "code" in shape and "what" in shape:
         raise from_dict(shape)
-    text = answer.body[:300].decode(errors="replace").strip()
-    raise ENGINE_FAILED(f"The other side answered {answer.status}.", why=text)
+    raise refused(answer.status, answer.body)
+
+
+def refused(status: int, body: bytes) -> SkerryError:
+    """Return the error that an answer in plain text means."""
+    text = body[:300].decode(errors="replace").strip()
+    problem = _PROBLEMS.get(status, ENGINE_FAILED)
+    said = f"The other side answered {status}."
+    return problem(text, why=said) if text else problem(said)

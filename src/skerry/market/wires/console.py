@@ -135,16 +135,17 @@ class _Wire:
         wanted = await _read(request, CreateLeases)
         if not wanted.leases or len({str(each.dseq) for each in wanted.leases}) != 1:
             raise INVALID("The leases are of one deployment, and at least one.")
-        tenant = self._handler.tenant
-        for each in wanted.leases:
-            if not str(each.dseq).isdigit():
-                raise INVALID("dseq is not a number.")
-            name = BidId(owner, int(each.dseq), each.gseq, each.oseq, each.provider)
-            await self._handler.exchange.submit(owner, m.CreateLease(name))
-        deployment = DeploymentId(owner, int(wanted.leases[0].dseq))
+        number = str(wanted.leases[0].dseq)
+        if not (number.isascii() and number.isdigit()):
+            raise INVALID("dseq is not a number.")
+        deployment = DeploymentId(owner, int(number))
         if wanted.manifest:
-            tenant.check_manifest(deployment, wanted.manifest)
-        await tenant.send_manifests(deployment)
+            self._handler.tenant.check_manifest(deployment, wanted.manifest)
+        bids = [BidId(*deployment, each.gseq, each.oseq, each.provider) for each in wanted.leases]
+        exchange = self._handler.exchange
+        await exchange.submit(owner, *map(m.CreateLease, bids))
+        for each in bids:
+            await self._handler.courier.deliver(exchange.state.leases[each])
         return json({"data": await self._shown(deployment)})
 
     async def show(self, request: Request) -> Response:

@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from skerry.kernel.clock import Clock, Entropy
-from skerry.kernel.errors import ENGINE_FAILED, NODE_UNREACHABLE
+from skerry.kernel.errors import NODE_UNREACHABLE
 from skerry.market.core.entities import Provider
 from skerry.market.core.messages import AnyMessage
 from skerry.market.core.names import LeaseId
@@ -22,7 +22,7 @@ from skerry.market.identity.tokens import Leases, Permission, lease_token, messa
 from skerry.market.link import Feed, LogLine, ServiceStatus, Session
 from skerry.market.provider.agent import Agent
 from skerry.market.ways import Way, Ways
-from skerry.market.wires.client import ANSWER_SECONDS, Answer, check, request
+from skerry.market.wires.client import ANSWER_SECONDS, Answer, check, refused, request
 from skerry.market.wires.remote_session import RemoteSession
 
 MESSAGES_PATH = "/market/v1/messages"
@@ -162,7 +162,8 @@ class RemoteProvider:
                 return await unix_connect(way.tunnel, url, **common)
             return await connect(url, **common)
         except InvalidStatus as error:
-            raise _refused(error) from error
+            response = error.response
+            raise refused(response.status_code, bytes(response.body or b"")) from error
         except (OSError, TimeoutError, WebSocketException) as error:
             raise NODE_UNREACHABLE("The provider does not answer.", why=str(error)) from error
 
@@ -224,8 +225,3 @@ def _port(found: dict[str, Any]) -> tuple[int, str, str]:
 
 def _path(lease: LeaseId) -> str:
     return f"/lease/{lease.dseq}/{lease.gseq}/{lease.oseq}"
-
-
-def _refused(error: InvalidStatus) -> Exception:
-    body = (error.response.body or b"")[:300].decode(errors="replace")
-    return ENGINE_FAILED(f"The provider answered {error.response.status_code}.", why=body)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from functools import partial
 
 import msgspec
 
-from skerry.kernel.commands import Nothing
+from skerry.kernel.commands import Check, Nothing
 from skerry.kernel.errors import INVALID
 from skerry.node.audit import results as r
 from skerry.node.audit import service as s
@@ -23,8 +24,10 @@ from skerry.node.audit.wire import read_file
 from skerry.node.node import Node
 from skerry.node.words import Progress
 
+COLLECT_SECONDS = 60.0
 LINES_MAX = 10_000
 EXPORTED_AT_ONCE = 256
+_log = logging.getLogger(__name__)
 
 
 class Handler:
@@ -33,6 +36,34 @@ class Handler:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._recorder = node.audit
+        self._collecting: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Have the head signed by witnesses again and again, so that no long end of it is alone."""
+        self._collecting = asyncio.create_task(self._collect_for_ever())
+
+    async def stop(self) -> None:
+        """Ask no more."""
+        if self._collecting is not None:
+            self._collecting.cancel()
+
+    async def _collect_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(COLLECT_SECONDS)
+            for reason in await self._node.witnesses.collect():
+                _log.info("a witness did not sign: %s", reason)
+
+    async def examine(self) -> list[Check]:
+        """Say for `skerry doctor` who vouches for the newest head, or for one just before it."""
+        names = self._node.witnesses.verifiers
+        if not names:
+            return [Check("audit witnesses", True, "no other node is bound, so none signs")]
+        reasons = await self._node.witnesses.collect()
+        note = await self._recorder.ask(lambda log: log.note)
+        signed = len(note.verified(names))
+        detail = f"{signed} of {len(names)} other nodes signed the newest head"
+        hint = "" if not reasons else f"{reasons[0]}. Ask again: skerry audit witness"
+        return [Check("audit witnesses", not reasons, detail, hint)]
 
     @property
     def token(self) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from skerry.kernel.errors import INVALID
 from skerry.node.audit.note import COSIGNATURE, LOG, Checkpoint, Verifier, parse_note
 from skerry.node.audit.results import Verified
@@ -25,5 +23,4 @@ def verify(params: Verify) -> Verified:
         raise INVALID(f"{params.least} signatures are asked for, of {len(witnesses)} witnesses.")
     known = Checkpoint.parse(parse_note(params.known).text) if params.known else None
     trust = Trust(key, witnesses, params.least, known)
-    found = verify_path(Path(params.file), trust)
-    return msgspec.convert(msgspec.to_builtins(found), Verified)
+    return verify_path(Path(params.file), trust)

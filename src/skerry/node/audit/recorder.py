@@ -17,7 +17,8 @@ import errno
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ import msgspec
 from skerry.kernel.catalogue import AnyEvent, AppDeleted, BranchDeleted, Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import BUSY, DISK_FULL, ENGINE_FAILED
-from skerry.kernel.ledger import Ledger
+from skerry.kernel.ledger import Balance, Balances, Ledger
 from skerry.kernel.log import Entry
 from skerry.kernel.policy import Decision, Request
 from skerry.node.audit.entries import (
@@ -41,14 +42,17 @@ from skerry.node.audit.entries import (
 from skerry.node.audit.log import AuditLog
 from skerry.node.audit.merkle import leaf_hash
 from skerry.node.audit.note import Signer
-from skerry.node.home import write_secret
+from skerry.node.home import write_secret_parts
+from skerry.node.shelf import DiskBalances, DiskShelf
 
 BATCH_MAX = 2000
 PENDING_MAX = 20_000
 GATHER_SECONDS = 0.2
 REPEAT_SECONDS = 600.0
-REPEATS_MAX = 10_000
+REPEATS_MAX = 1000
 STATEMENT_SECONDS = 600.0
+GROWN_MAX = 20_000
+"""Accounts that may wait for a statement; it is made early when there are more."""
 ACCOUNTS_MAX = 400
 """Accounts in one statement; a longer one is continued in the next entry."""
 
@@ -92,8 +96,8 @@ class _Repeat:
 class _Past:
     """What the log says already: how far it followed the catalogue, and what it stated."""
 
+    billed: Balances
     catalogue_next: int = 0
-    billed: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def take(self, what: str, of: dict[str, Any]) -> None:
         """Take an entry into account."""
@@ -101,17 +105,19 @@ class _Past:
             self.catalogue_next = int(of["sequence"]) + 1
         elif what == "billed":
             for account, unit, amount in of["growth"]:
-                key = (account, unit)
-                self.billed[key] = self.billed.get(key, 0) + amount
+                before = self.billed.get(account, unit)
+                self.billed.put(account, unit, Balance(before.debits + amount))
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """The past as a clean stop left it, with the head that it holds for."""
+    """The past as a clean stop left it, with the head that it holds for.
+
+    It is the first line of its file; each further line is an account, a unit and what was stated.
+    """
 
     size: int
     root: bytes
     catalogue_next: int
-    billed: list[tuple[str, str, int]]
 
 
 class Recorder:
@@ -134,7 +140,7 @@ class Recorder:
         self._reading = reading
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._past_file = directory / "past.json"
+        self._past_file = directory / "past.ndjson"
         self._pending: list[_Wanted] = []
         self._repeats: dict[Any, _Repeat] = {}
         self._lost = 0
@@ -142,13 +148,16 @@ class Recorder:
         self._barriers: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._shadow = Catalogue()
-        self._past = _Past()
+        self._grown: dict[tuple[str, str], None] = {}
         self._stated_at = clock.monotonic()
         self._closing = False
         self.on_checkpoint: list[Callable[[], None]] = []
         """Called after entries were sealed: whoever collects cosignatures listens here."""
         self.log = AuditLog(directory, signer)
+        shelf, billed = DiskShelf(directory), DiskBalances(directory)
+        self._indexes = (shelf, billed)
+        self._shadow = Catalogue(shelf)
+        self._past = _Past(billed)
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -164,22 +173,41 @@ class Recorder:
 
         What the last clean stop knew is kept beside the log, so that only what came later is read.
         """
-        start = 0
-        if self._past_file.exists():
-            kept = msgspec.json.decode(self._past_file.read_bytes(), type=_Kept)
-            if kept.size <= self.log.head.size and kept.root == self.log.root_at(kept.size):
-                start = kept.size
-                self._past.catalogue_next = kept.catalogue_next
-                self._past.billed = {(account, unit): n for account, unit, n in kept.billed}
+        start = self._read_kept() if self._past_file.exists() else 0
         for data in self.log.entries(start):
             record = decode(data)
             self._past.take(record.what, record.of)
+        self._grown = {
+            (account, unit): None
+            for account, unit, balance in self._ledger.balances.below()
+            if balance.debits > self._past.billed.get(account, unit).debits
+        }
+        self._ledger.on_growth.append(self._note_growth)
+
+    def _read_kept(self) -> int:
+        """Take what the last clean stop knew; return the entry from which on the log says more."""
+        with self._past_file.open("rb") as file:
+            kept = msgspec.json.decode(file.readline(), type=_Kept)
+            if kept.size > self.log.head.size or kept.root != self.log.root_at(kept.size):
+                return 0
+            self._past.catalogue_next = kept.catalogue_next
+            for line in file:
+                account, unit, amount = msgspec.json.decode(line, type=tuple[str, str, int])
+                self._past.billed.put(account, unit, Balance(amount))
+        return kept.size
 
     def _write_past(self) -> None:
         head = self.log.head
-        billed = [(account, unit, n) for (account, unit), n in self._past.billed.items()]
-        kept = _Kept(head.size, head.root, self._past.catalogue_next, billed)
-        write_secret(self._past_file, msgspec.json.encode(kept))
+        kept = _Kept(head.size, head.root, self._past.catalogue_next)
+        billed = ((account, unit, n.debits) for account, unit, n in self._past.billed.below())
+        lines = (msgspec.json.encode(each) + b"\n" for each in chain((kept,), billed))
+        write_secret_parts(self._past_file, lines)
+
+    def _note_growth(self, account: str, unit: str) -> None:
+        """Remember that an account has used more than was stated."""
+        self._grown[account, unit] = None
+        if len(self._grown) > GROWN_MAX:
+            self._wake.set()
 
     async def close(self) -> None:
         """State what was billed last, write what waits, and stop."""
@@ -189,6 +217,9 @@ class Recorder:
             await asyncio.shield(self._task)
             await self._in_thread(self._write_past)
         self._thread.shutdown()
+        self._ledger.on_growth.clear()
+        for each in self._indexes:
+            each.close()
 
     async def _run(self) -> None:
         while True:
@@ -237,10 +268,9 @@ class Recorder:
             return
         if known is not None:
             self._tell_repeats(known)
+            del self._repeats[key]
         elif len(self._repeats) >= REPEATS_MAX:
-            for each in self._repeats.values():
-                self._tell_repeats(each)
-            self._repeats.clear()
+            self._tell_repeats(self._repeats.pop(next(iter(self._repeats))))
         self._repeats[key] = _Repeat(request, decision, now)
         self._want("decision", of_decision(request, decision))
 
@@ -287,7 +317,10 @@ class Recorder:
                 del self._repeats[key]
         barriers, self._barriers = self._barriers, []
         wanted = await self._in_thread(self._news_of_catalogue)
-        due = self._clock.monotonic() - self._stated_at >= STATEMENT_SECONDS
+        due = (
+            self._clock.monotonic() - self._stated_at >= STATEMENT_SECONDS
+            or len(self._grown) > GROWN_MAX
+        )
         statement = self._statement() if closing or due else []
         if self._lost:
             self._want("lost", {"decisions": self._lost})
@@ -317,7 +350,9 @@ class Recorder:
             if each.done is not None:
                 if not each.done.done():
                     each.done.set_exception(_explained(error))
-            elif each.what != "billed":
+            elif each.what == "billed":
+                self._grown |= {(account, unit): None for account, unit, _ in each.of["growth"]}
+            else:
                 kept.append(each)
         self._pending = [*kept, *self._pending][:PENDING_MAX]
 
@@ -361,11 +396,13 @@ class Recorder:
 
     def _statement(self) -> list[_Wanted]:
         """Return what every account used since the last statement."""
-        growth = [
-            (account, unit, balance.debits - self._past.billed.get((account, unit), 0))
-            for (account, unit), balance in sorted(self._ledger.balances.items())
-            if balance.debits > self._past.billed.get((account, unit), 0)
-        ]
+        growth = []
+        for account, unit in sorted(self._grown):
+            stated = self._past.billed.get(account, unit).debits
+            used = self._ledger.balances.get(account, unit).debits
+            if used > stated:
+                growth.append((account, unit, used - stated))
+        self._grown.clear()
         sequence, digest = self._ledger_log.head
         head = {"log": "accounts", "entries": sequence, "digest": digest.hex()}
         return [

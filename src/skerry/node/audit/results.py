@@ -52,7 +52,11 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What verifying found. Without findings, everything that was checked holds."""
+    """What verifying found. Without findings, everything that was checked holds.
+
+    `cosigned` are trusted witnesses that signed the head; `also` are the keys of others that did,
+    as the file itself names them.
+    """
 
     what: str
     origin: str
@@ -63,6 +67,7 @@ class Verified(msgspec.Struct, frozen=True):
     trusted: bool
     cosigned: tuple[str, ...]
     findings: tuple[str, ...]
+    also: tuple[str, ...] = ()
     record: dict[str, Any] | None = None
 
     @property
@@ -93,7 +98,9 @@ def draw_verdict(found: Verified) -> str:
     lines = [f"{found.what} of {found.origin}: {good}", f"signed by   {key}"]
     if found.entries:
         lines.append(f"entries     {found.entries}, {found.since} to {found.until}")
-    lines.append(f"witnesses   {', '.join(found.cosigned) or 'none'}")
+    if found.cosigned or not found.also:
+        lines.append(f"witnesses   {', '.join(found.cosigned) or 'none'}")
+    lines += [f"witness     {each} (as the file says: --witness)" for each in found.also]
     if found.record is not None:
         said = msgspec.json.format(msgspec.json.encode(found.record), indent=2)
         lines.append(said.decode())

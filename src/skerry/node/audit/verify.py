@@ -17,8 +17,9 @@ from skerry.kernel.errors import INVALID, SkerryError
 from skerry.node.audit.entries import Record, shown
 from skerry.node.audit.log import CHECKPOINT, HISTORY, KEY, parse_history
 from skerry.node.audit.merkle import EMPTY_ROOT, leaf_hash, node_hash
-from skerry.node.audit.note import Checkpoint, Note, Verifier, parse_note
+from skerry.node.audit.note import COSIGNATURE, Checkpoint, Note, Verifier, parse_note
 from skerry.node.audit.proof import MAGIC, Proof, parse_proof
+from skerry.node.audit.results import Verified
 from skerry.node.audit.tiles import Tiles, directory_reader
 
 FORMAT = "skerry audit log v1"
@@ -48,21 +49,6 @@ class Trust(msgspec.Struct, frozen=True):
     known: Checkpoint | None = None
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """What came out. Without findings, everything that was checked holds."""
-
-    what: str
-    origin: str
-    entries: int
-    since: str
-    until: str
-    key: str
-    trusted: bool
-    cosigned: tuple[str, ...]
-    findings: tuple[str, ...]
-    record: Record | None = None
-
-
 class Roots:
     """Roots of a tree that grows, one leaf at a time, in memory of its height."""
 
@@ -89,7 +75,7 @@ class Roots:
         return found
 
 
-def verify_path(path: Path, trust: Trust) -> Verdict:
+def verify_path(path: Path, trust: Trust) -> Verified:
     """Verify a file or a log's directory; raise INVALID if it is neither a log nor a proof."""
     if path.is_dir():
         return _verify_directory(path, trust)
@@ -128,7 +114,7 @@ def _lines(file: Iterable[bytes]) -> Iterator[bytes]:
         yield line.rstrip(b"\n")
 
 
-def _verify_directory(path: Path, trust: Trust) -> Verdict:
+def _verify_directory(path: Path, trust: Trust) -> Verified:
     """Verify a log as a node keeps it, tiles included."""
     note = parse_note((path / CHECKPOINT).read_text())
     head = Checkpoint.parse(note.text)
@@ -136,7 +122,7 @@ def _verify_directory(path: Path, trust: Trust) -> Verdict:
     notes = parse_history(history.read_text()) if history.exists() else []
     tiles = Tiles(directory_reader(path), head.size)
     key = path / KEY
-    check = _Check(trust, note, notes, key.read_text() if key.exists() else "")
+    check = _Check(trust, note, notes, key.read_text() if key.exists() else "", ())
     findings: list[str] = []
     try:
         for bundle in range(math.ceil(head.size / 256)):
@@ -150,9 +136,10 @@ def _verify_directory(path: Path, trust: Trust) -> Verdict:
     return check.verdict(findings)
 
 
-def _verify_log(header: Header, lines: Iterator[bytes], trust: Trust) -> Verdict:
+def _verify_log(header: Header, lines: Iterator[bytes], trust: Trust) -> Verified:
     notes = [parse_note(each) for each in header.history]
-    check = _Check(trust, parse_note(header.checkpoint), notes, header.key)
+    note = parse_note(header.checkpoint)
+    check = _Check(trust, note, notes, header.key, header.witnesses)
     for line in lines:
         check.take(line)
     return check.verdict([])
@@ -161,8 +148,16 @@ def _verify_log(header: Header, lines: Iterator[bytes], trust: Trust) -> Verdict
 class _Check:
     """Goes through a log's entries once, and compares them with every head."""
 
-    def __init__(self, trust: Trust, note: Note, history: Sequence[Note], key: str) -> None:
+    def __init__(
+        self,
+        trust: Trust,
+        note: Note,
+        history: Sequence[Note],
+        key: str,
+        witnesses: Sequence[str],
+    ) -> None:
         self._trust = trust
+        self._named = [Verifier.parse(each) for each in witnesses]
         self._note = note
         self._head = Checkpoint.parse(note.text)
         self._findings: list[str] = []
@@ -227,7 +222,7 @@ class _Check:
         elif signed != self._roots.root() and self._bad is None:
             self._bad = self._roots.size
 
-    def verdict(self, findings: list[str]) -> Verdict:
+    def verdict(self, findings: list[str]) -> Verified:
         """Return what came out."""
         size = self._roots.size
         longest = max(self._heads, default=0)
@@ -241,7 +236,7 @@ class _Check:
         if size > self._head.size:
             self._find(f"the entries from {self._head.size} on are under no signed head")
         cosigned, complaints = _witnessed(self._note, self._trust)
-        return Verdict(
+        return Verified(
             what="audit log",
             origin=self._head.origin,
             entries=size,
@@ -250,6 +245,7 @@ class _Check:
             key=str(self._key or "no key"),
             trusted=self._trust.key is not None,
             cosigned=cosigned,
+            also=_also(self._note, self._named, self._trust),
             findings=(*findings, *self._findings, *complaints),
         )
 
@@ -265,7 +261,17 @@ def _witnessed(note: Note, trust: Trust) -> tuple[tuple[str, ...], list[str]]:
     return found, []
 
 
-def verify_proof(proof: Proof, trust: Trust) -> Verdict:
+def _also(note: Note, named: Sequence[Verifier], trust: Trust) -> tuple[str, ...]:
+    """Return the witnesses that signed by keys which only the file names, and nobody trusts yet."""
+    keys = [each for each in named if each.kind == COSIGNATURE and each not in trust.witnesses]
+    try:
+        return tuple(str(each) for each in note.verified(keys))
+    except SkerryError:
+        # Signatures by keys that nobody trusts are no finding.
+        return ()
+
+
+def verify_proof(proof: Proof, trust: Trust) -> Verified:
     """Verify that an entry is in a log."""
     head = Checkpoint.parse(proof.note.text)
     named = [Verifier.parse(each) for each in proof.extra.keys]
@@ -292,7 +298,7 @@ def verify_proof(proof: Proof, trust: Trust) -> Verdict:
     if known is not None and known.size == head.size and known.root != head.root:
         findings.append("the head is not the one that was kept elsewhere")
     cosigned, complaints = _witnessed(proof.note, trust)
-    return Verdict(
+    return Verified(
         what="proof",
         origin=head.origin,
         entries=0,
@@ -301,6 +307,7 @@ def verify_proof(proof: Proof, trust: Trust) -> Verdict:
         key=str(key or "no key"),
         trusted=trust.key is not None,
         cosigned=cosigned,
+        also=_also(proof.note, named, trust),
         findings=(*findings, *complaints),
-        record=record,
+        record=None if record is None else msgspec.to_builtins(record),
     )

@@ -34,7 +34,8 @@ class Destination(msgspec.Struct, frozen=True):
 
     `append_only`: this node never removes a backup from it; whoever owns the store does, or its
     rules. `identity` is the file of the ssh key for SFTP; without it ssh uses its own. `price` is
-    what a terabyte costs in a month, in the node's currency.
+    what a terabyte costs in a month, in the node's currency. `requests_per_second` is the most that
+    S3 and REST stores see, over all connections; 0 for no bound.
     """
 
     url: str
@@ -48,6 +49,7 @@ class Destination(msgspec.Struct, frozen=True):
     pack_mib: Annotated[int, msgspec.Meta(ge=4, le=128)] = PACK_MIB
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = CONNECTIONS
     upload_kib_s: int = 0
+    requests_per_second: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
     identity: str = ""
     country: str = ""
     provider: str = ""
@@ -124,26 +126,36 @@ def check(destination: Destination) -> Destination:
         raise INVALID("A destination's URL holds no password.", why="URLs end up in logs.")
     if destination.lock_days and destination.kind != "s3":
         raise INVALID("Only S3 stores can lock objects.", hint="--append-only")
+    if destination.requests_per_second and destination.kind not in ("s3", "rest"):
+        raise INVALID(
+            "Only requests to S3 and REST stores can be bounded.",
+            why="A path has none, and SFTP sends packets, not requests.",
+            hint="--connections, --upload-kib-s",
+        )
     if destination.kind == "local":
         path = destination.repository
         if parts.scheme not in ("", "file") or not path.startswith("/"):
             raise INVALID(f"{destination.url!r} is no destination of backups.", why=_SCHEMES)
         return destination
     if destination.kind == "s3":
-        endpoint = urlsplit(destination.endpoint)
-        if not parts.netloc:
-            raise INVALID("The destination names no bucket.", why=_SCHEMES)
-        if endpoint.scheme not in ("http", "https") or not endpoint.netloc:
-            raise INVALID(
-                f"{destination.url} needs the URL of its S3 endpoint.",
-                hint=f"skerry backup to {destination.url} --endpoint https://…",
-            )
-        if not (destination.access_key and destination.secret_key):
-            raise INVALID(
-                f"{destination.url} needs an access key and a secret key.",
-                why="Nothing is taken from the environment of the node unasked.",
-                hint=f"skerry backup to {destination.url} --access-key … --secret-key …",
-            )
+        _check_s3(destination)
     if destination.kind == "sftp" and not (parts.hostname and parts.path.strip("/")):
         raise INVALID(f"{destination.url!r} names no host or no path.", why=_SCHEMES)
     return destination
+
+
+def _check_s3(destination: Destination) -> None:
+    endpoint = urlsplit(destination.endpoint)
+    if not urlsplit(destination.url).netloc:
+        raise INVALID("The destination names no bucket.", why=_SCHEMES)
+    if endpoint.scheme not in ("http", "https") or not endpoint.netloc:
+        raise INVALID(
+            f"{destination.url} needs the URL of its S3 endpoint.",
+            hint=f"skerry backup to {destination.url} --endpoint https://…",
+        )
+    if not (destination.access_key and destination.secret_key):
+        raise INVALID(
+            f"{destination.url} needs an access key and a secret key.",
+            why="Nothing is taken from the environment of the node unasked.",
+            hint=f"skerry backup to {destination.url} --access-key … --secret-key …",
+        )

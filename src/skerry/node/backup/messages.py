@@ -38,6 +38,9 @@ class To(Params, frozen=True):
     pack_mib: Annotated[int, about("size of stored objects, 4 to 128")] = PACK_MIB
     connections: Annotated[int, about("requests at a time, 1 to 64")] = CONNECTIONS
     upload_kib_s: Annotated[int, about("most KiB a second; 0 for as fast as it goes")] = 0
+    requests_per_second: Annotated[
+        int, about("most requests a second that an S3 or REST store sees; 0 for no bound")
+    ] = 0
     price: Annotated[float, about("what a terabyte costs a month")] = 0.0
 
 

@@ -25,6 +25,7 @@ from skerry.node.backup.history import History, Saved, encode
 from skerry.node.backup.index import CUT, NODE, Held, HeldBranch, Index
 from skerry.node.backup.onward import lay_over, onward
 from skerry.node.backup.plan import STORES
+from skerry.node.backup.rate import Rate
 from skerry.node.backup.repository import Repository, Snapshot
 from skerry.node.backup.restore import verify
 from skerry.node.home import write_secret
@@ -109,7 +110,9 @@ async def _open(stores: list[Destination], staging: Path, at: int | None) -> _So
         write_secret(folder / "password", store.password.encode())
         places = restic.Places(folder / "password", folder / "cache", folder / "tmp")
         places.make()
-        repository = Repository(restic.Restic(program, store, places), store, SystemClock())
+        clock = SystemClock()
+        rate = Rate(store.requests_per_second, clock) if store.requests_per_second else None
+        repository = Repository(restic.Restic(program, store, places, rate), store, clock)
         try:
             found = await repository.snapshots()
         except SkerryError as error:

@@ -41,13 +41,12 @@ class _Store(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     region: str = ""
     access_key: str = ""
     secret_key: str = ""
+    requests_per_second: int = 0
 
 
 def encode(stores: Sequence[Destination]) -> str:
     """Return the text of the key for some stores, in groups."""
-    kept = [
-        _Store(e.url, e.password, e.endpoint, e.region, e.access_key, e.secret_key) for e in stores
-    ]
+    kept = [_Store(*(getattr(each, name) for name in _Store.__struct_fields__)) for each in stores]
     packed = zlib.compress(msgspec.msgpack.encode(kept), 9)
     data = _CHECK.pack(zlib.crc32(packed)) + packed
     text = PREFIX + _base32(data)
@@ -77,17 +76,7 @@ def decode(text: str) -> list[Destination]:
         )
     except (ValueError, struct.error, zlib.error, msgspec.DecodeError) as error:
         raise INVALID("The recovery key is damaged.", why=f"{error}.") from error
-    return [
-        Destination(
-            url=each.url,
-            password=each.password,
-            endpoint=each.endpoint,
-            region=each.region,
-            access_key=each.access_key,
-            secret_key=each.secret_key,
-        )
-        for each in kept
-    ]
+    return [Destination(**msgspec.structs.asdict(each)) for each in kept]
 
 
 def picture(text: str) -> str:

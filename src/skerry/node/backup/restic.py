@@ -24,6 +24,8 @@ import msgspec
 from skerry.kernel.errors import EXTRA_MISSING, TIMED_OUT
 from skerry.node.backup.destination import Destination
 from skerry.node.backup.failures import explain
+from skerry.node.backup.gate import reached
+from skerry.node.backup.rate import Rate
 
 SECONDS_MAX = 48 * 3600.0
 OLDEST = (0, 14)
@@ -101,10 +103,17 @@ class Places:
 class Restic:
     """Runs the program on one repository."""
 
-    def __init__(self, program: Program, destination: Destination, places: Places) -> None:
+    def __init__(
+        self,
+        program: Program,
+        destination: Destination,
+        places: Places,
+        rate: Rate | None = None,
+    ) -> None:
         self._program = program
         self._destination = destination
         self._places = places
+        self._rate = rate
 
     @property
     def program(self) -> Program:
@@ -130,32 +139,40 @@ class Restic:
         what `failures.explain` makes of its last words, TIMED_OUT after `seconds`. It is killed
         when the caller is cancelled.
         """
-        options = self._destination.options(self._places.password.with_name("known_hosts"))
-        argv = [*self._launcher(), self._program.path, *options, *words]
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=PIPE,
-            cwd=cwd,
-            env=self._environment(),
-            limit=_LINE_BYTES_MAX,
-            start_new_session=True,
-        )
-        counting = asyncio.create_task(_count_written(process.pid, on_written))
-        try:
-            async with asyncio.timeout(seconds):
-                said, complained = await self._talk(process, on_line)
-                code = await process.wait()
-        except TimeoutError as error:
-            raise TIMED_OUT(f"restic took longer than {seconds:.0f} s {doing}.") from error
-        finally:
-            counting.cancel()
-            await _end(process)
+        async with reached(self._destination, self._rate) as destination:
+            process = await self._start(destination, words, cwd)
+            counting = asyncio.create_task(_count_written(process.pid, on_written))
+            try:
+                async with asyncio.timeout(seconds):
+                    said, complained = await self._talk(process, on_line)
+                    code = await process.wait()
+            except TimeoutError as error:
+                raise TIMED_OUT(f"restic took longer than {seconds:.0f} s {doing}.") from error
+            finally:
+                counting.cancel()
+                await _end(process)
         if code not in accept:
             words = f"{said[-_WORDS_BYTES_MAX:]}\n{complained}"
             raise explain(words, self._destination.url, doing)
         return f"{said}\n{complained}" if complaints else said
+
+    async def _start(
+        self, destination: Destination, words: Sequence[str], cwd: Path | None
+    ) -> Process:
+        options = destination.options(self._places.password.with_name("known_hosts"))
+        return await asyncio.create_subprocess_exec(
+            *self._launcher(),
+            self._program.path,
+            *options,
+            *words,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd=cwd,
+            env=self._environment(destination),
+            limit=_LINE_BYTES_MAX,
+            start_new_session=True,
+        )
 
     async def _talk(self, process: Process, on_line: OnLine | None) -> tuple[str, str]:
         assert process.stdout is not None
@@ -169,7 +186,7 @@ class Restic:
             return []
         return [sys.executable, "-I", "-S", "-c", _DIES_WITH_PARENT, str(os.getpid())]
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, destination: Destination) -> dict[str, str]:
         """Return the engine's whole environment; of ours only paths and the ssh agent's socket."""
         kept = {
             key: os.environ[key] for key in ("PATH", "HOME", "SSH_AUTH_SOCK") if key in os.environ
@@ -182,7 +199,7 @@ class Restic:
             "RESTIC_CACHE_DIR": str(self._places.cache),
             "RESTIC_PASSWORD_FILE": str(self._places.password),
             "RESTIC_PROGRESS_FPS": "2",
-            **self._destination.environment(),
+            **destination.environment(),
         }
 
 

@@ -239,7 +239,7 @@ class Restorer:
         fetches = [each for part in choice.parts for each in part.fetches]
         total = sum(each.held.bytes for each in fetches)
         self._need_room(total)
-        directory = await node.branches.make_directory()
+        directory = await node.branches.make_directory(wish.app)
         try:
             found = await self._fetch(directory, choice.parts, total, progress)
             records = await self._register(wish, directory, choice, progress)

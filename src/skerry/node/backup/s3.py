@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from skerry.kernel.errors import STORE_UNREACHABLE
@@ -31,7 +32,8 @@ def ask(
     kind = http.client.HTTPSConnection if endpoint.scheme == "https" else http.client.HTTPConnection
     connection = kind(endpoint.netloc, timeout=_SECONDS)
     target = endpoint.path.rstrip("/") + path
-    headers = _signed(destination, method, target, query, body, now_ns, more)
+    digest = hashlib.sha256(body).hexdigest()
+    headers = sign(destination, method, target, query, digest, now_ns, dict(more))
     try:
         connection.request(method, f"{target}?{query}" if query else target, body, headers)
         answer = connection.getresponse()
@@ -44,29 +46,31 @@ def ask(
         connection.close()
 
 
-def _signed(
+def sign(
     destination: Destination,
     method: str,
     path: str,
     query: str,
-    body: bytes,
+    payload: str,
     now_ns: int,
-    more: tuple[tuple[str, str], ...],
+    more: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the headers of a request signed in the header."""
+    """Return the headers of a request signed in the header, with `more` that are signed as well.
+
+    `payload` is the SHA-256 of the body, or what S3 writes there instead.
+    """
     stamp = times.moment(now_ns).strftime("%Y%m%dT%H%M%SZ")
-    digest = hashlib.sha256(body).hexdigest()
     region = destination.region or "us-east-1"
     credential = sigv4.Credential(destination.access_key, stamp[:8], region, "s3")
     headers = {
         "host": urlsplit(destination.endpoint).netloc,
-        "x-amz-content-sha256": digest,
+        "x-amz-content-sha256": payload,
         "x-amz-date": stamp,
-        **dict(more),
+        **more,
     }
     names = tuple(sorted(headers))
     request = sigv4.Request(method, path, query, tuple(headers.items()))
-    signed = sigv4.Signed(credential, names, "", stamp, digest, query=False)
+    signed = sigv4.Signed(credential, names, "", stamp, payload, query=False)
     text = sigv4.string_to_sign(stamp, credential.scope, sigv4.canonical_request(request, signed))
     key = sigv4.signing_key(destination.secret_key, stamp[:8], region, "s3")
     signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()

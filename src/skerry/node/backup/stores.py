@@ -12,6 +12,7 @@ from skerry.node.backup import messages as m
 from skerry.node.backup import object_lock, recovery_key, restic
 from skerry.node.backup.destination import Destination, check
 from skerry.node.backup.plan import PRIMARY, SECOND, STORES, BackupConfig
+from skerry.node.backup.rate import Rate
 from skerry.node.backup.repository import Repository
 from skerry.node.backup.sealed import SealedStores, write_password
 from skerry.node.backup.settings import Keeper, Settings
@@ -28,6 +29,7 @@ class Stores:
         self._keeper = keeper
         self._folder: Path = keeper.folder
         self._repositories: dict[str, Repository] = {}
+        self._rates: dict[tuple[tuple[str, int], int], Rate] = {}
         self.sealed = SealedStores(node, self.need, self._connect)
 
     @property
@@ -107,6 +109,9 @@ class Stores:
             pack_mib=_within(params.pack_mib, 4, 128, "pack-mib"),
             connections=_within(params.connections, 1, 64, "connections"),
             upload_kib_s=_within(params.upload_kib_s, 0, 1 << 30, "upload-kib-s"),
+            requests_per_second=_within(
+                params.requests_per_second, 0, 10_000, "requests-per-second"
+            ),
             identity=params.identity,
             country=params.country,
             provider=params.provider,
@@ -132,8 +137,17 @@ class Stores:
         password = await asyncio.to_thread(self._write_password, name, destination)
         places = restic.Places(password, self._folder / "cache" / name, self._folder / "tmp" / name)
         await asyncio.to_thread(places.make)
-        engine = restic.Restic(program, destination, places)
+        engine = restic.Restic(program, destination, places, self._rate(destination))
         return Repository(engine, destination, self._node.clock)
+
+    def _rate(self, destination: Destination) -> Rate | None:
+        """Return the bound that all at one address share; None where none is wanted."""
+        wanted, address = destination.requests_per_second, destination.address
+        if not wanted or address is None:
+            return None
+        if (address, wanted) not in self._rates:
+            self._rates[address, wanted] = Rate(wanted, self._node.clock)
+        return self._rates[address, wanted]
 
     def _write_password(self, name: str, destination: Destination) -> Path:
         """Write the password's file; one that is derived from an app's key is in no backup."""

@@ -176,7 +176,10 @@ async def logs(node: Node, app: str | None) -> Outcome:
     found.lack("every read of data by its owner's clients: decisions and changes are logged")
     found.answers["sov-3.2"] = 4
     in_area = (
-        "EEA" in node.placement.view(Request("drill", "a:b", node.name)).attributes["jurisdictions"]
+        "EEA"
+        in node.placement.view(Request("drill", "drill:logs", node.name)).attributes[
+            "jurisdictions"
+        ]
     )
     found.answers["sov-7.4"] = 4 if in_area else 3
     return found

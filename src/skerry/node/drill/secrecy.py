@@ -48,10 +48,24 @@ async def _outside(node: Node, app: str | None, found: Outcome) -> None:
             found.check(False, f"{name}: {error.what}")
     text = f"keys of {len(outside)} of {len(names)} apps are wrapped outside the node"
     found.check(bool(outside) and not rest, f"{text} {shortened(rest)}".strip())
+    await _at_rest(node, names, found)
     if outside and not rest:
-        found.lack("state on this disk: it is not encrypted by these keys while the app is here")
         found.lack("who can reach the holder: that it is the customer's alone is a document")
     found.answers["sov-3.1"] = 3 if outside and not rest else 1
+
+
+async def _at_rest(node: Node, apps: list[str], found: Outcome) -> None:
+    """Check that state on this disk is encrypted under the apps' keys, where it can be."""
+    if not apps:
+        return
+    if not node.at_rest.able:
+        found.lack("state on this disk: its file system does not encrypt it under apps' keys")
+        return
+    branches = [each for app in apps for each in node.catalogue.app(app).branches.values()]
+    places = [node.volume.path(each.directory) for each in branches]
+    kept = len(await asyncio.to_thread(node.at_rest.encrypted, places))
+    text = f"state of {kept} of {len(branches)} branches is encrypted under its app's data key"
+    found.check(kept == len(branches), text)
 
 
 def _secrets(node: Node, app: str | None) -> list[bytes]:

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from skerry.kernel import catalogue as events
-from skerry.kernel.commands import Done, Nothing
+from skerry.kernel.commands import Check, Done, Nothing
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
 from skerry.node.audit.receipts import DELETION, RECEIPT
 from skerry.node.keys import service as s
@@ -17,6 +17,8 @@ from skerry.node.node import Node
 from skerry.node.words import Progress
 
 RETRY_SECONDS = 30.0
+ENCRYPTED = ("secrets", "backups of the app", "sealed exports", "sealed parcels")
+STATE = "state on this disk, of branches that were encrypted"
 _log = logging.getLogger(__name__)
 
 REACH_OUTSIDE = (
@@ -54,6 +56,16 @@ class Handler:
             if self._ring.locked:
                 await asyncio.to_thread(self._ring.unlock)
                 _log.info("%d data keys are locked", len(self._ring.locked))
+
+    async def examine(self) -> list[Check]:
+        """Say for `skerry doctor` which keys are locked, and how many are held outside."""
+        apps = sorted({each.app for each in self._ring.keys})
+        outside = sum(self._ring.is_external(app) for app in apps)
+        locked = list(self._ring.locked.values())
+        detail = f"those of {outside} of {len(apps)} apps are held outside this node"
+        if locked:
+            detail = f"{len(locked)} are locked: {locked[0]}"
+        return [Check("data keys", not locked, detail, "skerry keys unlock" if locked else "")]
 
     async def do_list(self, params: s.OfKeys, progress: Progress) -> list[s.KeyInfo]:
         """See `keys.list`."""
@@ -173,7 +185,7 @@ class Handler:
         app, node = params.app, self._node
         if app in node.catalogue.apps:
             raise CONFLICT(
-                f"{app} is still here, and its state on this disk is not encrypted by its key.",
+                f"{app} is still here, and would not wake again.",
                 hint=f"skerry app delete --app {app}",
             )
         wrapped = {each.id: hashlib.sha256(each.wrapped).hexdigest() for each in self._ring.of(app)}
@@ -185,7 +197,7 @@ class Handler:
             "app": app,
             "how": "its data keys were destroyed",
             "keys": [[each.id, wrapped[each.id], each.holder, each.said] for each in ended],
-            "encrypted": ["secrets", "backups of the app", "sealed exports", "sealed parcels"],
+            "encrypted": [*ENCRYPTED, *([STATE] if node.at_rest.able else [])],
             "reach": reach,
         }
         entry = await node.audit.add(RECEIPT, said)

@@ -97,6 +97,8 @@ class KeyRing:
         """Keys that cannot be opened now, and why."""
         self.on_end: list[Callable[[], Awaitable[None]]] = []
         """Called after keys ended here: whoever made something of one lets go of it."""
+        self.on_open: list[Callable[[OpenKey], object]] = []
+        """Called, in a thread, with each key that can be used from now on."""
         own.mkdir(mode=0o700, exist_ok=True)
         self._file = self._read()
         self.unlock()
@@ -125,7 +127,8 @@ class KeyRing:
             if each.holder not in away:
                 try:
                     holder = self._holder(each.holder)
-                    self._open[each.id] = holder.unwrap(self._name(each.id), each.wrapped)
+                    key = holder.unwrap(self._name(each.id), each.wrapped)
+                    self._opened(OpenKey(each.id, key))
                     self.locked.pop(each.id, None)
                     continue
                 except SkerryError as error:
@@ -134,6 +137,11 @@ class KeyRing:
                         away[each.holder] = self.locked[each.id]
                     continue
             self.locked[each.id] = away[each.holder]
+
+    def _opened(self, key: OpenKey) -> None:
+        self._open[key.id] = key.key
+        for each in self.on_open:
+            each(key)
 
     # ---- looking -------------------------------------------------------------------------------
 
@@ -156,6 +164,11 @@ class KeyRing:
     def destroyed(self) -> tuple[Destroyed, ...]:
         """Every key that is."""
         return self._file.destroyed
+
+    @property
+    def opened(self) -> list[OpenKey]:
+        """Every key that can be used now."""
+        return [OpenKey(name, key) for name, key in list(self._open.items())]
 
     def of(self, app: str) -> list[DataKey]:
         """Return the keys of an app, the one in use first."""
@@ -226,8 +239,9 @@ class KeyRing:
         ]
         destroyed = tuple(each for each in self._file.destroyed if each.id != own)
         self._write(msgspec.structs.replace(self._file, keys=(*rest, made), destroyed=destroyed))
-        self._open[own] = key
-        return OpenKey(own, key)
+        opened = OpenKey(own, key)
+        self._opened(opened)
+        return opened
 
     def _holder_for(self, app: str) -> str:
         known = self.of(app)

@@ -12,7 +12,7 @@ import msgspec
 from skerry.kernel.app import parse
 from skerry.kernel.commands import Done, Nothing
 from skerry.kernel.errors import INVALID, NOT_FOUND
-from skerry.kernel.names import did_you_mean
+from skerry.kernel.names import did_you_mean, nearest
 from skerry.kernel.policy import Decision, Evidence, Fact, Place, Request
 from skerry.kernel.terms import PolicySpec
 from skerry.node.node import Node
@@ -152,7 +152,16 @@ class Handler:
             transfer_basis=basis,
             conflicts=view.conflicts,
             atlas=self._engine.atlas.version,
+            note=self._unknown(request.action),
         )
+
+    def _unknown(self, action: str) -> str:
+        """Return a note on an action that nothing asks for; code of apps may ask for any."""
+        if action in self._engine.actions:
+            return ""
+        meant = nearest(action, sorted(self._engine.actions))
+        guess = f" Did you mean {meant}?" if meant else ""
+        return f"Nothing but code of apps asks for {action}.{guess}"
 
     async def do_test(self, params: s.Test, progress: Progress) -> r.Tested:
         """See `policy.test`."""
@@ -174,10 +183,12 @@ class Handler:
         right = decision.allowed == (case.expect == "allow")
         named = not case.rule or case.rule in (decision.rule, *decision.rules)
         answer = "allow" if decision.allowed else "refuse"
+        unknown = self._unknown(case.action)
+        note = f" ({unknown})" if unknown else ""
         return r.Outcome(
             case=case.name or f"{case.action} at {request.where}",
             expected=f"{case.expect} by {case.rule}" if case.rule else case.expect,
-            got=f"{answer} by {', '.join(decision.rules) or decision.rule}",
+            got=f"{answer} by {', '.join(decision.rules) or decision.rule}{note}",
             ok=right and named,
             reason=decision.reason,
         )

@@ -12,22 +12,22 @@ from skerry.node.home import NodeConfig
 
 LEAVING = (
     "app:place",
+    "app:receive",
     "backup:send",
     "market:bid",
-    "models:prompt",
-    "quantum:submit",
-    "resource:move",
     "resource:replicate",
     "resource:wake",
 )
-"""Actions that no command is named after: what is asked when something goes to a place."""
+"""Actions that no command is named after: what the node asks when something goes to a place."""
 
 
 def known_actions(manifests: Iterable[Manifest], services: Iterable[Service]) -> frozenset[str]:
-    """Return every action that a rule may name."""
+    """Return every action that a rule may name: each is asked for somewhere, or it would be a door
+    that looks shut.
+    """
     kinds = list(manifests)
     found = {command.action for command in commands(kinds, services).values()}
-    found |= {action for manifest in kinds for action in manifest.actions}
+    found |= {action for manifest in kinds for action in manifest.leaves}
     return frozenset(found | set(LEAVING))
 
 

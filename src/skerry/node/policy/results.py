@@ -50,6 +50,7 @@ class Explanation(msgspec.Struct, frozen=True):
     transfer_basis: str
     conflicts: tuple[Fact, ...]
     atlas: str
+    note: str = ""
 
     def draw(self, columns: int) -> str:
         """Return it for people."""
@@ -102,9 +103,11 @@ def draw_explanation(found: Explanation) -> str:
     decision = found.decision
     lines = [
         f"{'allowed' if decision.allowed else 'refused'} at {found.place}",
-        f"rule     {', '.join(decision.rules) or decision.rule}",
-        f"why      {decision.reason}",
+        f"rule      {', '.join(decision.rules) or decision.rule}",
+        f"why       {decision.reason}",
     ]
+    if found.note:
+        lines.append(f"note      {found.note}")
     if decision.facts:
         lines += ["facts", *draw_facts(decision.facts)]
     known = {
@@ -114,11 +117,11 @@ def draw_explanation(found: Explanation) -> str:
         "residency": found.residency,
         "transfer": found.transfer_basis,
     }
-    lines += [f"{name:<9}{value}" for name, value in known.items()]
+    lines += [f"{name:<10}{value}" for name, value in known.items()]
     if found.conflicts:
         lines += ["contradicted by", *draw_facts(found.conflicts)]
     if decision.policy:
-        lines.append(f"policy   {decision.policy}, atlas of {found.atlas}")
+        lines.append(f"policy    {decision.policy}, atlas of {found.atlas}")
     return "\n".join(lines)
 
 

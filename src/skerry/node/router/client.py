@@ -35,6 +35,8 @@ from skerry.node.router.upstream import Upstream
 HEAD_SECONDS = 20.0
 IDLE_SECONDS = 90.0
 LINGER_SECONDS = 2.0
+HALF_CLOSED_SECONDS = 5.0
+"""How long an answer may be silent while its client has closed its half: it may be gone whole."""
 GONE_SECONDS = 1.0
 RETRY_SECONDS = 0.2
 TRIES_MAX = 3
@@ -89,6 +91,7 @@ class Client(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._failure: SkerryError | None = None
         self._deaf = False
+        self._half_closed = False
         self._deadline = self._due = _NEVER
         self._closing = False
         self._answered = False
@@ -136,7 +139,9 @@ class Client(asyncio.Protocol):
             if self._deadline < _NEVER:
                 self._set_timer()
             return
-        if self._arriving is not None:
+        if self._half_closed and self._client_full:
+            self._await_head(HALF_CLOSED_SECONDS)
+        elif self._arriving is not None:
             self._refuse(TIMED_OUT("The request's head did not arrive in time."))
         else:
             self._transport.close()
@@ -271,7 +276,7 @@ class Client(asyncio.Protocol):
 
     def _regulate(self) -> None:
         """Read on, or not."""
-        if self._closing or self._transport.is_closing():
+        if self._closing or self._half_closed or self._transport.is_closing():
             return
         waiting = sum(request.body_bytes for request in self._requests if not request.sent)
         busy = len(self._requests) > 1 or self._upstream_full or bool(self._early)
@@ -361,6 +366,8 @@ class Client(asyncio.Protocol):
             data = sandboxed(data)
         self._answered = True
         self._transport.write(data)
+        if self._half_closed:
+            self._await_head(HALF_CLOSED_SECONDS)
 
     def response_over(self, reusable: bool) -> None:
         """See `Downstream`: go on with the next request, or close."""
@@ -382,7 +389,7 @@ class Client(asyncio.Protocol):
         elif self._failure is not None:
             self._answered = False
             self._refuse(self._failure)
-        elif self._router.draining:
+        elif self._router.draining or self._half_closed:
             self._transport.close()
         else:
             self._answered = False
@@ -457,6 +464,9 @@ class Client(asyncio.Protocol):
         self._deaf = True
         if self._transport.is_closing():
             return
+        if self._half_closed:
+            self._transport.close()
+            return
         self._transport.write_eof()
         self._transport.resume_reading()
         self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.close)
@@ -498,8 +508,17 @@ class Client(asyncio.Protocol):
             self._upstream.transport.resume_reading()
 
     def eof_received(self) -> bool:
-        """Take it for going away, as other servers do: nobody can tell it from half a close."""
-        return False
+        """Answer what was asked whole, then close.
+
+        A client that went away looks the same until something is written to it, so an answer that
+        is silent for long is given up.
+        """
+        asked = bool(self._requests) and self._arriving is None and not self._deaf
+        if not asked or self._tunnel or self._requests[-1].head.upgrade:
+            return False
+        self._half_closed = True
+        self._await_head(HALF_CLOSED_SECONDS)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client went away: so does its exchange."""

@@ -91,7 +91,7 @@ class Delegation:
         verbs = [command.action, command.action.partition(":")[0]]
         if not command.mutates and command.action not in REVEALING:
             verbs.append(READ)
-        leaves = bool(command.kind) and self._node.manifests[command.kind].leaves
+        leaves = bool(command.kind) and bool(self._node.manifests[command.kind].leaves)
         price = self._price(command, params)
         return Deed(
             verbs=tuple(verbs),

@@ -12,9 +12,11 @@ import fcntl
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from skerry.node.volume import encryption
 from skerry.node.volume.tree import CopyFile, Immutable, TreeCopy
 from skerry.node.volume.volume import Progress, Volume
 
@@ -37,7 +39,9 @@ class _FileVolume(Volume):
         path.mkdir()
 
     def _copy(self, source: Path, path: Path, immutable: Immutable, progress: Progress) -> None:
-        TreeCopy(source, path, type(self)._copy_file, immutable, progress).run()
+        key = encryption.protection_of(source)
+        prepare = None if key is None else partial(encryption.protect, identifier=key)
+        TreeCopy(source, path, type(self)._copy_file, immutable, progress, prepare).run()
 
     def _flush(self, path: Path) -> None:
         """Write out the whole file system: with many files far cheaper than one by one."""

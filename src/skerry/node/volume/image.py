@@ -55,8 +55,15 @@ FILESYSTEMS = {
         ("mkfs.xfs", "-q", "-m", "reflink=1", "-L", "skerry"),
         "noatime,discard",
     ),
+    "ext4": _Filesystem(
+        "e2fsprogs",
+        64 * _MIB,
+        ("mkfs.ext4", "-q", "-O", "encrypt", "-L", "skerry"),
+        "noatime,discard",
+    ),
 }
-"""The file systems that an image may hold, by name."""
+"""The file systems that an image may hold, by name. btrfs and XFS clone; ext4 encrypts directories
+under keys of their own, and copies."""
 
 
 def create_image(path: Path, size_bytes: int, filesystem: str = "btrfs") -> None:

@@ -64,7 +64,10 @@ class _Plan:
 
 
 class TreeCopy:
-    """One copy of one directory; `run` makes it, into a target that must not exist."""
+    """One copy of one directory; `run` makes it, into a target that must not exist.
+
+    `prepare` is called with the target while it is empty.
+    """
 
     def __init__(
         self,
@@ -73,12 +76,14 @@ class TreeCopy:
         copy_file: CopyFile,
         immutable: Immutable,
         progress: Callable[[int, int], None],
+        prepare: Callable[[Path], None] | None = None,
     ) -> None:
         self._source = source
         self._target = target
         self._copy_file = copy_file
         self._immutable = immutable
         self._progress = progress
+        self._prepare = prepare
         self._lock = threading.Lock()
         self._done = 0
         self._total = 0
@@ -87,6 +92,8 @@ class TreeCopy:
         """Copy everything; raise the first `OSError` that any file caused."""
         plan = _Plan()
         self._target.mkdir(mode=0o700)
+        if self._prepare is not None:
+            self._prepare(self._target)
         self._root = os.open(self._source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             self._walk("", plan, linked=False)

@@ -17,8 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from skerry.kernel.errors import ALREADY_EXISTS, DISK_FULL, INVALID, NOT_FOUND
-from skerry.node.volume import extents
+from skerry.kernel.errors import (
+    ALREADY_EXISTS,
+    DISK_FULL,
+    INVALID,
+    NOT_FOUND,
+    STORE_UNREACHABLE,
+)
+from skerry.node.volume import encryption, extents
 from skerry.node.volume.tree import Immutable, all_mutable
 
 Progress = Callable[[int, int], None]
@@ -57,11 +63,16 @@ class Volume(ABC):
         """Return the branches that are there."""
         return sorted(each.name for each in self.directory.iterdir() if _NAME.fullmatch(each.name))
 
-    def create(self, name: str) -> Path:
-        """Make an empty branch. Raises ALREADY_EXISTS, DISK_FULL."""
+    def create(self, name: str, key: bytes | None = None) -> Path:
+        """Make an empty branch, encrypted under the key of an identifier if one is given.
+
+        Raises ALREADY_EXISTS, DISK_FULL.
+        """
         with self._making(name) as unfinished:
             self._make(unfinished)
             unfinished.chmod(_BRANCH_MODE)
+            if key is not None:
+                encryption.protect(unfinished, key)
         return self.path(name)
 
     def clone(
@@ -77,7 +88,8 @@ class Volume(ABC):
 
         `immutable` tells which directories hold files that never change; a driver that copies file
         by file shares those by hard link. `copied` is called as soon as the source may change
-        again, before the copy is flushed. Raises NOT_FOUND, ALREADY_EXISTS, DISK_FULL.
+        again, before the copy is flushed. A copy is encrypted under the key of its source. Raises
+        NOT_FOUND, ALREADY_EXISTS, DISK_FULL, and STORE_UNREACHABLE while that key is locked.
         """
         origin = self._existing(source)
         with self._making(target) as unfinished:
@@ -146,6 +158,10 @@ class Volume(ABC):
                     f"The volume {self.directory} has no room for the branch {name}.",
                     why=f"{free // 2**20} MiB are free; nothing was left behind.",
                     hint="Delete branches that nobody needs, or enlarge the volume.",
+                ) from error
+            if isinstance(error, OSError) and error.errno == errno.ENOKEY:
+                raise STORE_UNREACHABLE(
+                    "The state is encrypted, and its key is locked.", hint="skerry keys unlock"
                 ) from error
             raise
 

@@ -57,24 +57,46 @@ def _image(call: Call, image: str | None) -> Path:
 @click.command("create", cls=SkerryCommand)
 @click.argument("image", required=False, type=click.Path(dir_okay=False))
 @click.option("--size", "size_bytes", type=_Size(), default=20 << 30, help="such as 20G")
-@click.option("--filesystem", default="btrfs", help="btrfs or xfs (default btrfs)")
+@click.option("--filesystem", help="btrfs or xfs, which clone (default btrfs)")
+@click.option("--encrypted", is_flag=True, help="ext4 that encrypts each app's state under its key")
 @click.pass_obj
-def volume_create(call: Call, image: str | None, size_bytes: int, filesystem: str) -> None:
+def volume_create(
+    call: Call, image: str | None, size_bytes: int, filesystem: str | None, encrypted: bool
+) -> None:
     """Make a file that holds a file system which can clone, and mount it as the node's volume.
 
-    It takes space only as it fills. Needs root. Without IMAGE, volume.img in the node's home.
+    It takes space only as it fills. Needs root. Without IMAGE, volume.img in the node's home. With
+    --encrypted it holds one that encrypts instead, where branches are copies.
     """
     from skerry.node.volume import create_image, move_in  # noqa: PLC0415 (not for help)
 
     path, place = _image(call, image), call.home / "volume"
     _refuse_while_running(call)
     if not path.exists():
-        create_image(path, size_bytes, filesystem)
+        create_image(path, size_bytes, _filesystem(place, filesystem, encrypted=encrypted))
     moved = move_in(path, place)
     message = f"{path} holds up to {size(size_bytes)} and is mounted at {place}."
     if moved:
         message += f" {moved} branches were copied into it; {place}.before still has them."
     _tell(call, message, image=str(path), bytes=size_bytes, mountpoint=str(call.home / "volume"))
+
+
+def _filesystem(place: Path, chosen: str | None, *, encrypted: bool) -> str:
+    """Return which file system to make. Raises INVALID, and CONFLICT if branches lie in the clear.
+
+    Copies of those would be in the clear too, and what the disk keeps of the originals.
+    """
+    if not encrypted:
+        return chosen or "btrfs"
+    if chosen not in (None, "ext4"):
+        raise INVALID(f"{chosen} does not encrypt directories.", hint="Leave --filesystem out.")
+    if place.is_dir() and any(place.iterdir()):
+        raise CONFLICT(
+            "Branches lie here already, and not encrypted.",
+            why="What is encrypted is what is made after this.",
+            hint="Export the apps, begin with a new home, and import them there.",
+        )
+    return "ext4"
 
 
 @click.command("attach", cls=SkerryCommand)

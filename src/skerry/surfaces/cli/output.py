@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ class Output:
             self.error.write(json.dumps({"error": error.as_dict()}, ensure_ascii=False) + "\n")
             return
         lines = [f"{self.styled_error(f'error[{error.code}]:', 'red')} {error.what}"]
-        lines += [f"  {error.why}"] if error.why else []
+        lines += [textwrap.indent(error.why, "  ")] if error.why else []
         lines += [f"{self.styled_error('hint:', 'cyan')} {error.hint}"] if error.hint else []
         lines += [f"{self.styled_error('docs:', 'cyan')} {docs}"]
         self.error.write("\n".join(lines) + "\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import importlib.util
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +15,22 @@ import pytest
 from skerry.kinds.ledger.engine import LedgerEngine
 from skerry.kinds.ledger.tests.harness import Node, new_context, started
 from skerry.kinds.ledger.tiger.front import TigerFront
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_code() -> None:
+    """Fill the cache of machine code before the tests, in one of their processes alone."""
+    if importlib.util.find_spec("numba") is None:
+        return
+    from skerry.kinds.ledger.compiled.jit import CACHE, writable
+    from skerry.kinds.ledger.compiled.warm import warm
+
+    if not writable():
+        return
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "compiling.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        warm()
 
 
 @pytest.fixture

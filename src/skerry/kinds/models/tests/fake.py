@@ -69,8 +69,19 @@ class FakeProvider:
             await self._embed(asked, send)
         elif asked.get("stream"):
             await self._stream(path, asked, receive, send)
+        elif model == "slow":
+            await self._held(receive)
+            await reply(send, 200, whole(path, asked))
         else:
             await reply(send, 200, whole(path, asked))
+
+    async def _held(self, receive: Any) -> None:
+        """Wait until a test lets it go on, or the caller has gone."""
+        gone = asyncio.create_task(disconnected(receive, self.gone))
+        go_on = asyncio.create_task(self.go_on.wait())
+        await asyncio.wait((gone, go_on), return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        go_on.cancel()
 
     async def _embed(self, asked: dict[str, Any], send: Any) -> None:
         texts = asked["input"] if isinstance(asked["input"], list) else [asked["input"]]
@@ -87,11 +98,7 @@ class FakeProvider:
         listed = [{"choices": [None]}] if model == "strange" else parts(path, asked)
         for number, part in enumerate(listed):
             if model == "slow" and number == 2:
-                gone = asyncio.create_task(disconnected(receive, self.gone))
-                go_on = asyncio.create_task(self.go_on.wait())
-                await asyncio.wait((gone, go_on), return_when=asyncio.FIRST_COMPLETED)
-                gone.cancel()
-                go_on.cancel()
+                await self._held(receive)
                 if self.gone.is_set():
                     return
             if model == "cut" and number == 3:

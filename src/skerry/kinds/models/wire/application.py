@@ -2,7 +2,7 @@
 
     GET  /v1/models, /v1/models/{name}
     POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses
-    GET, DELETE /v1/responses/{id}
+    GET, DELETE /v1/responses/{id}, POST /v1/responses/{id}/cancel
     GET, POST /v1/keys, DELETE /v1/keys/{name}     with the owner's key
 
 Source: https://platform.openai.com/docs/api-reference
@@ -66,7 +66,9 @@ class Wire:
         self._engine = engine
         self._bodies = Bodies()
         self._known: dict[bytes, int] = {}
-        self._responses = Responses(engine.gateway, engine.database, engine.context.clock)
+        self._responses = Responses(
+            engine.gateway, engine.database, engine.background, engine.context.clock
+        )
 
     async def serve(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -173,6 +175,7 @@ class Wire:
             ("GET", "models"): self._models,
             ("GET", "responses"): self._get_response,
             ("DELETE", "responses"): self._delete_response,
+            ("POST", "responses"): self._cancel_response,
             ("GET", "keys"): self._keys,
             ("POST", "keys"): self._make_key,
             ("DELETE", "keys"): self._revoke_key,
@@ -195,6 +198,16 @@ class Wire:
 
     async def _delete_response(self, name: str, state: KeyState, _: Receive) -> tuple[Any, int]:
         return await self._responses.delete(name, state), 200
+
+    async def _cancel_response(self, name: str, state: KeyState, _: Receive) -> tuple[Any, int]:
+        name, _slash, verb = name.rpartition("/")
+        if verb != "cancel" or not name:
+            raise FailureError(
+                404,
+                f"A response can be made, fetched, cancelled and deleted, not {verb[:50]!r}.",
+                code="unknown_url",
+            )
+        return await self._responses.cancel(name, state), 200
 
     async def _keys(self, _: str, state: KeyState, __: Receive) -> tuple[Any, int]:
         _administer(state)

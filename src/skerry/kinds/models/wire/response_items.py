@@ -14,8 +14,6 @@ _CHOICES = ("none", "auto", "required")
 
 def to_chat(asked: dict[str, Any], history: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the chat request that a request for a response means; raise FailureError if none."""
-    if asked.get("background"):
-        raise invalid("Responses in the background are not supported here.", "background")
     messages = _messages(asked.get("input"))
     if asked.get("instructions"):
         system = {"role": "system", "content": str(asked["instructions"])}
@@ -211,7 +209,7 @@ def new_response(name: str, asked: dict[str, Any], now: int) -> dict[str, Any]:
         "object": "response",
         "created_at": now,
         "completed_at": None,
-        "status": "in_progress",
+        "status": "queued" if asked.get("background") else "in_progress",
         "incomplete_details": None,
         "error": None,
         "model": asked.get("model"),
@@ -233,7 +231,7 @@ def new_response(name: str, asked: dict[str, Any], now: int) -> dict[str, Any]:
         "max_output_tokens": asked.get("max_output_tokens"),
         "max_tool_calls": None,
         "store": store,
-        "background": False,
+        "background": bool(asked.get("background")),
         "service_tier": "default",
         "metadata": asked.get("metadata") or {},
         "safety_identifier": asked.get("safety_identifier"),

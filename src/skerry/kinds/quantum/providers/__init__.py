@@ -10,11 +10,23 @@ import importlib
 from skerry.kernel.errors import UNSUPPORTED
 from skerry.kinds.quantum.providers.interface import Provider, Setting
 
+_HERE = "skerry.kinds.quantum.providers"
 PROVIDERS = {
-    "ionq": "skerry.kinds.quantum.providers.ionq:IonQ",
-    "braket": "skerry.kinds.quantum.providers.braket:Braket",
+    "aqt": f"{_HERE}.aqt:AQT",
+    "azure": f"{_HERE}.azure:Azure",
+    "braket": f"{_HERE}.braket:Braket",
+    "ibm": f"{_HERE}.ibm:IBM",
+    "ionq": f"{_HERE}.ionq:IonQ",
+    "iqm": f"{_HERE}.iqm:IQM",
+    "pasqal": f"{_HERE}.pasqal:Pasqal",
+    "quandela": f"{_HERE}.quandela:Quandela",
+    "scaleway": f"{_HERE}.scaleway:Scaleway",
 }
-"""Names of providers, and their classes."""
+"""Names of providers, and their classes.
+
+Google's service is none of them: it takes Cirq's own binary messages over gRPC from projects that
+were invited, and no machine of it is sold.
+"""
 
 
 def find(name: str, setting: Setting) -> Provider:

@@ -12,13 +12,20 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from skerry.kernel.errors import ENGINE_FAILED, UNSUPPORTED
+from skerry.kernel.errors import UNSUPPORTED
 from skerry.kernel.policy import Place
 from skerry.kinds._shared.s3 import sigv4, times
-from skerry.kinds.quantum.catalogue.model import Device
+from skerry.kinds.quantum.catalogue.model import Device, Paradigm
 from skerry.kinds.quantum.contract import JobState
 from skerry.kinds.quantum.providers.calling import Answer, call
-from skerry.kinds.quantum.providers.interface import Provider, Seen, Task, bits_of
+from skerry.kinds.quantum.providers.interface import Dialect, Provider, Seen, Task, alias
+from skerry.kinds.quantum.providers.reading import (
+    bits_of,
+    counted,
+    name_in,
+    reordered,
+    state_of,
+)
 
 ARN = "arn:aws:braket:"
 PREFIX = "skerry"
@@ -37,6 +44,11 @@ class Braket(Provider):
     """Amazon Braket."""
 
     name: ClassVar[str] = "braket"
+    base: ClassVar[str] = ""
+    dialect: ClassVar[Dialect] = "braket"
+    paradigms: ClassVar[frozenset[Paradigm]] = frozenset({Paradigm.GATE, Paradigm.ANALOG})
+    booked: ClassVar[str] = "the ARN of a reservation"
+    channel: ClassVar[str] = "Amazon Braket"
     secrets: ClassVar[tuple[str, ...]] = (
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
@@ -44,14 +56,17 @@ class Braket(Provider):
     )
     idempotent: ClassVar[bool] = True
 
+    def has(self, device: Device) -> bool:
+        """See `Provider.has`."""
+        return bool(alias(device, ARN))
+
     def places(self, device: Device) -> tuple[Place, ...]:
         """See `Provider.places`; the machine is its maker's."""
         host = urlsplit(self._base(_region(device))).hostname or ""
         return Place("aws", host=host), Place(device.vendor.lower(), country=device.country)
 
     def _base(self, region: str) -> str:
-        known = self.setting.endpoints.get(self.name, "")
-        return known.rstrip("/") or f"https://braket.{region}.amazonaws.com"
+        return self.address(usual=f"https://braket.{region}.amazonaws.com")
 
     def _bucket(self, region: str, bucket: str) -> str:
         known = self.setting.endpoints.get("s3", "")
@@ -72,31 +87,26 @@ class Braket(Provider):
     async def send(self, task: Task) -> str:
         """See `Provider.send`; the job's id is the token by which a repetition is known."""
         arn, region = _arn(task.device), _region(task.device)
-        head = {"name": "braket.ir.openqasm.program", "version": "1"}
-        action = {"braketSchemaHeader": head, "source": task.braket, "inputs": {}}
         body = {
-            "action": msgspec.json.encode(action).decode(),
+            "action": msgspec.json.encode(_action(task)).decode(),
             "clientToken": task.token,
             "deviceArn": arn,
             "outputS3Bucket": self.secret("BRAKET_BUCKET"),
             "outputS3KeyPrefix": PREFIX,
             "shots": task.shots,
         }
+        if task.booking:
+            body["associations"] = [{"arn": task.booking, "type": "RESERVATION_TIME_WINDOW_ARN"}]
         url = f"{self._base(region)}/quantum-task"
         answer = await self._call("braket", region, "POST", url, msgspec.json.encode(body))
-        found = answer.json().get("quantumTaskArn")
-        if not isinstance(found, str):
-            raise ENGINE_FAILED("Braket's answer names no task.")
-        return found
+        return name_in(answer.json(), "quantumTaskArn", "Braket")
 
     async def look(self, vendor_job: str, task: Task) -> Seen:
         """See `Provider.look`."""
         region = _region(task.device)
         url = f"{self._base(region)}/quantum-task/{quote(vendor_job, safe='')}"
         found: dict[str, Any] = (await self._call("braket", region, "GET", url)).json()
-        state = _STATES.get(str(found.get("status")))
-        if state is None:
-            raise ENGINE_FAILED(f"Braket's state {str(found.get('status'))[:40]} is not known.")
+        state = state_of(_STATES, found.get("status"), "Braket")
         if state is not JobState.COMPLETED:
             place = str((found.get("queueInfo") or {}).get("position", ""))
             number = int(place) if place.isdigit() else None
@@ -115,7 +125,7 @@ class Braket(Provider):
 
 
 def _arn(device: Device) -> str:
-    found = next((each for each in device.aliases if each.startswith(ARN)), "")
+    found = alias(device, ARN)
     if not found:
         raise UNSUPPORTED(f"{device.name} is not on Amazon Braket, as far as is known here.")
     return found
@@ -163,18 +173,32 @@ def signed(
     return headers
 
 
+def _action(task: Task) -> dict[str, Any]:
+    """Return the program as Braket takes it: analog ones as they came."""
+    if task.device.paradigm is Paradigm.ANALOG:
+        found: dict[str, Any] = msgspec.json.decode(task.source)
+        return found
+    head = {"name": "braket.ir.openqasm.program", "version": "1"}
+    return {"braketSchemaHeader": head, "source": task.text, "inputs": {}}
+
+
 def _counts(outcome: dict[str, Any], task: Task) -> dict[str, int]:
     """Return counts of the program's bits from the measurements of its qubits."""
+    if task.device.paradigm is Paradigm.ANALOG:
+        return _atoms(outcome["measurements"])
     columns = {qubit: place for place, qubit in enumerate(outcome["measuredQubits"])}
     places = [columns.get(qubit, -1) for qubit in bits_of(task.circuit)]
+    if rows := outcome.get("measurements"):
+        return counted(rows, places)
+    return reordered(outcome["measurementProbabilities"], places, task.shots)
+
+
+def _atoms(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """Return counts of what was seen of every site: `g`round, `r`ydberg or `e`mpty."""
     counts: dict[str, int] = {}
-    rows = outcome.get("measurements")
-    if rows:
-        for row in rows:
-            text = "".join(str(int(row[place])) if place >= 0 else "0" for place in places)
-            counts[text] = counts.get(text, 0) + 1
-        return counts
-    for word, chance in outcome["measurementProbabilities"].items():
-        text = "".join(word[place] if place >= 0 else "0" for place in places)
-        counts[text] = counts.get(text, 0) + round(chance * task.shots)
+    for row in rows:
+        shot = row["shotResult"]
+        pairs = zip(shot["preSequence"], shot["postSequence"], strict=True)
+        text = "".join("e" if not before else "g" if after else "r" for before, after in pairs)
+        counts[text] = counts.get(text, 0) + 1
     return counts

@@ -85,7 +85,8 @@ async def test_a_sweep_ends_in_the_ordered_phase(engine: QuantumEngine) -> None:
         (asked("{}"), INVALID),
         (asked("garbage"), INVALID),
         (asked(chain(3), device="iqm-garnet"), UNSUPPORTED),
-        (asked(chain(3), device="pasqal-fresnel"), UNSUPPORTED),
+        (asked(chain(3), device="pasqal-fresnel"), INVALID),
+        (asked(chain(3), device="pasqal-fresnel-can1"), UNSUPPORTED),
     ],
 )
 async def test_what_the_machine_would_refuse_is_refused(

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from skerry.kernel.errors import CONFLICT, DENIED, INVALID, NOT_FOUND, TOO_LARGE, SkerryError
+from skerry.kinds.quantum.alarm import OPEN_FILE
 from skerry.kinds.quantum.binding import job_request
 from skerry.kinds.quantum.contract import (
     Budget,
@@ -26,7 +27,6 @@ from skerry.kinds.quantum.contract import (
 from skerry.kinds.quantum.engine import QuantumEngine
 from skerry.kinds.quantum.messages import Awaited, Learned, Listed, Named, Quoted, Request
 from skerry.kinds.quantum.results import is_signed, public_key
-from skerry.kinds.quantum.runner import OPEN_FILE
 from skerry.kinds.quantum.store import Store
 from skerry.kinds.quantum.tests.conftest import MakeContext, ghz, slow
 from skerry.kinds.quantum.tests.test_catalogue import braket_file

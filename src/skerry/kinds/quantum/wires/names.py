@@ -8,6 +8,7 @@ VENDORS = {
     "ibm": "ibm.application:WIRE",
     "ionq": "ionq.application:WIRE",
     "iqm": "iqm.application:WIRE",
+    "quandela": "quandela.application:WIRE",
     "scaleway": "scaleway.application:WIRE",
 }
 """First segments of paths, and the vendors' wires that they belong to, relative to this package."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import sequences
 from .ir import UnsupportedError
 
 ATOMS_MAX = 12
@@ -56,8 +57,12 @@ def _program(params: dict[str, Any]) -> dict[str, Any]:
     from braket.ir.ahs import Program  # noqa: PLC0415 (seconds; only for analog programs)
     from pydantic.v1 import ValidationError  # noqa: PLC0415
 
+    source = params["source"]
+    is_pulser = params.get("format") == "pulser"
+    if is_pulser:
+        source = json.dumps(sequences.read(source, params.get("bindings") or {}))
     try:
-        found: dict[str, Any] = json.loads(Program.parse_raw(params["source"]).json())
+        found: dict[str, Any] = json.loads(Program.parse_raw(source).json())
     except (ValidationError, ValueError) as error:
         raise UnsupportedError("The program is no AHS program.", str(error)[:500]) from error
     register = found["setup"]["ahs_register"]
@@ -70,15 +75,23 @@ def _program(params: dict[str, Any]) -> dict[str, Any]:
     _check_places(sites, limits)
     for field in found["hamiltonian"]["drivingFields"]:
         _check_field(field, limits)
+        if limits["rests"] and not is_pulser:
+            _check_rest(field)
     if found["hamiltonian"].get("localDetuning"):
         raise UnsupportedError("Local detuning is not part of this twin.")
     return found
 
 
 def _check_places(sites: list[tuple[float, float]], limits: dict[str, Any]) -> None:
+    middle = [sum(site[axis] for site in sites) / len(sites) for axis in (0, 1)]
+    far = max(math.dist(site, middle) for site in sites)
+    if limits["radius"] and far > limits["radius"] * (1 + 1e-9):
+        raise UnsupportedError(
+            f"An atom is {far:g} m from the middle, at most {limits['radius']:g} m."
+        )
     for axis, name in ((0, "width"), (1, "height")):
         extent = max(site[axis] for site in sites) - min(site[axis] for site in sites)
-        if extent > limits[name] * (1 + 1e-9):
+        if limits[name] and extent > limits[name] * (1 + 1e-9):
             raise UnsupportedError(f"The register is {extent:g} m, at most {limits[name]:g} m.")
     for number, one in enumerate(sites):
         for other in sites[number + 1 :]:
@@ -99,8 +112,14 @@ def _check_field(field: dict[str, Any], limits: dict[str, Any]) -> None:
             raise UnsupportedError(f"The {name} is at most {most:g} rad/s.")
         if float(series["times"][-1]) > limits["duration"] * (1 + 1e-9):
             raise UnsupportedError(f"A program lasts at most {limits['duration']:g} s.")
-        if name == "amplitude" and (values[0] or values[-1] or min(values) < 0):
-            raise UnsupportedError("The amplitude begins and ends at 0, and is never below.")
+        if name == "amplitude" and min(values) < 0:
+            raise UnsupportedError("The amplitude is never below 0.")
+
+
+def _check_rest(field: dict[str, Any]) -> None:
+    values = field["amplitude"]["time_series"]["values"]
+    if float(values[0]) or float(values[-1]):
+        raise UnsupportedError("The amplitude begins and ends at 0.")
 
 
 def run(params: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +134,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     for number in range(draws):
         share = shots // draws + (number < shots % draws)
         drawn = _draw(program, limits, pessimism, generator)
-        texts += _evolved(drawn, share, (seed + number) % (1 << 32))
+        texts += _evolved(drawn, limits["c6"], share, (seed + number) % (1 << 32))
     read = [_misread(text, limits, pessimism, generator) for text in texts]
     counts: dict[str, int] = {}
     for text in read:
@@ -129,7 +148,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
         "compiled": json.dumps(program),
         "layout": [],
         "fidelity": planned["fidelity"],
-        "versions": _versions(),
+        "versions": _versions(params.get("format") == "pulser"),
         "pragmas": [],
         "gates": [0, 0, planned["measurements"]],
     }
@@ -161,7 +180,7 @@ def _draw(
     return drawn
 
 
-def _evolved(program: dict[str, Any], shots: int, seed: int) -> list[str]:
+def _evolved(program: dict[str, Any], c6: float, shots: int, seed: int) -> list[str]:
     from braket.analog_hamiltonian_simulator.rydberg.rydberg_simulator import (  # noqa: PLC0415
         RydbergAtomSimulator,
     )
@@ -171,7 +190,13 @@ def _evolved(program: dict[str, Any], shots: int, seed: int) -> list[str]:
     if not any(filling):
         return ["e" * len(filling)] * shots
     np.random.seed(seed)  # the simulator draws from the global generator
-    found = RydbergAtomSimulator().run(Program.parse_obj(program), shots=shots, steps=_STEPS)
+    times = program["hamiltonian"]["drivingFields"][0]["amplitude"]["time_series"]["times"]
+    found = RydbergAtomSimulator().run(
+        Program.parse_obj(program),
+        shots=shots,
+        steps=max(_STEPS, len(times)),
+        rydberg_interaction_coef=c6,
+    )
     texts = []
     for each in found.measurements:
         before, after = each.shotResult.preSequence, each.shotResult.postSequence
@@ -190,7 +215,8 @@ def _misread(text: str, limits: dict[str, Any], pessimism: float, generator: Any
     )
 
 
-def _versions() -> dict[str, str]:
+def _versions(is_pulser: bool) -> dict[str, str]:
     from importlib.metadata import version  # noqa: PLC0415
 
-    return {"amazon-braket-default-simulator": version("amazon-braket-default-simulator")}
+    names = ["amazon-braket-default-simulator", *(["pulser-core"] if is_pulser else [])]
+    return {name: version(name) for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 
@@ -51,10 +52,11 @@ def _emit(params: dict[str, Any]) -> Any:
     from . import emitting  # noqa: PLC0415
     from .running import parsed  # noqa: PLC0415
 
-    dialects = {
+    dialects: dict[str, Callable[[Any], str]] = {
         "openqasm3": emitting.openqasm3,
         "openqasm2": emitting.openqasm2,
         "braket": emitting.braket,
+        "braket-verbatim": partial(emitting.braket, verbatim=True),
     }
     return dialects[params["dialect"]](parsed(params))
 

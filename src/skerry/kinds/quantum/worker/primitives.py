@@ -238,9 +238,24 @@ class _Groups:
 
 
 def _circuit(found: Any) -> Any:
+    if isinstance(found, str):
+        return _written(found)
     if not isinstance(found, dict) or found.get("__type__") != "QuantumCircuit":
-        raise UnsupportedError("A PUB begins with a circuit in QPY.")
+        raise UnsupportedError("A PUB begins with a circuit, in QPY or OpenQASM 3.")
     return load(unpacked(found["__value__"]))
+
+
+def _written(text: str) -> Any:
+    """Return a circuit that is written in OpenQASM 3; the parser of ours bounds its size."""
+    from qiskit import qasm3  # noqa: PLC0415 (seconds; only where a circuit comes as text)
+
+    from .running import parsed  # noqa: PLC0415
+
+    parsed({"source": text, "format": "openqasm3", "bindings": {}})
+    try:
+        return qasm3.loads(text)
+    except qasm3.QASM3ImporterError as error:
+        raise UnsupportedError("The circuit cannot be read.", str(error)[:300]) from error
 
 
 def _bindings(found: Any, circuit: Any) -> tuple[list[list[float]], list[int]]:

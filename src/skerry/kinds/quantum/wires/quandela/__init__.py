@@ -1,0 +1,1 @@
+"""Quandela's cloud API, for perceval-quandela: linear optics on a simulator."""
