@@ -142,7 +142,8 @@ class Courier:
         missing = [state.leases[each] for each in running - self._given if self._hopeful(each)]
         missing = await asyncio.to_thread(self._with_manifest, missing)
         for lease in missing:
-            if self._due(lease):
+            # It may have arrived while the disk was asked.
+            if lease.id not in self._given and self._due(lease):
                 self._send(lease)
         return bool(missing)
 
