@@ -157,6 +157,7 @@ class Courier:
 
     def _due(self, lease: Lease) -> bool:
         found = self._waiting.get(lease.id)
-        if found is not None and found.again_at is not None:
-            return asyncio.get_running_loop().time() >= found.again_at
+        if found is not None:
+            now = asyncio.get_running_loop().time()
+            return found.again_at is not None and now >= found.again_at
         return self._exchange.now - lease.created_at >= GRACE_MILLISECONDS
