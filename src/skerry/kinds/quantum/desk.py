@@ -60,6 +60,9 @@ AHEAD_SECONDS_MAX = 366 * 86_400
 _SECOND = 1_000_000_000
 STEPS = (JobState.CREATED, JobState.VALIDATED, JobState.ESTIMATED, JobState.QUEUED)
 
+_UNREAD: dict[str, Any] = {"qubits": 0, "bits": 0, "registers": [], "ops": []}
+"""What is told of a program that is passed on as it came."""
+
 T = TypeVar("T")
 
 
@@ -183,8 +186,7 @@ class Desk:
         """Return a program's circuit, the same compiled for its device, and a provider's text."""
         params = self.worker_params(request, request.programs[0], 0, 0)
         if params["paradigm"] != "gate":
-            none = {"qubits": 0, "bits": 0, "registers": [], "ops": []}
-            return none, none, ""
+            return _UNREAD, _UNREAD, ""
         gates = self._checkers.of("gates")
         circuit = await gates.ask("parse", params, PLAN_SECONDS)
         compiled = await gates.ask("compile", params, PLAN_SECONDS)
