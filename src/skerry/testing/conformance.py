@@ -26,7 +26,7 @@ from skerry.node.dispatcher import Dispatcher
 from skerry.node.policy.engine import administers
 from skerry.testing.lab import RESOURCE, Lab
 from skerry.testing.nodes import perform
-from skerry.testing.replicating import followed
+from skerry.testing.replicating import followed, read_from_copy
 
 CALLERS = 50
 GARBAGE: Sequence[bytes] = (
@@ -547,6 +547,22 @@ class TestReplicate:
             await late
             await copy.take_over()
         assert await subject.get() == {"first": "1", "second": "2", "third": "3"}
+
+    async def test_a_copy_is_read_and_refuses_every_write(self, lab: Lab) -> None:
+        if not lab.manifest.readable:
+            pytest.skip(f"{lab.manifest.name}: its copies are not read")
+        app = await lab.app()
+        subject = await lab.subject(app)
+        await subject.put("one", "1")
+        async with read_from_copy(lab, app) as reader:
+            copy = await lab.subject(reader)
+            assert await copy.get() == {"one": "1"}
+            for key in ("one", "two"):
+                # Each client says it in its own way; what counts is that nothing has changed.
+                with pytest.raises(Exception, match=r".+"):
+                    await copy.put(key, "2")
+            assert await copy.get() == {"one": "1"}
+        assert await subject.get() == {"one": "1"}
 
 
 def need_replica(lab: Lab) -> None:

@@ -12,7 +12,7 @@ from skerry.federation.replicas.desk import Desk
 from skerry.federation.replicas.messages import Batch, Position
 from skerry.federation.replicas.stream import Follower, Stream
 from skerry.kernel import catalogue as events
-from skerry.kernel.catalogue import AppReplicated, Replication
+from skerry.kernel.catalogue import AppReplicated, Branch, Replication
 from skerry.kernel.replica import Replica
 from skerry.node.archives import give
 from skerry.testing.lab import RESOURCE, Lab
@@ -55,6 +55,41 @@ class Copy:
         await asyncio.to_thread(shutil.rmtree, state)
         await asyncio.to_thread(shutil.copytree, self._directory, state)
         await asyncio.to_thread(give, state, lab.node.workshop.uid(app))
+
+
+@contextlib.asynccontextmanager
+async def read_from_copy(lab: Lab, app: str) -> AsyncIterator[str]:
+    """Let a copy of an app's state be read, as a standby does; yield the name of its reader."""
+    node, held = lab.node, lab.node.catalogue.app(app)
+    await node.supervisor.sleep(app, "main")
+    branch, name = held.branches["main"], f"{app}-copied"
+    created = events.BranchCreated(
+        app=name,
+        branch="main",
+        directory=f"{branch.directory}-copied",
+        parent=None,
+        version=branch.version,
+        resources=tuple(branch.resources.values()),
+        time=0,
+    )
+    versions = (held.versions[branch.version],)
+    arrived = events.AppArrived(name, held.index, "copied", versions, (created,), {}, {})
+    followed_event = events.AppFollowed(name, "elsewhere", Replication((STANDBY,)), arrived)
+    await node.catalogue_log.append(events.encode(followed_event))
+    reader = f"{name}-ro"
+
+    async def renew(read: Branch, resource: str) -> None:
+        source, target = (node.volume.path(each.directory) for each in (branch, read))
+        await asyncio.to_thread(shutil.copytree, source / resource, target / resource)
+        await asyncio.to_thread(give, target / resource, node.workshop.uid(read.app))
+
+    before, node.supervisor.renew = node.supervisor.renew, renew
+    try:
+        yield reader
+    finally:
+        node.supervisor.renew = before
+        await node.supervisor.sleep(reader, "main")
+        await node.catalogue_log.append(events.encode(events.AppUnfollowed(name)))
 
 
 @contextlib.asynccontextmanager

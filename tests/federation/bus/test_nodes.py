@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from skerry.federation import messages as m
+from skerry.federation.bus import node_bus
 from skerry.federation.bus.held import Connection, Held, HeldStream
 from skerry.federation.bus.residency import Asked, breaches
 from skerry.kernel.errors import CONFIG_INVALID, CONFLICT, DENIED, STORE_UNREACHABLE, SkerryError
@@ -80,7 +81,10 @@ async def nothing_lies_on(asking: Node, name: str) -> bool:
     return not held.apps
 
 
-async def test_nodes_share_leases_where_policy_lets_them(top: Path) -> None:
+async def test_nodes_share_leases_where_policy_lets_them(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_bus, "SPEAK_SECONDS", 0.2)
     async with (
         running(top / "a", "rock", "SE", BUS) as one,
         running(top / "b", "skerry", "FI", BUS) as other,

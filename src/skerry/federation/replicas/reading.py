@@ -27,6 +27,7 @@ from skerry.node.archives import give
 from skerry.node.cell.spec import AS_OF
 from skerry.node.cells import Cell, Running
 from skerry.node.node import Node
+from skerry.node.volume import encryption
 from skerry.node.volume.copying import copy_folder
 from skerry.node.volume.tree import Immutable
 from skerry.node.volume.volume import remove_tree
@@ -127,7 +128,7 @@ class Reading:
         manifest = node.manifests[branch.resources[resource].kind]
         top = node.volume.path(branch.directory)
         if not top.exists():
-            node.volume.create(branch.directory)
+            node.volume.create(branch.directory, encryption.protection_of(source.parent))
         target = top / resource
         shape: type[Replica] = manifest.load(manifest.replica)
         if not (shape.live and target.exists()):

@@ -40,8 +40,10 @@ class PostgresSubject(Subject):
             return self._connection
         self._connection = await asyncpg.connect(self.place.fields["url"])
         await self._connection.execute(
-            "select pg_advisory_xact_lock(1); "
-            "create table if not exists notes (key text primary key, value text)"
+            "do $do$ begin if to_regclass('notes') is null then "
+            "perform pg_advisory_xact_lock(1); "
+            "create table if not exists notes (key text primary key, value text); "
+            "end if; end $do$"
         )
         return self._connection
 
