@@ -18,10 +18,13 @@ from xml.etree import ElementTree
 
 import pytest
 import pytest_asyncio
+from tests.clients import browser as chromium
 
 from skerry.app import kinds
 from skerry.kernel import commands as c
+from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node
+from skerry.surfaces.web import make_web
 from skerry.testing.nodes import perform, running_node
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
@@ -52,7 +55,7 @@ async def deploy(node: Node) -> c.Deployed:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def node() -> AsyncIterator[Node]:
-    async with running_node(kinds()) as node:
+    async with running_node(kinds(), make_api=lambda node: make_web(Dispatcher(node))) as node:
         await deploy(node)
         await perform(node, "secret.set", app="newsroom", name="EDITOR_PASSWORD", value=PASSWORD)
         await deploy(node)
@@ -480,3 +483,30 @@ async def test_the_paper_survives_sleep(node: Node, editor: Browser) -> None:
     assert "Good night" in await editor.page("/article/before-the-sleep")
     assert "/article/before-the-sleep" in await editor.page("/find?q=night")
     assert "Desk" in await editor.page("/editor"), "the session is there still"
+
+
+@pytest.mark.skipif(
+    chromium.PROGRAM is None,
+    reason="NOT TESTED: there is no Chromium here (Debian's package chromium)",
+)
+async def test_a_real_browser_shows_the_paper_and_the_console(node: Node) -> None:
+    await asyncio.to_thread(browse, node)
+
+
+def browse(node: Node) -> None:
+    """Read the paper on a phone, then log in to the console and look at the app."""
+    with chromium.browsing() as tab:
+        tab.as_phone(390)
+        tab.open(node.url_of("newsroom", "main"))
+        assert tab.value("document.querySelectorAll('article, .story, main a').length") > 3
+        assert tab.value("document.scrollingElement.scrollWidth") <= 390
+        tab.submit("form.find", q="branch")
+        assert "branch" in tab.value("document.querySelector('main').innerText").lower()
+        tab.open(f"{node.url}/apps/newsroom")
+        assert tab.value("location.pathname") == "/login"
+        tab.submit("form[action='/login']", token=node.home.token())
+        assert tab.value("location.pathname") == "/apps/newsroom"
+        shown = tab.value("document.body.innerText")
+        assert "main" in shown and "newsroom" in shown
+        assert tab.value("document.scrollingElement.scrollWidth") <= 390
+        assert not tab.complaints

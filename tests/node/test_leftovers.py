@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from skerry.kernel.clock import SystemEntropy
+from skerry.node.home import Home
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="orphans are found on Linux alone")
 
@@ -107,3 +111,18 @@ async def test_all_of_it_ends_with_a_node_that_is_killed() -> None:
     with running() as (process, pids):
         process.send_signal(signal.SIGKILL)
         await ended(pids)
+
+
+def test_what_branches_left_in_the_directory_of_sockets_is_out_of_the_way_at_once(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path / "home")
+    home.create(SystemEntropy())
+    (home.run / "0123456789abcdef").mkdir()
+    (home.run / "0123456789abcdef" / "old.sock").touch()
+    gone = home.renew_run(SystemEntropy())
+    assert list(home.run.iterdir()) == [] and stat.S_IMODE(home.run.stat().st_mode) == 0o711
+    assert [each.name for each in gone.rglob("*.sock")] == ["old.sock"]
+    assert stat.S_IMODE(gone.stat().st_mode) == 0o700
+    home.renew_run(SystemEntropy())
+    assert len(list(gone.iterdir())) == 2, "one that was not removed yet is in nobody's way"

@@ -41,7 +41,7 @@ class Handlers:
             volume=node.volume.driver,
             since=node.since,
             apps=len(node.catalogue.apps),
-            branches=sum(1 for _ in node.catalogue.branches()),
+            branches=sum(len(app.branches) for app in node.catalogue.apps.values()),
             memory_bytes=node.own_memory_bytes(),
             awake=tuple(self._process_info(x, r) for x in cells for r in x.running()),
             shared=tuple(self._shared()),

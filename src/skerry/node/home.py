@@ -32,6 +32,7 @@ from skerry.kernel.territory import COUNTRIES, meant
 
 HTTP_PORT = 7878
 _SOCKET_PATH_LIMIT = 107
+_OPEN_TO_CELLS = 0o711
 _LONGEST_SOCKET_NAME = len("/0123456789abcdef/.s.PGSQL.5432.lock")
 
 
@@ -107,16 +108,24 @@ class Home:
 
     def create(self, entropy: Entropy) -> None:
         """Make what is missing, with its modes."""
-        open_to_cells = 0o711
         for path in (self.root, self.run, self.volume, self.apps, self.spool, self.environments):
-            path.mkdir(parents=True, exist_ok=True)
-            _own(path)
-            path.chmod(open_to_cells)
+            _make(path, _OPEN_TO_CELLS)
         for path in (self.keys, self.logs, self.catalogue, self.ledger):
             path.mkdir(parents=True, exist_ok=True)
             path.chmod(0o700)
         self._make_key("node.key", entropy.bytes(32))
         self._make_key("token", f"skn_{entropy.bytes(24).hex()}".encode())
+
+    def renew_run(self, entropy: Entropy) -> Path:
+        """Empty the directory of sockets at once; return what is left to be removed.
+
+        Every branch that was awake once has left a directory there.
+        """
+        gone = self.run.with_name(f"{self.run.name}.gone")
+        _make(gone, 0o700)
+        self.run.rename(gone / entropy.bytes(8).hex())
+        _make(self.run, _OPEN_TO_CELLS)
+        return gone
 
     def _make_key(self, name: str, value: bytes) -> None:
         path = self.keys / name
@@ -195,6 +204,13 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _make(path: Path, mode: int) -> None:
+    """Make a directory that is this user's, with its mode."""
+    path.mkdir(parents=True, exist_ok=True)
+    _own(path)
+    path.chmod(mode)
 
 
 def _own(path: Path) -> None:

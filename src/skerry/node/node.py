@@ -320,7 +320,9 @@ class Node:
             address=self._workload_url,
         )
         await self.accountant.settle_leftovers()
-        self._clear_run()
+        gone = await asyncio.to_thread(self.home.renew_run, self.entropy)
+        clearing = asyncio.create_task(asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True))
+        stack.push_async_callback(asyncio.wait, {clearing})
         self._make_operations()
         await self.branches.sweep()
         stack.push_async_callback(self.workloads.stop)
@@ -342,14 +344,6 @@ class Node:
 
     def _process_leaving(self, running: Running) -> None:
         self.router.leaving(running)
-
-    def _clear_run(self) -> None:
-        """Remove the sockets of processes that are gone."""
-        for each in self.home.run.iterdir():
-            if each.is_dir():
-                shutil.rmtree(each)
-            else:
-                each.unlink()
 
     def _make_operations(self) -> None:
         self.branches = Branches(

@@ -6,11 +6,12 @@ import contextlib
 import io
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from skerry.kernel import commands as c
+from skerry.kernel.kind import ASGIApplication
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.service import Service
 from skerry.node.dispatcher import Dispatcher
@@ -28,8 +29,9 @@ async def running_node(
     home: Path | None = None,
     volume_driver: str | None = None,
     services: Mapping[str, Service] | None = None,
+    make_api: Callable[[Node], ASGIApplication] = lambda _: _no_api,
 ) -> AsyncIterator[Node]:
-    """Yield a started node; stop it and remove its home at the end.
+    """Yield a started node, by default without API; stop it and remove its home at the end.
 
     Without a home it lives in a new directory that every user may pass through, because the
     processes of a node that runs as root have users of their own.
@@ -43,7 +45,7 @@ async def running_node(
             name="test-node",
             volume_driver=volume_driver,
         )
-        node = Node(options, manifests, lambda _: _no_api, services or {})
+        node = Node(options, manifests, make_api, services or {})
         await node.start()
         try:
             yield node

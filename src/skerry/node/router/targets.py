@@ -134,9 +134,10 @@ class Targets:
         found = self._catalogue.known(app)
         if found is not None and found.leaving is not None:
             raise BUSY(f"{app} is being moved to the node {found.leaving.to}.")
-        if found is None or branch not in found.branches:
+        served = found.branches.get(branch) if found is not None else None
+        if served is None:
             raise NOT_FOUND("Nothing is served here.")
-        return found.branches[branch]
+        return served
 
     def _resource(self, app: str, branch: str, resource: str | None) -> str:
         """Return the resource that answers over HTTP: the one that is named, or the entry."""
