@@ -16,9 +16,10 @@ from harness import Options, Report, Table, clock, interleave, median, percentil
 from skerry.kernel.clock import SystemClock, SystemEntropy
 from skerry.node.home import Home
 from skerry.node.sandbox.cgroup import detect
-from skerry.node.workload import Restart, Workloads, WorkloadSpec
+from skerry.node.workload import Restart, WorkloadSpec
 from skerry.node.workload.importing import Importer
 from skerry.node.workload.spec import MIB
+from skerry.node.workload.supervisor import Workloads
 
 ABOUT = (
     "A program that says one word. *Running* is when `run` has returned: the order is durable, "

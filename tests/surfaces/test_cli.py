@@ -18,8 +18,9 @@ from tests.surfaces.conftest import Served
 
 from skerry import __version__
 from skerry.kernel.commands import commands
+from skerry.surfaces import installed
 from skerry.surfaces.cli.describe import whole_tree
-from skerry.surfaces.cli.grammar import GROUPS, PANELS, WORDS
+from skerry.surfaces.cli.grammar import GROUPS, OF_SERVICES, PANELS, WORDS
 from skerry.surfaces.cli.output import Output
 from skerry.surfaces.cli.render import show
 from skerry.surfaces.cli.tree import root
@@ -71,6 +72,11 @@ def test_help_fits_on_a_screen(run: Run) -> None:
     _, out, _ = run("--help")
     assert len(out.splitlines()) <= 55
     assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_help_knows_every_word_of_a_service() -> None:
+    declared = {words.split()[0] for each in installed.services() for words in each.words}
+    assert declared == set(OF_SERVICES)
 
 
 def test_describe_is_what_the_docs_check_reads(run: Run) -> None:

@@ -59,7 +59,7 @@ from skerry.node.tenure import Tenure
 from skerry.node.token.registry import Registry
 from skerry.node.volume import attach, open_volume
 from skerry.node.words import Words
-from skerry.node.workload import Workloads
+from skerry.node.workload.supervisor import Workloads
 from skerry.node.workload.targets import make_finder
 from skerry.node.workshop import Workshop
 

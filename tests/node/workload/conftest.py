@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.node.workload.scene import open_workloads
 
-from skerry.node.workload import Workloads
+from skerry.node.workload.supervisor import Workloads
 from skerry.testing.nodes import open_directory
 
 

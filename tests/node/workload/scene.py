@@ -13,8 +13,9 @@ import pytest
 from skerry.kernel.clock import SystemClock, SystemEntropy
 from skerry.node.home import Home
 from skerry.node.sandbox.cgroup import detect
-from skerry.node.workload import State, WorkloadInfo, Workloads, WorkloadSpec
+from skerry.node.workload import State, WorkloadInfo, WorkloadSpec
 from skerry.node.workload.spec import MIB, Restart
+from skerry.node.workload.supervisor import Workloads
 
 PYTHON = "/usr/bin/python3"
 

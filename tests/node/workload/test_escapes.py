@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from tests.node.workload.scene import need, python, run_to_end, said, shell, until
 
-from skerry.node.workload import Mount, Port, Workloads
+from skerry.node.workload import Mount, Port
 from skerry.node.workload.disk import ENFORCED
 from skerry.node.workload.spec import MIB
+from skerry.node.workload.supervisor import Workloads
 
 LINUX = ("bwrap", "crun", "gvisor")
 GROUPED = "enforced for all processes together"

@@ -8,8 +8,8 @@ import pytest
 from tests.node.workload.scene import ended, need, shell
 
 from skerry.kernel.errors import SkerryError
-from skerry.node.workload import Workloads
 from skerry.node.workload.gpus import Gpu, Gpus
+from skerry.node.workload.supervisor import Workloads
 
 INFORMATION = "Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 77\nDevice Minor: \t {minor}\n"
 

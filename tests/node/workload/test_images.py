@@ -21,9 +21,9 @@ from tests.node.workload.scene import need, program, run_to_end, said
 
 from skerry.kernel.clock import SystemClock, SystemEntropy
 from skerry.kernel.errors import SkerryError
-from skerry.node.workload import Workloads
 from skerry.node.workload.images import Images, full_name
 from skerry.node.workload.importing import Importer
+from skerry.node.workload.supervisor import Workloads
 from skerry.node.workload.unpacking import Unpacker, inside
 from skerry.testing.nodes import open_directory
 

@@ -24,9 +24,10 @@ from tests.node.workload.scene import (
 
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import SkerryError
-from skerry.node.workload import Restart, State, WorkloadInfo, Workloads
+from skerry.node.workload import Restart, State, WorkloadInfo
 from skerry.node.workload.importing import Importer
 from skerry.node.workload.spec import Exit, Mount, Port
+from skerry.node.workload.supervisor import Workloads
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,10 @@ import pytest
 from tests.node.workload.scene import need, program
 
 from skerry.kernel.errors import SkerryError
-from skerry.node.workload import Mount, Port, Workloads, WorkloadSpec
+from skerry.node.workload import Mount, Port, WorkloadSpec
 from skerry.node.workload.handler import parse_mount, parse_port, parse_size
 from skerry.node.workload.spec import check_image_name, check_spec
+from skerry.node.workload.supervisor import Workloads
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 from tests.node.workload.scene import ended, program, said
 
 from skerry.kernel.clock import SystemClock
-from skerry.node.workload import WorkloadInfo, Workloads
+from skerry.node.workload import WorkloadInfo
 from skerry.node.workload.importing import Importer
 from skerry.node.workload.spec import MIB, Mount, Port
+from skerry.node.workload.supervisor import Workloads
 
 wasmtime = pytest.importorskip("wasmtime")
 

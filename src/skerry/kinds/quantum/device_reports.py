@@ -14,6 +14,7 @@ NEVER_MORE = (
     "drift, so that a machine may be worse than its twin; its figures are of another day than a "
     "benchmark."
 )
+NOT_TRIED = "not tried against the vendor"
 NO_BENCHMARK = "No benchmark of this machine is published in what was read."
 
 
@@ -235,3 +236,14 @@ def price_line(device: Device, channel: str) -> str:
     said += ["in HQC"] if price.hqc else []
     source = device.sources[price.source]
     return f"{', '.join(said)} ({source.as_of}){'; ' + price.note if price.note else ''}"
+
+
+class ProviderRow(msgspec.Struct, frozen=True):
+    """A way to machines: what it needs, whether an app has that, and what it leads to."""
+
+    provider: str
+    state: str
+    secrets: tuple[str, ...]
+    devices: tuple[str, ...]
+    booking: str
+    tried: str = NOT_TRIED

@@ -132,7 +132,9 @@ class Handler:
             found,
         )
 
-    async def do_providers(self, params: words.OfApp, progress: Progress) -> list[ways.ProviderRow]:
+    async def do_providers(
+        self, params: words.OfApp, progress: Progress
+    ) -> list[device_reports.ProviderRow]:
         """See `quantum.providers`."""
         return ways.rows(self._node, params.app)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from skerry.kernel.commands import AppName, BranchName, Command, Done, Nothing, Params, about
 from skerry.kernel.names import MAIN
 from skerry.kernel.service import Page, Service
-from skerry.kinds.quantum.device_reports import DeviceReport, DeviceTable
+from skerry.kinds.quantum.device_reports import DeviceReport, DeviceTable, ProviderRow
 from skerry.kinds.quantum.messages import Revised
 from skerry.kinds.quantum.reports import (
     EnergyTable,
@@ -21,7 +21,6 @@ from skerry.kinds.quantum.reports import (
     StackRow,
     Text,
 )
-from skerry.kinds.quantum.ways import ProviderRow
 
 Resource = Annotated[str, about("the resource; by default the only one of kind quantum")]
 Job = Annotated[str, about("the job's id", positional=True)]

@@ -5,28 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-import msgspec
-
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import SkerryError
 from skerry.kinds.quantum import providers
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device, Status
+from skerry.kinds.quantum.device_reports import NOT_TRIED, ProviderRow
 from skerry.kinds.quantum.providers.interface import Provider, Setting
 
 KIND = "quantum"
-NOT_TRIED = "not tried against the vendor"
-
-
-class ProviderRow(msgspec.Struct, frozen=True):
-    """A way to machines: what it needs, whether an app has that, and what it leads to."""
-
-    provider: str
-    state: str
-    secrets: tuple[str, ...]
-    devices: tuple[str, ...]
-    booking: str
-    tried: str = NOT_TRIED
 
 
 def all_ways(clock: Clock) -> Iterator[Provider]:

@@ -22,8 +22,9 @@ from skerry.market.provider.workloads import (
     name_of,
     spec_of,
 )
-from skerry.node.workload import Port, State, WorkloadInfo, Workloads, WorkloadSpec
+from skerry.node.workload import Port, State, WorkloadInfo, WorkloadSpec
 from skerry.node.workload.sessions import Session
+from skerry.node.workload.supervisor import Workloads
 
 QUEUE_LINES_MAX = 1000
 DIGEST_LINES_MAX = 100_000

@@ -1,7 +1,8 @@
 """Workloads: programs of others in a sandbox of a chosen strength, never with more than agreed.
 
-`Workloads` starts, watches and stops them; `WorkloadSpec` says what one is. Every workload has a
-keeper, a small process of its own that outlives the node: a node that is down ends no lease.
+`supervisor.Workloads` starts, watches and stops them; `WorkloadSpec` says what one is. Every
+workload has a keeper, a small process of its own that outlives the node: a node that is down ends
+no lease.
 """
 
 from skerry.node.workload.spec import (
@@ -14,7 +15,6 @@ from skerry.node.workload.spec import (
     WorkloadSpec,
     WorkloadUsage,
 )
-from skerry.node.workload.supervisor import Workloads
 
 __all__ = [
     "Exit",
@@ -25,5 +25,4 @@ __all__ = [
     "WorkloadInfo",
     "WorkloadSpec",
     "WorkloadUsage",
-    "Workloads",
 ]

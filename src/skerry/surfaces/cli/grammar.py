@@ -124,6 +124,16 @@ PANELS = {
     "Start": ("up", "init", "deploy", "dev", "open"),
     "Environments": ("branch", "sleep", "wake", "rollback", "app", "resource", "secret"),
     "Look": ("status", "logs", "meter", "doctor"),
-    "Data": ("connect", "export", "import"),
+    "Data": ("connect", "export", "import", "restore"),
+    "Many machines": ("node", "nodes", "place", "residency"),
     "Node and tools": ("stop", "volume", "kind", "describe", "docs", "completion"),
 }
+
+OF_SERVICES = {
+    "restore": "Bring back a past state from a backup",
+    "node": "Bind this node to those of others",
+    "nodes": "Show every node, and what it holds",
+    "place": "Move an app to another node, or keep standbys",
+    "residency": "Show how it is known where a node is",
+}
+"""Words that services declare, as the help tells them without importing a service."""

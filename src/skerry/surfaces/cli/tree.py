@@ -9,7 +9,7 @@ import click
 
 from skerry.surfaces import installed
 from skerry.surfaces.cli.base import SkerryGroup
-from skerry.surfaces.cli.grammar import GROUPS, PANELS, WORDS
+from skerry.surfaces.cli.grammar import GROUPS, OF_SERVICES, PANELS, WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ class _Root(SkerryGroup):
         return _command_of(cmd_name, *found) if found else None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write examples and panels: forty lines, which fit on a screen."""
+        """Write examples, panels of words, and what has a help of its own."""
         with formatter.section("Examples"):
             formatter.write_dl(list(_EXAMPLES), col_max=50)
         for title, names in PANELS.items():
@@ -183,6 +183,8 @@ def _command_of(name: str, service: Service, tree: Tree) -> click.Command:
 
 
 def _summary(name: str) -> str:
+    if name in OF_SERVICES:
+        return OF_SERVICES[name]
     return WORDS[name].summary if name in WORDS else GROUPS[name]
 
 
