@@ -151,7 +151,7 @@ async def test_keys_finds_a_secret_that_lies_open(node: Node) -> None:
     await perform(node, "secret.set", app="paper", name="DOOR", value="open sesame, please")
     found = await drill(node, "keys")
     assert found.verdict is Verdict.NOT_MET
-    assert failed(found) == ["keys of 0 of 1 apps are wrapped outside the node paper"]
+    assert failed(found) == ["keys of 0 of 1 apps are wrapped outside the node; not so paper"]
     assert found.answers == {"sov-3.1": 1}
     (node.home.ledger / "leak.txt").write_text("x open sesame, please x")
     assert len(failed(await drill(node, "keys"))) == 2

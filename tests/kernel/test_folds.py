@@ -115,6 +115,19 @@ def test_an_app_never_gets_the_number_of_another(history: list[Event]) -> None:
         catalogue.apply(events.encode(event))
 
 
+def test_whoever_holds_an_app_that_goes_still_knows_its_branches() -> None:
+    record = ResourceRecord("0" * 16, "0" * 16, "hello", "guests")
+    made = [
+        events.AppCreated("news", 0),
+        events.BranchCreated("news", "main", "d", None, 1, (record,), 0),
+    ]
+    catalogue = folded([events.encode(event) for event in made])
+    app = catalogue.app("news")
+    catalogue.apply(events.encode(events.AppDeleted("news")))
+    assert [each.directory for each in app.branches.values()] == ["d"]
+    assert catalogue.find(record.id) is None and not catalogue.has_directory("d")
+
+
 def test_what_is_unknown_is_told_with_the_nearest_name() -> None:
     catalogue = Catalogue()
     record = ResourceRecord("0" * 16, "0" * 16, "hello", "guests")

@@ -234,9 +234,10 @@ def test_no_two_holders_at_one_moment_and_no_harm_by_old_ones(block: int) -> Non
 
 def test_the_simulation_finds_two_holders_where_clocks_drift_too_much() -> None:
     """The proof above fails where it should: in a world whose clocks drift too much."""
-    with pytest.raises(AssertionError, match="at one moment"):
+    with pytest.raises(AssertionError, match="at one moment") as raised:
         for seed in range(400):
             play(Story(seed, drift=0.6))
+    assert "--drift 0.6" in raised.value.__notes__[0], "it says how to play it again"
 
 
 @given(st.integers(0, 2**32))

@@ -120,13 +120,20 @@ async def test_the_better_score_wins_and_is_paid_what_ties_the_other() -> None:
 
 
 async def _keep_serving_whatever_is_asked(provider: Node, market: Node) -> None:
-    """Offer elsewhere, and where no market is: the lease is served on, by the same provider."""
-    with pytest.raises(SkerryError, match="is served"):
-        await do(provider, "provider.start", country="FI", market=["http://127.0.0.1:9"])
-    with pytest.raises(SkerryError):
-        both = [market.url, "http://127.0.0.1:9"]
-        await do(provider, "provider.start", country="FI", market=both)
-    assert len((await do(provider, "provider.show")).leases) == 1
+    """Offer elsewhere, where no market is, and by another name: the lease is served on."""
+    for markets, why in (
+        (["local"], "is served"),
+        (["http://127.0.0.1:9"], "does not answer"),
+        ([market.url, "http://127.0.0.1:9"], "does not answer"),
+    ):
+        with pytest.raises(SkerryError, match=why):
+            await do(provider, "provider.start", country="FI", market=markets)
+    again = market.url.replace("127.0.0.1", "localhost")
+    prices = {"cpu_price": "2", "memory_price": "0"}
+    await do(provider, "provider.start", country="FI", market=[again], **prices)
+    agent = market_of(provider).agent
+    assert agent is not None
+    await until(lambda: [e.market for e in agent.records.leases.values()] == [again], "it moved")
 
 
 async def test_policy_and_reasons() -> None:

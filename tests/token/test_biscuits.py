@@ -25,7 +25,7 @@ NOW = 1_795_000_000 * NANOSECONDS
 
 def test_narrowing_and_looking_need_no_node(tmp_path: Path) -> None:
     token = biscuit.mint(SEED, "ci", make(NOW, app=("shop",)))
-    child = narrow(Narrow(token, verb=("read",), until="8h"))
+    child = narrow(Narrow(token=token, verb=("read",), until="8h"))
     key = base64.b64encode(biscuit.public_key(SEED)).decode()
     found = inspect(Inspect(child.token, key))
     assert found.trusted and found.name == "ci" and len(found.blocks) == 2
@@ -34,7 +34,7 @@ def test_narrowing_and_looking_need_no_node(tmp_path: Path) -> None:
         inspect(Inspect(child.token, base64.b64encode(bytes(32)).decode()))
     assert raised.value.problem is UNAUTHENTICATED
     with pytest.raises(SkerryError) as raised:
-        narrow(Narrow(token))
+        narrow(Narrow(token=token))
     assert raised.value.problem is INVALID
 
 

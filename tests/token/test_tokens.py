@@ -22,6 +22,7 @@ from skerry.node.node import Node, Options
 from skerry.node.token import biscuit, rights
 from skerry.node.token.limits import Limits
 from skerry.node.token.offline import narrow
+from skerry.node.token.registry import Registry
 from skerry.node.token.rights import Deed, Rights
 from skerry.node.token.service import Narrow
 from skerry.surfaces.web import make_web
@@ -81,7 +82,7 @@ async def mint(node: Node, **limits: Any) -> str:
 
 
 def narrowed(token: str, **limits: Any) -> str:
-    return narrow(Narrow(token, **limits)).token
+    return narrow(Narrow(token=token, **limits)).token
 
 
 SAMPLE: dict[str, dict[str, Any]] = {
@@ -162,6 +163,18 @@ async def test_expired_revoked_foreign_and_broken_tokens_open_nothing(node: Node
     for token, status in ((child, 401), (grandchild, 401), (wide, 200)):
         assert (await command(node, token, "resource.list", app="shop"))[0] == status
     assert [each.name for each in await perform(node, "token.revoked")] == ["ci"]
+
+
+async def test_the_doctor_tells_which_token_ends_next(node: Node) -> None:
+    await perform(node, "token.mint", name="later", until="900h")
+    soon = (await perform(node, "token.mint", name="soon", until="2h")).token
+    (told,) = [each for each in await node.services.examine() if each.name == "tokens"]
+    assert not told.ok and "next to end is soon" in told.detail
+    await perform(node, "token.revoke", token=soon)
+    (told,) = [each for each in await node.services.examine() if each.name == "tokens"]
+    assert told.ok and "soon" not in told.detail
+    again = Registry(bytes(32), node.home.service("token"))
+    assert "later" in {each.name for each in again.minted.values()}, "a restart remembers them"
 
 
 async def test_no_token_makes_rights_without_limits(node: Node) -> None:

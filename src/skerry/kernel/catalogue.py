@@ -280,6 +280,8 @@ class Catalogue:
     def _remove(self, app: App, event: AppDeleted | AppMoved) -> None:
         """Forget an app; remember where it went if it was moved."""
         del self.apps[app.name]
+        # Whoever holds the app clears away what its branches leave.
+        app.branches = dict(app.branches)
         if isinstance(event, AppMoved):
             self.moved[app.name] = event.to
         for branch in app.branches.values():
@@ -352,7 +354,10 @@ class Catalogue:
 
     def _forget_reader(self, app: str) -> None:
         reader = self.readers.pop(reader_name(app) or "", None)
-        for branch in reader.branches.values() if reader else ():
+        if reader is None:
+            return
+        reader.branches = dict(reader.branches)
+        for branch in reader.branches.values():
             self._reading.remove(branch.app, branch.name)
             for record in branch.resources.values():
                 self.origins.pop(record.id, None)

@@ -12,6 +12,7 @@ from skerry.kernel.errors import CONFLICT, SkerryError
 from skerry.market import results as r
 from skerry.market.core import messages as m
 from skerry.market.core.messages import Capacity
+from skerry.market.link import MarketLink
 from skerry.market.provider import capacity
 from skerry.market.provider.agent import Agent, Settings
 from skerry.market.provider.runner import Runner
@@ -62,7 +63,7 @@ class Offering:
         are served.
         """
         if self.agent is not None:
-            _check_kept(self.agent, {self._handler.link(each).name for each in settings.markets})
+            await _check_kept(self.agent, [self._handler.link(each) for each in settings.markets])
         await self.stop()
         try:
             agent = await self._begin(settings, must=True)
@@ -144,15 +145,22 @@ class Offering:
             await agent.stop()
 
 
-def _check_kept(agent: Agent, markets: set[str]) -> None:
-    """Raise CONFLICT unless every market is kept whose leases a provider serves."""
-    for record in agent.records.leases.values():
-        if record.market not in markets:
-            raise CONFLICT(
-                f"Lease {record.notice.id} of {record.market} is served.",
-                why="A provider follows the market of every lease.",
-                hint=f"skerry market provider start --market {record.market}",
-            )
+async def _check_kept(agent: Agent, links: list[MarketLink]) -> None:
+    """Raise CONFLICT unless some of these markets knows each lease that a provider serves."""
+    names = {each.name for each in links}
+    served = {name: each for name, each in agent.records.leases.items() if each.market not in names}
+    if not served:
+        return
+    # The same market may have another name now, such as that of a node that was bound since.
+    for link in links:
+        for notice in (await link.feed(-1, 0.0)).leases:
+            served.pop(notice.id, None)
+    for name, record in served.items():
+        raise CONFLICT(
+            f"Lease {name} of {record.market} is served.",
+            why="A provider follows the market of every lease.",
+            hint=f"skerry market provider start --country FI --market {record.market}",
+        )
 
 
 def _described(settings: Settings, measured: Capacity) -> Settings:

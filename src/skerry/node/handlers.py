@@ -353,9 +353,9 @@ class Handlers:
         await node.keyring.ensure(params.app)
         sealed = node.vault.seal(params.app, params.name, params.value)
         event = events.SecretSet(params.app, params.name, sealed)
-        node.forget_secrets(params.app)
+        node.masking.forget(params.app)
         await node.catalogue_log.append(events.encode(event))
-        node.forget_secrets(params.app)
+        node.masking.forget(params.app)
         return c.Done(
             f"{params.name} is set.", next="skerry deploy, so that functions get it at once"
         )
@@ -381,7 +381,7 @@ class Handlers:
         if params.name not in node.catalogue.app(params.app).secrets:
             raise NOT_FOUND(f"{params.app} has no secret {params.name}.", hint="skerry secret list")
         event = events.SecretDeleted(params.app, params.name)
-        node.forget_secrets(params.app)
+        node.masking.forget(params.app)
         await node.catalogue_log.append(events.encode(event))
-        node.forget_secrets(params.app)
+        node.masking.forget(params.app)
         return c.Done(f"{params.name} is deleted.")

@@ -9,26 +9,19 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
-from skerry.kernel.errors import (
-    ALREADY_RUNNING,
-    CONFLICT,
-    INVALID,
-    KEY_DESTROYED,
-    STORE_UNREACHABLE,
-    SkerryError,
-)
+from skerry.kernel.errors import ALREADY_RUNNING, SkerryError
 from skerry.kernel.kind import ASGIApplication, Front
 from skerry.kernel.ledger import Ledger, Reading
 from skerry.kernel.manifest import Manifest, Wire
 from skerry.kernel.money import Rate
-from skerry.kernel.names import did_you_mean, host_label
+from skerry.kernel.names import host_label
 from skerry.kernel.policy import Policy
 from skerry.kernel.service import Service
 from skerry.node.accountant import Accountant
@@ -48,9 +41,11 @@ from skerry.node.keys.at_rest import AtRest
 from skerry.node.keys.ring import KeyRing
 from skerry.node.log_file import LogFile
 from skerry.node.logbook import Logbook
+from skerry.node.masking import Masking
 from skerry.node.policy.engine import Engine
 from skerry.node.policy.facts import read_facts
 from skerry.node.policy.known import known_actions, own_facts, reading_actions
+from skerry.node.ports import Ports, taken
 from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
@@ -127,8 +122,6 @@ class Node:
         self._stop_asked = asyncio.Event()
         self._catalogue_changed: Callable[[], None] = _nothing
         self._stack = contextlib.AsyncExitStack()
-        self._secret_values: dict[str, tuple[str, ...]] = {}
-        self._old_secrets: dict[str, set[str]] = {}
 
     @property
     def url(self) -> str:
@@ -156,7 +149,12 @@ class Node:
             stack.enter_context(self._only_one())
             self.config = self.home.config()
             self.name = self.options.name or self.config.name or default_name()
-            self._check_ports()
+            self._wanted = Ports(
+                self.manifests.values(),
+                self.services.declared.values(),
+                {**self.config.ports, **self.options.ports},
+            )
+            self._wanted.check()
             await self._open_state(stack)
             await self._start_cells(stack)
             await self._listen(stack)
@@ -226,7 +224,8 @@ class Node:
         self.placement = await asyncio.to_thread(self._make_policy)
         self.placement.recorder = self.audit.decided
         self.policy: Policy = self.placement
-        self.logbook = Logbook(self.home.logs, self.clock, self._secrets_of)
+        self.masking = Masking(self.catalogue, self.vault)
+        self.logbook = Logbook(self.home.logs, self.clock, self.masking.values)
         stack.push_async_callback(self.logbook.close)
 
     def _open_indexes(self, stack: contextlib.AsyncExitStack) -> None:
@@ -404,7 +403,7 @@ class Node:
         try:
             self.http_port = await self.router.start(self.host, port)
         except OSError as error:
-            raise _port_taken("HTTP", self.host, port, "--http-port 0", error) from error
+            raise taken("HTTP", self.host, port, "--http-port 0", error) from error
         self.workshop.url = self.url
         stack.push_async_callback(self.router.stop)
 
@@ -416,26 +415,7 @@ class Node:
 
     def wanted_port(self, name: str) -> int:
         """Return the port to open for a port wire or a service, as the operator wants it."""
-        return {**self._known_ports(), **self.config.ports, **self.options.ports}[name]
-
-    def _known_ports(self) -> dict[str, int]:
-        """Return every port that can be chosen, with its default."""
-        wires = (wire for each in self.manifests.values() for wire in each.wires if wire.front)
-        found = {wire.name: wire.port for wire in wires}
-        for service in self.services.declared.values():
-            found |= service.ports
-        return found
-
-    def _check_ports(self) -> None:
-        """Raise INVALID if the operator chose a port for what there is not."""
-        known = self._known_ports()
-        for name in (*self.config.ports, *self.options.ports):
-            if name not in known:
-                raise INVALID(
-                    f"There is no port named {name}.",
-                    why=did_you_mean(name, known),
-                    hint="skerry up --help",
-                )
+        return self._wanted.wanted(name)
 
     async def _open_fronts(self, stack: contextlib.AsyncExitStack) -> None:
         certificate = self.home.keys / "tls.pem"
@@ -462,10 +442,9 @@ class Node:
         try:
             return await loop.create_server(front.protocol, self.host, port)
         except OSError as error:
-            said = wire.name in self.config.ports or wire.name in self.options.ports
-            if said or error.errno != errno.EADDRINUSE:
+            if wire.name in self._wanted.chosen or error.errno != errno.EADDRINUSE:
                 flag = f"--port {wire.name}=0"
-                raise _port_taken(wire.protocol, self.host, port, flag, error) from error
+                raise taken(wire.protocol, self.host, port, flag, error) from error
         _log.warning("port %d, the usual one of %s, is taken: it has another", port, wire.name)
         return await loop.create_server(front.protocol, self.host, 0)
 
@@ -501,36 +480,6 @@ class Node:
         """Remove every version of an app that is deleted."""
         shutil.rmtree(self.home.apps / app, ignore_errors=True)
 
-    def forget_secrets(self, app: str) -> None:
-        """Read an app's secrets again when they are masked next.
-
-        The old values stay masked until the node stops: processes that run still know them.
-        """
-        self._old_secrets[app] = self._old_secrets.get(app, set()) | set(self._secrets_of(app))
-        self._secret_values.pop(app, None)
-
-    def _readable(self, app: str, names: Iterable[str]) -> Iterator[str]:
-        """Yield the secrets whose key is open; nothing that runs knows the others either."""
-        for name in names:
-            try:
-                yield self.vault.open(app, name)
-            except SkerryError as error:
-                if error.problem not in (STORE_UNREACHABLE, KEY_DESTROYED):
-                    raise
-
-    def _secrets_of(self, app: str) -> tuple[str, ...]:
-        """Return the values that must not appear in an app's log lines."""
-        if app not in self._secret_values:
-            found = self.catalogue.apps.get(app)
-            names = found.secrets if found else ()
-            values = list(self._readable(app, names))
-            lines = {line for value in values for line in value.splitlines()}
-            masked = tuple(lines | self._old_secrets.get(app, set()))
-            if len(values) < len(names):
-                return masked
-            self._secret_values[app] = masked
-        return self._secret_values[app]
-
 
 def _nothing() -> None:
     """Tell nobody: there is no audit log yet."""
@@ -546,11 +495,3 @@ def _clear_group(group: Group) -> None:
     """End whatever a process left behind in its cgroup, and remove it."""
     group.kill()
     group.remove()
-
-
-def _port_taken(what: str, host: str, port: int, flag: str, error: OSError) -> Exception:
-    return CONFLICT(
-        f"Port {port} of {host} cannot be opened for {what}.",
-        why=str(error.strerror or error),
-        hint=f"skerry up {flag}",
-    )

@@ -3,13 +3,17 @@
 Nodes crash and come back, sleep through their lease and wake, are cut off from the register and
 from each other, and have clocks that run apart. A client writes through whoever leads; the leader
 sends each write with its epoch to its replicas and acknowledges it when most of them have it.
+
+    python -m skerry.testing.leasing 17 18      # plays the histories of these seeds
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import random
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -40,9 +44,17 @@ class Story:
 def play(story: Story) -> int:
     """Play a history; return how often the lease was taken.
 
-    Raises AssertionError if two nodes served at one moment, or an acknowledged write was lost.
+    Raises AssertionError if two nodes served at one moment, or an acknowledged write was lost; it
+    says how to play the same history again.
     """
-    return run_simulated(lambda: _World(story).play())
+    try:
+        return run_simulated(lambda: _World(story).play())
+    except AssertionError as error:
+        error.add_note(
+            f"python -m skerry.testing.leasing {story.seed} --nodes {story.nodes} "
+            f"--seconds {story.seconds:g} --drift {story.drift:g}"
+        )
+        raise
 
 
 class _FarRegister:
@@ -241,3 +253,19 @@ class _World:
         for number in self.acknowledged:
             holders = sum(any(value == number for _, value in copy) for copy in copies)
             assert holders >= most, f"write {number} was lost (seed {self.story.seed})"
+
+
+def main() -> None:
+    """Play histories, and tell how often the lease was taken in each."""
+    parser = argparse.ArgumentParser(description="Play seeded histories of nodes that lead.")
+    parser.add_argument("seeds", nargs="+", type=int, metavar="SEED")
+    for name, usual in (("nodes", Story.nodes), ("seconds", Story.seconds), ("drift", Story.drift)):
+        parser.add_argument(f"--{name}", type=type(usual), default=usual)
+    given = parser.parse_args()
+    for seed in given.seeds:
+        taken = play(Story(seed, given.nodes, given.seconds, given.drift))
+        sys.stdout.write(f"seed {seed}: the lease was taken {taken} times\n")
+
+
+if __name__ == "__main__":
+    main()

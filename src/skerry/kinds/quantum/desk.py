@@ -47,6 +47,7 @@ from skerry.kinds.quantum.contract import (
 from skerry.kinds.quantum.hardware import Hardware
 from skerry.kinds.quantum.messages import Energy, Molecule, Need, Needed
 from skerry.kinds.quantum.providers.interface import Dialect
+from skerry.kinds.quantum.readied import Readied
 from skerry.kinds.quantum.results import nature
 from skerry.kinds.quantum.runner import Runner
 from skerry.kinds.quantum.store import FILE, Store
@@ -58,6 +59,9 @@ RESERVATION_SECONDS_MAX = 7 * 86_400
 AHEAD_SECONDS_MAX = 366 * 86_400
 _SECOND = 1_000_000_000
 STEPS = (JobState.CREATED, JobState.VALIDATED, JobState.ESTIMATED, JobState.QUEUED)
+
+_UNREAD: dict[str, Any] = {"qubits": 0, "bits": 0, "registers": [], "ops": []}
+"""What is told of a program that is passed on as it came."""
 
 T = TypeVar("T")
 
@@ -91,6 +95,7 @@ class Desk:
         self._store: Store
         self._checkers = Workers(context.clock, context.environments)
         self._learned: dict[str, tuple[int, Calibration]] = {}
+        self._readied = Readied()
         alarm = Alarm(context.directory)
         self.runner = Runner(self, alarm)
         self.hardware = Hardware(self, self._for_hardware, alarm, self.runner.tell)
@@ -146,6 +151,7 @@ class Desk:
         params = self.worker_params(request, request.programs[program], binding, 0)
         checker = self._checkers.of(twins.stack_of(device, params["engine"]))
         found = await checker.ask("plan", params, PLAN_SECONDS)
+        self._readied.keep(params, found.pop("ready", ""))
         plan = msgspec.convert({"device": device.id, **found}, Plan)
         if device.id == twins.DENSITY and plan.qubits > device.qubits:
             raise TOO_LARGE(f"{device.name} has {device.qubits} qubits, not {plan.qubits}.")
@@ -180,8 +186,7 @@ class Desk:
         """Return a program's circuit, the same compiled for its device, and a provider's text."""
         params = self.worker_params(request, request.programs[0], 0, 0)
         if params["paradigm"] != "gate":
-            none = {"qubits": 0, "bits": 0, "registers": [], "ops": []}
-            return none, none, ""
+            return _UNREAD, _UNREAD, ""
         gates = self._checkers.of("gates")
         circuit = await gates.ask("parse", params, PLAN_SECONDS)
         compiled = await gates.ask("compile", params, PLAN_SECONDS)
@@ -202,7 +207,7 @@ class Desk:
         """Return what a worker is told of one execution."""
         device, calibration, _ = self.device(request.device)
         options = request.options
-        return {
+        params = {
             "source": program.source,
             "format": program.format,
             "bindings": program.bindings[binding],
@@ -219,6 +224,7 @@ class Desk:
             "seed": seed,
             "memory_bytes": checks.memory_bytes(self.config.memory_mib << 20),
         }
+        return params | {"ready": self._readied.find(params)}
 
     async def submit(self, request: JobRequest) -> Job:
         """Check a request, estimate it, and queue it durably; nothing is kept of a refused one."""

@@ -15,6 +15,17 @@ BARS_MAX = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
+def columns_of(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> str:
+    """Return rows of text under a head, aligned; the last column is not padded."""
+    lines = [head, *rows]
+    wide = [max(len(line[number]) for line in lines) for number in range(len(head))]
+    wide[-1] = 0
+    return "\n".join(
+        "  ".join(f"{cell:<{size}}" for cell, size in zip(line, wide, strict=True)).rstrip()
+        for line in lines
+    )
+
+
 def percent(error: float | None) -> str:
     """Return an error in per cent with two digits, or a cross where the pair does not work."""
     if error is None:

@@ -31,6 +31,7 @@ from skerry.kinds.quantum.messages import (
     Revised,
 )
 from skerry.kinds.quantum.quoting import quotes
+from skerry.kinds.quantum.results import public_key
 from skerry.kinds.quantum.socket_wire import SocketWire
 from skerry.kinds.quantum.store import Store
 
@@ -106,7 +107,8 @@ class QuantumEngine(Engine):
         """Return a job with its results so far and its steps."""
         job = await self.desk.job(params.job)
         results = await self.desk.results(params.job)
-        return Outcome(job, tuple(results), tuple(await self.desk.events(params.job)))
+        events = tuple(await self.desk.events(params.job))
+        return Outcome(job, tuple(results), events, public_key(self.context))
 
     async def word_list(self, params: Listed) -> list[Job]:
         """Return jobs, the newest first."""

@@ -17,17 +17,19 @@ from skerry.kernel.money import show
 from skerry.kernel.policy import Request as PolicyRequest
 from skerry.kinds.quantum import (
     alarm,
+    device_reports,
     energies,
     installing,
     language,
     pictures,
     raster,
     reports,
+    results,
     stacks,
     ways,
 )
 from skerry.kinds.quantum import service as words
-from skerry.kinds.quantum.catalogue import load
+from skerry.kinds.quantum.catalogue import benchmarks, load
 from skerry.kinds.quantum.catalogue.model import Device, Here
 from skerry.kinds.quantum.contract import Budget, Cost, Job, JobRequest, Options, Program
 from skerry.kinds.quantum.hardware import ACTION
@@ -93,7 +95,9 @@ class Handler:
         except SkerryError as error:
             _log.warning("%s/%s/%s: %s", branch.app, branch.name, record.name, error.what)
 
-    async def do_devices(self, params: words.Listing, progress: Progress) -> reports.DeviceTable:
+    async def do_devices(
+        self, params: words.Listing, progress: Progress
+    ) -> device_reports.DeviceTable:
         """See `quantum.devices`."""
         rows = [
             _row(each)
@@ -103,9 +107,12 @@ class Handler:
             and params.status in ("", each.status.value)
         ]
         listed = {each.id for each in rows}
-        return reports.DeviceTable(tuple(rows), ways.of_devices(self._node, listed, params.app))
+        here = ways.of_devices(self._node, listed, params.app)
+        return device_reports.DeviceTable(tuple(rows), here)
 
-    async def do_device(self, params: words.Named, progress: Progress) -> reports.DeviceReport:
+    async def do_device(
+        self, params: words.Named, progress: Progress
+    ) -> device_reports.DeviceReport:
         """See `quantum.device`."""
         device = load.find(params.device)
         calibration = load.calibration(device.id)
@@ -113,12 +120,13 @@ class Handler:
         known = {each.name for each in own}
         found = ways.of_device(self._node, device, params.app)
         figures = [*own, *(each for each in device.figures if each.name not in known)]
-        return reports.DeviceReport(
+        return device_reports.DeviceReport(
             device,
             str(_here(device)._replace(provider=bool(found))),
             device.revision,
             calibration,
             tuple(figures),
+            tuple(map(device_reports.score_row, benchmarks.compared(device.id))),
             pictures.topology(device, calibration),
             params.svg,
             found,
@@ -237,6 +245,27 @@ class Handler:
             lines=cost.lines,
             usage=job.usage,
         )
+
+    async def do_verify(self, params: words.Verified, progress: Progress) -> reports.Signatures:
+        """See `quantum.verify`."""
+        found: Outcome = await self._call(params, "show", {"job": params.job}, progress)
+        if not found.results:
+            raise NOT_FOUND(f"Job {params.job} has no result.", why=f"It is {found.job.state}.")
+        forged = tuple(
+            each.execution for each in found.results if not results.is_signed(each, found.key)
+        )
+        checked = reports.Signatures(
+            job=found.job.id,
+            key=found.key,
+            signed=len(found.results) - len(forged),
+            forged=forged,
+            digests=tuple(results.digest(each) for each in found.results),
+        )
+        if not params.record:
+            return checked
+        said = {"app": params.app, "branch": params.branch, **msgspec.to_builtins(checked)}
+        entry = await self._node.audit.add("quantum-results", said)
+        return msgspec.structs.replace(checked, entry=entry)
 
     async def do_cancel(self, params: words.OfJob, progress: Progress) -> Done:
         """See `quantum.cancel`."""
@@ -399,12 +428,12 @@ def _here(device: Device) -> Here:
     )
 
 
-def _row(device: Device) -> reports.DeviceRow:
+def _row(device: Device) -> device_reports.DeviceRow:
     calibration = load.calibration(device.id)
     figures = {each.name: each.value for each in reversed(device.figures)}
     if calibration is not None:
         figures |= {each.name: each.value for each in medians(calibration)}
-    return reports.DeviceRow(
+    return device_reports.DeviceRow(
         id=device.id,
         name=device.name,
         vendor=device.vendor,
@@ -421,7 +450,7 @@ def _row(device: Device) -> reports.DeviceRow:
         two_qubit_fidelity=figures.get("two_qubit_fidelity"),
         readout_fidelity=figures.get("readout_fidelity"),
         two_qubit_seconds=figures.get("two_qubit_seconds"),
-        prices=tuple(reports.price_line(device, each.channel) for each in device.prices),
+        prices=tuple(device_reports.price_line(device, each.channel) for each in device.prices),
         conflicts=sum(1 for _ in device.conflicts()),
         note=device.note,
     )

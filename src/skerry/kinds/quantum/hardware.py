@@ -19,7 +19,7 @@ from skerry.kernel.errors import CONFLICT, DENIED, INTERNAL, INVALID, UNSUPPORTE
 from skerry.kernel.policy import Place
 from skerry.kinds.quantum import billing, providers, results
 from skerry.kinds.quantum.alarm import Alarm
-from skerry.kinds.quantum.catalogue.model import Device
+from skerry.kinds.quantum.catalogue.model import Device, Paradigm
 from skerry.kinds.quantum.contract import TERMINAL, Job, JobRequest, JobState, Queue
 from skerry.kinds.quantum.providers.calling import VendorError, garbled
 from skerry.kinds.quantum.providers.interface import Dialect, Provider, Seen, Setting, Task
@@ -180,6 +180,7 @@ class Hardware:
             compiled,
             text,
             source=program.source,
+            bindings=program.bindings[0],
             booking=request.booking,
             seconds_max=self._desk.seconds_max(request),
         )
@@ -310,7 +311,8 @@ class Hardware:
         state = seen.state
         if state is JobState.COMPLETED and seen.counts is None:
             raise garbled(f"{job.request.provider} has no outcome of a job that is done.")
-        if shots and (state is not JobState.COMPLETED or shots < task.shots):
+        selected = task.device.paradigm is Paradigm.PHOTONIC  # Photons that are lost do not count.
+        if shots and (state is not JobState.COMPLETED or (shots < task.shots and not selected)):
             state = JobState.PARTIAL
         job = await billing.settle(desk, job, shots, seen)
         await desk.stored(_prepare, job.id, state)
@@ -333,15 +335,14 @@ class Hardware:
     def _result(self, job: Job, seen: Seen, task: Task) -> Any:
         desk, now = self._desk, self._desk.context.clock.now()
         counts = seen.counts or {}
-        size = len(next(iter(counts)))
         found = {
             "engine": job.request.provider,
             "reason": f"the vendor's job {job.vendor_job}",
             "versions": {},
             "counts": counts,
             "shots": sum(counts.values()),
-            "registers": task.circuit["registers"],
-            "measured": bits_of(task.circuit) if task.circuit["ops"] else range(size),
+            "registers": task.circuit["registers"] or _places(task, counts),
+            "measured": bits_of(task.circuit),
             "compiled": task.text,
             "layout": task.compiled.get("labels") or [],
             "pragmas": [],
@@ -361,6 +362,14 @@ class Hardware:
         now = self._desk.context.clock.now()
         values = {"ended": now, "look_at": 0, "queue": None, "error": error.as_dict()}
         await self._desk.stored(Store.change, job_id, JobState.FAILED, error.what, **values)
+
+
+def _places(task: Task, counts: dict[str, int]) -> list[tuple[str, int, int]]:
+    """Return the register of a program that is no circuit: its sites, or its modes."""
+    text = next(iter(counts))
+    if task.device.paradigm is Paradigm.PHOTONIC:
+        return [("modes", 0, text.count(",") + 1)]
+    return [("sites", 0, len(text))]
 
 
 def _cancelling(store: Store, job_id: str) -> Job:

@@ -128,6 +128,17 @@ MANIFEST = Manifest(
                     "print(ScalewayProvider().backends())'",
                 ),
                 Client(
+                    name="pasqal-cloud",
+                    language="Python",
+                    line="SKERRY_TOKEN={token} python -c 'import os; "
+                    "from pasqal_cloud import Endpoints, SDK; "
+                    "from pasqal_cloud.authentication import TokenProvider; "
+                    'own = type("Own", (TokenProvider,), dict(get_token=lambda _: '
+                    'os.environ["SKERRY_TOKEN"]))(); '
+                    'print(list(SDK(token_provider=own, project_id="{name}", '
+                    'endpoints=Endpoints(core="{url}/pasqal")).get_device_specs_dict()))\'',
+                ),
+                Client(
                     name="perceval-quandela",
                     language="Python",
                     line="PCVL_CLOUD_TOKEN={token} python -c 'import perceval; "

@@ -80,11 +80,12 @@ class Revised(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """A job with all that is known of it."""
+    """A job with all that is known of it, and the key that its results are signed with."""
 
     job: Job
     results: tuple[Result, ...]
     events: tuple[Event, ...]
+    key: str = ""
 
 
 class Needed(msgspec.Struct, frozen=True):

@@ -1,16 +1,19 @@
-"""The pages of the console: devices, one device, jobs, one job, and a program compared."""
+"""The pages of the console: devices, jobs, reservations, and a program compared."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.names import MAIN
-from skerry.kinds.quantum import pictures, reports
+from skerry.kinds.quantum import device_reports, pictures, reports
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Modality
+from skerry.kinds.quantum.twins import is_runnable
 
 KIND = "quantum"
+_PLACE = ("app", "branch", "resource")
 PROGRAM_BYTES_MAX = 6000
 """A program in a form's address; longer ones are for the command line."""
 
@@ -27,7 +30,7 @@ c = measure q;
 
 async def devices(visit: Any) -> dict[str, Any]:
     """Return every device by modality, with its topology in small."""
-    table: reports.DeviceTable = await visit.ask("quantum.devices")
+    table: device_reports.DeviceTable = await visit.ask("quantum.devices")
     return {
         "groups": [
             (each.value, [row for row in table.devices if row.modality == each.value])
@@ -44,34 +47,48 @@ async def devices(visit: Any) -> dict[str, Any]:
 async def device(visit: Any) -> dict[str, Any]:
     """Return one device with its figures, sources and topology."""
     name = visit.word("device")
-    report: reports.DeviceReport = await visit.ask("quantum.device", device=name)
+    report: device_reports.DeviceReport = await visit.ask("quantum.device", device=name)
     found = report.device
     return {
         "title": found.name,
         "report": report,
         "found": found,
         "figures": [
-            (each.name.replace("_", " "), reports.figure_text(each), _source(found, each.source))
+            (
+                each.name.replace("_", " "),
+                device_reports.figure_text(each),
+                _source(found, each.source),
+            )
             for each in report.figures
         ],
         "prices": [
-            (each.channel, reports.price_line(found, each.channel)) for each in found.prices
+            (each.channel, device_reports.price_line(found, each.channel)) for each in found.prices
         ],
         "conflicts": [
             (one.name.replace("_", " "), one.value, _source(found, one.source), other.value,
              _source(found, other.source))
             for one, other in found.conflicts()
         ],
+        "scores": [
+            (
+                each,
+                device_reports.score_text(each.machine, each.machine_deviation),
+                device_reports.score_text(each.twin, each.twin_deviation),
+            )
+            for each in report.scores
+        ],
+        "never_more": device_reports.NEVER_MORE,
+        "no_benchmark": device_reports.NO_BENCHMARK,
         "cli": [f"skerry quantum device {found.id}"],
     }  # fmt: skip
 
 
 def _source(found: Any, key: str) -> str:
-    return reports.source_text(found, key)
+    return device_reports.source_text(found, key)
 
 
-async def jobs(visit: Any) -> dict[str, Any]:
-    """Return the resources of this node, and the jobs of the one that was chosen."""
+async def _places(visit: Any) -> list[tuple[str, str, str, bool]]:
+    """Return every quantum resource as (app, branch, name, awake)."""
     places = []
     for app in await visit.ask("app.list"):
         for branch in await visit.ask("branch.list", app=app.name):
@@ -81,33 +98,62 @@ async def jobs(visit: Any) -> dict[str, Any]:
                 for each in found
                 if each.kind == KIND
             ]
-    query = visit.request.query_params
-    chosen = tuple(query.get(name, "") for name in ("app", "branch", "resource"))
-    known = [place[:3] for place in places]
-    if chosen not in known:
-        chosen = known[0] if len(known) == 1 else ()
+    return places
+
+
+def _chosen(visit: Any, places: list[tuple[str, str, str, bool]]) -> dict[str, str]:
+    """Return the resource that the address names, the only one if it names none, or nothing."""
+    known = [{"app": app, "branch": branch, "resource": name} for app, branch, name, _ in places]
+    asked = {name: visit.request.query_params.get(name, "") for name in _PLACE}
+    if asked in known:
+        return asked
+    return known[0] if len(known) == 1 else {}
+
+
+async def jobs(visit: Any) -> dict[str, Any]:
+    """Return the resources of this node, and the jobs of the one that was chosen."""
+    places = await _places(visit)
+    chosen = _chosen(visit, places)
     shown = []
     if chosen:
-        app, branch, resource = chosen
-        table = await visit.ask("quantum.jobs", app=app, branch=branch, resource=resource)
+        table = await visit.ask("quantum.jobs", **chosen)
         shown = [(job, reports.moment_text(job.created)) for job in table.jobs]
     return {
         "places": places,
         "chosen": chosen,
         "jobs": shown,
-        "cli": [f"skerry quantum jobs --app {chosen[0]}" if chosen else "skerry quantum jobs"],
+        "cli": [f"skerry quantum jobs --app {chosen['app']}" if chosen else "skerry quantum jobs"],
+    }
+
+
+async def reservations(visit: Any) -> dict[str, Any]:
+    """Return the reservations of a resource, and the devices that can be reserved."""
+    places = await _places(visit)
+    chosen = _chosen(visit, places)
+    rows = await visit.ask("quantum.reservations", **chosen) if chosen else []
+    return {
+        "places": places,
+        "chosen": chosen,
+        "back": f"/quantum/reservations?{urlencode(chosen)}",
+        "reservations": rows,
+        "devices": [each.id for each in load.devices().values() if is_runnable(each)],
+        "cli": [
+            "skerry quantum reserve iqm-garnet --minutes 30",
+            "skerry quantum run circuit.qasm --device iqm-garnet --reservation <id>",
+        ],
     }
 
 
 async def job(visit: Any) -> dict[str, Any]:
     """Return one job with its histograms and where they come from."""
-    place = {name: visit.word(name) for name in ("app", "branch", "resource")}
+    place = {name: visit.word(name) for name in _PLACE}
     report: reports.JobReport = await visit.ask("quantum.job", job=visit.word("job"), **place)
     found = report.job
     return {
         "title": found.request.name or "Job",
         "job": found,
         "place": place,
+        "back": f"/quantum/jobs/{place['app']}/{place['branch']}/{place['resource']}/{found.id}",
         "events": [(reports.moment_text(each.at), each) for each in report.events],
         "outcomes": [
             (each, pictures.histogram(each, f"Execution {each.execution}"))

@@ -3,181 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from skerry.kernel.money import show
 from skerry.kinds.quantum import drawing, energies
-from skerry.kinds.quantum.catalogue.model import Calibration, Device, Figure
 from skerry.kinds.quantum.contract import Cost, Event, Job, Reservation, Result
+from skerry.kinds.quantum.drawing import columns_of
 from skerry.kinds.quantum.messages import Energy, Need, Quote
-
-
-def columns_of(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> str:
-    """Return rows of text under a head, aligned; the last column is not padded."""
-    lines = [head, *rows]
-    wide = [max(len(line[number]) for line in lines) for number in range(len(head))]
-    wide[-1] = 0
-    return "\n".join(
-        "  ".join(f"{cell:<{size}}" for cell, size in zip(line, wide, strict=True)).rstrip()
-        for line in lines
-    )
-
-
-class DeviceRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A device in a list; fidelities are medians, or the vendor's averages."""
-
-    id: str
-    name: str
-    vendor: str
-    modality: str
-    status: str
-    qubits: int
-    country: str
-    place: str
-    topology: str
-    native_gates: tuple[str, ...]
-    here: str
-    as_of: str
-    one_qubit_fidelity: float | None = None
-    two_qubit_fidelity: float | None = None
-    readout_fidelity: float | None = None
-    two_qubit_seconds: float | None = None
-    prices: tuple[str, ...] = ()
-    conflicts: int = 0
-    note: str = ""
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value * 100:.2f}"
-
-
-class DeviceTable(msgspec.Struct, frozen=True):
-    """Devices; figures are as of each one's date."""
-
-    devices: tuple[DeviceRow, ...]
-    ways: tuple[str, ...] = ()
-
-    def draw(self, columns: int) -> str:
-        """Return a table, with as many columns as there is room for."""
-        head = ("device", "qubits", "2q %", "read %", "at", "status", "here", "as of", "price")
-        rows = [
-            (
-                each.id,
-                str(each.qubits or "-"),
-                _share(each.two_qubit_fidelity),
-                _share(each.readout_fidelity),
-                each.country,
-                each.status,
-                each.here,
-                each.as_of,
-                each.prices[0] if each.prices else "-",
-            )
-            for each in self.devices
-        ]
-        if not rows:
-            return "No device is like that."
-        keep = len(head)
-        text = columns_of(rows, head)
-        while keep > 6 and max(map(len, text.splitlines())) > columns:
-            keep -= 1
-            text = columns_of([row[:keep] for row in rows], head[:keep])
-        note = "2q, read: median fidelities. One device: skerry quantum device <id>"
-        ways = "\n".join((*self.ways, "No provider was tried against its vendor here."))
-        return f"{text}\n\n{note}" + (f"\n\n{ways}" if self.ways else "")
-
-
-class DeviceReport(msgspec.Struct, frozen=True):
-    """A device with every figure, its sources, and its calibration."""
-
-    device: Device
-    here: str
-    revision: int
-    calibration: Calibration | None
-    figures: tuple[Figure, ...]
-    svg: str = ""
-    svg_only: bool = False
-    ways: tuple[str, ...] = ()
-
-    def draw(self, columns: int) -> str:
-        """Return the device as text, its topology drawn."""
-        if self.svg_only:
-            return self.svg
-        device = self.device
-        blocks = [_about(device, self.here, self.revision), "\n".join(self.ways)]
-        if self.figures:
-            rows = [
-                (each.name.replace("_", " "), figure_text(each), source_text(device, each.source))
-                for each in self.figures
-            ]
-            blocks.append(columns_of(rows, ("figure", "value", "source")))
-        for one, other in device.conflicts():
-            blocks.append(
-                f"conflict: {one.name.replace('_', ' ')} is {one.value:g} in "
-                f"{source_text(device, one.source)}, and {other.value:g} in "
-                f"{source_text(device, other.source)}"
-            )
-        blocks += [
-            f"price on {price.channel}: {price_line(device, price.channel)}"
-            for price in device.prices
-        ]
-        if self.calibration is not None:
-            blocks.append(drawing.topology(self.calibration, columns))
-            blocks += list(self.calibration.notes)
-        elif device.topology.kind == "all":
-            blocks.append("Every pair of qubits can interact.")
-        return "\n\n".join(block for block in blocks if block)
-
-
-def _about(device: Device, here: str, revision: int) -> str:
-    lines = [
-        f"{device.name}  ({device.id}), {device.vendor}",
-        f"{device.modality}, {device.qubits or 'no'} qubits, {device.status}; "
-        f"the machine stands in {device.place} ({device.country})",
-        f"gates: {', '.join(device.native_gates) or '-'}; topology: "
-        f"{device.topology.shape or device.topology.kind}",
-        f"here: {here}; as of {device.as_of}, revision {revision}",
-    ]
-    return "\n".join([*lines, *([device.note] if device.note else [])])
-
-
-def figure_text(figure: Figure) -> str:
-    """Return a figure's value in the unit that fits."""
-    if figure.unit == "s":
-        for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
-            if abs(figure.value) >= size:
-                return f"{figure.value / size:.4g} {unit}"
-    if figure.name.endswith("fidelity"):
-        return f"{figure.value * 100:.4g} %"
-    return f"{figure.value:g} {figure.unit}".strip()
-
-
-def source_text(device: Device, key: str) -> str:
-    """Return a source with its date, and whether it was recalled rather than read."""
-    found = device.sources.get(key)
-    if found is None:
-        return key
-    return f"{found.title} ({found.as_of}{', recalled' if found.recalled else ''})"
-
-
-def price_line(device: Device, channel: str) -> str:
-    """Return a channel's price in words."""
-    price = next(each for each in device.prices if each.channel == channel)
-    amounts = (
-        ("task", price.per_task),
-        ("shot", price.per_shot),
-        ("second", price.per_second),
-        ("hour", price.per_hour),
-        ("one-qubit gate and shot", price.per_one_qubit_gate),
-        ("two-qubit gate and shot", price.per_two_qubit_gate),
-    )
-    said = [f"{amount} {price.currency} a {what}" for what, amount in amounts if amount != "0"]
-    said += [f"at least {price.minimum} {price.currency}"] if price.minimum != "0" else []
-    said += ["in HQC"] if price.hqc else []
-    source = device.sources[price.source]
-    return f"{', '.join(said)} ({source.as_of}){'; ' + price.note if price.note else ''}"
 
 
 class QuoteTable(msgspec.Struct, frozen=True):
@@ -349,6 +183,39 @@ class JobCost(msgspec.Struct, frozen=True):
     as_of: str
     lines: tuple[str, ...]
     usage: dict[str, int]
+
+
+class Signatures(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether a job's results are as they were when the resource's key signed them.
+
+    `entry` is that of the node's audit log which says so, with the digest of every result.
+    """
+
+    job: str
+    key: str
+    signed: int
+    forged: tuple[int, ...] = ()
+    digests: tuple[str, ...] = ()
+    entry: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every result is as it was signed."""
+        return 1 if self.forged else 0
+
+    def draw(self, columns: int) -> str:
+        """Return what was found, and how others can check it."""
+        total = self.signed + len(self.forged)
+        lines = [f"{self.signed} of {total} results are as they were signed by key {self.key}"]
+        lines += [f"execution {each} is NOT what was signed" for each in self.forged]
+        if self.entry is None:
+            lines.append("The key is the resource's own. Have the node vouch for it: --record")
+        else:
+            lines.append(
+                f"Entry {self.entry} of the node's audit log says so. A proof to check without "
+                f"this node: skerry audit prove {self.entry}"
+            )
+        return "\n".join(lines)
 
 
 HYPOTHETICAL = (

@@ -132,6 +132,11 @@ def sign(result: Result, context: Context) -> str:
     return _key(context).sign(_content(result)).hex()
 
 
+def digest(result: Result) -> str:
+    """Return the SHA-256 of what is signed of a result, in hexadecimal."""
+    return hashlib.sha256(_content(result)).hexdigest()
+
+
 def is_signed(result: Result, key: str) -> bool:
     """Tell whether a result is as it was when the holder of a public key signed it."""
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415

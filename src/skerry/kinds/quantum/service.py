@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 from skerry.kernel.commands import AppName, BranchName, Command, Done, Nothing, Params, about
 from skerry.kernel.names import MAIN
 from skerry.kernel.service import Page, Service
+from skerry.kinds.quantum.device_reports import DeviceReport, DeviceTable
 from skerry.kinds.quantum.messages import Revised
 from skerry.kinds.quantum.reports import (
-    DeviceReport,
-    DeviceTable,
     EnergyTable,
     JobCost,
     JobReport,
@@ -18,6 +17,7 @@ from skerry.kinds.quantum.reports import (
     NeedTable,
     QuoteTable,
     ReservationRow,
+    Signatures,
     StackRow,
     Text,
 )
@@ -143,6 +143,14 @@ class OfJob(Here, frozen=True, kw_only=True):
     job: Job
 
 
+class Verified(OfJob, frozen=True, kw_only=True):
+    """A job whose results' signatures are to be checked."""
+
+    record: Annotated[bool, about("have the node's signed audit log vouch for what was found")] = (
+        False
+    )
+
+
 class Shown(OfJob, frozen=True, kw_only=True):
     """A job to show."""
 
@@ -244,6 +252,13 @@ SERVICE = Service(
         Command("quantum.job", "Show a job, its result and provenance", Shown, JobReport),
         Command("quantum.histogram", "Write a job's histogram", Chart, Text),
         Command("quantum.cost", "Tell what a job cost, however old", OfJob, JobCost),
+        Command(
+            "quantum.verify",
+            "Check who signed a job's results",
+            Verified,
+            Signatures,
+            mutates=True,
+        ),
         Command("quantum.cancel", "Cancel a job", OfJob, Done, mutates=True),
         Command("quantum.reserve", "Reserve a device", Reserve, ReservationRow, mutates=True),
         Command(
@@ -267,6 +282,7 @@ SERVICE = Service(
         Page("/quantum/devices/{device}", "Device", "pages:device", "device.html"),
         Page("/quantum/jobs", "Quantum jobs", "pages:jobs", "jobs.html", live="_jobs.html"),
         Page("/quantum/jobs/{app}/{branch}/{resource}/{job}", "Job", "pages:job", "job.html"),
+        Page("/quantum/reservations", "Reservations", "pages:reservations", "reservations.html"),
         Page("/quantum/compare", "Compare devices", "pages:compare", "compare.html"),
     ),
     handler="handler:Handler",

@@ -84,6 +84,11 @@ STACKS = {
         ("qiskit-aqt-provider>=1.13,<2",),
         ("qiskit_aqt_provider",),
     ),
+    "clients-pasqal": Stack(
+        "clients: Pasqal's cloud, and Pulser with its own simulator",
+        ("pasqal-cloud>=0.20", "pulser-pasqal>=0.20", "pulser-simulation>=1.6"),
+        ("pasqal_cloud", "pulser_simulation"),
+    ),
     "clients-quandela": Stack(
         "clients: Perceval, whose library exqalibur is CC BY-NC-ND: not for commercial use",
         ("perceval-quandela>=1.3",),

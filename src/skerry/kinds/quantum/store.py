@@ -281,7 +281,8 @@ class Store:
 
 
 def _same(found: Job, wanted: Job) -> Job:
-    if found.request != wanted.request:
+    # One was read from the disk, where what a wire keeps in tuples is lists.
+    if _encoder.encode(found.request) != _encoder.encode(wanted.request):
         raise CONFLICT(
             f"The token of this request made job {found.id}, which asked for something else."
         )

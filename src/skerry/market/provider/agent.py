@@ -260,9 +260,16 @@ class Agent:
         return found
 
     async def _hold(self, link: MarketLink, notice: LeaseNotice) -> None:
-        """Take note of a lease that this provider has, or of what changed of it."""
+        """Take note of a lease that this provider has, or of what changed of it.
+
+        Another market has no say in it, unless the lease's own is followed no longer: then it is
+        the same market by another name, or the operator gave the lease over to it.
+        """
         known = self.records.leases.get(notice.id)
-        if known is not None and not _differs(known.notice, notice):
+        moved = known is not None and known.market != link.name
+        if known is not None and moved and known.market in self.links:
+            return
+        if known is not None and not moved and not _differs(known.notice, notice):
             if known.group is None and self.now - known.since > MANIFEST_MILLISECONDS:
                 await link.submit(m.CloseBid(notice.id, Reason.MANIFEST_TIMEOUT))
             return

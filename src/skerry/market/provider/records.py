@@ -95,7 +95,7 @@ class Records:
             if known is None:
                 self.leases[event.notice.id] = Record(event.market, event.notice, event.at)
             else:
-                known.notice = event.notice
+                known.market, known.notice = event.market, event.notice
         elif isinstance(event, Manifested):
             if event.lease in self.leases:
                 self.leases[event.lease].group = event.group

@@ -125,12 +125,15 @@ def check(destination: Destination) -> Destination:
     if parts.password:
         raise INVALID("A destination's URL holds no password.", why="URLs end up in logs.")
     if destination.lock_days and destination.kind != "s3":
-        raise INVALID("Only S3 stores can lock objects.", hint="--append-only")
+        raise INVALID(
+            "Only S3 stores can lock objects.",
+            hint=f"skerry backup to {destination.url} --append-only",
+        )
     if destination.requests_per_second and destination.kind not in ("s3", "rest"):
         raise INVALID(
             "Only requests to S3 and REST stores can be bounded.",
             why="A path has none, and SFTP sends packets, not requests.",
-            hint="--connections, --upload-kib-s",
+            hint=f"skerry backup to {destination.url} --connections 2 --upload-kib-s 4096",
         )
     if destination.kind == "local":
         path = destination.repository

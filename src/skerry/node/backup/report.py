@@ -170,17 +170,18 @@ def _drawn(store: StoreStatus) -> list[str]:
         return f"{datetime.fromtimestamp(time / NANOSECONDS, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
     def seconds(value: float | None) -> str:
-        return "not measured" if value is None else f"{value:.0f} s"
+        return "not measured yet" if value is None else f"{value:.0f} s"
 
-    size = "not measured" if store.bytes is None else f"{store.bytes / 1e6:.1f} MB"
+    risk = "everything" if store.at_risk_seconds is None else f"{store.at_risk_seconds:.0f} s"
+    size = "not measured yet" if store.bytes is None else f"{store.bytes / 1e6:.1f} MB"
     lines = [
         f"{store.store}: {store.url}",
-        f"  last backup {moment(store.last_backup)}; at risk now {seconds(store.at_risk_seconds)}, "
-        f"at most {seconds(store.rpo_seconds)} between backups (RPO)",
+        f"  last backup {moment(store.last_backup)}; at risk now {risk}, "
+        f"at most between backups (RPO): {seconds(store.rpo_seconds)}",
         f"  changes last sent {moment(store.last_sent)}"
-        + (f"; safe {store.lag_seconds:.0f} s after a look" if store.lag_seconds else ""),
-        f"  last proven restore {moment(store.last_proven)}; it took {seconds(store.rto_seconds)} "
-        "(RTO)",
+        + (f"; sending takes {store.lag_seconds:.0f} s" if store.lag_seconds else ""),
+        f"  last proven restore {moment(store.last_proven)}; how long one takes (RTO): "
+        f"{seconds(store.rto_seconds)}",
         f"  size {size}{f', {store.cost}' if store.cost else ''}; "
         f"data last read {moment(store.last_checked)}",
     ]

@@ -157,11 +157,8 @@ async def logs(node: Node, app: str | None) -> Outcome:
     waited = node.clock.monotonic() - started
     trust = Trust(key=node.audit.log.verifier)
     verdict = await node.audit.ask(lambda log: verify_path(log.directory, trust))
-    intact = found.check(
-        not verdict.findings,
-        f"{verdict.entries} entries verify against the signed head {shortened(verdict.findings)}",
-    )
-    if not intact:
+    text = f"{verdict.entries} entries verify against the signed head"
+    if not found.check(not verdict.findings, f"{text} {shortened(verdict.findings)}".strip()):
         return found
     record = await node.audit.ask(lambda log: _probe(log, place.host))
     found.check(record is not None, f"a refusal stood in the log after {waited:.2f} s")

@@ -47,7 +47,7 @@ async def _outside(node: Node, app: str | None, found: Outcome) -> None:
         except SkerryError as error:
             found.check(False, f"{name}: {error.what}")
     text = f"keys of {len(outside)} of {len(names)} apps are wrapped outside the node"
-    found.check(bool(outside) and not rest, f"{text} {shortened(rest)}".strip())
+    found.check(bool(outside) and not rest, f"{text}; not so {shortened(rest)}" if rest else text)
     await _at_rest(node, names, found)
     if outside and not rest:
         found.lack("who can reach the holder: that it is the customer's alone is a document")

@@ -14,6 +14,17 @@ from skerry.node.token.biscuit import PREFIX, Token, public_key, read
 
 READ_MAX = 1000
 REVOKED_MAX = 100_000
+MINTED_MAX = 10_000
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What is kept of a token that was minted here: who has it, and until when, in seconds of 1970.
+
+    The token itself is not kept, and those that its holder narrowed from it are not known.
+    """
+
+    name: str
+    until: int
 
 
 class Registry:
@@ -23,6 +34,12 @@ class Registry:
         self.seed = derive(node_key, "tokens")
         self._path = folder / "revoked.json"
         self._read: OrderedDict[str, Token] = OrderedDict()
+        self._minted_path = folder / "minted.json"
+        self.minted: dict[str, Kept] = {}
+        """The tokens that were minted and neither ended nor were revoked, by their ids."""
+        if self._minted_path.exists():
+            data = self._minted_path.read_bytes()
+            self.minted = msgspec.json.decode(data, type=dict[str, Kept])
         self.revoked: dict[str, str] = {}
         """The ids of revoked blocks, each with the token's name."""
         if self._path.exists():
@@ -45,6 +62,20 @@ class Registry:
             raise UNAUTHENTICATED(f"The token {token.name} was revoked.")
         return token
 
+    def keep(self, own: str, kept: Kept, now: int) -> None:
+        """Remember that a token was minted; `now` is in seconds. Blocks. Raises CONFLICT."""
+        minted = {each: known for each, known in self.minted.items() if known.until > now}
+        if len(minted) >= MINTED_MAX:
+            raise CONFLICT(
+                f"{MINTED_MAX} tokens can be used already.",
+                hint="Mint them for a shorter time: --until 8h",
+            )
+        self._keep({**minted, own: kept})
+
+    def _keep(self, minted: dict[str, Kept]) -> None:
+        write_secret(self._minted_path, msgspec.json.encode(minted))
+        self.minted = minted
+
     def revoke(self, token: Token) -> str:
         """Revoke a token and all that were narrowed from it; return its id. Blocks."""
         if len(self.revoked) >= REVOKED_MAX:
@@ -53,6 +84,7 @@ class Registry:
         revoked = {**self.revoked, own: token.name}
         write_secret(self._path, msgspec.json.encode(revoked))
         self.revoked = revoked
+        self._keep({each: kept for each, kept in self.minted.items() if each != own})
         return own
 
 

@@ -9,42 +9,35 @@ import msgspec
 from skerry.kernel.commands import Command, Done, Nothing, Params, about
 from skerry.kernel.service import Service
 
-Apps = Annotated[tuple[str, ...], about("only this app", repeat=True)]
-Branches = Annotated[tuple[str, ...], about("only this branch", repeat=True)]
-Resources = Annotated[tuple[str, ...], about("only this resource", repeat=True)]
-Verbs = Annotated[
-    tuple[str, ...], about("only this: branch:create, a noun (kv), or read", repeat=True)
-]
-Countries = Annotated[
-    tuple[str, ...], about("only here, and to places in this country", repeat=True)
-]
-Price = Annotated[str | None, about("only what costs at most so much")]
 Text = Annotated[str, about("the token; - reads it", positional=True, file=True)]
 
 
-class Mint(Params, frozen=True):
+class Limited(Params, frozen=True, kw_only=True):
+    """What a token may be limited to; without a value it is not."""
+
+    app: Annotated[tuple[str, ...], about("only this app", repeat=True)] = ()
+    branch: Annotated[tuple[str, ...], about("only this branch", repeat=True)] = ()
+    resource: Annotated[tuple[str, ...], about("only this resource", repeat=True)] = ()
+    verb: Annotated[
+        tuple[str, ...], about("only this: branch:create, a noun (kv), or read", repeat=True)
+    ] = ()
+    country: Annotated[
+        tuple[str, ...], about("only here, and to places in this country", repeat=True)
+    ] = ()
+    price: Annotated[str | None, about("only what costs at most so much")] = None
+
+
+class Mint(Limited, frozen=True, kw_only=True):
     """Parameters of `token.mint`."""
 
     name: Annotated[str, about("who shall have it, for the audit log", positional=True)]
-    app: Apps = ()
-    branch: Branches = ()
-    resource: Resources = ()
-    verb: Verbs = ()
-    country: Countries = ()
-    price: Price = None
     until: Annotated[str, about("until when: 8h, or 2026-12-31T18:00:00Z")] = "720h"
 
 
-class Narrow(Params, frozen=True):
+class Narrow(Limited, frozen=True, kw_only=True):
     """Parameters of `token.narrow`."""
 
     token: Text
-    app: Apps = ()
-    branch: Branches = ()
-    resource: Resources = ()
-    verb: Verbs = ()
-    country: Countries = ()
-    price: Price = None
     until: Annotated[str | None, about("until when: 8h, or 2026-12-31T18:00:00Z")] = None
 
 

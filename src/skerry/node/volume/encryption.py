@@ -33,7 +33,8 @@ _NAMES_PADDED_TO_32 = 3
 _PRESENT = 2
 _POLICY = "=BBBB4x16s"
 _SPECIFIER = "=I4x32s"
-_NOT_OFFERED = (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+_NOT_OFFERED = (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM)
+"""What file systems that cannot do it answer, and containers that do not let it be asked."""
 
 
 def is_offered(directory: Path) -> bool:

@@ -34,8 +34,9 @@ class Task(NamedTuple):
     """One execution to send: the circuit as it was written, and compiled for the machine.
 
     `text` is the program in the provider's dialect; `source` as it came, which is all that there is
-    of programs that are no circuits. `booking` is the vendor's own name of a session or reservation
-    to run in, `seconds_max` the time on the machine that the ceiling pays for (0 for any).
+    of programs that are no circuits, with the values of their parameters in `bindings`. `booking`
+    is the vendor's own name of a session or reservation to run in, `seconds_max` the time on the
+    machine that the ceiling pays for (0 for any).
     """
 
     token: str
@@ -48,6 +49,7 @@ class Task(NamedTuple):
     source: str = ""
     booking: str = ""
     seconds_max: int = 0
+    bindings: Mapping[str, float] = {}
 
 
 class Charge(NamedTuple):

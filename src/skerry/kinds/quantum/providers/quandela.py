@@ -21,6 +21,7 @@ from skerry.kinds.quantum.providers.reading import name_in, state_of
 TOKEN = "QUANDELA_TOKEN"  # noqa: S105 (the name of a secret)
 VERSION = "1.3.1"
 PREFIX = ":PCVL:"
+_BESIDE = ("experiment", "parameters", "noise")
 _COUNT = re.compile(r"\|(\d{1,3}(?:,\d{1,3})*)>=(\d{1,18})")
 _STATES = {
     "created": JobState.QUEUED,
@@ -87,26 +88,39 @@ class Quandela(Provider):
 
 
 def _program(task: Task) -> dict[str, Any]:
-    """Return what Perceval wrote, an experiment with what was sent beside it; raise UNSUPPORTED."""
-    text = task.source.strip()
+    """Return what Perceval wrote, with what was sent beside it; raise UNSUPPORTED.
+
+    Values of parameters go as one variation of the experiment.
+    """
+    shape = _shape(task.source.strip())
+    if not str(shape.get("experiment")).startswith(PREFIX):
+        raise UNSUPPORTED(
+            f"{task.device.name} takes programs of Perceval's from here.",
+            why="The program is none (`perceval.serialization.serialize`).",
+        )
+    change = dict(shape.get("iteration") or {})
+    if task.bindings:
+        change["circuit_params"] = {**(change.get("circuit_params") or {}), **task.bindings}
+    beside = {name: shape[name] for name in _BESIDE if shape.get(name)}
+    return {**beside, **({"iterator": [change]} if change else {})}
+
+
+def _shape(text: str) -> dict[str, Any]:
     if text.startswith(PREFIX):
         return {"experiment": text}
     try:
         found = msgspec.json.decode(text)
     except msgspec.MsgspecError:
-        found = None
-    if isinstance(found, str) and found.startswith(PREFIX):
+        return {}
+    if isinstance(found, str):
         return {"experiment": found}
-    if isinstance(found, dict) and str(found.get("experiment")).startswith(PREFIX):
-        return found
-    raise UNSUPPORTED(
-        f"{task.device.name} takes programs of Perceval's from here.",
-        why="The program is none (`perceval.serialization.serialize`).",
-    )
+    return found if isinstance(found, dict) else {}
 
 
 def _counts(found: Any) -> dict[str, int]:
     """Return how often each numbers of photons in the modes came, such as `1,0,2`."""
+    if isinstance(found, dict) and "results_list" in found:
+        found = found["results_list"][0]
     text = found.get("results") if isinstance(found, dict) else None
     if not isinstance(text, str) or not text.startswith(f"{PREFIX}BSCount:"):
         raise garbled("Quandela's result holds no counts.", str(found)[:200])

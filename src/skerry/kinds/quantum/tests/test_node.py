@@ -148,6 +148,8 @@ async def test_the_words_without_a_resource(node: Node) -> None:
     assert [each.id for each in european.devices] == ["aqt-ibex-q1"]
     report = await ask(node, "device", device="iqm-garnet")
     assert "20━━0.22━━16" in report.draw(100)
+    assert "linear-ramp QAOA on a chain of 10, 10 layers" in report.draw(100)
+    assert "No benchmark of this machine" in (await ask(node, "device", device="oqc-lucy")).draw(80)
     assert "0.00145 USD a shot" in report.draw(100)
     assert "conflict: qubits" in (await ask(node, "device", device="quantinuum-h2-1")).draw(80)
     drawn = await ask(node, "device", device="iqm-garnet", svg=True)
@@ -181,6 +183,11 @@ async def test_estimate_run_cost_and_histogram(node: Node) -> None:
     cost = await ask(node, "cost", app=APP, job=report.job.id)
     assert (cost.hardware, cost.channel) == ("1.42 EUR", "Scaleway")
     assert (await ask(node, "jobs", app=APP)).draw(80).count(report.job.id) == 1
+    checked = await ask(node, "verify", app=APP, job=report.job.id, record=True)
+    assert (checked.signed, checked.exit_code) == (1, 0)
+    assert f"skerry audit prove {checked.entry}" in checked.draw(100)
+    recorded = node.audit.log.entry(checked.entry)
+    assert checked.digests[0].encode() in recorded
     for form, start in (("svg", "<svg"), ("html", "<!doctype html>"), ("text", "job ")):
         chart = await ask(node, "histogram", app=APP, job=report.job.id, form=form)
         assert chart.draw(80).startswith(start)
@@ -249,7 +256,10 @@ PAGES = (
     ("/quantum/devices/iqm-garnet", "99.59 %"),
     ("/quantum/devices/quantinuum-h2-1", "Sources disagree on qubits"),
     ("/quantum/devices/microsoft-majorana-1", "hypothetical"),
+    ("/quantum/devices/ibm-boston", "better than the machine"),
+    ("/quantum/devices/aqt-ibex-q1", "No benchmark of this machine is published"),
     ("/quantum/jobs", "first"),
+    ("/quantum/reservations", "ada"),
     ("/quantum/jobs/lab/main/qpu/{job}", "twin of IQM Garnet"),
     (f"/quantum/compare?app=lab&program={quote(ghz(3))}", "1.42 EUR"),
 )
@@ -264,6 +274,7 @@ async def test_the_pages_of_the_console() -> None:
             report = await ask(
                 node, "run", app=APP, program=ghz(3), device="iqm-garnet", name="first"
             )
+            await ask(node, "reserve", app=APP, device="ibm-fez", minutes=5, owner="ada")
             cookie = await asyncio.to_thread(_log_in, node)
             for path, text in PAGES:
                 url = f"{node.url}{path.format(job=report.job.id)}"

@@ -138,7 +138,7 @@ def test_compiling_changes_no_outcome(native: tuple[str, ...]) -> None:
 
 def _compiled(source: Circuit, device_id: str, level: str = "logical", **more: Any) -> Circuit:
     target = device(twins.for_worker(load.find(device_id), load.calibration(device_id)) or {})
-    return compiled(source, target, level, more.get("layout", []), 1, 7)
+    return compiled(source, target, level, more.get("layout", []), 1)
 
 
 def test_compiled_gates_lie_on_the_edges_of_the_device() -> None:

@@ -8,6 +8,7 @@ VENDORS = {
     "ibm": "ibm.application:WIRE",
     "ionq": "ionq.application:WIRE",
     "iqm": "iqm.application:WIRE",
+    "pasqal": "pasqal.application:WIRE",
     "quandela": "quandela.application:WIRE",
     "scaleway": "scaleway.application:WIRE",
 }

@@ -54,13 +54,13 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
 
 def _program(params: dict[str, Any]) -> dict[str, Any]:
     """Return the program as plain JSON, checked against Braket's schema and the device's limits."""
-    from braket.ir.ahs import Program  # noqa: PLC0415 (seconds; only for analog programs)
-    from pydantic.v1 import ValidationError  # noqa: PLC0415
-
     source = params["source"]
     is_pulser = params.get("format") == "pulser"
     if is_pulser:
         source = json.dumps(sequences.read(source, params.get("bindings") or {}))
+    from braket.ir.ahs import Program  # noqa: PLC0415 (seconds; only for analog programs)
+    from pydantic.v1 import ValidationError  # noqa: PLC0415
+
     try:
         found: dict[str, Any] = json.loads(Program.parse_raw(source).json())
     except (ValidationError, ValueError) as error:

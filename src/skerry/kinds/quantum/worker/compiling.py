@@ -11,9 +11,12 @@ from . import natives
 from .devices import Device, is_virtual
 from .ir import ARITY, NOT_GATES, TURN, Circuit, UnsupportedError
 
+SEED = 0
+"""What the compiler draws from: the same for all, so that what is estimated is what runs."""
+
 
 def compiled(
-    circuit: Circuit, device: Device, level: str, layout: list[str], effort: int, seed: int
+    circuit: Circuit, device: Device, level: str, layout: list[str], effort: int
 ) -> Circuit:
     """Return the circuit in the device's gates, over the qubits that it uses, with `labels`.
 
@@ -34,7 +37,7 @@ def compiled(
         layout = list(circuit["labels"])
     if device.all_to_all and not device.one and not layout:
         device = device.first(needed)
-    return _transpiled(circuit, device, layout, effort, seed)
+    return _transpiled(circuit, device, layout, effort)
 
 
 def _only_native(circuit: Circuit, device: Device) -> None:
@@ -111,11 +114,21 @@ def _pairs(device: Device, places: dict[str, int]) -> dict[tuple[int, int], floa
     return found
 
 
-def _transpiled(
-    circuit: Circuit, device: Device, layout: list[str], effort: int, seed: int
-) -> Circuit:
-    from qiskit import transpile  # noqa: PLC0415 (seconds; only where something is compiled)
-    from qiskit.exceptions import QiskitError  # noqa: PLC0415
+@lru_cache(maxsize=64)
+def _passes(device: Device, layout: tuple[int, ...], effort: int) -> Any:
+    """Return what compiles for a device; to make it takes as long as to compile a small circuit."""
+    from qiskit.transpiler import generate_preset_pass_manager  # noqa: PLC0415
+
+    return generate_preset_pass_manager(
+        optimization_level=effort,
+        target=_target(device),
+        initial_layout=list(layout) or None,
+        seed_transpiler=SEED,
+    )
+
+
+def _transpiled(circuit: Circuit, device: Device, layout: list[str], effort: int) -> Circuit:
+    from qiskit.exceptions import QiskitError  # noqa: PLC0415 (seconds; only where compiled)
 
     places = {label: number for number, label in enumerate(device.labels)}
     for label in layout:
@@ -126,13 +139,8 @@ def _transpiled(
             f"The layout names {len(layout)} qubits for a circuit of {circuit['qubits']}."
         )
     try:
-        found = transpile(
-            to_qiskit(circuit),
-            target=_target(device),
-            initial_layout=[places[label] for label in layout] or None,
-            optimization_level=max(0, min(effort, 3)),
-            seed_transpiler=seed % (1 << 31),
-        )
+        passes = _passes(device, tuple(places[label] for label in layout), max(0, min(effort, 3)))
+        found = passes.run(to_qiskit(circuit))
     except QiskitError as error:
         raise UnsupportedError(
             f"The circuit cannot be compiled for {device.id}.", str(error)

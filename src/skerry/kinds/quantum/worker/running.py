@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import sys
 from typing import Any
 
@@ -13,6 +15,7 @@ from .noise import CHANNELS, Noisy, ideal, twin
 from .outcomes import counts_of, text_of
 
 DEFAULT_REGISTER = "meas"
+READY_OPERATIONS_MAX = 5000
 
 
 def parsed(params: dict[str, Any]) -> Circuit:
@@ -47,27 +50,48 @@ def with_readout(circuit: Circuit) -> Circuit:
 
 
 def prepared(params: dict[str, Any]) -> tuple[Circuit, Noisy]:
-    """Return the program's circuit, and what is to run of it."""
+    """Return the program's circuit, and what is to run of it.
+
+    `ready` of an earlier `plan` is taken instead of the program.
+    """
+    circuit, found = json.loads(params["ready"]) if params.get("ready") else _compiled(params)
+    return circuit, _noisy(found, params)
+
+
+def _compiled(params: dict[str, Any]) -> tuple[Circuit, Circuit]:
+    """Return the program's circuit, and the same in the gates of its device, if it has one."""
     circuit = with_readout(parsed(params))
     if params.get("device") is None:
-        return circuit, ideal(circuit)
-    target = device(params["device"])
+        return circuit, circuit
     found = compiled(
         circuit,
-        target,
+        device(params["device"]),
         params.get("level", "logical"),
         list(params.get("layout") or ()),
         int(params.get("optimisation", 1)),
-        int(params["seed"]),
     )
-    if params.get("fidelity") == "ideal":
-        return circuit, ideal(found)
-    return circuit, twin(found, target, float(params.get("pessimism", 1.0)))
+    return circuit, found
+
+
+def _noisy(found: Circuit, params: dict[str, Any]) -> Noisy:
+    if params.get("device") is None or params.get("fidelity") == "ideal":
+        return ideal(found)
+    return twin(found, device(params["device"]), float(params.get("pessimism", 1.0)))
+
+
+def _ready(circuit: Circuit, found: Circuit) -> str:
+    """Return both as a text for a later run, or nothing if that is too long to be worth it."""
+    if len(circuit["ops"]) + len(found["ops"]) > READY_OPERATIONS_MAX:
+        return ""
+    return json.dumps([circuit, found])
 
 
 def plan(params: dict[str, Any]) -> dict[str, Any]:
-    """Return what a run would be, without running it."""
-    circuit, noisy = prepared(params)
+    """Return what a run would be, without running it; `ready` spares the run what was done here."""
+    circuit, compiled_circuit = (
+        json.loads(params["ready"]) if params.get("ready") else _compiled(params)
+    )
+    noisy = _noisy(compiled_circuit, params)
     choice = _choose(noisy, params)
     found = noisy.circuit
     one, two, reads = _gate_counts(found)
@@ -84,6 +108,7 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
         "reason": choice.reason,
         "bytes_needed": choice.bytes_needed,
         "layout": found.get("labels", []),
+        "ready": params.get("ready") or _ready(circuit, compiled_circuit),
     }
 
 
@@ -183,6 +208,11 @@ def _read(bits: Any, noisy: Noisy, seed: int) -> Any:
 
 def versions(engine: str) -> dict[str, str]:
     """Return the versions of what took part."""
+    return dict(_versions(engine))
+
+
+@functools.cache
+def _versions(engine: str) -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
 
     names = ["openqasm3", "qiskit"]

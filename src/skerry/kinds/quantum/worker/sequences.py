@@ -36,7 +36,7 @@ def read(source: str, bindings: Mapping[str, float]) -> dict[str, Any]:
         if sequence.is_register_mappable():
             raise UnsupportedError("The sequence does not say where its atoms are.")
         if sequence.is_parametrized():
-            sequence = sequence.build(**dict(bindings))
+            sequence = sequence.build(**_values(bindings))
         sites = [tuple(map(float, place)) for place in sequence.register.qubits.values()]
         driven = sample(sequence, extended_duration=sequence.get_duration()).to_nested_dict()
     except UnsupportedError:
@@ -45,6 +45,18 @@ def read(source: str, bindings: Mapping[str, float]) -> dict[str, Any]:
         text = " ".join(str(error).split())[:400]
         raise UnsupportedError("Pulser refuses the sequence.", text) from error
     return _program(sites, _global(driven))
+
+
+def _values(bindings: Mapping[str, float]) -> dict[str, Any]:
+    """Return values of variables; `name[0]`, `name[1]`, … are those of an array."""
+    found: dict[str, Any] = {}
+    for key, value in bindings.items():
+        name, bracket, _ = key.partition("[")
+        if bracket:
+            found.setdefault(name, []).append(value)
+        else:
+            found[name] = value
+    return found
 
 
 def _check(source: str) -> None:

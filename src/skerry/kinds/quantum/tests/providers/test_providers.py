@@ -113,6 +113,16 @@ async def test_quandela_takes_what_perceval_writes(vendor: Make) -> None:
         assert sent["platform_name"] == "qpu:belenos"
         assert sent["payload"]["experiment"] == ":PCVL:ACircuit:AAAA"
         assert (await way.look(name, asked)).counts == {"2,0": 48, "0,2": 52}
+    shape = {"experiment": ":PCVL:zip:AAAA", "noise": ":PCVL:NoiseModel:{}", "command": "probs"}
+    name = await way.send(task("quandela-ascella", json.dumps(shape), bindings={"theta": 0.5}))
+    assert quandela.jobs[name]["payload"] == {
+        "experiment": ":PCVL:zip:AAAA",
+        "noise": ":PCVL:NoiseModel:{}",
+        "iterator": [{"circuit_params": {"theta": 0.5}}],
+        "command": "sample_count",
+        "max_shots": 100,
+        "max_samples": 100,
+    }
     await way.cancel(name, asked)
     assert (await way.look(name, asked)).state is JobState.CANCELLED
     with pytest.raises(SkerryError) as caught:

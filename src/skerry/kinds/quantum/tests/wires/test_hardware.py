@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,8 @@ from skerry.kinds.quantum.contract import Budget, Job, JobRequest, JobState, Pro
 from skerry.kinds.quantum.engine import QuantumEngine
 from skerry.kinds.quantum.results import is_signed, public_key
 from skerry.kinds.quantum.tests.conftest import MakeContext
+from skerry.kinds.quantum.tests.test_atoms import chain
+from skerry.kinds.quantum.tests.test_perceval import HOM
 from skerry.kinds.quantum.tests.wires.conftest import Place as Vendor
 from skerry.testing.nodes import deploy, open_directory, perform, running_node
 
@@ -55,6 +58,7 @@ async def own(make_context: MakeContext, place: Vendor, gate: Gate) -> AsyncIter
         "iqm": fields["url"],
         "aqt": f"{fields['base']}/aqt",
         "scaleway": f"{fields['base']}/scaleway",
+        "quandela": f"{fields['base']}/quandela",
     }
     secrets = {
         "IONQ_API_KEY": fields["token"],
@@ -67,6 +71,7 @@ async def own(make_context: MakeContext, place: Vendor, gate: Gate) -> AsyncIter
         "AQT_TOKEN": fields["token"],
         "SCALEWAY_SECRET_KEY": fields["token"],
         "SCALEWAY_PROJECT_ID": "project",
+        "QUANDELA_TOKEN": fields["token"],
     }
     prices = {"ibm": Agreed(per_second="1.60", currency="USD", as_of="2026-11-27")}
     context = make_context(endpoints=endpoints, prices=prices)
@@ -83,7 +88,7 @@ def asked(device: str, provider: str, **more: Any) -> JobRequest:
 
 
 async def over(engine: QuantumEngine, job: Job) -> Job:
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(100):
         while not (job := await engine.desk.wait(job.id, 10.0)).over:
             pass
     return job
@@ -120,6 +125,22 @@ async def test_jobs_go_to_machines_by_every_way_that_a_wire_here_speaks(
         assert result.provenance.calibration is None
         assert provider == result.provenance.engine
         assert is_signed(result, public_key(own.context))
+    await _beyond_circuits(own)
+
+
+async def _beyond_circuits(own: QuantumEngine) -> None:
+    """Send a program of atoms and one of photons: they go as they came."""
+    for provider, device, program, likely in (
+        ("braket", "quera-aquila", Program(chain(3), "ahs"), "rgr"),
+        ("quandela", "quandela-belenos", Program(HOM, "perceval", ({"theta": math.pi / 2},)), ""),
+    ):
+        budget = Budget("1000", "USD")
+        request = JobRequest(device, (program,), shots=100, budget=budget, provider=provider)
+        job = await over(own, await own.desk.submit(request))
+        assert job.state is JobState.COMPLETED, (provider, job.error)
+        result = await own.desk.result(job.id)
+        assert result.shots == 100
+        assert likely in ("", max(result.counts, key=lambda text: result.counts[text]))
 
 
 TERMS = """

@@ -1,4 +1,4 @@
-"""Drives Perceval by its URL override, as a user does, beside its own simulator."""
+"""Drives perceval-quandela by its URL override, as a user does, beside its own simulator."""
 
 from __future__ import annotations
 
