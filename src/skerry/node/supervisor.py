@@ -135,13 +135,17 @@ class Supervisor:
             running = cell.processes.get(key)
             if running is not None and running.usable:
                 return running
-            async with cell.lock:
-                # It may have been forgotten meanwhile: two cells must not serve one state.
-                if self._cells.setdefault((app, branch), cell) is not cell:
-                    continue
-                running = cell.processes.get(key)
-                if running is None or not running.usable:
-                    running = await self._start_held(cell, key)
+            try:
+                async with cell.lock:
+                    # It may have been forgotten meanwhile: two cells must not serve one state.
+                    if self._cells.setdefault((app, branch), cell) is not cell:
+                        continue
+                    running = cell.processes.get(key)
+                    if running is None or not running.usable:
+                        running = await self._start_held(cell, key)
+            except BaseException:
+                self.forget_if_empty(cell)
+                raise
             return running
 
     async def _start_held(self, cell: Cell, key: str) -> Running:
