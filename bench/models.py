@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
+import itertools
 import resource
 import socket
 import subprocess
@@ -105,6 +107,7 @@ def measure(options: Options) -> Report:
         fields = made.connect("ai", "bench")
         made.call("branch.wake", app="bench")
         latency(report, options, made, fields, peer)
+        singly(report, options, made, fields)
         streams(report, options, made, fields, peer)
         many(report, options, made, fields)
         imports(report, options)
@@ -179,6 +182,37 @@ def latency(
         p50, p99 = (median(getattr(one, name) for one in each) for name in ("p50_ms", "p99_ms"))
         table.add(way, median(one.cpu_us() for one in each), p50, p99, p50 - base50, p99 - base99)
     report.tables.append(table)
+
+
+def singly(report: Report, options: Options, made: Node, fields: dict[str, str]) -> None:
+    """CPU of each call by itself: what it costs, however long others keep the processor."""
+    calls = options.pick(200, 3000)
+    say(f"CPU of {calls} single calls")
+    pids = {"gateway": made.processes("bench")["engines"], "router": made.pid}
+    clocks = {name: cpu_clock(pid) for name, pid in pids.items()}
+    body = msgspec.json.encode(BODY)
+    head = {"Authorization": f"Bearer {fields['token']}", "Content-Type": "application/json"}
+    read: list[dict[str, int]] = []
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", made.port)) as connection:
+        for _ in range(calls + 1):
+            read.append({name: time.clock_gettime_ns(each) for name, each in clocks.items()})
+            connection.request("POST", "/v1/chat/completions", body, head)
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+            answer.read()
+    table = Table(("process", "p50 ms", "p99 ms"), title="CPU of single calls, one after the other")
+    for names in (("gateway",), ("router",), ("gateway", "router")):
+        spent = sorted(
+            sum(later[name] - former[name] for name in names) / 1e6
+            for former, later in itertools.pairwise(read)
+        )
+        table.add(" and ".join(names), spent[len(spent) // 2], spent[len(spent) * 99 // 100])
+    report.tables.append(table)
+
+
+def cpu_clock(pid: int) -> int:
+    """Return the clock of a process's CPU time (clock_getcpuclockid(3) on Linux)."""
+    return (~pid << 3) | 2
 
 
 def streams(

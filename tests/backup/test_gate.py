@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from skerry.kernel.clock import SystemClock
@@ -24,6 +26,7 @@ from skerry.node.backup import recovery_key, s3
 from skerry.node.backup.destination import Destination, check
 from skerry.node.backup.gate import reached
 from skerry.node.backup.rate import Rate
+from skerry.node.certificate import make_certificate, tls_context
 from skerry.testing.hosts import ManualClock
 
 SECRET = "the-store's-own"
@@ -165,7 +168,7 @@ async def test_nobody_else_passes_and_a_broken_answer_is_not_made_whole(store: S
         outside = s3_at(store)
 
         def talk() -> None:
-            forged = Destination(**{**each_field(outside), "endpoint": inside.endpoint})
+            forged = msgspec.structs.replace(outside, endpoint=inside.endpoint)
             assert ask(forged, "GET", "/box/a")[0] == 403
             assert bare(inside.endpoint, "GET", "/box/a", b"", {})[0] == 400
             assert store.asked == []
@@ -178,8 +181,22 @@ async def test_nobody_else_passes_and_a_broken_answer_is_not_made_whole(store: S
         await asyncio.to_thread(ask, inside, "GET", "/box/a")
 
 
-def each_field(destination: Destination) -> dict[str, Any]:
-    return {name: getattr(destination, name) for name in destination.__struct_fields__}
+async def test_a_store_behind_tls_is_verified(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = tmp_path / "store.pem"
+    certificate.write_bytes(make_certificate("store", "localhost", SystemClock()))
+    store.socket = tls_context(certificate).wrap_socket(store.socket, server_side=True)
+    secure = msgspec.structs.replace(
+        s3_at(store), endpoint=f"https://localhost:{store.server_port}"
+    )
+    async with reached(secure, Rate(10_000, SystemClock())) as inside:
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            await asyncio.to_thread(ask, inside, "GET", "/box/a")
+        assert store.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert (await asyncio.to_thread(ask, inside, "PUT", "/box/a", b"kept"))[1] == b"kept"
+    assert store.asked[0][2]["host"] == f"localhost:{store.server_port}"
 
 
 async def test_a_rest_server_sees_its_own_credentials(store: Store) -> None:

@@ -82,32 +82,48 @@ class Courier:
 
         Whoever asks while the same manifest is on its way waits for the same delivery.
         """
+        # One who gives up waiting takes it from nobody else.
+        await asyncio.shield(self._send(lease))
+
+    def _send(self, lease: Lease) -> asyncio.Task[None]:
         key = lease.id, self._exchange.state.deployments[lease.id.deployment].manifest_hash
         task = self._on_the_way.get(key)
         if task is None:
             task = self._on_the_way[key] = asyncio.create_task(self._hand_over(lease))
-            task.add_done_callback(lambda _: self._on_the_way.pop(key, None))
-        # One who gives up waiting takes it from nobody else.
-        await asyncio.shield(task)
+            task.add_done_callback(lambda done: self._arrived(key, done))
+        return task
+
+    def _arrived(self, key: tuple[LeaseId, str], done: asyncio.Task[None]) -> None:
+        self._on_the_way.pop(key, None)
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, SkerryError):
+            _log.warning("%s got no manifest: %s %s", key[0], error.what, error.why)
+        elif error is not None:
+            _log.error("%s got no manifest", key[0], exc_info=error)
 
     async def _hand_over(self, lease: Lease) -> None:
         try:
             self._allow(lease.id)
             async with self._slots:
                 await self._tenant.send_manifest(lease)
-        except SkerryError as error:
+        except Exception as error:
             self._take_note(lease.id, error)
             raise
         self._given.add(lease.id)
         self._waiting.pop(lease.id, None)
 
-    def _take_note(self, lease: LeaseId, error: SkerryError) -> None:
+    def _take_note(self, lease: LeaseId, error: Exception) -> None:
+        """Note why a manifest did not arrive, and when it is of use to try again."""
         before = self._waiting.get(lease)
         pause = RETRY_SECONDS[0] if before is None else before.pause_seconds * 2
         pause = min(pause, RETRY_SECONDS[1])
-        again = asyncio.get_running_loop().time() + pause if may_pass(error) else None
+        if isinstance(error, SkerryError):
+            why, again = f"{error.what} {error.why}".strip(), may_pass(error)
+        else:
+            why, again = repr(error), isinstance(error, OSError)
+        moment = asyncio.get_running_loop().time() + pause if again else None
         self._given.discard(lease)
-        self._waiting[lease] = _Trouble(f"{error.what} {error.why}".strip(), again, pause)
+        self._waiting[lease] = _Trouble(why, moment, pause)
 
     async def _run(self) -> None:
         while True:
@@ -117,7 +133,7 @@ class Courier:
             await self._exchange.wait(seen, PAUSE_SECONDS if pending else QUIET_SECONDS)
 
     async def _look_after(self) -> bool:
-        """Deliver what is due; return whether something will be due without any news."""
+        """Send what is due; return whether something is on its way, or will be due without news."""
         state, owner = self._exchange.state, self._tenant.address
         running = {each for each in list(state.running) if each.owner == owner}
         self._given &= running
@@ -125,14 +141,11 @@ class Courier:
             del self._waiting[gone]
         missing = [state.leases[each] for each in running - self._given if self._hopeful(each)]
         missing = await asyncio.to_thread(self._with_manifest, missing)
-        wanted = [each for each in missing if self._due(each)]
-        done = await asyncio.gather(*map(self.deliver, wanted), return_exceptions=True)
-        for lease, result in zip(wanted, done, strict=True):
-            if isinstance(result, SkerryError):
-                _log.warning("%s got no manifest: %s %s", lease.id, result.what, result.why)
-            elif isinstance(result, BaseException):
-                raise result
-        return any(each.id not in self._given and self._hopeful(each.id) for each in missing)
+        for lease in missing:
+            # It may have arrived while the disk was asked.
+            if lease.id not in self._given and self._due(lease):
+                self._send(lease)
+        return bool(missing)
 
     def _with_manifest(self, leases: list[Lease]) -> list[Lease]:
         return [each for each in leases if self._tenant.has_manifest(each.id.deployment)]
@@ -144,6 +157,7 @@ class Courier:
 
     def _due(self, lease: Lease) -> bool:
         found = self._waiting.get(lease.id)
-        if found is not None and found.again_at is not None:
-            return asyncio.get_running_loop().time() >= found.again_at
+        if found is not None:
+            now = asyncio.get_running_loop().time()
+            return found.again_at is not None and now >= found.again_at
         return self._exchange.now - lease.created_at >= GRACE_MILLISECONDS

@@ -429,6 +429,7 @@ class PostgresEngine(Engine):
         async with self._backing_up:
             try:
                 await self.history.back_up(self.data, self.context.run, self.context.keys)
+                self.context.log.info("a base backup is done; --at reaches every moment from it on")
             except InterruptedError:
                 self.context.log.info("a base backup was given up for a copy; the next one is due")
             except CONNECTION_ERRORS:

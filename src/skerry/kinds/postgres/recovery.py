@@ -134,6 +134,7 @@ class History:
             raise CONFLICT(
                 f"The database cannot go back to {_text(to.at)}.",
                 why=f"It can go back to {_text(since)}." if since else "It has no base backup yet.",
+                hint="" if since else "skerry logs engines (it says when the first one is done)",
             )
         before = self._before(data)
         if not before.exists():

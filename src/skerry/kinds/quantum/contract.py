@@ -278,7 +278,8 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `counts` says how often each bit string came; `registers` names the parts of it as (name, first
     bit, bits). `memory` holds every shot in order if it was asked for. `measured` names the
-    program's qubit behind every bit (-1 where a bit was never written).
+    program's qubit behind every bit (-1 where a bit was never written). `extra` holds what an
+    engine tells besides: `pragmas`, exact `values`, how many `photons` came to count.
     """
 
     execution: int

@@ -89,12 +89,15 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Needed(msgspec.Struct, frozen=True):
-    """A program, or the name of a workload, whose needs are to be estimated."""
+    """A program, or the name of a workload, whose needs are to be estimated.
+
+    An `error_budget` of 0 is the usual one: 0.001, or what a workload was published with.
+    """
 
     source: str = ""
     format: Literal["openqasm", "qsharp", "qir"] = "openqasm"
     workload: str = ""
-    error_budget: float = 1e-3
+    error_budget: float = 0.0
 
 
 class Need(msgspec.Struct, frozen=True):

@@ -13,6 +13,10 @@ from skerry.kinds.quantum.contract import Cost, Event, Job, Reservation, Result
 from skerry.kinds.quantum.drawing import columns_of
 from skerry.kinds.quantum.messages import Energy, Need, Quote
 
+_WHOLE = 1 - 1e-9
+_OUTCOMES = 8
+"""How many of the likeliest outcomes are shown."""
+
 
 class QuoteTable(msgspec.Struct, frozen=True):
     """What a program would be on each device, the best first."""
@@ -94,6 +98,7 @@ def _outcome(result: Result, columns: int, *, many: bool) -> str:
     calibration = source.calibration
     dated = f", figures of {calibration.taken_at}" if calibration else ""
     told = [_value(each, columns) for each in result.extra.get("values", ())]
+    told += _photons(result.extra.get("photons", {}))
     bars = drawing.histogram(result.counts, columns) if result.shots or not told else ""
     shown = "\n".join(part for part in (*told, bars) if part)
     return (
@@ -102,6 +107,18 @@ def _outcome(result: Result, columns: int, *, many: bool) -> str:
         f"engine {source.engine}: {source.engine_reason} Seed {source.seed}, "
         f"{source.seconds:.3f} s."
     )
+
+
+def _photons(found: dict[str, Any]) -> list[str]:
+    """Return how many cases count, where not all do, and the likeliest outcomes where asked for."""
+    lines = []
+    if found and found["global_perf"] < _WHOLE:
+        lines.append(
+            f"{found['global_perf']:.4%} of all cases count: {found['physical_perf']:.4%} have "
+            f"enough photons, {found['logical_perf']:.4%} of these meet heralds and condition."
+        )
+    likeliest = sorted(found.get("probs", {}).items(), key=lambda item: -item[1])[:_OUTCOMES]
+    return lines + [f"{outcome}  {chance:.6f}" for outcome, chance in likeliest]
 
 
 def _value(found: dict[str, Any], columns: int) -> str:

@@ -97,7 +97,7 @@ def made(
         measured=tuple(found["measured"]),
         provenance=provenance,
         memory=tuple(found.get("memory", ())),
-        extra={name: found[name] for name in ("pragmas", "values") if found.get(name)},
+        extra={name: found[name] for name in ("pragmas", "values", "photons") if found.get(name)},
     )
     signed = msgspec.structs.replace(provenance, signature=sign(result, context))
     return msgspec.structs.replace(result, provenance=signed)

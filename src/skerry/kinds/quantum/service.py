@@ -204,7 +204,10 @@ class Resources(Here, frozen=True, kw_only=True):
         about("what it is written in; by default what its text says"),
     ] = ""
     workload: Annotated[str, about("instead of a program: rsa-2048 or chemistry")] = ""
-    error_budget: Annotated[float, about("the chance of failure that is acceptable")] = 1e-3
+    error_budget: Annotated[
+        float,
+        about("the chance of failure that is acceptable; by default 0.001, or as published"),
+    ] = 0.0
     svg: Annotated[bool, about("draw qubits against time as SVG, and nothing else")] = False
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -225,6 +226,8 @@ def _full(provider: Provider) -> RouteError:
 
 
 def _broken(provider: str, error: Any) -> FailureError:
-    # The text of the error names hosts and ports, never a header.
-    message = f"{provider}: the connection failed: {type(error).__name__}"
+    # Not the error's own text, which names hosts and ports.
+    number = getattr(error, "errno", None)
+    why = os.strerror(number) if isinstance(number, int) else type(error).__name__
+    message = f"{provider}: the connection failed: {why}"
     return FailureError(502, message, kind="server_error", code="provider_unreachable")

@@ -22,7 +22,8 @@ JSON = st.recursive(
 NAMES = st.sampled_from(
     ["messages", "prompt", "input", "tools", "tool_choice", "stream", "stream_options", "n",
      "max_tokens", "max_completion_tokens", "response_format", "dimensions", "encoding_format",
-     "instructions", "previous_response_id", "text", "reasoning", "store", "max_output_tokens"]
+     "instructions", "background", "previous_response_id", "text", "reasoning", "store",
+     "max_output_tokens"]
 )  # fmt: skip
 MESSAGE = st.fixed_dictionaries(
     {}, optional={"role": JSON, "content": JSON, "tool_calls": JSON, "tool_call_id": JSON}
@@ -34,7 +35,7 @@ def samples() -> list[tuple[str, dict[str, Any]]]:
     found: list[tuple[str, dict[str, Any]]] = []
 
     @settings(
-        max_examples=250,
+        max_examples=160,
         deadline=None,
         database=None,
         derandomize=True,

@@ -15,6 +15,7 @@ from hypothesis import strategies as some
 from skerry.kernel.errors import INVALID, SkerryError
 from skerry.kinds.quantum.contract import JobRequest, JobState, Options, Program
 from skerry.kinds.quantum.engine import QuantumEngine
+from skerry.kinds.quantum.reports import JobReport
 from skerry.kinds.quantum.worker import perceval
 from skerry.kinds.quantum.worker.ir import UnsupportedError
 from skerry.kinds.quantum.worker.photons import checked, distribution, plan
@@ -184,6 +185,9 @@ async def test_a_job_within_a_machines_limits(engine: QuantumEngine) -> None:
     assert sum(second.counts.values()) == 4000
     assert abs(second.counts["1,1"] - 200) < 5 * math.sqrt(4000 * 0.05 * 0.95)
     assert first.provenance.calibration is None
+    drawn = JobReport(job, (first, second)).draw(80)
+    assert "2,0" in drawn
+    assert "50.0000% of all cases" not in drawn
     with pytest.raises(SkerryError) as refused:
         wide = json.dumps({"modes": 13, "input": [1] + [0] * 12, "components": []})
         await engine.desk.submit(
@@ -191,3 +195,20 @@ async def test_a_job_within_a_machines_limits(engine: QuantumEngine) -> None:
         )
     assert refused.value.problem is INVALID
     assert "12 modes" in refused.value.what
+
+
+async def test_chances_and_what_counts_are_told(engine: QuantumEngine) -> None:
+    text = json.dumps({"experiment": RICH, "command": "probs"})
+    never = json.dumps(
+        {"modes": 2, "input": [1, 0], "components": [], "heralds": {"1": 1}, "photons_min": 0}
+    )
+    programs = (Program(text, "perceval"), Program(RICH, "perceval"), Program(never, "photonic"))
+    job = await engine.desk.submit(JobRequest("sim-photonic", programs, options=Options(seed=1)))
+    job = await engine.desk.wait(job.id, 50.0)
+    exact, drawn, nothing = await engine.desk.results(job.id)
+    assert (exact.shots, exact.counts, nothing.counts) == (0, {}, {})
+    assert exact.extra["photons"]["probs"]["1,0"] == pytest.approx(RICH_CHANCES[1, 0], abs=1e-8)
+    shown = JobReport(job, (exact, drawn, nothing)).draw(80)
+    assert "18.1033% of all cases count: 50.2460% have enough photons" in shown
+    assert "1,0  0.413140" in shown
+    assert "0.0000% of all cases count" in shown

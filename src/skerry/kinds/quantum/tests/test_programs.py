@@ -230,3 +230,14 @@ def test_circuits_from_outside_are_checked(text: str) -> None:
 def test_circuits_from_outside_may_have_parameters() -> None:
     text = '{"qubits": 1, "bits": 1, "ops": [["rx", [0], ["t"]], ["measure", [0], [0]]]}'
     assert checked(text, {"t": 0.5})["ops"][0] == ["rx", [0], [0.5]]
+
+
+def test_bits_of_known_numbers_decide() -> None:
+    source = (
+        "OPENQASM 3; qubit[3] q; uint[3] n = 5; for uint i in [0:2] { if (bool(n[i])) x q[i]; }"
+    )
+    assert [op[1] for op in read(source, {})["ops"]] == [[0], [2]]
+    for wrong in ("n[-1]", "n[0:1]", "2.5[0]"):
+        with pytest.raises(UnsupportedError) as refused:
+            read(f"OPENQASM 3; qubit q; uint[3] n = 5; rz({wrong}) q;", {})
+        assert refused.value.line == 1 or "OpenQASM" in refused.value.what

@@ -27,7 +27,7 @@ PUBLISHED = {
 
 
 async def test_rsa_2048_is_as_published(engine: QuantumEngine) -> None:
-    found = await engine.word_needs(Needed(workload="rsa-2048", error_budget=0.333))
+    found = await engine.word_needs(Needed(workload="rsa-2048"))
     assert {each.target for each in found} == {*PUBLISHED, "neutral-atom"}
     for each in found:
         if each.target == "neutral-atom":
@@ -48,7 +48,7 @@ async def test_rsa_2048_is_as_published(engine: QuantumEngine) -> None:
 
 
 async def test_the_logical_qubits_of_chemistry_are_as_published(engine: QuantumEngine) -> None:
-    found = await engine.word_needs(Needed(workload="chemistry", error_budget=0.01))
+    found = await engine.word_needs(Needed(workload="chemistry"))
     assert {each.logical_qubits for each in found if each.target != "neutral-atom"} == {2740}
 
 

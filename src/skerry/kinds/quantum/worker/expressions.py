@@ -61,6 +61,7 @@ _BINARY: dict[str, Callable[[Any, Any], Value]] = {
 
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 _EXPONENT_MAX = 4096
+_BITS_MAX = 4096
 
 
 def line(node: Any) -> int:
@@ -119,6 +120,16 @@ def _cast(node: Any, names: Mapping[str, Value]) -> Value:
     return float(value) if isinstance(node.type, ast.FloatType | ast.AngleType) else int(value)
 
 
+def _bit(node: Any, names: Mapping[str, Value]) -> Value:
+    """Return a bit of a whole number, the lowest first."""
+    value = _evaluate(node.collection, names)
+    index = node.index[0] if isinstance(node.index, list) and len(node.index) == 1 else None
+    place = None if index is None else _evaluate(index, names)
+    if isinstance(value, float) or not isinstance(place, int) or not 0 <= place < _BITS_MAX:
+        raise refuse(node, "Only one bit of a whole number can be taken, by its place.")
+    return (int(value) >> place) & 1
+
+
 def _duration(node: Any, names: Mapping[str, Value]) -> Value:
     unit = node.unit.name
     if unit not in _SECONDS:
@@ -153,4 +164,5 @@ _RULES: tuple[tuple[tuple[type, ...], Callable[[Any, Mapping[str, Value]], Value
     ((ast.FunctionCall,), _call),
     ((ast.Cast,), _cast),
     ((ast.DurationLiteral,), _duration),
+    ((ast.IndexExpression,), _bit),
 )

@@ -225,7 +225,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
         "fidelity": planned["fidelity"],
         "versions": {"numpy": np.__version__},
         "pragmas": [],
-        "values": values,
+        "photons": values,
         "gates": [0, 0, program["modes"]],
     }
     if params.get("memory") or program["command"] == "samples":

@@ -48,13 +48,21 @@ WORKLOADS: dict[str, dict[str, int]] = {
 Microsoft's samples (XVIII-cas4-fb-64e-56o) and an error budget of 0.01.
 """
 
+ERROR_BUDGET = 1e-3
+PUBLISHED_BUDGETS = {"rsa-2048": 0.333, "chemistry": 0.01}
+"""What chance of failure the published estimates of workloads allow."""
+
 _NANOSECONDS = 1e9
 _DISTANCES = list(range(3, 51, 2))
 
 
 def resources(params: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return an estimate for every target, with the trade of qubits for time."""
-    budget = float(params["error_budget"])
+    """Return an estimate for every target, with the trade of qubits for time.
+
+    An error budget of 0 stands for the usual one, which for a workload is that of its publication.
+    """
+    usual = PUBLISHED_BUDGETS.get(params.get("workload") or "", ERROR_BUDGET)
+    budget = float(params["error_budget"]) or usual
     if not 0.0 < budget < 1.0:
         raise UnsupportedError("The error budget is a chance between 0 and 1.")
     if params["format"] != "qsharp" and not params.get("workload"):

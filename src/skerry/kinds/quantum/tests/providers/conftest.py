@@ -26,6 +26,8 @@ SECRETS = {
     "PASQAL_PASSWORD": "word",
     "PASQAL_PROJECT_ID": "project",
     "QUANDELA_TOKEN": "token",
+    "IBM_API_KEY": "key",
+    "IBM_INSTANCE_CRN": "crn:v1:bluemix:public:quantum-computing:us-east:a/x:y::",
     "SCALEWAY_SECRET_KEY": "key",
     "SCALEWAY_PROJECT_ID": "project",
     "AZURE_TENANT_ID": "tenant",

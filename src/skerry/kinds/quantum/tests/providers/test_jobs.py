@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -182,6 +183,31 @@ async def test_a_job_that_was_being_sent_when_the_node_stopped_is_searched_for(
     assert job.state is JobState.COMPLETED, job.error
     assert job.vendor_job == "job-9"
     assert "POST /api/v1/batches" not in pasqal.seen
+
+
+async def test_ibm_is_told_the_seconds_that_the_ceiling_pays_for(lab: Open, vendor: Make) -> None:
+    ibm = vendor(vendors.IBM)
+    ibm.faults = [Fault("/jobs", how="lost")]
+    ibm.state = "Queued"
+    prices = {"ibm": Agreed(per_second="1.60", currency="USD")}
+    own = await lab({"ibm": ibm.url, "iam": ibm.url}, prices=prices)
+    job = await own.submit("ibm-torino", "ibm", budget=Budget("20", "USD"), booking="session-5")
+    await own.until(lambda: any(each.endswith("/metrics") for each in ibm.seen))
+    async with asyncio.timeout(20):
+        while (found := await own.engine.desk.job(job.id)).queue is None:
+            await asyncio.sleep(0.005)
+    assert found.queue.position == 3
+    assert found.state is JobState.QUEUED
+    ibm.state = ""
+    job = await own.over(job)
+    assert job.state is JobState.COMPLETED, job.error
+    assert ibm.seen.count("POST /jobs") == 1, "its answer was lost, and it was searched for"
+    sent = ibm.jobs["job-1"]
+    assert sent["cost"] == 12
+    assert sent["session_id"] == "session-5"
+    assert job.cost.hardware == 6_400_000, "4 s were counted"
+    assert job.cost.posted == 5_818_182
+    assert job.usage["hardware_ms"] == 4000
 
 
 async def test_a_booking_goes_to_vendors_that_have_such(lab: Open, vendor: Make) -> None:

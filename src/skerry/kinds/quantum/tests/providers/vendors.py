@@ -155,6 +155,29 @@ class Pasqal(Vendor):
         return 404, {"parts": parts}
 
 
+class IBM(Vendor):
+    """Jobs with tags, by which they are listed, and the seconds that they took."""
+
+    def answer(self, method: str, parts: list[str], query: dict[str, str], data: bytes) -> Answer:
+        match (method, *parts):
+            case ("POST", "identity", "token"):
+                assert parse_qs(data.decode())["apikey"] == ["key"]
+                return 200, {"access_token": "opaque", "expires_in": 3600}
+            case ("POST", "jobs"):
+                return 200, {"id": self.add(json.loads(data))}
+            case ("GET", "jobs"):
+                found = [{"id": n, "tags": j["tags"]} for n, j in self.jobs.items()]
+                return 200, {"jobs": found}
+            case ("GET", "jobs", _):
+                return 200, {"state": {"status": self.state or "Completed"}}
+            case ("GET", "jobs", _, "metrics"):
+                return 200, {"position_in_queue": 3, "usage": {"quantum_seconds": 4}}
+            case ("GET", "jobs", _, "results"):
+                shots = {"c": {"samples": ["0x1"] * 100, "num_bits": 2}}
+                return 200, {"results": [{"data": shots, "metadata": {}}]}
+        return 404, {"parts": parts}
+
+
 class Quandela(Vendor):
     """Jobs of what Perceval wrote."""
 

@@ -30,6 +30,11 @@ async def test_perceval(place: Place) -> None:
     for alike, visibility in found["dip"]:
         assert visibility == pytest.approx(alike, abs=1e-6)
     assert found["sweep"] == pytest.approx([1.0, 0.0], abs=1e-9)
+    chance, counted, status, free = found["computer"]
+    assert chance == pytest.approx(0.25, abs=1e-6)
+    assert 50 < counted < 150
+    assert status == "available"
+    assert free > 0
     assert found["machine"] == 20
     assert found["type"] == "ProcessorType.SIMULATOR"
     assert "400" in found["payload"]

@@ -161,7 +161,7 @@ async def result(call: Call, job_id: str) -> dict[str, Any]:
 
 
 def _told(found: Result, command: str) -> dict[str, Any]:
-    values = dict(found.extra["values"])
+    values = dict(found.extra["photons"])
     if command == "probs":
         text = _table("BSDistribution", values.pop("probs"))
     elif command == "samples":

@@ -62,6 +62,7 @@ async def shown(desk: Desk, name: str) -> dict[str, Any]:
                 "min_photon_count": 1,
                 "max_photon_count": min(PHOTONS_MAX, int(device.value("photons") or PHOTONS_MAX)),
                 "support_multi_photon": True,
+                "accepted_state_kinds": ["FS"],
             },
             "description": f"{device.name}: {nature(device, JobRequest(device.id, ()))}",
             "architecture": None,

@@ -10,7 +10,9 @@ from typing import Any
 
 import perceval as pcvl
 from perceval.algorithm import Sampler
+from perceval.providers.quandela import QuandelaCommunicationLayer
 from perceval.providers.quandela.rpc_handler import RPCHandler
+from perceval.runtime import CommandFactory, Computation, RemoteComputer
 
 URL, TOKEN = os.environ["QUANDELA_URL"], os.environ["QUANDELA_TOKEN"]
 
@@ -62,6 +64,23 @@ def _sweep(remote: Callable[[], Any]) -> list[float]:
     return [each["results"][pcvl.BasicState([1, 1])] for each in listed]
 
 
+def _computer() -> list[Any]:
+    """Run by the interface that Perceval has since 1.3; return what came, and two kinds more."""
+    computer = RemoteComputer(QuandelaCommunicationLayer("sim:slos", TOKEN, URL))
+    experiment = pcvl.Experiment(2)
+    experiment.add(0, pcvl.BS())
+    experiment.with_input(pcvl.BasicState([1, 1]))
+    experiment.min_detected_photons_filter(2)
+    computer.noise = pcvl.NoiseModel(indistinguishability=0.5)
+    found = []
+    for name in ("probs", "sample_count"):
+        made = Computation(getattr(CommandFactory, name), experiment)
+        made.add_params(max_shots=1000, **({} if name == "probs" else {"max_samples": 400}))
+        answer = computer.execute(made)
+        found.append(answer["results"][pcvl.BasicState([1, 1])])
+    return [*found, computer.status, computer.available_jobs]
+
+
 def main() -> None:
     """Run jobs, then bad ones."""
     imperfect = {"indistinguishability": 0.92, "g2": 0.01, "brightness": 0.5, "transmittance": 0.6}
@@ -92,6 +111,7 @@ def main() -> None:
         "sampled": len(sampled["results"]),
         "dip": _dip(remote),
         "sweep": _sweep(remote),
+        "computer": _computer(),
         "cancelled": cancelled,
         "machine": sum(Sampler(wide, max_shots_per_call=100).sample_count(20)["results"].values()),
         "type": str(wide.type),
