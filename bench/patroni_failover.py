@@ -69,8 +69,8 @@ def _round(program: Path, top: Path, urls: list[str], scope: str) -> tuple[float
         thread.start()
         wait_until(lambda: len(writer.times) >= 100, SECONDS_MAX, "it is written")
         leader = next(name for name in MEMBERS if ports[name][0] == writer.port)
-        killed = time.perf_counter()
         _kill(processes[leader], top / leader)
+        killed = time.perf_counter()
         wait_until(lambda: writer.since(killed) is not None, SECONDS_MAX, "writes go on")
         writer.over = True
         thread.join()
@@ -219,7 +219,7 @@ class _Writer:
 
     def since(self, moment: float) -> float | None:
         """Return when a write was first acknowledged after a moment; none that was under way."""
-        return next((each for each in self.times if each > moment + 0.25), None)
+        return next((each for each in self.times if each > moment + 0.05), None)
 
     async def lost(self) -> int:
         """Return how many acknowledged numbers are not there."""

@@ -373,3 +373,18 @@ async def test_an_error_that_is_no_defect_is_an_engine_failure(node: Node) -> No
     with pytest.raises(SkerryError) as told:
         await deploy(node, files("news", code="import nowhere_to_be_found"))
     assert told.value.problem is ENGINE_FAILED
+
+
+async def test_a_cell_that_is_forgotten_while_somebody_waits_is_still_the_only_one(
+    node: Node,
+) -> None:
+    await deploy(node, files("waited", more='[kv.kept]\nidle = "10m"\n'))
+    supervisor = node.supervisor
+    await supervisor.sleep("waited", "main")
+    cell = supervisor.cell("waited", "main")
+    async with cell.lock:
+        waiting = asyncio.create_task(supervisor.wake("waited", "main", "kept"))
+        await asyncio.sleep(0.01)
+    supervisor.forget_if_empty(cell)
+    first = await waiting
+    assert await supervisor.wake("waited", "main", "kept") is first

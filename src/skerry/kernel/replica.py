@@ -82,6 +82,10 @@ class Replica(ABC):
     def sync(self) -> None:
         """Bring to the disk what was applied since the last call."""
 
+    def can_be_fed(self, copy: Path) -> bool:
+        """Tell whether `feed` is enough, or a fresh copy has to be made."""
+        return self.live
+
     def feed(self, copy: Path) -> list[Path]:
         """Bring here what a copy in another directory has more; return the files that are new.
 

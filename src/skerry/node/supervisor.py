@@ -130,15 +130,23 @@ class Supervisor:
         served = self._catalogue.branch(app, branch)
         key = self.key_of(served, resource)
         self._workshop.declaration(self.deploying.get((app, branch), served), resource)
-        cell = self.cell(app, branch)
-        running = cell.processes.get(key)
-        if running is not None and running.usable:
-            return running
-        async with cell.lock:
+        while True:
+            cell = self.cell(app, branch)
             running = cell.processes.get(key)
-            if running is None or not running.usable:
-                running = await self._start_held(cell, key)
-        return running
+            if running is not None and running.usable:
+                return running
+            try:
+                async with cell.lock:
+                    # It may have been forgotten meanwhile: two cells must not serve one state.
+                    if self._cells.setdefault((app, branch), cell) is not cell:
+                        continue
+                    running = cell.processes.get(key)
+                    if running is None or not running.usable:
+                        running = await self._start_held(cell, key)
+            except BaseException:
+                self.forget_if_empty(cell)
+                raise
+            return running
 
     async def _start_held(self, cell: Cell, key: str) -> Running:
         """Start a process of a cell whose lock is held, and make it the current one."""
@@ -405,8 +413,12 @@ class Supervisor:
     def kill_all(self, app: str) -> None:
         """Kill every process of an app at once: another node may serve it."""
         for cell in [each for each in self._cells.values() if each.app == app]:
-            for running in list(cell.running()):
-                self._workshop.kill(running)
+            self.kill_cell(cell)
+
+    def kill_cell(self, cell: Cell) -> None:
+        """Kill every process of a cell at once, whatever waits for an answer."""
+        for running in list(cell.running()):
+            self._workshop.kill(running)
 
     async def sleep_engines_held(self, cell: Cell) -> None:
         """Stop the engines of a cell whose lock is held; the next byte wakes them."""

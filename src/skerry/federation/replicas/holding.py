@@ -498,7 +498,11 @@ class Holding:
         async with contextlib.AsyncExitStack() as stack:
             for cell in cells:
                 await stack.enter_async_context(cell.lock)
+            alone = not any(each.streaming for each in self.stream.followers.values())
             for cell in cells:
+                if alone and self.stream.survive == "node":
+                    # What is in flight may wait for just this standby, which waits for it here.
+                    node.supervisor.kill_cell(cell)
                 await node.supervisor.sleep_held(cell)
             for branch in new:
                 path = node.volume.path(branch.directory)

@@ -131,7 +131,7 @@ class Reading:
             node.volume.create(branch.directory, encryption.protection_of(source.parent))
         target = top / resource
         shape: type[Replica] = manifest.load(manifest.replica)
-        if not (shape.live and target.exists()):
+        if not (shape.live and target.exists() and shape(target).can_be_fed(source)):
             self._copy(manifest, source, target)
             give(target, node.workshop.uid(branch.app))
         node.workshop.make_directories(branch, branch.resources[resource])

@@ -43,6 +43,13 @@ _FOREIGN = re.compile(r"^\s*(primary_|recovery_target|restore_command|archive_|p
 _WAL_SEGMENT_MIB = 4
 """A quarter of the default: a small database stays small, and its archive too."""
 
+_EMPTY_FOLDERS = (
+    *("pg_commit_ts", "pg_dynshmem", "pg_logical/mappings", "pg_logical/snapshots", "pg_notify"),
+    *("pg_replslot", "pg_serial", "pg_snapshots", "pg_stat", "pg_stat_tmp", "pg_tblspc"),
+    *("pg_twophase", "pg_wal/archive_status", "pg_wal/summaries"),
+)
+"""What is empty in a new data directory; none of it may be missing."""
+
 _HBA = "local all all scram-sha-256\nlocal replication all scram-sha-256\n"
 
 _DEFAULTS: dict[str, str | bool | int | float] = {
@@ -98,9 +105,13 @@ async def create(installation: Installation, data: Path, verifier: str) -> None:
 def take_over(data: Path) -> None:
     """Remove what ties a directory to the server that last had it open; none may run on it.
 
-    After a clean stop there is nothing, so that a start need not wait for the disk.
+    After a clean stop there is nothing, so that a start need not wait for the disk. A directory
+    that came file by file lacks the folders that were empty.
     """
     (data / "postmaster.pid").unlink(missing_ok=True)
+    if not (data / "pg_notify").exists():
+        for each in _EMPTY_FOLDERS:
+            (data / each).mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def cut_off(data: Path) -> None:

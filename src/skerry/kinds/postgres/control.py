@@ -84,6 +84,9 @@ SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::bigint AS bytes,
             ELSE pg_current_wal_lsn() END::text AS wal_position,
        pg_is_in_recovery() AS read_only"""
 
+_REPLAYED = """
+SELECT pg_wal_lsn_diff(coalesce(pg_last_wal_replay_lsn(), '0/0'), '0/0')::bigint AS at"""
+
 _VERIFIERS = """
 SELECT rolname AS name, rolpassword AS verifier FROM pg_authid
 WHERE rolcanlogin AND rolpassword LIKE 'SCRAM-SHA-256$%' AND rolname <> 'skerry'"""
@@ -167,6 +170,10 @@ class Control:
     async def status(self) -> dict[str, Any]:
         """Return size, sessions and WAL position."""
         return (await self.fetch(_STATUS))[0]
+
+    async def replayed(self) -> int:
+        """Return the position in the log up to which a standby has come."""
+        return int((await self.fetch(_REPLAYED))[0]["at"])
 
     async def verifiers(self) -> dict[str, str]:
         """Return the verifier of each role that can log in, but for the superuser."""

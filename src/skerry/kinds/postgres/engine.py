@@ -94,6 +94,8 @@ class PostgresEngine(Engine):
             await cluster.create(installation, self.data, str(credential.verifier))
         owner = Owner(self.context.id)
         last = records.read(self._owner_file, Owner)
+        if last is None:
+            await asyncio.to_thread(following.seed, self.data)
         if last == owner:
             await end_leftovers(self.data, self.context.clock)
         if last is not None and before is not None and last != owner:
@@ -106,7 +108,7 @@ class PostgresEngine(Engine):
         )
         pending = await self._make_ready(cloned)
         if last != owner:
-            await asyncio.to_thread(records.write, self._owner_file, owner)
+            await asyncio.to_thread(records.write, self._owner_file, owner, follows=True)
         self._load_counted()
         before = before if pending is None else None
         learning = asyncio.create_task(self._learn(installation, before))
@@ -149,8 +151,9 @@ class PostgresEngine(Engine):
         await asyncio.to_thread(self._standby.prepare)
         cluster.take_over(self.data)
         installation = self.installation()
-        self._configure(installation, standby.SETTINGS)
+        self._configure(installation, standby.settings(self.config))
         await self.server.start(installation.program("postgres"))
+        await self._standby.catch_up(self.control.replayed)
 
     async def _make_ready(self, cloned: bool) -> Recover | None:
         """Make the directory fit to be opened; return what is to be replayed then.
@@ -360,7 +363,7 @@ class PostgresEngine(Engine):
         await self.control.flush()
         await asyncio.to_thread(records.write, self._usage_file, self._counted)
         await self._save_roles()
-        await asyncio.to_thread(records.write, self._identity_file, self._unsettled)
+        await asyncio.to_thread(records.write, self._identity_file, self._unsettled, follows=True)
         self._unsettled = None
 
     def _archives(self, installation: install.Installation) -> bool:

@@ -53,6 +53,7 @@ _SIGNAL = "recovery.signal"
 _MESSAGE_BYTES_MAX = 1 << 20
 _RETRY_SECONDS = 0.2
 _FEED_BYTES = 1 << 20
+_SEED_FILES = 500
 _DATA = struct.Struct("!cQQq")
 _STATUS = struct.Struct("!cQQQqB")
 _POSITIONS = 1 << 32
@@ -64,6 +65,10 @@ class PostgresReplica(StateReplica):
     folder = STREAM
     renew_bytes = 1 << 30
     live = True
+
+    def can_be_fed(self, copy: Path) -> bool:
+        """See `Replica.can_be_fed`: a database that came to be since then is copied first."""
+        return (self.directory / "data").exists() or not (copy / "data").exists()
 
     def feed(self, copy: Path) -> list[Path]:
         """See `Replica.feed`; segments of the log only grow."""
@@ -228,6 +233,19 @@ async def _ask(upstream: Upstream, sql: str) -> list[str]:
         if kind == b"D":
             return [each or "" for each in messages.row(body)]
     raise EOFError(f"{sql} has no answer")
+
+
+def seed(data: Path) -> None:
+    """Send the data directory of a server that has not run yet; raises what the journal does.
+
+    A standby that has no snapshot of it, because nobody had used the database, begins with that.
+    """
+    journal = journal_of(data)
+    if not journal.replicated:
+        return
+    paths = [each for each in data.rglob("*") if each.is_file() and not each.is_symlink()]
+    for begin in range(0, len(paths), _SEED_FILES):
+        journal.announce(*paths[begin : begin + _SEED_FILES])
 
 
 def take_up(directory: Path) -> bool:

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
+from skerry.kernel.journal import journal_of
+
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
@@ -41,8 +43,13 @@ def read(path: Path, shape: type[Record]) -> Record | None:
         return None
 
 
-def write(path: Path, content: msgspec.Struct) -> None:
-    """Replace a record; one that a crash takes back is only made again."""
+def write(path: Path, content: msgspec.Struct, *, follows: bool = False) -> None:
+    """Replace a record; one that a crash takes back is only made again.
+
+    `follows`: standbys are told of it. Raises what the journal does.
+    """
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(msgspec.json.encode(content))
     temporary.replace(path)
+    if follows:
+        journal_of(path).announce(path)

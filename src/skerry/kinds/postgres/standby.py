@@ -10,20 +10,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from skerry.kinds.postgres.following import STREAM
+from skerry.kinds.postgres.config import PostgresConfig
+from skerry.kinds.postgres.following import STREAM, Place
 
-SETTINGS = {
+_WORKERS_AT_FIRST = 8
+"""What a new data directory says of worker processes: a hot standby may not have fewer."""
+
+_SETTINGS = {
     "hot_standby": "on",
     "recovery_target_timeline": "latest",
     "wal_retrieve_retry_interval": "100ms",
     "log_min_messages": "warning",
 }
-"""What such a server is told besides."""
+
+
+def settings(config: PostgresConfig) -> dict[str, str]:
+    """Return what such a server is told besides."""
+    asked = config.settings.get("max_worker_processes", 0)
+    workers = max(_WORKERS_AT_FIRST, int(asked))
+    return {**_SETTINGS, "max_worker_processes": str(workers)}
+
 
 _SIGNAL = "standby.signal"
 _LOOK_SECONDS = 0.1
+_STILL_LOOKS = 20
+"""After so many looks at a server that replays nothing more, it has what it can have."""
 _SEGMENT_NAME = 24
 _BLOCK_BYTES = 1 << 20
 
@@ -50,6 +64,24 @@ class Standby:
         self._segment_bytes = max((each.stat().st_size for each in segments), default=0)
         self._fed.clear()
         self.feed()
+
+    def end(self) -> int:
+        """Return the position in the log up to which it has been fed; 0 if with nothing."""
+        names = [each for each in self._fed if len(each) == _SEGMENT_NAME]
+        if not names or not self._segment_bytes:
+            return 0
+        last = max(names, key=lambda name: name[8:])
+        return Place(int(last[:8], 16), self._segment_bytes).begin(last) + self._fed[last]
+
+    async def catch_up(self, replayed: Callable[[], Awaitable[int]]) -> None:
+        """Return once the server has replayed what has come, or does not come farther."""
+        end, at, still = self.end(), -1, 0
+        while still < _STILL_LOOKS:
+            before, at = at, await replayed()
+            if at >= end:
+                return
+            still = still + 1 if at == before else 0
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def run(self) -> None:
         """Feed for ever."""

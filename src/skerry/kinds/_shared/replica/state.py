@@ -7,6 +7,7 @@ copied byte by byte, and folded into the copied database where the other one sta
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -29,6 +30,26 @@ FILES_MAX = 10_000
 """Of how many files it is remembered how far they were read; others are sent from their start."""
 
 
+_MANY_FILES = 32
+"""From so many on, writing out the whole file system is cheaper than file by file."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def sync_filesystem(path: Path) -> None:
+    """Bring everything on a directory's file system to the disk (syncfs(2))."""
+    if not hasattr(_libc, "syncfs"):
+        os.sync()
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if _libc.syncfs(descriptor) < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"syncfs: {os.strerror(number)}", str(path))
+    finally:
+        os.close(descriptor)
+
+
 class StateReplica(Replica):
     """Copies files as they grow, and SQLite's logs as they come round.
 
@@ -39,7 +60,7 @@ class StateReplica(Replica):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self._ends: OrderedDict[str, int] = OrderedDict()
+        self._ends: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._logs: dict[str, LogReader] = {}
         self._unsynced: set[str] = set()
         self._new: set[Path] = set()
@@ -68,9 +89,11 @@ class StateReplica(Replica):
             os.close(file)
 
     def _file_changes(self, path: str, file: int, *, replaced: bool) -> Iterator[Change]:
-        begin = 0 if replaced else self._ends.get(path, 0)
-        end = os.fstat(file).st_size
-        if begin > end:
+        status = os.fstat(file)
+        inode, begin = self._ends.get(path, (status.st_ino, 0))
+        end = status.st_size
+        if replaced or begin > end or inode != status.st_ino:
+            # What took the place of a file under its name is another file.
             begin = 0
         for at in range(begin, max(end, begin + 1), BLOCK_BYTES):
             size = min(BLOCK_BYTES, end - at)
@@ -79,7 +102,7 @@ class StateReplica(Replica):
                 yield Change(path, LATER, at, ends=ends, size=size)
             else:
                 yield Change(path, WRITE, at, os.pread(file, size, at), ends=ends)
-        self._ends[path] = end
+        self._ends[path] = status.st_ino, end
         self._ends.move_to_end(path)
         if len(self._ends) > FILES_MAX:
             self._ends.popitem(last=False)
@@ -156,7 +179,12 @@ class StateReplica(Replica):
         os.ftruncate(file, 0)
 
     def sync(self) -> None:
-        """See `Replica.sync`."""
+        """See `Replica.sync`; many files at once are brought there by one call."""
+        if len(self._unsynced) > _MANY_FILES:
+            sync_filesystem(self.directory)
+            self._unsynced.clear()
+            self._new.clear()
+            return
         for path in self._unsynced:
             with contextlib.suppress(FileNotFoundError):
                 file = open_inside(self.directory, path, os.O_RDONLY)
