@@ -126,7 +126,7 @@ PANELS = {
     "Look": ("status", "logs", "meter", "doctor"),
     "Data": ("connect", "export", "import", "restore"),
     "Many machines": ("node", "nodes", "place", "residency"),
-    "Node and tools": ("stop", "volume", "kind", "describe", "docs", "completion"),
+    "This one, and tools": ("stop", "volume", "kind", "describe", "docs", "completion"),
 }
 
 OF_SERVICES = {
