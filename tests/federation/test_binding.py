@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from skerry.federation import meeting
 from skerry.federation.identity import Identity, check_certificate
 from skerry.federation.invitation import decode
 from skerry.federation.messages import Greeting, Hello
@@ -57,15 +58,43 @@ async def test_a_binding_survives_a_restart(top: Path) -> None:
             assert back.health == "well"
 
 
-async def test_a_greeting_tells_a_new_address(top: Path) -> None:
+async def known_at(node: Node, name: str, url: str) -> None:
+    """Wait until a node knows a peer at an address."""
+    async with asyncio.timeout(10):
+        while peer_of(node, name).card.url != url:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_node_that_starts_on_another_port_is_found(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meeting, "FIRST_SECONDS", 0.05)
+    async with running(top / "a", "rock") as one, running(top / "b", "skerry") as other:
+        await bind(one, other)
+    (top / "b" / "test-port").unlink()
+    async with running(top / "b", "skerry") as other:
+        url = other.services.handler("federation").card().url
+        async with running(top / "a", "rock") as one:
+            await known_at(one, "skerry", url)
+            [_, back] = await perform(one, "federation.nodes")
+            assert back.health == "well"
+
+
+async def test_where_a_node_is_reached_is_told_and_kept(top: Path) -> None:
     async with running(top / "a", "rock") as one:
         async with running(top / "b", "skerry") as other:
             await bind(one, other)
-        (top / "b" / "test-port").unlink()
+            own = other.services.handler("federation").card().url
+            url = own.replace("127.0.0.1", "localhost")
+            await perform(other, "federation.invite", url=url)
+            await known_at(one, "skerry", url)
+            with pytest.raises(SkerryError, match="is not where"):
+                await perform(other, "federation.invite", url="ftp://localhost")
         async with running(top / "b", "skerry") as other:
+            assert other.services.handler("federation").card().url == url
             await perform(other, "federation.nodes")
             [_, back] = await perform(one, "federation.nodes")
-            assert back.health == "well"
+            assert (back.health, back.url) == ("well", url)
 
 
 async def test_an_invitation_is_used_once(top: Path) -> None:

@@ -13,7 +13,8 @@ from skerry.federation.calls import Calls, address_of
 from skerry.federation.identity import Identity, authority_key, id_of, verify
 from skerry.federation.invitation import Invitations, decode
 from skerry.federation.listener import Listener
-from skerry.federation.peers import Card, Peer, PeerJoined, PeerRevoked, Peers, encode
+from skerry.federation.meeting import Meeting
+from skerry.federation.peers import Card, Peer, PeerJoined, PeerRevoked, Peers, Reached, encode
 from skerry.federation.placing import Placing
 from skerry.federation.receiving import Receiving
 from skerry.federation.replicas.replicas import Replicas
@@ -30,6 +31,7 @@ from skerry.kernel.errors import (
     EXTRA_MISSING,
     INVALID,
     UNAUTHENTICATED,
+    UNSUPPORTED,
     SkerryError,
 )
 from skerry.kernel.lease import Leases
@@ -58,7 +60,7 @@ class Federation:
         self._receiving = Receiving(node, self.wire)
         self.replicas = Replicas(node, self.wire, self._receiving, self.peers)
         self.leases: Leases | None = None
-        self._url = ""
+        self._meeting = Meeting(self.peers, self._meet)
         self._bus: NodeBus | None = None
         self._bus_type = _bus_type(node) if node.config.federation.bus else None
 
@@ -90,6 +92,7 @@ class Federation:
             self._bus = self._bus_type(
                 node, self.identity, self.peers, self.calls, self.wire, self._meet
             )
+            self._bus.door(self.peers.own_url)
             self.leases = self._bus.leases
         self._replicating = Replicating(
             node, self.identity.id, self.calls, self.peers, self.replicas
@@ -104,12 +107,15 @@ class Federation:
             await self._listen()
         if self._bus is not None:
             await self._bus.start()
+        else:
+            self._meeting.begin()
         self.replicas.start(
             self.identity.id, self.calls, self._placing, self._tunnels.open, lambda: self.leases
         )
 
     async def stop(self) -> None:
         """Close everything."""
+        await self._meeting.stop()
         await self.replicas.stop()
         if self._bus is not None:
             await self._bus.stop()
@@ -173,7 +179,7 @@ class Federation:
         """Return what this node says of itself."""
         config = self.node.config
         port = self._listener.port
-        url = self._url or (f"https://{self.node.host}:{port}" if port else "")
+        url = self.peers.own_url or (f"https://{self.node.host}:{port}" if port else "")
         log_key, witness_key = self._witnessing.keys()
         return Card(
             id=self.identity.id,
@@ -198,7 +204,7 @@ class Federation:
     async def do_invite(self, params: m.Invite, progress: Progress) -> m.Invited:
         """See `federation.invite`."""
         await self._listen()
-        self._take_url(params.url)
+        await self._take_url(params.url)
         invitation = self._invitations.make(self.card().url, self.identity.public_key)
         return m.Invited(
             invitation=invitation.encode(),
@@ -206,10 +212,13 @@ class Federation:
             next="skerry node join <invitation>, on the other node, within an hour",
         )
 
-    def _take_url(self, url: str) -> None:
-        if url:
-            address_of(url)
-            self._url = url
+    async def _take_url(self, url: str) -> None:
+        """Note where other nodes reach this one, and tell those that are bound if that is new."""
+        if not url or url == self.peers.own_url:
+            return
+        address_of(url)
+        await self._log_file.append(encode(Reached(url, self.node.clock.now())))
+        self._meeting.begin()
 
     async def do_join(self, params: m.Join, progress: Progress) -> Done:
         """See `federation.join`."""
@@ -217,7 +226,7 @@ class Federation:
         if id_of(invitation.public_key) == self.identity.id:
             raise INVALID("This node made that invitation itself.")
         await self._listen()
-        self._take_url(params.url)
+        await self._take_url(params.url)
         asked = m.Joining(self.card(), self.identity.authority().decode(), invitation.secret, b"")
         signature = self.identity.sign(asked.signed())
         asked = m.Joining(asked.card, asked.authority, asked.secret, signature)
@@ -238,6 +247,7 @@ class Federation:
 
     async def do_place(self, params: m.Place, progress: Progress) -> m.Placed:
         """See `federation.place`."""
+        _check_whole(params)
         await self._listen()
         if params.replicas is not None:
             if params.to:
@@ -421,6 +431,19 @@ class Federation:
         event = PeerJoined(card, known.public_key, known.authority, known.joined)
         await self._log_file.append(encode(event))
         self._learn(self.peers.by_id[peer])
+
+
+def _check_whole(params: m.Place) -> None:
+    """Raise UNSUPPORTED if one resource of an app is named."""
+    app, slash, resource = params.app.partition("/")
+    if slash:
+        to = f"--to {params.to}" if params.to else "--to <node>"
+        raise UNSUPPORTED(
+            f"{resource} cannot lie on another node than {app}.",
+            why="Functions use what they are bound to on their own machine, most of it as files. "
+            "An app moves with all that it has.",
+            hint=f"skerry place {app} {to}",
+        )
 
 
 def _bus_type(node: Node) -> type[NodeBus]:
