@@ -97,6 +97,23 @@ async def test_where_a_node_is_reached_is_told_and_kept(top: Path) -> None:
             assert (back.health, back.url) == ("well", url)
 
 
+async def test_a_node_that_listens_everywhere_says_where_it_is(top: Path) -> None:
+    everywhere = '[federation]\nhost = "0.0.0.0"\n'
+    async with running(top / "a", "rock", settings=everywhere) as one:
+        assert one.host == "127.0.0.1"
+        handler = one.services.handler("federation")
+        with pytest.raises(SkerryError, match="Say where") as caught:
+            await perform(one, "federation.invite")
+        assert "--url" in caught.value.hint
+        assert handler._listener.port == 0, "nothing was opened"
+        url = f"https://localhost:{(top / 'a' / 'test-port').read_text()}"
+        await perform(one, "federation.invite", url=url)
+        assert handler._listener._server.sockets[0].getsockname()[0] == "0.0.0.0"
+        async with running(top / "b", "skerry") as other:
+            await bind(one, other)
+            assert peer_of(other, "rock").card.url == url
+
+
 async def test_an_invitation_is_used_once(top: Path) -> None:
     async with (
         running(top / "a", "rock") as one,

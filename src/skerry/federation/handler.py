@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from skerry import __version__
 from skerry.federation import health
 from skerry.federation import messages as m
-from skerry.federation.calls import Calls, address_of
+from skerry.federation.calls import Calls, address_of, url_of
 from skerry.federation.identity import Identity, authority_key, id_of, verify
 from skerry.federation.invitation import Invitations, decode
 from skerry.federation.listener import Listener
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 SETTLE_SECONDS = 5.0
 RENEW_SECONDS = 12 * 3600.0
 HELLO_SECONDS = 3.0
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
 _log = logging.getLogger("skerry.federation")
 
 
@@ -126,6 +127,11 @@ class Federation:
         self.calls.close()
         await self._log_file.close()
 
+    @property
+    def _host(self) -> str:
+        """The address that the federation's ports listen on."""
+        return self.node.config.federation.host or self.node.host
+
     def _leads_to(self, protocol: str) -> tuple[str, int] | None:
         """Return where a tunnel of a protocol ends on this node."""
         host = self.node.host
@@ -140,10 +146,10 @@ class Federation:
             return
         port = self.node.wanted_port("federation")
         try:
-            await self._listener.start(self.node.host, port)
+            await self._listener.start(self._host, port)
         except OSError as error:
             raise CONFLICT(
-                f"Port {port} of {self.node.host} cannot be opened for the federation.",
+                f"Port {port} of {self._host} cannot be opened for the federation.",
                 why=f"{error.strerror or error}.",
                 hint="skerry up --port federation=0",
             ) from error
@@ -179,7 +185,8 @@ class Federation:
         """Return what this node says of itself."""
         config = self.node.config
         port = self._listener.port
-        url = self.peers.own_url or (f"https://{self.node.host}:{port}" if port else "")
+        everywhere = self._host in EVERYWHERE
+        url = self.peers.own_url or (url_of(self._host, port) if port and not everywhere else "")
         log_key, witness_key = self._witnessing.keys()
         return Card(
             id=self.identity.id,
@@ -203,6 +210,7 @@ class Federation:
 
     async def do_invite(self, params: m.Invite, progress: Progress) -> m.Invited:
         """See `federation.invite`."""
+        self._check_reached(params.url, "invite")
         await self._listen()
         await self._take_url(params.url)
         invitation = self._invitations.make(self.card().url, self.identity.public_key)
@@ -212,11 +220,21 @@ class Federation:
             next="skerry node join <invitation>, on the other node, within an hour",
         )
 
+    def _check_reached(self, url: str, word: str) -> None:
+        """Raise INVALID if nothing says where other nodes reach this one, or says it badly."""
+        if url:
+            address_of(url)
+        elif self._host in EVERYWHERE and not self.peers.own_url:
+            raise INVALID(
+                "Say where other nodes reach this one.",
+                why=f"It listens on all addresses of its machine ({self._host}).",
+                hint=f"skerry node {word} --url https://<its name>:7880",
+            )
+
     async def _take_url(self, url: str) -> None:
         """Note where other nodes reach this one, and tell those that are bound if that is new."""
         if not url or url == self.peers.own_url:
             return
-        address_of(url)
         await self._log_file.append(encode(Reached(url, self.node.clock.now())))
         self._meeting.begin()
 
@@ -225,6 +243,7 @@ class Federation:
         invitation = decode(params.invitation)
         if id_of(invitation.public_key) == self.identity.id:
             raise INVALID("This node made that invitation itself.")
+        self._check_reached(params.url, "join <invitation>")
         await self._listen()
         await self._take_url(params.url)
         asked = m.Joining(self.card(), self.identity.authority().decode(), invitation.secret, b"")
@@ -424,7 +443,7 @@ class Federation:
     async def _note(self, peer: str, card: Card) -> None:
         """Note what a peer says of itself now, if that has changed and it is bound still."""
         known = self.peers.by_id.get(peer)
-        if known is None or card == known.card or card.id != peer:
+        if known is None or card == known.card or card.id != peer or not card.url:
             return
         address_of(card.url)
         read_keys(card)

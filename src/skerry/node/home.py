@@ -39,9 +39,11 @@ _LONGEST_SOCKET_NAME = len("/0123456789abcdef/.s.PGSQL.5432.lock")
 class FederationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """`[federation]`: with `bus`, nodes that are bound keep leases and a catalogue together.
 
-    `etcd` are the addresses of an etcd of yours that keeps the leases instead.
+    `host` is where the federation's ports listen, by default where the node does; `etcd` are the
+    addresses of an etcd of yours that keeps the leases instead.
     """
 
+    host: str = ""
     bus: bool = False
     etcd: tuple[str, ...] = ()
 
