@@ -12,10 +12,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from skerry.federation import meeting
+from skerry.federation.calls import address_of
 from skerry.federation.identity import Identity, check_certificate
 from skerry.federation.invitation import decode
 from skerry.federation.messages import Greeting, Hello
 from skerry.federation.peers import Peer
+from skerry.federation.reaching import own_url
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import SkerryError
 from skerry.node.node import Node
@@ -112,6 +114,34 @@ async def test_a_node_that_listens_everywhere_says_where_it_is(top: Path) -> Non
         async with running(top / "b", "skerry") as other:
             await bind(one, other)
             assert peer_of(other, "rock").card.url == url
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "url"),
+    [
+        ("192.0.2.7", 7880, "https://192.0.2.7:7880"),
+        ("2001:db8::7", 7880, "https://[2001:db8::7]:7880"),
+        ("::", 7880, ""),
+        ("127.0.0.1", 0, ""),
+    ],
+)
+def test_an_address_is_a_url(host: str, port: int, url: str) -> None:
+    assert own_url(host, port) == url
+    if url:
+        assert address_of(url) == (host, port)
+
+
+async def test_a_node_that_nobody_else_reaches_does_not_join(top: Path) -> None:
+    async with running(top / "a", "rock") as one, running(top / "b", "skerry") as other:
+        near = await perform(one, "federation.invite")
+        assert "of this machine" in near.next
+        far = await perform(one, "federation.invite", url="https://rock.invalid:7880")
+        assert "of this machine" not in far.next
+        with pytest.raises(SkerryError, match="Say where") as caught:
+            await perform(other, "federation.join", invitation=far.invitation)
+        assert "rock.invalid" in caught.value.why
+        handler = other.services.handler("federation")
+        assert (handler._listener.port, list(handler.peers)) == (0, [])
 
 
 async def test_an_invitation_is_used_once(top: Path) -> None:

@@ -264,11 +264,6 @@ def address_of(url: str) -> tuple[str, int]:
     return parts.hostname, port
 
 
-def url_of(host: str, port: int) -> str:
-    """Return the federation URL of a host and a port."""
-    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-
-
 def _error(url: str, status: int, data: bytes) -> SkerryError:
     try:
         shape: Any = msgspec.json.decode(data)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from skerry import __version__
 from skerry.federation import health
 from skerry.federation import messages as m
-from skerry.federation.calls import Calls, address_of, url_of
+from skerry.federation.calls import Calls, address_of
 from skerry.federation.identity import Identity, authority_key, id_of, verify
 from skerry.federation.invitation import Invitations, decode
 from skerry.federation.listener import Listener
 from skerry.federation.meeting import Meeting
 from skerry.federation.peers import Card, Peer, PeerJoined, PeerRevoked, Peers, Reached, encode
 from skerry.federation.placing import Placing
+from skerry.federation.reaching import check_reached, is_loopback, own_url
 from skerry.federation.receiving import Receiving
 from skerry.federation.replicas.replicas import Replicas
 from skerry.federation.replicas.replicating import Replicating
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 SETTLE_SECONDS = 5.0
 RENEW_SECONDS = 12 * 3600.0
 HELLO_SECONDS = 3.0
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
 _log = logging.getLogger("skerry.federation")
 
 
@@ -184,9 +184,7 @@ class Federation:
     def card(self) -> Card:
         """Return what this node says of itself."""
         config = self.node.config
-        port = self._listener.port
-        everywhere = self._host in EVERYWHERE
-        url = self.peers.own_url or (url_of(self._host, port) if port and not everywhere else "")
+        url = self.peers.own_url or own_url(self._host, self._listener.port)
         log_key, witness_key = self._witnessing.keys()
         return Card(
             id=self.identity.id,
@@ -210,26 +208,17 @@ class Federation:
 
     async def do_invite(self, params: m.Invite, progress: Progress) -> m.Invited:
         """See `federation.invite`."""
-        self._check_reached(params.url, "invite")
+        check_reached(params.url or self.peers.own_url, self._host, "invite")
         await self._listen()
         await self._take_url(params.url)
-        invitation = self._invitations.make(self.card().url, self.identity.public_key)
+        url = self.card().url
+        invitation = self._invitations.make(url, self.identity.public_key)
+        where = "another node of this machine" if is_loopback(url) else "the other node"
         return m.Invited(
             invitation=invitation.encode(),
             expires=invitation.expires,
-            next="skerry node join <invitation>, on the other node, within an hour",
+            next=f"skerry node join <invitation>, on {where}, within an hour",
         )
-
-    def _check_reached(self, url: str, word: str) -> None:
-        """Raise INVALID if nothing says where other nodes reach this one, or says it badly."""
-        if url:
-            address_of(url)
-        elif self._host in EVERYWHERE and not self.peers.own_url:
-            raise INVALID(
-                "Say where other nodes reach this one.",
-                why=f"It listens on all addresses of its machine ({self._host}).",
-                hint=f"skerry node {word} --url https://<its name>:7880",
-            )
 
     async def _take_url(self, url: str) -> None:
         """Note where other nodes reach this one, and tell those that are bound if that is new."""
@@ -243,7 +232,8 @@ class Federation:
         invitation = decode(params.invitation)
         if id_of(invitation.public_key) == self.identity.id:
             raise INVALID("This node made that invitation itself.")
-        self._check_reached(params.url, "join <invitation>")
+        said = params.url or self.peers.own_url
+        check_reached(said, self._host, "join <invitation>", invitation.url)
         await self._listen()
         await self._take_url(params.url)
         asked = m.Joining(self.card(), self.identity.authority().decode(), invitation.secret, b"")
