@@ -16,6 +16,7 @@ from skerry.kernel.kind import ASGIApplication, Context, Engine
 from skerry.kernel.permission import permit
 from skerry.kinds.functions.config import FunctionsConfig
 from skerry.kinds.functions.entry import Function, Loader
+from skerry.kinds.functions.failure import app_part
 from skerry.kinds.functions.handlers import ScheduledEvent
 from skerry.kinds.functions.lifespan import Lifespan
 from skerry.kinds.functions.manifest import Triggered, TriggerParams
@@ -71,7 +72,9 @@ class FunctionsEngine(Engine):
                 self._lifespan = Lifespan(self._function.application, state)
                 await self._lifespan.start(config.timeout_seconds)
         except SkerryError as error:
-            context.log.exception("%s %s", error.what, error.why)
+            cause = error.__cause__
+            raised = app_part(cause) if cause else None
+            context.log.exception("%s %s", error.what, error.why, exc_info=raised)
             raise
 
     async def _bind(self) -> Environment:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import pkgutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -56,7 +58,7 @@ class Loader:
     def load(self) -> Function:
         """Import the entry. Raises ENGINE_FAILED with what its code raised, or CONFIG_INVALID."""
         module_name, _, attribute = self._config.entry.partition(":")
-        module = self._run(lambda: importlib.import_module(module_name), "cannot be imported")
+        module = self._run(lambda: self._import(module_name), "cannot be imported")
         target: Any = module
         for part in attribute.split(".") if attribute else ():
             if not hasattr(target, part):
@@ -70,6 +72,19 @@ class Loader:
                 f"Define `async def scheduled(event, env)` in {module_name}.",
             )
         return function
+
+    def _import(self, name: str) -> ModuleType:
+        """Import the module of the entry; raise CONFIG_INVALID if the app has no such module."""
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if missing != name and not name.startswith(f"{missing}."):
+                raise
+            known = [each.name for each in pkgutil.iter_modules(sys.path[:1])]
+            raise self._error(
+                f"There is no module {missing}.", did_you_mean(missing, known)
+            ) from None
 
     def _function(self, target: Any, module: ModuleType) -> Function:
         interface: str = self._config.interface
@@ -156,7 +171,10 @@ class Loader:
             raise
         except (Exception, SystemExit) as error:
             why = f"{type(error).__name__}: {error}"
-            raise ENGINE_FAILED(f"{entry} {failure}.", why=why, hint="skerry logs") from error
+            hint = "skerry logs"
+            if isinstance(error, ModuleNotFoundError):
+                hint = "Name its package in the file that `requirements` of [app] names."
+            raise ENGINE_FAILED(f"{entry} {failure}.", why=why, hint=hint) from error
 
     def _error(self, what: str, why: str = "") -> SkerryError:
         return CONFIG_INVALID(what, why=why, hint="Correct `entry` in skerry.toml.")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import MutableMapping
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import msgspec
 from starlette.responses import PlainTextResponse, Response
 
+import skerry
 from skerry.kernel.errors import SkerryError
 
 CLOSED_ON_ERROR = 1011
 """The WebSocket status of a server that failed (RFC 6455, 7.4.1)."""
+
+_NOT_OF_APPS = ("<frozen importlib", importlib.__file__, str(Path(skerry.__file__).parent))
 
 
 def failure(scope: MutableMapping[str, Any], error: SkerryError, status: int) -> Response:
@@ -27,6 +33,22 @@ def failure(scope: MutableMapping[str, Any], error: SkerryError, status: int) ->
     if error.hint:
         lines.append(f"hint: {error.hint}")
     return PlainTextResponse("\n".join(filter(None, lines)) + "\n", status, headers)
+
+
+def app_part(
+    error: BaseException,
+) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """Return what `logging` wants of an error, from the first line that is the app's own.
+
+    How Skerry came to import it says nothing to who wrote it. An error that no line of the app
+    raised keeps its whole traceback, but for a module that cannot be parsed: it names its line.
+    """
+    part = error.__traceback__
+    while part is not None and part.tb_frame.f_code.co_filename.startswith(_NOT_OF_APPS):
+        part = part.tb_next
+    if part is None and not isinstance(error, SyntaxError):
+        part = error.__traceback__
+    return type(error), error, part
 
 
 async def refuse(

@@ -16,7 +16,7 @@ from skerry.kinds.functions.tests.conftest import Start
 @pytest.mark.parametrize(
     ("source", "entry", "message"),
     [
-        ("x = 1", "no_such_module_of_users", "cannot be imported"),
+        ("x = 1", "no_such_module_of_users", "There is no module no_such_module_of_users"),
         ("import no_such_module_either", "{module}", "cannot be imported"),
         ("raise SystemExit(3)", "{module}", "cannot be imported"),
         ("def (", "{module}", "cannot be imported"),
@@ -47,6 +47,23 @@ async def test_the_traceback_of_a_broken_module_is_logged(start: Start, caplog: 
         await start("def helper():\n    return {}['missing']\nhelper()")
     assert caught.value.why == "KeyError: 'missing'"
     assert "in helper" in caplog.text
+    assert "in load" not in caplog.text
+
+
+async def test_what_cannot_be_parsed_is_logged_with_its_line_alone(
+    start: Start, caplog: Any
+) -> None:
+    with pytest.raises(SkerryError, match="cannot be imported"):
+        await start("x = 1\ndef (")
+    assert "line 2" in caplog.text
+    assert "importlib" not in caplog.text
+
+
+async def test_a_package_that_is_not_there_says_where_to_name_it(start: Start) -> None:
+    with pytest.raises(SkerryError, match="cannot be imported") as caught:
+        await start("import no_such_package_of_users")
+    assert "no_such_package_of_users" in caught.value.why
+    assert "requirements" in caught.value.hint
 
 
 async def test_a_failing_lifespan_fails_the_start(start: Start) -> None:
