@@ -246,6 +246,7 @@ def test_an_error_for_programs(run: Run, served: Served) -> None:
         (["statsu"], 2, "Did you mean status?"),
         (["branch", "crate", "x"], 2, "Did you mean create?"),
         (["status", "--jsn"], 2, "Did you mean --json?"),
+        (["branch", "create", "x", "--from", "main"], 2, "Known are: --app"),
         (["branch", "create"], 2, "NAME"),
         (["logs", "--lines", "x", "--app", "a"], 2, "not a valid integer"),
         (["branch", "delete", "main", "--yes", "--app", "newsroom"], 4, "DENIED"),
@@ -291,6 +292,13 @@ def test_colour_follows_the_environment(
     assert "\x1b" not in run("doctor", "--no-color")[1]
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in run("doctor")[1]
+
+
+@pytest.mark.parametrize("words", [[], ["branch"]])
+def test_a_group_alone_shows_its_help_and_no_error(run: Run, words: list[str]) -> None:
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"Usage: {' '.join(['skerry', *words])} ")
 
 
 # ---- the folder that it stands in -------------------------------------------------------------

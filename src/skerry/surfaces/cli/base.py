@@ -69,12 +69,15 @@ class SkerryGroup(click.Group):
     """Commands under a word; a command is made when it is called for."""
 
     def __init__(self, name: str, summaries: dict[str, str], about: str) -> None:
-        super().__init__(name, help=about, no_args_is_help=True)
+        super().__init__(name, help=about, no_args_is_help=False)
         self.summaries = summaries
         self.params = [*self.params, *common_options()]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """See `click.Group.parse_args`."""
+        """See `click.Group.parse_args`; a group that is called for alone shows its help."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(2)
         try:
             return super().parse_args(ctx, args)
         finally:

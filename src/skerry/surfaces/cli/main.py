@@ -90,7 +90,7 @@ def usage_error(error: click.ClickException) -> SkerryError:
 
 
 def _nearest_option(error: click.NoSuchOption) -> str:
-    from skerry.kernel.names import did_you_mean  # noqa: PLC0415 (only for errors)
+    from skerry.kernel.names import did_you_mean, nearest  # noqa: PLC0415 (only for errors)
 
     known = [
         option
@@ -98,7 +98,10 @@ def _nearest_option(error: click.NoSuchOption) -> str:
         for option in [*each.opts, *each.secondary_opts]
         if option.startswith("--")
     ]
-    return did_you_mean(error.option_name, [*known, "--help"])
+    # Words are compared, not the dashes: those are alike in all of them.
+    words = {each.removeprefix("--"): each for each in [*known, "--help"]}
+    guess = nearest(error.option_name.removeprefix("--"), words)
+    return did_you_mean(words[guess] if guess else "", words.values())
 
 
 def _nearest_command(error: UnknownCommand) -> str:
