@@ -439,8 +439,16 @@ class Node:
             if wire.name in self._wanted.chosen or error.errno != errno.EADDRINUSE:
                 flag = f"--port {wire.name}=0"
                 raise taken(wire.protocol, self.host, port, flag, error) from error
-        _log.warning("port %d, the usual one of %s, is taken: it has another", port, wire.name)
-        return await loop.create_server(front.protocol, self.host, 0)
+        server = await loop.create_server(front.protocol, self.host, 0)
+        _log.warning(
+            "port %d, the usual one of %s, is taken: it has %d until the node stops; "
+            "to keep one: skerry up --port %s=PORT",
+            port,
+            wire.name,
+            server.sockets[0].getsockname()[1],
+            wire.name,
+        )
+        return server
 
     def request_stop(self) -> None:
         """Make `run` return."""

@@ -128,11 +128,12 @@ def announce(call: Call, example: Path | None, check: Callable[[], None]) -> Non
 
 
 def _status_lines(out: Output, status: dict[str, Any]) -> Iterator[str]:
+    ports = {wire: f"port {number}" for wire, number in status["ports"].items()}
+    home = f"{status['home']}  ({status['volume']})"
+    rows = {"http": status["http"], **ports, "home": home, "console": "skerry open"}
+    width = max(map(len, rows))
     yield f"{out.styled('✓', 'green')} {status['node']} is up"
-    yield f"  http      {status['http']}"
-    yield from (f"  {wire:<9} port {number}" for wire, number in status["ports"].items())
-    yield f"  home      {status['home']}  ({status['volume']})"
-    yield "  console   skerry open"
+    yield from (f"  {name:<{width}}  {value}" for name, value in rows.items())
 
 
 def _wait(call: Call, check: Callable[[], None]) -> Any:
