@@ -18,8 +18,10 @@ from typing import Any, cast
 import pytest
 
 from skerry.app import kinds
+from skerry.kernel import commands as c
 from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.errors import ALREADY_RUNNING, SkerryError
+from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
 from skerry.node.scheduler import Scheduler
 from skerry.testing.nodes import _no_api, deploy, perform, running_node
@@ -67,6 +69,21 @@ async def test_kill_9_of_the_node_takes_its_children_and_loses_nothing() -> None
             assert node.ledger.balanced()
             greeted = await perform(node, "hello.greet", name="guests", app="news", guest="ada")
             assert greeted.times == 4
+            await check_misspelt_names(node)
+
+
+async def check_misspelt_names(node: Node) -> None:
+    for wrong in ({"app": "nws"}, {"app": "news", "branch": "mian"}):
+        with pytest.raises(SkerryError) as meter:
+            await perform(node, "node.meter", **wrong)
+        assert meter.value.code == "NOT_FOUND"
+        assert "Did you mean" in meter.value.why
+    dispatcher = Dispatcher(node)
+    logs = dispatcher.commands["node.logs"]
+    with pytest.raises(SkerryError, match="no resource guest "):
+        [each async for each in dispatcher.stream(logs, c.Logs(app="news", source="guest"))]
+    for source in ("guests", "engines"):
+        [each async for each in dispatcher.stream(logs, c.Logs(app="news", source=source))]
 
 
 def alive(pid: int) -> bool:

@@ -17,6 +17,7 @@ from skerry.kernel.reading import refusal
 from skerry.kernel.service import Service
 from skerry.node.handlers import Handlers
 from skerry.node.home import Home
+from skerry.node.log_lines import ENGINES
 from skerry.node.node import Node
 from skerry.node.token import rights
 from skerry.node.token.delegation import Delegation
@@ -135,7 +136,10 @@ class Dispatcher:
             return
         if not isinstance(params, c.Logs):
             raise INVALID(f"{command.name} does not stream.")
-        self._node.catalogue.branch(params.app, params.branch)
+        if params.source in {None, ENGINES}:
+            self._node.catalogue.branch(params.app, params.branch)
+        else:
+            self._node.catalogue.record(params.app, params.branch, params.source)
         place = (params.app, params.branch, params.source)
         for record in await self._node.logbook.tail(*place, params.lines):
             yield record

@@ -14,9 +14,17 @@ from skerry.kernel.catalogue import Branch
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
 from skerry.kernel.kind import Address
 from skerry.kernel.money import show
-from skerry.kernel.names import SECRET_NAMES, check_name, host_label, is_secret_name, reader_name
+from skerry.kernel.names import (
+    MAIN,
+    SECRET_NAMES,
+    check_name,
+    host_label,
+    is_secret_name,
+    reader_name,
+)
 from skerry.node.cells import Cell, Running
 from skerry.node.doctor import examine
+from skerry.node.log_lines import ENGINES
 from skerry.node.node import Node
 from skerry.node.words import Progress
 
@@ -66,7 +74,7 @@ class Handlers:
         return c.ProcessInfo(
             app=cell.app,
             branch=cell.branch,
-            process=running.key or "engines",
+            process=running.key or ENGINES,
             pid=running.child.pid,
             since=running.started,
             cpu_ms=running.cpu_ms,
@@ -90,11 +98,15 @@ class Handlers:
         others = node.workloads.known.accounts() | node.services.accounts()
         everyone = {*node.catalogue.apps, *others}
         accounts = [prefix] if prefix else sorted(everyone)
-        return [
+        used = [
             c.Usage(account, unit, amount, show(node.cost(unit, amount), node.config.currency))
             for each in accounts
             for account, unit, amount in node.ledger.used(each)
         ]
+        if params.app and not used and params.app not in others:
+            # What was deleted has its postings still; a name with none may be misspelt.
+            node.catalogue.branch(params.app, params.branch or MAIN)
+        return used
 
     async def do_node_stop(self, params: c.Nothing, progress: Progress) -> c.Done:
         """See `node.stop`."""

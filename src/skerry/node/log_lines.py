@@ -11,6 +11,9 @@ MARK = "\x01"
 
 LINE_BYTES_MAX = 16 * 1024
 
+ENGINES = "engines"
+"""The source of what the process of all engines of a branch says; a function is its own."""
+
 
 class LineFormatter(logging.Formatter):
     """Formats a record as a marked line, so that the node knows its level and logger."""

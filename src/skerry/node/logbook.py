@@ -12,7 +12,7 @@ import msgspec
 
 from skerry.kernel.clock import Clock
 from skerry.kernel.commands import LogRecord
-from skerry.node.log_lines import parse_line
+from skerry.node.log_lines import ENGINES, parse_line
 
 FILE_BYTES_MAX = 8 * 1024 * 1024
 FOLLOWER_LINES_MAX = 1000
@@ -52,7 +52,7 @@ class Logbook:
             time=self._clock.now(),
             app=app,
             branch=branch,
-            source=f"{source} {where}".strip() if source == "engines" else source,
+            source=f"{source} {where}".strip() if source == ENGINES else source,
             level=level,
             text=text,
         )

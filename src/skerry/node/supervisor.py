@@ -26,7 +26,7 @@ from skerry.kernel.manifest import Manifest
 from skerry.node.cell.spec import PermitCall, ProcessSpec
 from skerry.node.cells import SHARED, Cell, Failures, PortSession, Running
 from skerry.node.channel import Call, Channel
-from skerry.node.log_lines import LINE_BYTES_MAX, marked
+from skerry.node.log_lines import ENGINES, LINE_BYTES_MAX, marked
 from skerry.node.processes import Child, Processes, how_it_ended, read_lines
 from skerry.node.sandbox.cgroup import Group
 from skerry.node.tenure import Tenure
@@ -255,7 +255,7 @@ class Supervisor:
             bound={slot.ref.name: slot.id for slot in spec.bound},
             sampled=self._clock.monotonic(),
         )
-        source = key or "engines"
+        source = key or ENGINES
         self._spawn(
             read_lines(
                 child.output,
@@ -285,7 +285,7 @@ class Supervisor:
         running.cpu_ms = max(running.cpu_ms, ended.cpu_ms)
         lived = (self._clock.now() - running.started) / 1e9
         if not running.leaving and ended.status != 0:
-            source = running.key or "engines"
+            source = running.key or ENGINES
             text = f"The process ended after {lived:.1f} s: {how_it_ended(ended.status)}."
             self._on_line(cell.app, cell.branch, source, marked("error", "", text))
             _log.warning("%s/%s %s: %s", cell.app, cell.branch, source, text)
