@@ -18,7 +18,11 @@ from tests.surfaces.conftest import Served
 
 from skerry import __version__
 from skerry.kernel.commands import commands
+from skerry.kernel.errors import SkerryError
+from skerry.node.home import Home
 from skerry.surfaces import installed
+from skerry.surfaces.cli import up
+from skerry.surfaces.cli.call import Call, Options
 from skerry.surfaces.cli.describe import whole_tree
 from skerry.surfaces.cli.grammar import GROUPS, OF_SERVICES, PANELS, WORDS
 from skerry.surfaces.cli.output import Output
@@ -299,6 +303,21 @@ def test_a_group_alone_shows_its_help_and_no_error(run: Run, words: list[str]) -
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert err.startswith(f"Usage: {' '.join(['skerry', *words])} ")
+
+
+def test_a_start_speaks_of_its_own_node_alone(
+    served: Served, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that was there before is not said to have come up, and gets no example."""
+    call = Call(Options(home=home.root))
+    home.pid_file.write_text("1")
+    monkeypatch.setattr(up, "_START_SECONDS", 0.2)
+    with pytest.raises(SkerryError, match="did not answer"):
+        up.announce(call, None, lambda: up._runs(home.root, os.getpid()))
+    assert not served.node.calls
+    home.pid_file.write_text(str(os.getpid()))
+    up.announce(call, None, lambda: up._runs(home.root, os.getpid()))
+    assert [each[0] for each in served.node.calls] == ["node.status"]
 
 
 # ---- the folder that it stands in -------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import subprocess
@@ -49,7 +50,7 @@ def up(
     folder = find_example(example) if example else None
     if detach:
         process, log = _start(call)
-        announce(call, folder, lambda: _alive(process, log))
+        announce(call, folder, lambda: _alive(process, log) and _runs(call.home, process.pid))
         return
     from skerry.node.node import Options  # noqa: PLC0415 (not for help)
 
@@ -94,10 +95,10 @@ def _start(call: Call) -> tuple[subprocess.Popen[bytes], Path]:
     return process, log
 
 
-def _alive(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Raise if the process that was started has ended."""
+def _alive(process: subprocess.Popen[bytes], log: Path) -> bool:
+    """Tell that the process that was started goes on; raise if it has ended."""
     if process.poll() is None:
-        return
+        return True
     lines = log.read_text(errors="replace").strip().splitlines()
     raise ENGINE_FAILED(
         "The node ended right after it was started.",
@@ -106,17 +107,26 @@ def _alive(process: subprocess.Popen[bytes], log: Path) -> None:
     )
 
 
+def _runs(home: Path, process: int) -> bool:
+    """Tell whether the node of a home is this process, and not one that was there before."""
+    from skerry.node.home import Home  # noqa: PLC0415 (not for help)
+
+    with contextlib.suppress(FileNotFoundError):
+        return Home(home).pid_file.read_text() == str(process)
+    return False
+
+
 def _greet(call: Call, example: Path | None) -> None:
     """Say where the node is once it answers, in a thread beside it."""
     try:
-        announce(call, example, lambda: None)
+        announce(call, example, lambda: _runs(call.home, os.getpid()))
     except SkerryError as error:
         call.out.failure(error, f"skerry docs errors#{error.code.lower()}")
 
 
-def announce(call: Call, example: Path | None, check: Callable[[], None]) -> None:
+def announce(call: Call, example: Path | None, started: Callable[[], bool]) -> None:
     """Wait until the node answers, deploy the example, and say where everything is."""
-    status = _wait(call, check)
+    status = _wait(call, started)
     out = call.out
     if not out.json:
         out.result("\n".join(_status_lines(out, status)))
@@ -136,12 +146,12 @@ def _status_lines(out: Output, status: dict[str, Any]) -> Iterator[str]:
     yield from (f"  {name:<{width}}  {value}" for name, value in rows.items())
 
 
-def _wait(call: Call, check: Callable[[], None]) -> Any:
+def _wait(call: Call, started: Callable[[], bool]) -> Any:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        check()
         try:
-            return call.client.call("node.status", {}, seconds=5.0)
+            if started():
+                return call.client.call("node.status", {}, seconds=5.0)
         except SkerryError as error:
             if not error.problem.temporary:
                 raise
