@@ -12,6 +12,7 @@ import pytest
 
 from skerry.app import kinds
 from skerry.kernel.errors import CONFIG_INVALID, CONFLICT, ENGINE_FAILED, NOT_FOUND, SkerryError
+from skerry.node import deploys
 from skerry.node.node import Node
 from skerry.testing.nodes import deploy, perform, running_node
 
@@ -186,6 +187,20 @@ BROKEN = {
     "other = 1": "app",
     "import os; os._exit(5)": "",
 }
+
+
+async def test_another_branch_does_not_take_what_main_can_go_back_to(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploys, "VERSIONS_KEPT", 2)
+    for text in ("older", "good", "next"):
+        await deploy(node, files("news", text))
+    for text in ("one", "two", "three"):
+        await deploy(node, files("news", text), branch="dev")
+    await perform(node, "app.rollback", app="news")
+    assert await ask(node, "news") == (200, "good")
+    with pytest.raises(SkerryError, match="no version 1"):
+        await perform(node, "app.rollback", app="news", version=1)
 
 
 @pytest.mark.parametrize("code", BROKEN)

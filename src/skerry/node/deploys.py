@@ -120,7 +120,7 @@ class Deploys:
             if version not in versions or not self._workshop.code(app, version).exists():
                 raise NOT_FOUND(
                     f"{app} has no version {version}.",
-                    why=f"The last {VERSIONS_KEPT} are kept.",
+                    why=f"The last {VERSIONS_KEPT} are kept, and as many that each branch served.",
                     hint=f"skerry rollback --app {app}",
                 )
             spec = self._catalogue.app(app).versions[version].spec
@@ -328,8 +328,12 @@ class Deploys:
         task.add_done_callback(self._drains.discard)
 
     async def _forget_old_versions(self, app: str) -> None:
-        """Remove the code of versions that are old and that no branch serves."""
-        served = {branch.version for branch in self._catalogue.app(app).branches.values()}
+        """Remove the code of versions that are old, also among those that each branch served.
+
+        What is saved on one branch, again and again, leaves the others what they can go back to.
+        """
+        branches = self._catalogue.app(app).branches.values()
+        served = {version for each in branches for version in each.history[-VERSIONS_KEPT:]}
         for version in sorted(self._catalogue.app(app).versions)[:-VERSIONS_KEPT]:
             place = self._workshop.code(app, version).parent
             if version not in served and place.exists():
