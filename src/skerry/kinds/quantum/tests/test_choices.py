@@ -117,6 +117,7 @@ def test_a_machine_of_conditional_pulses_refuses_more_than_these() -> None:
                 )
             )
         assert refused.value.why.startswith("Only prx")
+        assert refused.value.line == 5
     both = f"{HEAD}qubit[2] q; bit[2] c;\nc = measure q;\nif (c == 3) {{ x q[0]; }}"
     with pytest.raises(UnsupportedError, match="one measured bit"):
         running.plan(asked(both, "iqm-garnet"))

@@ -44,10 +44,9 @@ def compiled(
     if line is None:
         return _for_device(circuit, device, level, layout, effort)
     _may_decide(device, line)
-    found = _for_device(circuit, device, level, layout, effort)
     if device.feedforward == "pulses":
-        _only_pulses(found, device)
-    return found
+        _only_pulses(circuit, device)
+    return _for_device(circuit, device, level, layout, effort)
 
 
 def _may_decide(device: Device, line: int) -> None:

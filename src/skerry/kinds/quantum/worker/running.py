@@ -9,6 +9,7 @@ from typing import Any
 
 from . import emitting, routing
 from .compiling import compiled
+from .conditions import bits_of
 from .devices import device, is_virtual
 from .ir import Circuit, Op, UnsupportedError, decided, flat, is_dynamic, measured
 from .noise import CHANNELS, Noisy, ideal, twin
@@ -136,17 +137,23 @@ def _known_gates() -> frozenset[str]:
 
 
 def _depth(circuit: Circuit) -> int:
-    return max(_levels(circuit["ops"], [0] * circuit["qubits"]), default=0)
+    return max(_levels(circuit["ops"], [0] * circuit["qubits"], [0] * circuit["bits"]), default=0)
 
 
-def _levels(ops: list[Op], level: list[int]) -> list[int]:
-    """Return after how many gates each qubit is free, by the deeper of two branches."""
+def _levels(ops: list[Op], level: list[int], known: list[int]) -> list[int]:
+    """Return after how many gates each qubit is free, by the deeper of two branches.
+
+    `known` is after how many gates each bit is known; it is changed.
+    """
     for name, qubits, params in ops:
         if name == "if":
-            begin = max((level[each] for each in qubits), default=0)
+            asked = (known[bit] for bit in bits_of(params[0]))
+            begin = max((*(level[each] for each in qubits), *asked), default=0)
             start = [begin if place in qubits else each for place, each in enumerate(level)]
-            branches = (_levels(each, list(start)) for each in params[1:3])
+            branches = (_levels(each, list(start), known) for each in params[1:3])
             level = [max(ends) for ends in zip(*branches, strict=True)]
+        elif name == "measure":
+            known[params[0]] = max(known[params[0]], level[qubits[0]])
         elif name in _known_gates():
             depth = 1 + max(level[each] for each in qubits)
             for each in qubits:

@@ -22,7 +22,7 @@ def check_devices(found: dict[str, Any]) -> None:
 
 def check_asymmetric(found: dict[str, Any]) -> None:
     assert found["counts"] == {"100": 20}
-    assert found["swapped"] == [{"01": 20}, [2, 1]]
+    assert found["swapped"] == [{"010": 20}, [2, 1, 0]]
 
 
 def check_bell(found: dict[str, Any]) -> None:

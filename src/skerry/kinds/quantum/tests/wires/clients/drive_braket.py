@@ -54,7 +54,7 @@ def asymmetric() -> dict[str, Any]:
     """The first of three qubits is 1: every client must tell it in the same place."""
     circuit = Circuit().x(0).i(1).i(2)
     result = AwsDevice(SV1).run(circuit, shots=20).result()
-    parts = Circuit().x(1).i(0).i(2).measure(2).measure(1)
+    parts = Circuit().x(1).i(0).i(2).measure(2).measure(1).measure(0)
     swapped = AwsDevice(SV1).run(parts, shots=20).result()
     return {
         "counts": dict(result.measurement_counts),
