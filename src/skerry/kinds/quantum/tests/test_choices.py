@@ -222,3 +222,13 @@ def test_conditions_go_through_qiskit_and_back(tree: Any) -> None:
     back = qiskit_conditions.read(there, bits.index)
     for values in product([False, True], repeat=4):
         assert conditions.holds(tree, values) == conditions.holds(back, values)
+
+
+@pytest.mark.parametrize(
+    ("qubits", "engine"), [(3, "density-matrix"), (8, "statevector"), (12, "mps")]
+)
+def test_the_engine_for_choices_with_noise_fits_their_size(qubits: int, engine: str) -> None:
+    chain = "".join(f"cx q[{at}], q[{at + 1}];" for at in range(qubits - 1))
+    body = f"qubit[{qubits}] q; bit c; ry(0.3) q[0]; {chain} c = measure q[0];\n"
+    planned = running.plan(asked(f"{HEAD}{body}if (c) {{ ry(0.4) q[1]; }}", "quantinuum-h2-1"))
+    assert planned["engine"] == engine

@@ -22,6 +22,9 @@ from .noise import CHANNELS, Noisy
 DENSITY_QUBITS = (6, 11)
 """How many qubits a density matrix may have at least, and at most, whatever the shots."""
 
+DECIDING_DENSITY_QUBITS = 3
+"""The same where a circuit decides while it runs: then a density matrix is made for every shot."""
+
 TRAJECTORY_COST = 0.315
 """What a noisy gate costs in one trajectory on qsim, on 2^n numbers, beside one on 4^n of them."""
 
@@ -87,14 +90,14 @@ def _best(noisy: Noisy, installed: frozenset[str], shots: int) -> Choice:
     if "stim" in installed and is_clifford(circuit):
         return Choice("stim", "Every gate is a Clifford gate.", _tableau_bytes(qubits))
     dynamic = is_dynamic(circuit)
-    if noisy.is_noisy and not dynamic and qubits <= _density_worth(shots):
-        return Choice(
-            "density-matrix",
-            f"{qubits} qubits with noise in {shots} shots: a density matrix is exact and cheaper.",
-            16 << (2 * qubits),
-        )
+    most = DECIDING_DENSITY_QUBITS if dynamic else _density_worth(shots)
+    if noisy.is_noisy and qubits <= most:
+        how = f"in {shots} shots: a density matrix is exact and cheaper"
+        if dynamic:
+            how = "that decide while they run: a small density matrix for every shot"
+        return Choice("density-matrix", f"{qubits} qubits with noise {how}.", 16 << (2 * qubits))
     order, bond = ordering(circuit)
-    if bond <= _bond_worth(qubits, noisy.is_noisy or dynamic):
+    if bond <= _bond_worth(qubits, noisy.is_noisy, dynamic):
         return _mps(qubits, order, bond)
     if qubits >= GPU_QUBITS_MIN and GPU in installed and 16 << qubits <= gpu_bytes():
         return Choice(GPU, f"{qubits} qubits, entangled, and a GPU is here.", 16 << qubits)
@@ -105,15 +108,18 @@ def _best(noisy: Noisy, installed: frozenset[str], shots: int) -> Choice:
     return Choice("statevector", f"{qubits} qubits: a state vector{each}.", 16 << qubits)
 
 
-def _bond_worth(qubits: int, is_noisy: bool) -> int:
+def _bond_worth(qubits: int, is_noisy: bool, dynamic: bool) -> int:
     """Return the largest bond, as a logarithm, at which matrix product states are the faster way.
 
     Measured against qsim (`bench/quantum.py`): with noise every shot is simulated anew, so that
-    matrix product states pay from 16 qubits on; without, a state vector is made only once.
+    matrix product states pay from 16 qubits on; without, a state vector is made only once. What
+    decides while it runs is not for qsim: Aer's own state vectors are slower, from 10 qubits on.
     """
     if qubits > QSIM_QUBITS_MAX:
         return MPS_BOND_LOG_MAX
-    if is_noisy:
+    if is_noisy and dynamic:
+        return (qubits - 4) // 2 if qubits >= 10 else 0
+    if is_noisy or dynamic:
         return (qubits - 12) // 2 if qubits >= 16 else 0
     return 5 if qubits >= 22 else 0
 
