@@ -11,10 +11,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from skerry.federation import meeting
+from skerry.federation.calls import address_of
 from skerry.federation.identity import Identity, check_certificate
 from skerry.federation.invitation import decode
 from skerry.federation.messages import Greeting, Hello
 from skerry.federation.peers import Peer
+from skerry.federation.reaching import own_url
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import SkerryError
 from skerry.node.node import Node
@@ -57,15 +60,88 @@ async def test_a_binding_survives_a_restart(top: Path) -> None:
             assert back.health == "well"
 
 
-async def test_a_greeting_tells_a_new_address(top: Path) -> None:
+async def known_at(node: Node, name: str, url: str) -> None:
+    """Wait until a node knows a peer at an address."""
+    async with asyncio.timeout(10):
+        while peer_of(node, name).card.url != url:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_node_that_starts_on_another_port_is_found(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meeting, "FIRST_SECONDS", 0.05)
+    async with running(top / "a", "rock") as one, running(top / "b", "skerry") as other:
+        await bind(one, other)
+    (top / "b" / "test-port").unlink()
+    async with running(top / "b", "skerry") as other:
+        url = other.services.handler("federation").card().url
+        async with running(top / "a", "rock") as one:
+            await known_at(one, "skerry", url)
+            [_, back] = await perform(one, "federation.nodes")
+            assert back.health == "well"
+
+
+async def test_where_a_node_is_reached_is_told_and_kept(top: Path) -> None:
     async with running(top / "a", "rock") as one:
         async with running(top / "b", "skerry") as other:
             await bind(one, other)
-        (top / "b" / "test-port").unlink()
+            own = other.services.handler("federation").card().url
+            url = own.replace("127.0.0.1", "localhost")
+            await perform(other, "federation.invite", url=url)
+            await known_at(one, "skerry", url)
+            with pytest.raises(SkerryError, match="is not where"):
+                await perform(other, "federation.invite", url="ftp://localhost")
         async with running(top / "b", "skerry") as other:
+            assert other.services.handler("federation").card().url == url
             await perform(other, "federation.nodes")
             [_, back] = await perform(one, "federation.nodes")
-            assert back.health == "well"
+            assert (back.health, back.url) == ("well", url)
+
+
+async def test_a_node_that_listens_everywhere_says_where_it_is(top: Path) -> None:
+    everywhere = '[federation]\nhost = "0.0.0.0"\n'
+    async with running(top / "a", "rock", settings=everywhere) as one:
+        assert one.host == "127.0.0.1"
+        handler = one.services.handler("federation")
+        with pytest.raises(SkerryError, match="Say where") as caught:
+            await perform(one, "federation.invite")
+        assert "--url" in caught.value.hint
+        assert handler._listener.port == 0, "nothing was opened"
+        url = f"https://localhost:{(top / 'a' / 'test-port').read_text()}"
+        await perform(one, "federation.invite", url=url)
+        assert handler._listener._server.sockets[0].getsockname()[0] == "0.0.0.0"
+        async with running(top / "b", "skerry") as other:
+            await bind(one, other)
+            assert peer_of(other, "rock").card.url == url
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "url"),
+    [
+        ("192.0.2.7", 7880, "https://192.0.2.7:7880"),
+        ("2001:db8::7", 7880, "https://[2001:db8::7]:7880"),
+        ("::", 7880, ""),
+        ("127.0.0.1", 0, ""),
+    ],
+)
+def test_an_address_is_a_url(host: str, port: int, url: str) -> None:
+    assert own_url(host, port) == url
+    if url:
+        assert address_of(url) == (host, port)
+
+
+async def test_a_node_that_nobody_else_reaches_does_not_join(top: Path) -> None:
+    async with running(top / "a", "rock") as one, running(top / "b", "skerry") as other:
+        near = await perform(one, "federation.invite")
+        assert "of this machine" in near.next
+        far = await perform(one, "federation.invite", url="https://rock.invalid:7880")
+        assert "of this machine" not in far.next
+        with pytest.raises(SkerryError, match="Say where") as caught:
+            await perform(other, "federation.join", invitation=far.invitation)
+        assert "rock.invalid" in caught.value.why
+        handler = other.services.handler("federation")
+        assert (handler._listener.port, list(handler.peers)) == (0, [])
 
 
 async def test_an_invitation_is_used_once(top: Path) -> None:

@@ -280,6 +280,12 @@ async def test_what_does_not_fit_is_refused(top: Path) -> None:
             await perform(one, "federation.place", app="shop", to="rock")
         with pytest.raises(SkerryError, match="no node shoal"):
             await perform(one, "federation.place", app="shop", to="shoal")
+        with pytest.raises(SkerryError, match="sessions cannot lie") as caught:
+            await perform(one, "federation.place", app="shop/sessions", to="skerry")
+        assert caught.value.hint == "skerry place shop --to skerry"
+        with pytest.raises(SkerryError, match="place for leases") as caught:
+            await perform(one, "federation.place", app="shop", replicas=1)
+        assert "standbys.md" in caught.value.hint
         await serve(other)
         with pytest.raises(SkerryError, match="has an app shop already"):
             await perform(one, "federation.place", app="shop", to="skerry")

@@ -191,6 +191,17 @@ def test_progress_without_a_terminal_is_a_line_a_step_and_now_and_then_one() -> 
     ]
 
 
+def test_moments_are_told_by_the_names_of_fields() -> None:
+    from skerry.surfaces.units import number
+
+    day = 86_400 * 1_000_000_000
+    assert number("joined", day, 2 * day) == "1970-01-02T00:00:00Z"
+    assert number("expires", day, 0) == "1970-01-02T00:00:00Z"
+    assert number("since", day, 2 * day) == "1d ago"
+    assert number("started", 0, day) == "-"
+    assert number("version", day, day) == str(day)
+
+
 def test_text_of_others_cannot_steer_the_terminal() -> None:
     from skerry.surfaces.units import safe
 

@@ -34,6 +34,8 @@ def test_the_reference_is_whole() -> None:
         assert f"[{manifest.name}.<name>]" in settings
     assert "`skerry branch create`" in docs.cli()
     assert "http-port" in settings
+    assert "### `[federation]`" in settings
+    assert "FederationConfig" not in settings
 
 
 @pytest.mark.parametrize("name", docs.PAGES)

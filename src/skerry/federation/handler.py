@@ -13,8 +13,10 @@ from skerry.federation.calls import Calls, address_of
 from skerry.federation.identity import Identity, authority_key, id_of, verify
 from skerry.federation.invitation import Invitations, decode
 from skerry.federation.listener import Listener
-from skerry.federation.peers import Card, Peer, PeerJoined, PeerRevoked, Peers, encode
+from skerry.federation.meeting import Meeting
+from skerry.federation.peers import Card, Peer, PeerJoined, PeerRevoked, Peers, Reached, encode
 from skerry.federation.placing import Placing
+from skerry.federation.reaching import check_reached, is_loopback, own_url
 from skerry.federation.receiving import Receiving
 from skerry.federation.replicas.replicas import Replicas
 from skerry.federation.replicas.replicating import Replicating
@@ -30,6 +32,7 @@ from skerry.kernel.errors import (
     EXTRA_MISSING,
     INVALID,
     UNAUTHENTICATED,
+    UNSUPPORTED,
     SkerryError,
 )
 from skerry.kernel.lease import Leases
@@ -58,7 +61,7 @@ class Federation:
         self._receiving = Receiving(node, self.wire)
         self.replicas = Replicas(node, self.wire, self._receiving, self.peers)
         self.leases: Leases | None = None
-        self._url = ""
+        self._meeting = Meeting(self.peers, self._meet)
         self._bus: NodeBus | None = None
         self._bus_type = _bus_type(node) if node.config.federation.bus else None
 
@@ -90,6 +93,7 @@ class Federation:
             self._bus = self._bus_type(
                 node, self.identity, self.peers, self.calls, self.wire, self._meet
             )
+            self._bus.door(self.peers.own_url)
             self.leases = self._bus.leases
         self._replicating = Replicating(
             node, self.identity.id, self.calls, self.peers, self.replicas
@@ -104,12 +108,15 @@ class Federation:
             await self._listen()
         if self._bus is not None:
             await self._bus.start()
+        else:
+            self._meeting.begin()
         self.replicas.start(
             self.identity.id, self.calls, self._placing, self._tunnels.open, lambda: self.leases
         )
 
     async def stop(self) -> None:
         """Close everything."""
+        await self._meeting.stop()
         await self.replicas.stop()
         if self._bus is not None:
             await self._bus.stop()
@@ -119,6 +126,11 @@ class Federation:
         self._listener.stop()
         self.calls.close()
         await self._log_file.close()
+
+    @property
+    def _host(self) -> str:
+        """The address that the federation's ports listen on."""
+        return self.node.config.federation.host or self.node.host
 
     def _leads_to(self, protocol: str) -> tuple[str, int] | None:
         """Return where a tunnel of a protocol ends on this node."""
@@ -134,10 +146,10 @@ class Federation:
             return
         port = self.node.wanted_port("federation")
         try:
-            await self._listener.start(self.node.host, port)
+            await self._listener.start(self._host, port)
         except OSError as error:
             raise CONFLICT(
-                f"Port {port} of {self.node.host} cannot be opened for the federation.",
+                f"Port {port} of {self._host} cannot be opened for the federation.",
                 why=f"{error.strerror or error}.",
                 hint="skerry up --port federation=0",
             ) from error
@@ -172,8 +184,7 @@ class Federation:
     def card(self) -> Card:
         """Return what this node says of itself."""
         config = self.node.config
-        port = self._listener.port
-        url = self._url or (f"https://{self.node.host}:{port}" if port else "")
+        url = self.peers.own_url or own_url(self._host, self._listener.port)
         log_key, witness_key = self._witnessing.keys()
         return Card(
             id=self.identity.id,
@@ -197,27 +208,34 @@ class Federation:
 
     async def do_invite(self, params: m.Invite, progress: Progress) -> m.Invited:
         """See `federation.invite`."""
+        check_reached(params.url or self.peers.own_url, self._host, "invite")
         await self._listen()
-        self._take_url(params.url)
-        invitation = self._invitations.make(self.card().url, self.identity.public_key)
+        await self._take_url(params.url)
+        url = self.card().url
+        invitation = self._invitations.make(url, self.identity.public_key)
+        where = "another node of this machine" if is_loopback(url) else "the other node"
         return m.Invited(
             invitation=invitation.encode(),
             expires=invitation.expires,
-            next="skerry node join <invitation>, on the other node, within an hour",
+            next=f"skerry node join <invitation>, on {where}, within an hour",
         )
 
-    def _take_url(self, url: str) -> None:
-        if url:
-            address_of(url)
-            self._url = url
+    async def _take_url(self, url: str) -> None:
+        """Note where other nodes reach this one, and tell those that are bound if that is new."""
+        if not url or url == self.peers.own_url:
+            return
+        await self._log_file.append(encode(Reached(url, self.node.clock.now())))
+        self._meeting.begin()
 
     async def do_join(self, params: m.Join, progress: Progress) -> Done:
         """See `federation.join`."""
         invitation = decode(params.invitation)
         if id_of(invitation.public_key) == self.identity.id:
             raise INVALID("This node made that invitation itself.")
+        said = params.url or self.peers.own_url
+        check_reached(said, self._host, "join <invitation>", invitation.url)
         await self._listen()
-        self._take_url(params.url)
+        await self._take_url(params.url)
         asked = m.Joining(self.card(), self.identity.authority().decode(), invitation.secret, b"")
         signature = self.identity.sign(asked.signed())
         asked = m.Joining(asked.card, asked.authority, asked.secret, signature)
@@ -238,6 +256,7 @@ class Federation:
 
     async def do_place(self, params: m.Place, progress: Progress) -> m.Placed:
         """See `federation.place`."""
+        _check_whole(params)
         await self._listen()
         if params.replicas is not None:
             if params.to:
@@ -414,13 +433,26 @@ class Federation:
     async def _note(self, peer: str, card: Card) -> None:
         """Note what a peer says of itself now, if that has changed and it is bound still."""
         known = self.peers.by_id.get(peer)
-        if known is None or card == known.card or card.id != peer:
+        if known is None or card == known.card or card.id != peer or not card.url:
             return
         address_of(card.url)
         read_keys(card)
         event = PeerJoined(card, known.public_key, known.authority, known.joined)
         await self._log_file.append(encode(event))
         self._learn(self.peers.by_id[peer])
+
+
+def _check_whole(params: m.Place) -> None:
+    """Raise UNSUPPORTED if one resource of an app is named."""
+    app, slash, resource = params.app.partition("/")
+    if slash:
+        to = f"--to {params.to}" if params.to else "--to <node>"
+        raise UNSUPPORTED(
+            f"{resource} cannot lie on another node than {app}.",
+            why="Functions use what they are bound to on their own machine, most of it as files. "
+            "An app moves with all that it has.",
+            hint=f"skerry place {app} {to}",
+        )
 
 
 def _bus_type(node: Node) -> type[NodeBus]:

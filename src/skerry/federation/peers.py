@@ -54,6 +54,13 @@ class PeerRevoked(msgspec.Struct, frozen=True, tag_field="event", tag="peer-revo
     time: int
 
 
+class Reached(msgspec.Struct, frozen=True, tag_field="event", tag="reached"):
+    """The operator said where other nodes reach this one."""
+
+    url: str
+    time: int
+
+
 class Peer(msgspec.Struct, frozen=True):
     """A peer as it stands."""
 
@@ -64,17 +71,24 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 class Peers:
-    """All peers of a node, and the keys that were revoked."""
+    """All peers of a node, and the keys that were revoked.
+
+    `own_url` is where they reach this node, empty unless its operator said so.
+    """
 
     def __init__(self) -> None:
         self.by_id: dict[str, Peer] = {}
         self.revoked: set[str] = set()
         self.revoked_names: set[str] = set()
-        self._decoder = msgspec.json.Decoder(PeerJoined | PeerRevoked)
+        self.own_url = ""
+        self._decoder = msgspec.json.Decoder(PeerJoined | PeerRevoked | Reached)
 
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
         event = self._decoder.decode(body)
+        if isinstance(event, Reached):
+            self.own_url = event.url
+            return
         if isinstance(event, PeerRevoked):
             gone = self.by_id.pop(event.id, None)
             self.revoked.add(event.id)
@@ -111,6 +125,6 @@ class Peers:
         return iter(sorted(self.by_id.values(), key=lambda each: each.card.name))
 
 
-def encode(event: PeerJoined | PeerRevoked) -> bytes:
+def encode(event: PeerJoined | PeerRevoked | Reached) -> bytes:
     """Return the log entry's body for an event."""
     return msgspec.json.encode(event)

@@ -23,10 +23,12 @@ import tempfile
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from skerry.kernel.clock import Entropy
+from skerry.kernel.commands import about
 from skerry.kernel.errors import CONFIG_INVALID, UNSUPPORTED
 from skerry.kernel.territory import COUNTRIES, meant
 
@@ -37,36 +39,46 @@ _LONGEST_SOCKET_NAME = len("/0123456789abcdef/.s.PGSQL.5432.lock")
 
 
 class FederationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """`[federation]`: with `bus`, nodes that are bound keep leases and a catalogue together.
+    """`[federation]`: how this node stands among others."""
 
-    `etcd` are the addresses of an etcd of yours that keeps the leases instead.
-    """
-
-    bus: bool = False
-    etcd: tuple[str, ...] = ()
+    host: Annotated[
+        str, about("where the federation's ports listen; by default where the node does")
+    ] = ""
+    bus: Annotated[
+        bool, about("whether nodes that are bound keep leases and a catalogue together")
+    ] = False
+    etcd: Annotated[
+        tuple[str, ...], about("addresses of an etcd of yours that keeps the leases instead")
+    ] = ()
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win.
+    """`<home>/config.toml`: what the operator says about the node; flags of `skerry up` win."""
 
-    `at` is where the machine is, in degrees north and east; `tpm_handle` the attestation key in its
-    TPM, if it has one. `engine_read` are folders of the machine that engines may read, such as
-    weights of models; what lies there must be readable for every user.
-    """
-
-    name: str = ""
-    country: str = ""
-    owner: str = ""
-    at: tuple[float, float] | None = None
-    tpm_handle: str = ""
-    labels: dict[str, str] = {}
-    host: str = "127.0.0.1"
-    http_port: int = HTTP_PORT
-    ports: dict[str, int] = {}
-    domain: str = "localhost"
-    engine_read: tuple[str, ...] = ()
-    currency: str = "EUR"
-    prices: dict[str, tuple[int, int]] = {}
+    name: Annotated[str, about("the node's name; by default the machine's")] = ""
+    country: Annotated[str, about("the country that it is in: SE")] = ""
+    owner: Annotated[str, about("whose it is")] = ""
+    at: Annotated[
+        tuple[float, float] | None, about("where the machine is, in degrees north and east")
+    ] = None
+    tpm_handle: Annotated[str, about("the attestation key in its TPM, if it has one")] = ""
+    labels: Annotated[dict[str, str], about("what else other nodes are told of it")] = {}
+    host: Annotated[str, about('where to listen; "0.0.0.0" is everywhere')] = "127.0.0.1"
+    http_port: Annotated[int, about("the port of HTTP; 0 is any")] = HTTP_PORT
+    ports: Annotated[dict[str, int], about("ports of port wires and services, by name")] = {}
+    domain: Annotated[str, about("apps are names below it")] = "localhost"
+    engine_read: Annotated[
+        tuple[str, ...],
+        about(
+            "folders of the machine that engines may read, such as weights of models; "
+            "what lies there must be readable for every user"
+        ),
+    ] = ()
+    currency: Annotated[str, about("the currency of prices")] = "EUR"
+    prices: Annotated[
+        dict[str, tuple[int, int]],
+        about("by the unit of what is used: micro-units of money, per how many"),
+    ] = {}
     federation: FederationConfig = FederationConfig()
 
 

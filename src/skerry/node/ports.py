@@ -32,7 +32,7 @@ class Ports:
                 raise INVALID(
                     f"There is no port named {name}.",
                     why=did_you_mean(name, self._usual),
-                    hint="skerry up --help",
+                    hint="skerry up --help (--http-port is that of HTTP)",
                 )
 
     def wanted(self, name: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +103,12 @@ def _api_lines(command: Command) -> Iterator[str]:
     yield from (f"Answers {answer}{', one by one' if command.streams else ''}.", "")
 
 
-def _field_rows(struct: type[msgspec.Struct]) -> Iterator[str]:
+def _field_rows(struct: type[msgspec.Struct], leave_out: Collection[str] = ()) -> Iterator[str]:
     info = msgspec.inspect.type_info(struct)
     assert isinstance(info, msgspec.inspect.StructType)
     for found in info.fields:
+        if found.encode_name in leave_out:
+            continue
         about = ""
         if isinstance(found.type, msgspec.inspect.Metadata):
             about = str((found.type.extra_json_schema or {}).get("description", ""))
@@ -169,8 +171,23 @@ def config() -> str:
             lines += [*_field_rows(service.config), ""]
             lines += _paragraph((service.config.__doc__ or "").strip())
     lines += ["## config.toml of a node", "", "In the node's home; flags of `skerry up` win.", ""]
-    lines += ["| key | type | meaning |", "| --- | --- | --- |", *_field_rows(NodeConfig), ""]
+    tables = _tables_in(NodeConfig)
+    head = ("| key | type | meaning |", "| --- | --- | --- |")
+    lines += [*head, *_field_rows(NodeConfig, leave_out=tables), ""]
+    for name, struct in tables.items():
+        lines += [f"### `[{name}]`", "", *head, *_field_rows(struct), ""]
     return _joined(lines)
+
+
+def _tables_in(struct: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct]]:
+    """Return the fields of settings that are tables of settings of their own."""
+    info = msgspec.inspect.type_info(struct)
+    assert isinstance(info, msgspec.inspect.StructType)
+    return {
+        found.encode_name: found.type.cls
+        for found in info.fields
+        if isinstance(found.type, msgspec.inspect.StructType)
+    }
 
 
 _APP_ABOUT = """| key | meaning |

@@ -1,7 +1,7 @@
 """Numbers and names for people.
 
 Units come from the names of fields, which end in them: `bytes` and `…_bytes` are sizes, `seconds`
-and `…_ms` are durations, and `time`, `created` and `since` are moments in nanoseconds since 1970.
+and `…_ms` are durations, and `time`, `created` and the like are moments in nanoseconds since 1970.
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ from typing import Any
 from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.commands import BranchInfo
 
-_MOMENTS = {"time", "created", "since"}
+_MOMENTS = {
+    "created",
+    "ended",
+    "expires",
+    "joined",
+    "made",
+    "since",
+    "started",
+    "time",
+    "updated",
+}
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
@@ -63,6 +73,8 @@ def moment(time: int) -> str:
 def number(name: str, found: float, now: int) -> str:
     """Return a field's number in the unit that the field's name tells."""
     if name in _MOMENTS and isinstance(found, int):
+        if not found:
+            return "-"
         return f"{age(found, now)} ago" if name == "since" else moment(found)
     if name == "bytes" or name.endswith("_bytes"):
         return size(int(found))

@@ -54,10 +54,11 @@ class NodeBus:
         self._calls = calls
         self._meet = meet
         own = self._jurisdiction(node.name)
-        ports = [node.wanted_port(name) or _free_port(node.host) for name in ("bus", "bus-abroad")]
-        self._door = Door(node.host, *ports)
+        host = self._host = node.config.federation.host or node.host
+        ports = [node.wanted_port(name) or _free_port(host) for name in ("bus", "bus-abroad")]
+        self._door = Door(host, *ports)
         self.bus = Bus(
-            Place(node.name, own, node.host, self._door),
+            Place(node.name, own, host, self._door),
             identity,
             node.clock,
             node.entropy,
@@ -94,7 +95,7 @@ class NodeBus:
 
     def door(self, url: str) -> Door:
         """Return where the bus is reached, on the host of the node's federation port."""
-        host = address_of(url)[0] if url else self._node.host
+        host = address_of(url)[0] if url else self._host
         if host != self._door.host:
             self._door = Door(host, self._door.cluster, self._door.leaf)
             self.bus.move(self._door)

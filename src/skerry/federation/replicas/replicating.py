@@ -96,7 +96,8 @@ class Replicating:
             raise UNSUPPORTED(
                 "Standbys need a place for leases, which all nodes of the app reach.",
                 why="Without it, two nodes could serve the app at once.",
-                hint="docs/guides/federation.md",
+                hint="Say bus = true under [federation] in config.toml of each of them, or name an "
+                "etcd (docs/guides/standbys.md), and start them anew.",
             )
         if app.leaving is not None:
             raise CONFLICT(f"{app.name} is being moved to {app.leaving.to}.")

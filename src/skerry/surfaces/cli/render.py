@@ -133,7 +133,7 @@ def pairs(output: Output, found: dict[str, Any]) -> str:
 
 def value(name: str, found: Any, clock: Clock) -> str:
     """Return one value as text; the name of its field tells the unit."""
-    if found is None or found in ("", (), []):
+    if found is None or found in ("", (), [], {}):
         return _NONE
     if isinstance(found, bool):
         return "yes" if found else "no"

@@ -101,7 +101,7 @@ def _alive(process: subprocess.Popen[bytes], log: Path) -> None:
     lines = log.read_text(errors="replace").strip().splitlines()
     raise ENGINE_FAILED(
         "The node ended right after it was started.",
-        why=" ".join(lines[-4:])[:1000] or f"{log} is empty.",
+        why="\n".join(lines[-6:])[:1000] or f"{log} is empty.",
         hint="skerry up",
     )
 
