@@ -193,8 +193,9 @@ class Desk:
         compiled = await gates.ask("compile", params, PLAN_SECONDS)
         line = line_of_choice(circuit)
         if line is not None and dialect != "native3":
+            where = f"Line {line}: an" if line else "An"
             raise UNSUPPORTED(
-                f"Line {line}: an `if` on a measured bit is not sent to {request.provider}.",
+                f"{where} `if` on a measured bit is not sent to {request.provider}.",
                 why="Its form of programs here has none; IBM's has, and so have twins.",
             )
         if not dialect:
