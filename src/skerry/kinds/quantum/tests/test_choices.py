@@ -166,6 +166,7 @@ MEANINGS: list[tuple[str, Callable[[int], bool]]] = [
     ("c", bool),
     ("!c[0] && (c[1] || c[2])", lambda c: not c & 1 and bool(c & 6)),
     ("c < 3", lambda c: c < 3),
+    ("~c[1]", lambda c: not c & 2),
     ("c[0] ^ c[2]", lambda c: (c ^ c >> 2) & 1 == 1),
     ("uint[3](c) + 1 >= 4", lambda c: c + 1 >= 4),
     ("(c & 3) == n", lambda c: c & 3 == 2),
@@ -208,6 +209,31 @@ TREES = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+def test_expressions_of_qiskit_are_computed_with_registers_as_numbers() -> None:
+    from qiskit import ClassicalRegister
+    from qiskit.circuit.classical import expr
+
+    from skerry.kinds.quantum.worker import qiskit_conditions
+
+    register = ClassicalRegister(3)
+    meanings: list[tuple[Any, Callable[[int], bool]]] = [
+        (expr.less(register, 3), lambda c: c < 3),
+        (expr.equal(expr.bit_and(register, 3), 1), lambda c: c & 3 == 1),
+        (expr.equal(expr.bit_not(register), 2), lambda c: c == 5),
+        (expr.not_equal(register, 6), lambda c: c != 6),
+        (expr.index(register, 1), lambda c: c & 2 == 2),
+        ((register, 4), lambda c: c == 4),
+        ((register[2], 0), lambda c: not c & 4),
+    ]
+    for asked_for, meaning in meanings:
+        found = qiskit_conditions.read(asked_for, list(register).index)
+        for bits in product([False, True], repeat=3):
+            number = sum(bit << at for at, bit in enumerate(bits))
+            assert conditions.holds(found, bits) == meaning(number)
+    with pytest.raises(UnsupportedError, match="Float"):
+        qiskit_conditions.read(expr.less(expr.lift(1.5), 2.0), list(register).index)
 
 
 @given(TREES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,7 +23,9 @@ def condition(node: Any, values: Mapping[str, Value], bits: Bits) -> Condition:
     if not any(name in bits for name in _names(node)):
         return ["and"] if evaluate(node, values) else ["or"]
     if isinstance(node, ast.UnaryExpression) and node.op.name in ("!", "~"):
-        return negated(condition(node.expression, values, bits))
+        if node.op.name == "!" or len(_register(node.expression, values, bits) or ()) == 1:
+            return negated(condition(node.expression, values, bits))
+        raise refuse(node, "`~` in a condition is of one measured bit.", "Write `!` or compare.")
     if isinstance(node, ast.BinaryExpression):
         sign = node.op.name
         if sign in ("&&", "||"):
@@ -44,7 +47,8 @@ def _compared(node: Any, values: Mapping[str, Value], bits: Bits) -> Condition |
         places = _register(one, values, bits)
         if places is not None and not any(name in bits for name in _names(other)):
             value = evaluate(other, values)
-            return equals(places, int(value)) if value == int(value) else ["or"]
+            is_whole = math.isfinite(value) and value == int(value)
+            return equals(places, int(value)) if is_whole else ["or"]
     return None
 
 
@@ -68,6 +72,8 @@ def _register(node: Any, values: Mapping[str, Value], bits: Bits) -> list[int] |
 
 def _tried(node: Any, values: Mapping[str, Value], bits: Bits) -> Condition:
     """Return the condition of an expression that is computed for every value of its registers."""
+    if any(isinstance(each, ast.UnaryExpression) and each.op.name == "~" for each in _parts(node)):
+        raise refuse(node, "`~` cannot be computed with measured bits.", "Write `!` or compare.")
     names = sorted({name for name in _names(node) if name in bits})
     places = sorted({place for name in names for place in bits[name]})
 
@@ -85,12 +91,16 @@ def _tried(node: Any, values: Mapping[str, Value], bits: Bits) -> Condition:
 
 def _names(node: Any) -> Iterator[str]:
     """Yield the names in an expression."""
-    if isinstance(node, ast.Identifier):
-        yield node.name
-    elif isinstance(node, list):
+    return (each.name for each in _parts(node) if isinstance(each, ast.Identifier))
+
+
+def _parts(node: Any) -> Iterator[Any]:
+    """Yield an expression and all that it is made of."""
+    if isinstance(node, list):
         for each in node:
-            yield from _names(each)
+            yield from _parts(each)
     elif isinstance(node, ast.QASMNode):
+        yield node
         for key, each in vars(node).items():
             if key not in ("span", "annotations"):
-                yield from _names(each)
+                yield from _parts(each)

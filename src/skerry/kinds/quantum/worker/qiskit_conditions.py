@@ -93,13 +93,17 @@ def _asked(found: Any, place_of: PlaceOf) -> list[int]:
 def _value(found: Any, place_of: PlaceOf, bits: Mapping[int, bool]) -> int:
     from qiskit.circuit.classical import expr, types  # noqa: PLC0415
 
+    if not isinstance(found.type, types.Bool | types.Uint):
+        raise UnsupportedError(f"A condition computes with {found.type.kind.__name__} numbers.")
     if isinstance(found, expr.Value):
         return int(found.value)
     if isinstance(found, expr.Var):
         return sum(bits[p] << at for at, p in enumerate(_places(found.var, place_of)))
     if isinstance(found, expr.Cast):
         value = _value(found.operand, place_of, bits)
-        return int(bool(value)) if isinstance(found.type, types.Bool) else value
+        return (
+            int(bool(value)) if isinstance(found.type, types.Bool) else value % (1 << _width(found))
+        )
     if isinstance(found, expr.Index):
         whole, at = (_value(each, place_of, bits) for each in (found.target, found.index))
         return whole >> at & 1
@@ -107,12 +111,15 @@ def _value(found: Any, place_of: PlaceOf, bits: Mapping[int, bool]) -> int:
     if isinstance(found, expr.Unary) and name == "LOGIC_NOT":
         return int(not _value(found.operand, place_of, bits))
     if isinstance(found, expr.Unary) and name == "BIT_NOT":
-        width = getattr(found.type, "width", 1)
-        return ~_value(found.operand, place_of, bits) & ((1 << width) - 1)
+        return ~_value(found.operand, place_of, bits) % (1 << _width(found))
     if isinstance(found, expr.Binary) and name in _COMPUTED:
         left, right = (_value(each, place_of, bits) for each in (found.left, found.right))
         return int(_COMPUTED[name](left, right))
     raise UnsupportedError(f"{name} in a condition cannot be computed here.")
+
+
+def _width(found: Any) -> int:
+    return int(getattr(found.type, "width", 1))
 
 
 def written(condition: Condition, bits: Sequence[Any]) -> Any:
