@@ -18,6 +18,7 @@ from skerry.node.backup.destination import Destination, check
 from skerry.node.backup.failures import explain
 from skerry.node.backup.history import Failed, History, Proof, Saved, encode
 from skerry.node.backup.index import Scope, parse_scope
+from skerry.node.backup.messages import KeyShown
 from skerry.node.backup.plan import BackupConfig, Keep, interval_seconds, is_due
 from skerry.node.backup.report import report
 
@@ -35,6 +36,18 @@ def test_a_recovery_key_holds_all_that_is_needed(stores: list[Destination]) -> N
     key = recovery_key.encode(stores)
     typed = key.lower().replace(" ", "\n") + " "
     for found, store in zip(recovery_key.decode(typed), stores, strict=True):
+        assert found.environment() == store.environment()
+        assert found.password == store.password
+
+
+@pytest.mark.parametrize("page", [False, True])
+def test_a_recovery_key_is_found_in_all_that_was_shown(page: bool) -> None:
+    store = Destination("s3://box/x", "password", "https://s3.example")
+    key = recovery_key.encode([store])
+    code = recovery_key.svg(key) if page else recovery_key.picture(key)
+    for made in (code, ""):
+        shown = KeyShown(key, (store.url,), made, "No code is shown.", page).draw(80)
+        (found,) = recovery_key.decode(shown)
         assert found.environment() == store.environment()
         assert found.password == store.password
 

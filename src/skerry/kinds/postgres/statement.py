@@ -42,11 +42,17 @@ async def run(run_directory: Path, keys: Keys, params: SqlParams) -> SqlResult:
         return SqlResult(columns, rows, len(found) > params.limit, status)
     except asyncpg.PostgresError as error:
         why = " ".join(filter(None, (getattr(error, "detail", ""), getattr(error, "hint", ""))))
-        raise INVALID(f"{error.sqlstate}: {error}", why=why) from error
+        hint = "skerry connect (psql takes several statements)" if _several(error) else ""
+        raise INVALID(f"{error.sqlstate}: {error}", why=why, hint=hint) from error
     except asyncpg.InterfaceError as error:
         raise INVALID(f"The statement cannot be run: {error}") from error
     finally:
         await connection.close()
+
+
+def _several(error: asyncpg.PostgresError) -> bool:
+    """Tell whether more than one statement was given; the server has no code for that alone."""
+    return error.sqlstate == "42601" and "multiple commands" in str(error)
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from skerry.kernel.clock import Entropy, SystemEntropy
-from skerry.kernel.errors import INVALID, TOO_LARGE
+from skerry.kernel.errors import INVALID, TOO_LARGE, UNSUPPORTED
 from skerry.kernel.kind import Context
 from skerry.kinds.quantum import (
     checks,
@@ -51,6 +51,7 @@ from skerry.kinds.quantum.readied import Readied
 from skerry.kinds.quantum.results import nature
 from skerry.kinds.quantum.runner import Runner
 from skerry.kinds.quantum.store import FILE, Store
+from skerry.kinds.quantum.worker.ir import line_of_choice
 from skerry.kinds.quantum.workers import Workers
 
 PLAN_SECONDS = 120.0
@@ -190,6 +191,13 @@ class Desk:
         gates = self._checkers.of("gates")
         circuit = await gates.ask("parse", params, PLAN_SECONDS)
         compiled = await gates.ask("compile", params, PLAN_SECONDS)
+        line = line_of_choice(circuit)
+        if line is not None and dialect != "native3":
+            where = f"Line {line}: an" if line else "An"
+            raise UNSUPPORTED(
+                f"{where} `if` on a measured bit is not sent to {request.provider}.",
+                why="Its form of programs here has none; IBM's has, and so have twins.",
+            )
         if not dialect:
             return circuit, compiled, msgspec.json.encode(compiled).decode()
         native = dialect.startswith("native")

@@ -196,9 +196,21 @@ def _about(device: Device, here: str, revision: int) -> str:
         f"the machine stands in {device.place} ({device.country})",
         f"gates: {', '.join(device.native_gates) or '-'}; topology: "
         f"{device.topology.shape or device.topology.kind}",
+        f"decides while it runs: {feedforward_text(device)}",
         f"here: {here}; as of {device.as_of}, revision {revision}",
     ]
     return "\n".join([*lines, *([device.note] if device.note else [])])
+
+
+_FEEDFORWARD = {"any": "by measured bits", "pulses": "gates on one qubit, by one measured bit"}
+
+
+def feedforward_text(device: Device) -> str:
+    """Return what may depend on a measured bit on a device, and who says so."""
+    if device.status == "local" and device.paradigm == "gate":
+        return _FEEDFORWARD["any"]
+    found = device.feedforward
+    return f"{_FEEDFORWARD[found.what]} [{found.source}]" if found else "not known to"
 
 
 def figure_text(figure: Figure) -> str:

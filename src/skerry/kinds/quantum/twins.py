@@ -71,6 +71,8 @@ def for_worker(device: Device, calibration: Calibration | None) -> dict[str, Any
         sizes = {name: int(device.value(name) or 0) for name in ("modes", "photons")}
         return {"id": device.id, **sizes}
     shape: dict[str, Any] = {"id": device.id, "native": list(device.native_gates)}
+    if device.feedforward is not None:
+        shape["feedforward"] = device.feedforward.what
     if calibration is None:
         return shape | _averages(device)
     shape["labels"] = list(calibration.qubits)
@@ -84,6 +86,7 @@ def for_worker(device: Device, calibration: Calibration | None) -> dict[str, Any
     shape["seconds"] = {
         "one": calibration.one_qubit_seconds or device.value("one_qubit_seconds"),
         "two": calibration.two_qubit_seconds or device.value("two_qubit_seconds"),
+        "readout": calibration.readout_seconds or device.value("readout_seconds"),
     }
     return shape
 
@@ -144,6 +147,7 @@ def _averages(device: Device) -> dict[str, Any]:
         "seconds": {
             "one": device.value("one_qubit_seconds"),
             "two": device.value("two_qubit_seconds"),
+            "readout": device.value("readout_seconds"),
         },
     }
 

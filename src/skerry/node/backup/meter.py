@@ -8,6 +8,9 @@ from typing import Any
 from skerry.kernel.clock import Clock
 
 Progress = Callable[[int, int, str], None]
+SURE_SECONDS = 5.0
+"""From when on a rate tells the time that is left, however little is done."""
+SURE_SHARE = 0.01
 
 
 class Pace:
@@ -37,7 +40,7 @@ class Pace:
     def text(self, done: int, total: int) -> str:
         """Return the rate, and the time that is left at this rate."""
         seconds = self._clock.monotonic() - self._started
-        if not done or seconds <= 0:
+        if not done or seconds <= 0 or (seconds < SURE_SECONDS and done < total * SURE_SHARE):
             return "reading"
         rate = done / seconds
         left = max(0, total - done) / rate

@@ -11,6 +11,7 @@ The bytes are a msgpack array, compressed (zlib), after a CRC-32 that finds slip
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ _READ_AS = str.maketrans({"I": "1", "L": "1", "O": "0", "U": "V"})
 _GROUP = 5
 _LENGTH_MAX = 4096
 _CHECK = struct.Struct(">I")
+_SHOWN = re.compile(rf"(?:^|>)[ \t]*({PREFIX}\s.*?)(?:\n[ \t]*\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
 class _Store(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -56,11 +58,15 @@ def encode(stores: Sequence[Destination]) -> str:
 def decode(text: str) -> list[Destination]:
     """Return the stores that a key names, the first one first; raise INVALID for a damaged key.
 
-    Spaces, line breaks, hyphens and lower case do not matter.
+    Spaces, line breaks, hyphens and lower case do not matter. The text may be all that was shown
+    with the key: then what begins like one is taken, up to an empty line.
     """
-    plain = "".join(text.upper().split()).replace("-", "")
+    plain = _plain(text)
+    shown = _SHOWN.search(text)
+    if shown is not None and not plain.startswith(PREFIX):
+        plain = _plain(shown[1])
     if not plain.startswith(PREFIX) or len(plain) > _LENGTH_MAX:
-        raise INVALID("This is no recovery key of Skerry.", why=f"It begins with {PREFIX}.")
+        raise INVALID("This is no recovery key of Skerry.", why=f"One begins with {PREFIX}.")
     try:
         letters = plain[len(PREFIX) :].translate(_READ_AS)
         data = _unbase32(letters)
@@ -77,6 +83,10 @@ def decode(text: str) -> list[Destination]:
     except (ValueError, struct.error, zlib.error, msgspec.DecodeError) as error:
         raise INVALID("The recovery key is damaged.", why=f"{error}.") from error
     return [Destination(**msgspec.structs.asdict(each)) for each in kept]
+
+
+def _plain(text: str) -> str:
+    return "".join(text.upper().split()).replace("-", "")
 
 
 def picture(text: str) -> str:

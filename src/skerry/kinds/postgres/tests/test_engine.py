@@ -342,6 +342,9 @@ async def test_words_answer(engine: EngineProcess) -> None:
     assert count["rows"] == [[3]]
     with pytest.raises(SkerryError, match="42P01"):
         await engine.call("word_sql", statement="SELECT * FROM nothing")
+    with pytest.raises(SkerryError, match="42601") as caught:
+        await engine.call("word_sql", statement="SELECT 1; SELECT 2")
+    assert "psql" in caught.value.hint
     assert {"app", "skerry"} <= {role["name"] for role in await engine.call("word_roles")}
     offered = {each["name"]: each for each in await engine.call("word_extensions")}
     assert offered["plpgsql"]["installed"]

@@ -49,6 +49,7 @@ def devices() -> dict[str, Device]:
 def _device(each: dict[str, Any], sources: dict[str, Any], group: str) -> Device:
     used = {figure[3] for figure in each.get("figures", ())}
     used |= {price["source"] for price in each.get("prices", ())}
+    used |= {each["feedforward"]["source"]} if "feedforward" in each else set()
     shape = {"paradigm": Paradigm.GATE, "modality": _MODALITIES.get(group), **each}
     shape["sources"] = {key: sources[key] for key in sorted(used)}
     plain = msgspec.convert(shape, Device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -96,12 +96,23 @@ class Topology(msgspec.Struct, frozen=True, omit_defaults=True):
     edges: int = 0
 
 
+class Feedforward(msgspec.Struct, frozen=True):
+    """What of a program may depend on a bit that was measured while it runs, and who says so.
+
+    `any` operation, or `pulses`: gates on one qubit, by one bit.
+    """
+
+    what: Literal["any", "pulses"]
+    source: str
+
+
 class Device(msgspec.Struct, frozen=True, omit_defaults=True):
     """A machine, or a simulator of this node.
 
     `country` is that of the machine itself, never of a region code. `native_gates` use the names of
     `worker.ir`; `gate_names` says what the vendor calls them. `calibration` names the file with
-    figures for every qubit; without one a twin is made of the medians in `figures`.
+    figures for every qubit; without one a twin is made of the medians in `figures`. Where nothing
+    that was read says that the machine decides while a program runs, `feedforward` is None.
     """
 
     id: str
@@ -119,6 +130,7 @@ class Device(msgspec.Struct, frozen=True, omit_defaults=True):
     native_gates: tuple[str, ...] = ()
     gate_names: dict[str, str] = {}
     topology: Topology = Topology("none")
+    feedforward: Feedforward | None = None
     shots: tuple[int, int] = (1, 100_000)
     figures: tuple[Figure, ...] = ()
     prices: tuple[Price, ...] = ()

@@ -97,7 +97,19 @@ def test_a_program_that_measures_nothing_is_measured() -> None:
     [
         ("OPENQASM 3;\nqubit q;\nfoo q;", 3, "foo"),
         ("OPENQASM 3;\nqubit q;\nh q", 3, "unexpectedly"),
-        ("OPENQASM 3;\nqubit q; bit c;\nc = measure q;\nif (c) { x q; }", 4, "measured"),
+        ("OPENQASM 3;\nqubit q; bit c;\nwhile (c == 0) { c = measure q; }", 3, "WhileLoop"),
+        ("OPENQASM 3;\nqubit q; bit c; int n = 1;\nif (c) {\nn = 2; }", 4, "n cannot change"),
+        ("OPENQASM 3;\nqubit q; bit[2] c;\nif (c[2]) { x q; }", 3, "Index 2 is outside"),
+        ("OPENQASM 3;\nqubit q; bit[2] c;\nif (~c) { x q; }", 3, "of one measured bit"),
+        ("OPENQASM 3;\nqubit q; bit[2] c;\nif ((~c & 1) == 1) { x q; }", 3, "`~` cannot"),
+        ("OPENQASM 3;\nqubit q; bit[11] c;\nif (c + 1 == 3) { x q; }", 3, "11 measured bits"),
+        (
+            "OPENQASM 3;\ndef f(qubit q) -> bit { if (1 == 1) { return measure q; } }\nqubit q;"
+            " bit c;\nc = f(q);",
+            4,
+            "does not return at its end",
+        ),
+        ("OPENQASM 3;\ndef f(qubit q) { f(q); }\nqubit q;\nf(q);", 2, "calls itself"),
         ("OPENQASM 3;\nqubit[2] q;\nh q[2];", 3, "outside"),
         ("OPENQASM 3;\nqubit[2] q;\ncx q[0], q[0];", 3, "twice"),
         ("OPENQASM 3;\nqubit[99999] q;", 2, "4096"),

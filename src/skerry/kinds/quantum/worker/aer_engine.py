@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .compiling import _append
+from .compiling import append, write
+from .ir import flat, is_dynamic
 from .noise import CHANNELS, DEPOLARISE_1, DEPOLARISE_2, Noisy
 
 METHODS = {
@@ -44,21 +45,23 @@ def sample(
     circuit = noisy.circuit
     place = {qubit: number for number, qubit in enumerate(order or range(circuit["qubits"]))}
     found = QuantumCircuit(circuit["qubits"], circuit["bits"])
-    for name, qubits, params in circuit["ops"]:
+
+    def add(inner: Any, name: str, qubits: list[int], params: list[float]) -> None:
         places = [place[each] for each in qubits]
         if name in CHANNELS:
-            found.append(_error(name, tuple(params)), places)
-        elif name == "measure":
-            found.measure(places[0], params[0])
-        elif name == "reset":
-            found.reset(places[0])
+            inner.append(_error(name, tuple(params)), places)
+        elif name in ("measure", "reset"):
+            getattr(inner, name)(places[0], *params)
         elif name not in ("barrier", "delay"):
-            _append(found, name, places, params)
+            append(inner, name, places, params)
+
+    write(found, circuit["ops"], add)
     simulator = AerSimulator(
         method=METHODS[engine],
         seed_simulator=seed % (1 << 31),
         max_parallel_threads=threads,
         device="GPU" if engine.endswith("-gpu") else "CPU",
+        noise_model=_reading(noisy, place) if is_dynamic(circuit) else None,
     )
     result = simulator.run(_plain(found, simulator), shots=shots, memory=True).result()
     if not result.success:
@@ -66,11 +69,29 @@ def sample(
     return _bits(result.get_memory(), shots, circuit["bits"])
 
 
+def _reading(noisy: Noisy, place: dict[int, int]) -> Any:
+    """Return the errors of reading, which a circuit that decides by what it read has at once."""
+    from qiskit_aer.noise import NoiseModel, ReadoutError  # noqa: PLC0415
+
+    found = NoiseModel()
+    chances = {
+        place[qubits[0]]: noisy.reads[params[0]]
+        for name, qubits, params in flat(noisy.circuit["ops"])
+        if name == "measure"
+    }
+    for qubit, (low, high) in chances.items():
+        if low or high:
+            error = ReadoutError([[1 - low, low], [high, 1 - high]])
+            found.add_readout_error(error, [qubit])
+    return None if found.is_ideal() else found
+
+
 def _plain(found: Any, simulator: Any) -> Any:
     """Return the circuit without gates that Aer's methods do not know by name."""
     from qiskit import transpile  # noqa: PLC0415
 
-    known = set(simulator.configuration().basis_gates) | {"measure", "reset", "quantum_channel"}
+    known = set(simulator.configuration().basis_gates)
+    known |= {"measure", "reset", "quantum_channel", "if_else"}
     if {each.operation.name for each in found.data} <= known:
         return found
     return transpile(found, simulator, optimization_level=0)

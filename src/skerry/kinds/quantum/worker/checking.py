@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .ir import ARITY, Circuit, Op, UnsupportedError
+from . import conditions
+from .ir import ARITY, Circuit, Op, UnsupportedError, decided, flat
 
 QUBITS_MAX = 4096
 OPS_MAX = 500_000
@@ -25,6 +26,8 @@ def checked(source: str, bindings: Mapping[str, float]) -> Circuit:
         if not isinstance(raw, list) or len(raw) > OPS_MAX:
             raise UnsupportedError(f"`ops` is a list of at most {OPS_MAX} operations.")
         ops = [_op(each, number, qubits, bits, bindings) for number, each in enumerate(raw)]
+        if sum(1 for _ in flat(ops)) > OPS_MAX:
+            raise UnsupportedError(f"A circuit has at most {OPS_MAX} operations.")
         registers: list[tuple[str, int, int]] = [
             (str(name), int(start), int(size))
             for name, start, size in found.get("registers", [["c", 0, bits]] if bits else [])
@@ -53,6 +56,11 @@ def _count(found: Any, name: str) -> int:
 
 def _op(each: Any, number: int, qubits: int, bits: int, bindings: Mapping[str, float]) -> Op:
     name, places, params = each
+    if name == "if":
+        condition, then, otherwise, line = params
+        parts = [[_op(e, number, qubits, bits, bindings) for e in p] for p in (then, otherwise)]
+        asked = conditions.checked(condition, bits)
+        return decided(["if", [], [asked, [], [], int(line)]], *parts)
     if not all(isinstance(q, int) and 0 <= q < qubits for q in places):
         raise UnsupportedError(f"Operation {number} names a qubit that is not there.")
     if len(set(places)) != len(places):

@@ -7,9 +7,22 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from . import natives
+from . import natives, qiskit_conditions
+from .conditions import bits_of
 from .devices import Device, is_virtual
-from .ir import ARITY, NOT_GATES, TURN, Circuit, UnsupportedError
+from .ir import (
+    ARITY,
+    NOT_GATES,
+    TURN,
+    Circuit,
+    Op,
+    UnsupportedError,
+    decided,
+    flat,
+    is_dynamic,
+    line_of_choice,
+    mapped,
+)
 
 SEED = 0
 """What the compiler draws from: the same for all, so that what is estimated is what runs."""
@@ -27,6 +40,46 @@ def compiled(
         raise UnsupportedError(
             f"The circuit has {needed} qubits and {device.id} {len(device.labels)}."
         )
+    line = line_of_choice(circuit)
+    if line is None:
+        return _for_device(circuit, device, level, layout, effort)
+    _may_decide(device, line)
+    if device.feedforward == "pulses":
+        _only_pulses(circuit, device)
+    return _for_device(circuit, device, level, layout, effort)
+
+
+def _may_decide(device: Device, line: int) -> None:
+    if not device.feedforward:
+        raise UnsupportedError(
+            f"An `if` on a measured bit cannot run on {device.id}.",
+            "Nothing that was read says that the machine decides while a circuit runs.",
+            line,
+        )
+
+
+def _only_pulses(circuit: Circuit, device: Device) -> None:
+    """Raise UnsupportedError for choices beyond those of a machine whose pulses alone depend."""
+    for op in circuit["ops"]:
+        if op[0] != "if":
+            continue
+        condition, then, otherwise, line = op[2]
+        if len(bits_of(condition)) > 1:
+            what = f"A choice on {device.id} depends on one measured bit."
+            raise UnsupportedError(what, line=line)
+        for name, qubits, _ in (*then, *otherwise):
+            if name != "barrier" and (name in NOT_GATES or len(qubits) > 1):
+                raise UnsupportedError(
+                    f"{name} cannot depend on a measured bit on {device.id}.",
+                    f"Only {device.native[0]} can.",
+                    line,
+                )
+
+
+def _for_device(
+    circuit: Circuit, device: Device, level: str, layout: list[str], effort: int
+) -> Circuit:
+    needed = circuit["qubits"]
     if level == "verbatim" or circuit.get("verbatim"):
         return _verbatim(natives.spelled(circuit, device.native), device, layout)
     if level == "native":
@@ -41,7 +94,7 @@ def compiled(
 
 
 def _only_native(circuit: Circuit, device: Device) -> None:
-    for name, _, _ in circuit["ops"]:
+    for name, _, _ in flat(circuit["ops"]):
         if name not in NOT_GATES and name not in device.native:
             raise UnsupportedError(
                 f"{name} is not a gate of {device.id}.",
@@ -56,7 +109,7 @@ def _verbatim(circuit: Circuit, device: Device, layout: list[str]) -> Circuit:
         if label not in known:
             raise UnsupportedError(f"{device.id} has no qubit {label}.")
     _only_native(circuit, device)
-    for name, qubits, _ in circuit["ops"]:
+    for name, qubits, _ in flat(circuit["ops"]):
         if name in NOT_GATES or len(qubits) != 2:
             continue
         first, second = labels[qubits[0]], labels[qubits[1]]
@@ -69,8 +122,8 @@ def _verbatim(circuit: Circuit, device: Device, layout: list[str]) -> Circuit:
 
 
 @lru_cache(maxsize=64)
-def _target(device: Device) -> Any:
-    from qiskit.circuit import Delay, Measure, Parameter, Reset  # noqa: PLC0415
+def _target(device: Device, dynamic: bool) -> Any:
+    from qiskit.circuit import Delay, IfElseOp, Measure, Parameter, Reset  # noqa: PLC0415
     from qiskit.circuit.library import get_standard_gate_name_mapping  # noqa: PLC0415
     from qiskit.transpiler import InstructionProperties, Target  # noqa: PLC0415
 
@@ -99,6 +152,8 @@ def _target(device: Device) -> Any:
     target.add_instruction(Measure(), readout)
     target.add_instruction(Reset(), dict.fromkeys(readout))
     target.add_instruction(Delay(Parameter("t")), dict.fromkeys(readout))
+    if dynamic:
+        target.add_instruction(IfElseOp, name="if_else")
     return target
 
 
@@ -115,13 +170,13 @@ def _pairs(device: Device, places: dict[str, int]) -> dict[tuple[int, int], floa
 
 
 @lru_cache(maxsize=64)
-def _passes(device: Device, layout: tuple[int, ...], effort: int) -> Any:
+def _passes(device: Device, layout: tuple[int, ...], effort: int, dynamic: bool) -> Any:
     """Return what compiles for a device; to make it takes as long as to compile a small circuit."""
     from qiskit.transpiler import generate_preset_pass_manager  # noqa: PLC0415
 
     return generate_preset_pass_manager(
         optimization_level=effort,
-        target=_target(device),
+        target=_target(device, dynamic),
         initial_layout=list(layout) or None,
         seed_transpiler=SEED,
     )
@@ -139,7 +194,8 @@ def _transpiled(circuit: Circuit, device: Device, layout: list[str], effort: int
             f"The layout names {len(layout)} qubits for a circuit of {circuit['qubits']}."
         )
     try:
-        passes = _passes(device, tuple(places[label] for label in layout), max(0, min(effort, 3)))
+        placed = tuple(places[label] for label in layout)
+        passes = _passes(device, placed, max(0, min(effort, 3)), is_dynamic(circuit))
         found = passes.run(to_qiskit(circuit))
     except QiskitError as error:
         raise UnsupportedError(
@@ -150,21 +206,15 @@ def _transpiled(circuit: Circuit, device: Device, layout: list[str], effort: int
 
 def _from_qiskit(found: Any, circuit: Circuit, device: Device) -> Circuit:
     """Return Qiskit's circuit over the used qubits alone, in the vendor's gates."""
-    ops = []
-    for each in found.data:
-        places = [found.find_bit(qubit).index for qubit in each.qubits]
-        name = each.operation.name
-        if name == "measure":
-            params = [found.find_bit(each.clbits[0]).index]
-        else:
-            params = [float(value) for value in each.operation.params] if name != "barrier" else []
-        ops.append([name, places, params])
-    used = sorted({place for name, places, _ in ops if name != "barrier" for place in places})
+    ops = [_op_from(each, found, {}, {}) for each in found.data]
+    used = sorted({place for name, places, _ in flat(ops) if name != "barrier" for place in places})
     compact = {place: number for number, place in enumerate(used)}
-    kept = [
-        [name, [compact[place] for place in places if place in compact], params]
-        for name, places, params in ops
-    ]
+
+    def moved(op: Op) -> Op:
+        name, places, params = op
+        return [name, [compact[place] for place in places if place in compact], params]
+
+    kept = mapped(ops, moved)
     plain = {
         "qubits": len(used),
         "bits": circuit["bits"],
@@ -177,29 +227,71 @@ def _from_qiskit(found: Any, circuit: Circuit, device: Device) -> Circuit:
     return natives.renamed(plain, device.native)
 
 
+def _op_from(each: Any, found: Any, qubits: dict[Any, int], bits: dict[Any, int]) -> Op:
+    """Return an instruction of Qiskit's circuit, whose block has the outer qubits and bits."""
+    places = [qubits.get(q, found.find_bit(q).index) for q in each.qubits]
+    targets = [bits.get(c, found.find_bit(c).index) for c in each.clbits]
+    name = each.operation.name
+    if name == "measure":
+        return [name, places, targets]
+    if name == "barrier":
+        return [name, places, []]
+    if name != "if_else":
+        return [name, places, [float(value) for value in each.operation.params]]
+    branches = []
+    for block in each.operation.blocks:
+        inner = dict(zip(block.qubits, places, strict=True))
+        read = dict(zip(block.clbits, targets, strict=True))
+        branches.append([_op_from(op, block, inner, read) for op in block.data])
+    outer = {bit: bits.get(bit, number) for number, bit in enumerate(found.clbits)}
+    condition = qiskit_conditions.read(each.operation.condition, lambda bit: outer[bit])
+    then, otherwise = (*branches, [])[:2]
+    return decided(["if", [], [condition, [], [], 0]], then, otherwise)
+
+
 def to_qiskit(circuit: Circuit) -> Any:
     """Return a circuit as Qiskit's."""
     from qiskit import QuantumCircuit  # noqa: PLC0415
 
     found = QuantumCircuit(circuit["qubits"], circuit["bits"])
-    for name, qubits, params in circuit["ops"]:
-        if name == "measure":
-            found.measure(qubits[0], params[0])
-        elif name == "barrier":
-            found.barrier(*qubits)
-        elif name == "reset":
-            found.reset(qubits[0])
-        elif name == "delay":
-            found.delay(params[0], qubits[0], unit="s")
-        else:
-            _append(found, name, qubits, params)
+    write(found, circuit["ops"], _add)
     return found
+
+
+Add = Callable[[Any, str, list[int], list[Any]], None]
+
+
+def write(found: Any, ops: list[Op], add: Add) -> None:
+    """Add operations to a circuit of Qiskit's, an `if` with its branches; `add` adds all others."""
+    for name, qubits, params in ops:
+        if name != "if":
+            add(found, name, qubits, params)
+            continue
+        with found.if_test(qiskit_conditions.written(params[0], found.clbits)) as otherwise:
+            write(found, params[1], add)
+        if params[2]:
+            with otherwise:
+                write(found, params[2], add)
+
+
+def _add(found: Any, name: str, qubits: list[int], params: list[Any]) -> None:
+    if name == "measure":
+        found.measure(qubits[0], params[0])
+    elif name == "barrier":
+        found.barrier(*qubits)
+    elif name == "reset":
+        found.reset(qubits[0])
+    elif name == "delay":
+        found.delay(params[0], qubits[0], unit="s")
+    else:
+        append(found, name, qubits, params)
 
 
 _Writer = Callable[[Any, list[int], list[float]], None]
 
 
-def _append(found: Any, name: str, qubits: list[int], params: list[float]) -> None:
+def append(found: Any, name: str, qubits: list[int], params: list[float]) -> None:
+    """Add a gate to a circuit of Qiskit's."""
     writer = _WRITERS.get(name)
     if writer is not None:
         writer(found, qubits, params)

@@ -2,10 +2,12 @@
 
     {"id": "iqm-garnet", "native": ["prx", "cz"], "all": false, "labels": ["1", "2"],
      "one": {"1": {"t1": 4e-5, "t2": 8e-6, "error": 7e-4, "r01": 0.01, "r10": 0.02}},
-     "pairs": {"1-2": 0.004}, "seconds": {"one": 2e-8, "two": 4e-8, "readout": 1e-6}}
+     "pairs": {"1-2": 0.004}, "seconds": {"one": 2e-8, "two": 4e-8, "readout": 1e-6},
+     "feedforward": "pulses"}
 
 Where every pair can interact (`all`), `average` holds the figures of each qubit and `pair_error`
-that of each pair. Errors are average gate infidelities.
+that of each pair. Errors are average gate infidelities. `feedforward` says what may depend on a
+measured bit: `any` operation, `pulses` (gates on one qubit, and one bit), or nothing.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class Device:
     pair_average: float = 0.0
     one_seconds: float = 0.0
     two_seconds: float = 0.0
+    read_seconds: float = 0.0
+    feedforward: str = ""
 
     def first(self, count: int) -> Device:
         """Return a device of the first qubits alone, for one whose qubits are all alike."""
@@ -86,6 +90,8 @@ def _made(text: str) -> Device:
         pair_average=float(found.get("pair_error") or 0.0),
         one_seconds=float(seconds.get("one") or 0.0),
         two_seconds=float(seconds.get("two") or 0.0),
+        read_seconds=float(seconds.get("readout") or 0.0),
+        feedforward=found.get("feedforward") or "",
     )
 
 

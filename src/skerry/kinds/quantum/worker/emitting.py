@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .ir import TURN, Circuit, Op, UnsupportedError
+from . import conditions
+from .ir import TURN, Circuit, Op, UnsupportedError, flat, line_of_choice
 
 _BRAKET = {
     "cx": "cnot",
@@ -54,7 +55,7 @@ _DEFINITIONS = {
 
 def openqasm3(circuit: Circuit) -> str:
     """Return a circuit in OpenQASM 3 with `stdgates.inc`; physical qubits if it has labels."""
-    names = {op[0] for op in circuit["ops"]} - _STANDARD
+    names = {op[0] for op in flat(circuit["ops"])} - _STANDARD
     defined = [_DEFINITIONS[name] for name in sorted(names) if name in _DEFINITIONS]
     head = ["OPENQASM 3.0;", 'include "stdgates.inc";', *defined]
     if not _physical(circuit):
@@ -62,12 +63,13 @@ def openqasm3(circuit: Circuit) -> str:
             head.append(f"// q[{number}] is qubit {label} of the device")
         head.append(f"qubit[{circuit['qubits']}] q;")
     head += [f"bit[{size}] {name};" for name, _, size in circuit["registers"]]
-    return "\n".join([*head, *_body(circuit, {}, braket=False)]) + "\n"
+    return "\n".join([*head, *_body(circuit, circuit["ops"], {}, braket=False)]) + "\n"
 
 
 def braket(circuit: Circuit, *, verbatim: bool = False) -> str:
     """Return a circuit in Amazon Braket's dialect."""
-    body = list(_body(circuit, _BRAKET, braket=True))
+    _straight(circuit, "Braket's dialect")
+    body = list(_body(circuit, circuit["ops"], _BRAKET, braket=True))
     gates = [line for line in body if " = measure " not in line]
     reads = [line for line in body if " = measure " in line]
     head = ["OPENQASM 3.0;"]
@@ -81,6 +83,7 @@ def braket(circuit: Circuit, *, verbatim: bool = False) -> str:
 
 def openqasm2(circuit: Circuit) -> str:
     """Return a circuit in OpenQASM 2; raise UnsupportedError for gates that `qelib1.inc` lacks."""
+    _straight(circuit, "OpenQASM 2 here")
     lines = ["OPENQASM 2.0;", 'include "qelib1.inc";', f"qreg q[{circuit['qubits']}];"]
     lines += [f"creg {name}[{size}];" for name, _, size in circuit["registers"]]
     for op in circuit["ops"]:
@@ -98,11 +101,23 @@ def openqasm2(circuit: Circuit) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _body(circuit: Circuit, names: dict[str, str], *, braket: bool) -> list[str]:
-    lines = []
-    for op in circuit["ops"]:
+def _straight(circuit: Circuit, dialect: str) -> None:
+    line = line_of_choice(circuit)
+    if line is not None:
+        raise UnsupportedError(f"{dialect} has no `if` on a measured bit.", line=line)
+
+
+def _body(circuit: Circuit, ops: list[Op], names: dict[str, str], *, braket: bool) -> list[str]:
+    lines: list[str] = []
+    for op in ops:
         name, qubits, params = op
-        if name == "measure":
+        if name == "if":
+            asked = conditions.text(params[0], lambda bit: _bit(circuit, bit))
+            then, otherwise = (_body(circuit, e, names, braket=braket) for e in params[1:3])
+            lines += [f"if ({asked}) {{", *(f"  {each}" for each in then)]
+            lines += ["} else {", *(f"  {each}" for each in otherwise)] if otherwise else []
+            lines.append("}")
+        elif name == "measure":
             where = _operands(circuit, qubits)
             lines.append(f"{_bit(circuit, params[0])} = measure {where};")
         elif name == "delay":

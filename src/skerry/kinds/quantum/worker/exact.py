@@ -13,7 +13,8 @@ import json
 import re
 import sys
 import warnings
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from braket.default_simulator import DensityMatrixSimulator, StateVectorSimulator
@@ -23,6 +24,7 @@ from braket.default_simulator.result_types import from_braket_result_type
 from braket.ir.jaqcd import Expectation
 from braket.ir.openqasm import Program
 
+from . import gradients
 from .exactly import COPIES, DENSITY, NUMBERS_MAX, VECTOR
 from .ir import UnsupportedError
 from .outcomes import counts_of, text_of
@@ -77,6 +79,8 @@ class _Read(NamedTuple):
 
 def plan(params: dict[str, Any]) -> dict[str, Any]:
     """Return what a run would be; raise UnsupportedError, with the number, for what cannot be."""
+    if gradients.asks(params["source"]):
+        return _gradient_planned(params, _gradient(params))
     return _planned(params, _read(params))
 
 
@@ -101,6 +105,8 @@ def _planned(params: dict[str, Any], found: _Read) -> dict[str, Any]:
 
 def run(params: dict[str, Any]) -> dict[str, Any]:
     """Return counts (none without shots), the result types' values, and how they came about."""
+    if gradients.asks(params["source"]):
+        return _gradient_told(params)
     found, shots = _read(params), int(params["shots"])
     planned = _planned(params, found)
     simulator = _simulator(params["engine"], int(params["seed"]))
@@ -139,6 +145,63 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _gradient(params: dict[str, Any]) -> gradients.Asked:
+    """Return the gradient that a program asks for; raise UnsupportedError where it is not told."""
+    if params["engine"] != VECTOR or int(params["shots"]):
+        raise UnsupportedError(
+            "Adjoint gradients are told on a state vector and without shots only.",
+            "Run it on sim-ideal (SV1), with 0 shots.",
+        )
+    source, bindings = _bound(params)
+    found = _careful(lambda: gradients.read(source, bindings))
+    _check_memory(params, found.qubits, gradients.COPIES * 16 << found.qubits)
+    return found
+
+
+def _gradient_planned(params: dict[str, Any], found: gradients.Asked) -> dict[str, Any]:
+    one = sum(len(each.targets) == 1 for each in found.gates)
+    return {
+        "qubits": found.qubits,
+        "bits": found.qubits,
+        "program_qubits": found.qubits,
+        "one_qubit_gates": one,
+        "two_qubit_gates": len(found.gates) - one,
+        "measurements": 0,
+        "depth": _depth(found.gates),
+        "fidelity": 1.0,
+        "engine": params["engine"],
+        "reason": f"{found.qubits} qubits: a state vector, and its gradient by the adjoint method.",
+        "bytes_needed": gradients.COPIES * 16 << found.qubits,
+        "layout": [],
+    }
+
+
+def _gradient_told(params: dict[str, Any]) -> dict[str, Any]:
+    found = _gradient(params)
+    planned = _gradient_planned(params, found)
+    value = _careful(lambda: gradients.told(found))
+    kind = {
+        "type": "adjoint_gradient",
+        "observable": found.observable,
+        "targets": [[place for _, place in each.factors] for each in found.terms],
+        "parameters": found.parameters,
+    }
+    return {
+        "counts": {},
+        "registers": [],
+        "measured": [],
+        "engine": params["engine"],
+        "reason": planned["reason"],
+        "compiled": params["source"],
+        "layout": [],
+        "fidelity": 1.0,
+        "versions": _versions(),
+        "pragmas": [],
+        "gates": [planned["one_qubit_gates"], planned["two_qubit_gates"], 0],
+        "values": [{"type": kind, "value": value}],
+    }
+
+
 def _simulator(engine: str, seed: int) -> Any:
     """Return the simulator of an engine; it samples with a seed, where Braket's own does not."""
     base = DensityMatrixSimulator if engine == DENSITY else StateVectorSimulator
@@ -159,34 +222,58 @@ def _simulator(engine: str, seed: int) -> Any:
     return Seeded()
 
 
-def _read(params: dict[str, Any]) -> _Read:
-    source, bindings, shots = params["source"], params.get("bindings") or {}, int(params["shots"])
+def _bound(params: dict[str, Any]) -> tuple[str, dict[str, float]]:
+    """Return a program's text and the values of its inputs, all of which have one."""
+    source, bindings = params["source"], params.get("bindings") or {}
     if params["format"] != "openqasm3":
         raise UnsupportedError("Exact results and named noise are of programs in OpenQASM 3.")
     missing = [name for name in _INPUT.findall(source) if name not in bindings]
     if missing:
         raise UnsupportedError(f"The input {missing[0]} was given no value.", "Bind it.")
-    # The simulator takes a source that ends in ".qasm" for the name of a file.
-    program = Program(source=source + "\n", inputs=dict(bindings) or None)
+    return source, bindings
+
+
+T = TypeVar("T")
+
+
+def _careful(work: Callable[[], T]) -> T:
+    """Do what calls Braket's interpreter, whose errors have no common class."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            circuit = _simulator(params["engine"], 0).parse_program(program).circuit
-            if shots:
-                _ = circuit.basis_rotation_instructions
+            return work()
     except UnsupportedError:
         raise
     except Exception as error:
         why = f"{type(error).__name__}: {error}"[:400]
         raise UnsupportedError("The program cannot be read.", why) from error
-    _check(params["engine"], circuit, shots)
-    qubits = circuit.num_qubits
-    needed = COPIES * 16 << (qubits if params["engine"] == VECTOR else 2 * qubits)
+
+
+def _check_memory(params: dict[str, Any], qubits: int, needed: int) -> None:
     if needed > int(params["memory_bytes"]):
         raise UnsupportedError(
             f"{qubits} qubits on {params['engine']} need {needed / 2**30:.3g} GiB, "
             f"and {int(params['memory_bytes']) / 2**30:.3g} GiB are free."
         )
+
+
+def _read(params: dict[str, Any]) -> _Read:
+    source, bindings = _bound(params)
+    shots = int(params["shots"])
+    # The simulator takes a source that ends in ".qasm" for the name of a file.
+    program = Program(source=source + "\n", inputs=dict(bindings) or None)
+
+    def parsed() -> Any:
+        found = _simulator(params["engine"], 0).parse_program(program).circuit
+        if shots:
+            _ = found.basis_rotation_instructions
+        return found
+
+    circuit = _careful(parsed)
+    _check(params["engine"], circuit, shots)
+    qubits = circuit.num_qubits
+    needed = COPIES * 16 << (qubits if params["engine"] == VECTOR else 2 * qubits)
+    _check_memory(params, qubits, needed)
     return _Read(program, circuit, list(circuit.results), qubits, needed)
 
 

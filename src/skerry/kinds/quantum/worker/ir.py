@@ -7,6 +7,10 @@ An operation is `[name, qubits, parameters]`; angles are radians. The parameter 
 bit that it writes. `barrier`, `reset`, `delay` (seconds) and `measure` are no gates. A gate's first
 qubit is the most significant bit of a row of its matrix.
 
+`["if", qubits, [condition, operations, operations, line]]` decides while the circuit runs, by bits
+that were measured before (see `conditions`): the first operations are done if the condition holds,
+the second if not. Its qubits are those that either touches. A circuit with one is called dynamic.
+
 Conventions of vendors' gates: `gpi`, `gpi2`, `zz` and `ms` take turns (1 is 2 pi), as IonQ writes
 them; everything else takes radians.
 """
@@ -22,7 +26,7 @@ Matrix = list[list[complex]]
 Op = list[Any]
 Circuit = dict[str, Any]
 
-NOT_GATES = frozenset({"measure", "barrier", "reset", "delay"})
+NOT_GATES = frozenset({"measure", "barrier", "reset", "delay", "if"})
 """Operations that have no matrix."""
 
 TURN = 2 * math.pi
@@ -38,15 +42,52 @@ class UnsupportedError(Exception):
         self.line = line
 
 
+def flat(ops: Sequence[Op]) -> Iterator[Op]:
+    """Yield operations, and those of both branches of an `if` instead of the `if`."""
+    for op in ops:
+        if op[0] == "if":
+            yield from flat(op[2][1])
+            yield from flat(op[2][2])
+        else:
+            yield op
+
+
+def mapped(ops: Sequence[Op], change: Callable[[Op], Op]) -> list[Op]:
+    """Return operations, each changed, in the branches of an `if` too; the `if` itself is not."""
+    return [
+        decided(op, mapped(op[2][1], change), mapped(op[2][2], change))
+        if op[0] == "if"
+        else change(op)
+        for op in ops
+    ]
+
+
+def decided(op: Op, then: list[Op], otherwise: list[Op]) -> Op:
+    """Return an `if` with other branches, and the qubits that these touch."""
+    condition, _, _, line = op[2]
+    touched = {q for each in flat([*then, *otherwise]) if each[0] != "barrier" for q in each[1]}
+    return ["if", sorted(touched), [condition, then, otherwise, line]]
+
+
+def line_of_choice(circuit: Circuit) -> int | None:
+    """Return the line of a circuit's first `if` (0: unknown), or None if it is not dynamic."""
+    return next((op[2][3] for op in circuit["ops"] if op[0] == "if"), None)
+
+
+def is_dynamic(circuit: Circuit) -> bool:
+    """Tell whether a circuit decides while it runs."""
+    return line_of_choice(circuit) is not None
+
+
 def gates(circuit: Circuit) -> Iterator[Op]:
     """Yield the operations that are gates."""
-    return (op for op in circuit["ops"] if op[0] not in NOT_GATES)
+    return (op for op in flat(circuit["ops"]) if op[0] not in NOT_GATES)
 
 
 def measured(circuit: Circuit) -> list[int]:
     """Return for every bit the qubit that was last measured into it, or -1."""
     found = [-1] * circuit["bits"]
-    for name, qubits, params in circuit["ops"]:
+    for name, qubits, params in flat(circuit["ops"]):
         if name == "measure":
             found[params[0]] = qubits[0]
     return found
@@ -56,7 +97,7 @@ def is_terminal(circuit: Circuit) -> bool:
     """Tell whether nothing is done to a qubit after it was measured, and nothing is reset."""
     ended: set[int] = set()
     for name, qubits, _ in circuit["ops"]:
-        if name == "reset":
+        if name in ("reset", "if"):
             return False
         if name == "measure":
             if qubits[0] in ended:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .ir import TURN, Circuit, Op, UnsupportedError
+from .ir import TURN, Circuit, Op, UnsupportedError, decided, mapped
 
 _SETS: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
     (frozenset({"prx", "cz"}), ("rz", "rx", "cz")),
@@ -48,7 +48,7 @@ def spelled(circuit: Circuit, native: tuple[str, ...]) -> Circuit:
             own |= {name: _calling(known) for name in names if name != known}
     if "zz" in native and "rzz" not in native:
         own["rzz"] = lambda op: ["zz", op[1], [op[2][0] / TURN]]
-    return circuit | {"ops": [own.get(op[0], _same)(op) for op in circuit["ops"]]}
+    return circuit | {"ops": mapped(circuit["ops"], lambda op: own.get(op[0], _same)(op))}
 
 
 def _calling(name: str) -> Callable[[Op], Op]:
@@ -59,9 +59,9 @@ def renamed(circuit: Circuit, native: tuple[str, ...]) -> Circuit:
     """Return a circuit over the compiled set with the vendor's gates."""
     pulse = next((_PULSES[name] for name in native if name in _PULSES), None)
     if pulse is not None:
-        return circuit | {"ops": _framed(circuit, pulse)}
+        return circuit | {"ops": _framed(circuit["ops"], [0.0] * circuit["qubits"], pulse)}
     names = _RENAMED.get(frozenset(native), {})
-    return circuit | {"ops": [names.get(op[0], _same)(op) for op in circuit["ops"]]}
+    return circuit | {"ops": mapped(circuit["ops"], lambda op: names.get(op[0], _same)(op))}
 
 
 def _same(op: Op) -> Op:
@@ -88,33 +88,57 @@ _PULSES: dict[str, Pulse] = {
     "phased_xz": lambda angle, axis: ["phased_xz", [angle / math.pi, 0.0, axis / math.pi]],
     "gpi": lambda angle, axis: ["gpi" if angle > 2 else "gpi2", [_turns(axis)]],
 }
+_ROUNDING = 1e-9
 _ANGLES = {"sx": math.pi / 2, "x": math.pi}
 
 
-def _framed(circuit: Circuit, pulse: Pulse) -> list[Op]:
+def _framed(given: list[Op], frame: list[float], pulse: Pulse) -> list[Op]:
     """Return a vendor's gates; `frame` is the rotation about z that each qubit still owes."""
-    frame = [0.0] * circuit["qubits"]
     ops: list[Op] = []
-    for name, qubits, params in circuit["ops"]:
-        first = qubits[0] if qubits else 0
+    for op in given:
+        name, qubits, params = op
         if name == "rz":
-            frame[first] += params[0]
+            frame[qubits[0]] += params[0]
         elif name in ("rx", "sx", "x"):
-            gate, values = pulse(_ANGLES.get(name) or params[0], -frame[first])
+            gate, values = pulse(_ANGLES.get(name) or params[0], -frame[qubits[0]])
             ops.append([gate, qubits, values])
-        elif name == "rzz":
-            rest, flipped = _halves(params[0])
-            if rest:
-                ops.append(["zz", qubits, [rest / TURN]])
-            if flipped:  # exp(-i pi/2 ZZ) is Z on both qubits: half a turn in each frame
-                for each in qubits:
-                    frame[each] += math.pi
-        elif name == "rxx":
-            ops += _ms(qubits, [_turns(-frame[each]) for each in qubits], params[0])
+        elif name in ("rzz", "rxx"):
+            ops += _paired(op, frame)
+        elif name == "if":
+            ops.append(decided(op, *(_settled(each, frame, pulse) for each in params[1:3])))
         else:
             if name == "reset":
-                frame[first] = 0.0
-            ops.append([name, qubits, params])
+                frame[qubits[0]] = 0.0
+            ops.append(op)
+    return ops
+
+
+def _paired(op: Op, frame: list[float]) -> list[Op]:
+    """Return IonQ's gates for a rotation of two qubits."""
+    name, qubits, params = op
+    if name == "rxx":
+        return _ms(qubits, [_turns(-frame[each]) for each in qubits], params[0])
+    rest, flipped = _halves(params[0])
+    if flipped:  # exp(-i pi/2 ZZ) is Z on both qubits: half a turn in each frame
+        for each in qubits:
+            frame[each] += math.pi
+    return [["zz", qubits, [rest / TURN]]] if rest else []
+
+
+def _settled(given: list[Op], frame: list[float], pulse: Pulse) -> list[Op]:
+    """Return a branch in a vendor's gates that owes what was owed before it.
+
+    Which branch is taken is not known when the pulses that follow are made, so that what a branch
+    owes itself is paid in it, by two half turns: R(pi, a / 2) R(pi, 0) is a rotation by a about z.
+    """
+    own = list(frame)
+    ops = _framed(given, own, pulse)
+    for qubit, (owed, before) in enumerate(zip(own, frame, strict=True)):
+        rest = math.remainder(owed - before, TURN)
+        if abs(rest) > _ROUNDING:
+            for axis in (0.0, rest / 2):
+                gate, values = pulse(math.pi, axis)
+                ops.append([gate, [qubit], values])
     return ops
 
 

@@ -5,15 +5,20 @@ dimension d, the chance of a Pauli error is `error * (d + 1) / d`. Waiting qubit
 and T2, twirled into Pauli errors (arXiv:1305.2021). Reading flips bits by the published chances.
 One model serves every engine, so that engines can be compared. What is not published is not
 modelled: crosstalk, leakage, coherent errors and drift.
+
+Where a circuit decides while it runs, reading takes its published time, during which others wait;
+both branches end when the longer one does. How long the decision itself takes is not published.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from .conditions import bits_of
 from .devices import Device, Qubit, is_virtual
-from .ir import NOT_GATES, Circuit, Op, UnsupportedError
+from .ir import NOT_GATES, Circuit, Op, UnsupportedError, decided, flat, is_dynamic
 
 DEPOLARISE_1 = "depolarise1"
 DEPOLARISE_2 = "depolarise2"
@@ -39,7 +44,7 @@ class Noisy:
     @property
     def is_noisy(self) -> bool:
         """Tell whether the circuit itself, not only its reading, has noise."""
-        return any(op[0] in CHANNELS for op in self.circuit["ops"])
+        return any(op[0] in CHANNELS for op in flat(self.circuit["ops"]))
 
 
 def ideal(circuit: Circuit) -> Noisy:
@@ -52,12 +57,17 @@ class _Clock:
 
     def __init__(self, qubits: list[Qubit], pessimism: float) -> None:
         self._free = [0.0] * len(qubits)
+        self._known: dict[int, float] = {}
         self._qubits = qubits
         self._pessimism = pessimism
 
-    def start(self, places: list[int], *, together: bool = False) -> list[Op]:
-        """Return the errors of qubits that wait until all of them are free."""
-        begin = max(self._free if together else (self._free[each] for each in places))
+    def start(
+        self, places: Iterable[int], *, together: bool = False, bits: Iterable[int] = ()
+    ) -> list[Op]:
+        """Return the errors of qubits that wait until all of them are free, and bits are known."""
+        places = list(places)
+        begin = max(self._free if together else (self._free[each] for each in places), default=0.0)
+        begin = max([begin, *(self._known.get(bit, 0.0) for bit in bits)])
         found = []
         for each in places:
             channel = self._waiting(each, begin - self._free[each])
@@ -70,6 +80,26 @@ class _Clock:
         """Note that qubits are busy."""
         for each in places:
             self._free[each] += seconds
+
+    def learn(self, bit: int, place: int) -> None:
+        """Note that a bit is known once its qubit is free again."""
+        self._known[bit] = self._free[place]
+
+    def branches(self, run: Callable[[list[Op]], list[Op]], *given: list[Op]) -> list[list[Op]]:
+        """Return branches with their errors; the shorter ones wait for the longest."""
+        before, known = list(self._free), dict(self._known)
+        ended, found = [], []
+        for each in given:
+            self._free, self._known = list(before), dict(known)
+            found.append(run(each))
+            ended.append((self._free, self._known))
+        self._free = [max(times) for times in zip(*(free for free, _ in ended), strict=True)]
+        for ops, (free, learned) in zip(found, ended, strict=True):
+            self._known |= {b: max(t, self._known.get(b, 0.0)) for b, t in learned.items()}
+            for place, end in enumerate(self._free):
+                channel = self._waiting(place, end - free[place])
+                ops.extend([channel] if channel else [])
+        return found
 
     def wait(self, place: int, seconds: float) -> list[Op]:
         """Return the errors of a qubit that waits for a time."""
@@ -91,11 +121,40 @@ def twin(circuit: Circuit, device: Device, pessimism: float) -> Noisy:
     """Return a compiled circuit with the device's noise; its labels say which qubits it uses."""
     qubits = [device.qubit(label) for label in circuit["labels"]]
     clock = _Clock(qubits, pessimism)
+    timed = is_dynamic(circuit)
+
+    def run(given: list[Op]) -> list[Op]:
+        return _suffered(given, circuit["labels"], qubits, device, pessimism, clock, timed)
+
+    noisy = Noisy({**circuit, "ops": run(circuit["ops"])}, _reads(circuit, qubits, pessimism))
+    noisy.fidelity = _fidelity(noisy)
+    return noisy
+
+
+def _suffered(
+    given: list[Op],
+    labels: list[str],
+    qubits: list[Qubit],
+    device: Device,
+    pessimism: float,
+    clock: _Clock,
+    timed: bool,
+) -> list[Op]:
     ops: list[Op] = []
-    for op in circuit["ops"]:
+
+    def run(branch: list[Op]) -> list[Op]:
+        return _suffered(branch, labels, qubits, device, pessimism, clock, timed)
+
+    for op in given:
         name, places, params = op
-        if name == "measure":
-            ops += [*clock.start(places, together=True), op]
+        if name == "if":
+            ops += clock.start(places, bits=bits_of(params[0]))
+            ops.append(decided(op, *clock.branches(run, params[1], params[2])))
+        elif name == "measure":
+            ops += [*clock.start(places, together=not timed), op]
+            if timed:
+                clock.spend(places, device.read_seconds)
+                clock.learn(params[0], places[0])
         elif name in NOT_GATES:
             if name == "delay":
                 ops += clock.wait(places[0], params[0])
@@ -103,13 +162,11 @@ def twin(circuit: Circuit, device: Device, pessimism: float) -> Noisy:
         else:
             ops += clock.start(places)
             ops.append(op)
-            ops += _gate_errors(op, circuit["labels"], qubits, device, pessimism)
+            ops += _gate_errors(op, labels, qubits, device, pessimism)
             if not is_virtual(name, params):
                 seconds = device.one_seconds if len(places) == 1 else device.two_seconds
                 clock.spend(places, seconds)
-    noisy = Noisy({**circuit, "ops": ops}, _reads(circuit, qubits, pessimism))
-    noisy.fidelity = _fidelity(noisy)
-    return noisy
+    return ops
 
 
 def _gate_errors(
@@ -133,7 +190,7 @@ def _gate_errors(
 
 def _reads(circuit: Circuit, qubits: list[Qubit], pessimism: float) -> list[tuple[float, float]]:
     found = [(0.0, 0.0)] * circuit["bits"]
-    for name, places, params in circuit["ops"]:
+    for name, places, params in flat(circuit["ops"]):
         if name == "measure":
             qubit = qubits[places[0]]
             wrong = (qubit.r01 * pessimism, qubit.r10 * pessimism)
@@ -142,10 +199,18 @@ def _reads(circuit: Circuit, qubits: list[Qubit], pessimism: float) -> list[tupl
 
 
 def _fidelity(noisy: Noisy) -> float:
-    logarithm = 0.0
-    for name, _, params in noisy.circuit["ops"]:
-        if name in CHANNELS:
-            logarithm += math.log1p(-min(sum(params), 1 - 1e-12))
+    logarithm = _worst(noisy.circuit["ops"])
     for low, high in noisy.reads:
         logarithm += math.log1p(-min((low + high) / 2, 1 - 1e-12))
     return math.exp(logarithm)
+
+
+def _worst(ops: list[Op]) -> float:
+    """Return the logarithm of the chance that nothing goes wrong, by the worse of two branches."""
+    logarithm = 0.0
+    for name, _, params in ops:
+        if name == "if":
+            logarithm += min(_worst(params[1]), _worst(params[2]))
+        elif name in CHANNELS:
+            logarithm += math.log1p(-min(sum(params), 1 - 1e-12))
+    return logarithm

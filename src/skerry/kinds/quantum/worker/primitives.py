@@ -16,7 +16,7 @@ import math
 from io import BytesIO
 from typing import Any
 
-from .ir import Circuit, UnsupportedError
+from .ir import Circuit, Op, UnsupportedError, flat, mapped
 from .qpy import circuit_of, load, load_all, registers_of, unpacked
 
 PROGRAMS_MAX = 1000
@@ -68,19 +68,20 @@ class _Programs:
         """Keep a circuit; return its number."""
         if len(self.texts) >= PROGRAMS_MAX:
             raise UnsupportedError(f"A job has at most {PROGRAMS_MAX} circuits.")
-        if not any(op[0] == "measure" for op in circuit["ops"]):
+        if not any(op[0] == "measure" for op in flat(circuit["ops"])):
             raise UnsupportedError("The circuit measures nothing.")
         self.texts.append(json.dumps(self._compact(circuit)))
         return len(self.texts) - 1
 
     def _compact(self, circuit: Circuit) -> Circuit:
-        acting = (op for op in circuit["ops"] if op[0] != "barrier")
+        acting = (op for op in flat(circuit["ops"]) if op[0] != "barrier")
         used = sorted({place for _, places, _ in acting for place in places})
         at = {place: number for number, place in enumerate(used)}
-        ops = [
-            [name, [at[q] for q in places if q in at], values]
-            for name, places, values in circuit["ops"]
-        ]
+
+        def moved(op: Op) -> Op:
+            return [op[0], [at[q] for q in op[1] if q in at], op[2]]
+
+        ops = mapped(circuit["ops"], moved)
         found = circuit | {"qubits": len(used), "ops": ops}
         if self._labels is None:
             return found
@@ -184,7 +185,7 @@ class _Groups:
     """The bases in which one circuit is read, and the terms that are read in each."""
 
     def __init__(self, circuit: Circuit) -> None:
-        if any(op[0] == "measure" for op in circuit["ops"]):
+        if any(op[0] == "measure" for op in flat(circuit["ops"])):
             raise UnsupportedError("A circuit for the estimator measures nothing itself.")
         self._circuit = circuit
         self._bases: list[dict[int, str]] = []

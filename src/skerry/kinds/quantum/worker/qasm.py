@@ -1,9 +1,10 @@
 """Reads OpenQASM 2 and 3 by the official parser and unrolls it into a circuit.
 
-Loops, constants, inputs, gate definitions and modifiers are resolved; what depends on a measurement
-or on the machine is refused with its line and the reason. Braket's pragmas and physical qubits
-(`$3`) are understood, and its names of gates beside those of `stdgates.inc` and `qelib1.inc`,
-whether a program includes these or not.
+Loops, constants, inputs, subroutines, gate definitions and modifiers are resolved. An `if` on
+measured bits is kept as such; whatever else depends on a measurement or on the machine is refused
+with its line and the reason. A subroutine's bits are those that its result is assigned to.
+Braket's pragmas and physical qubits (`$3`) are understood, and its names of gates beside those of
+`stdgates.inc` and `qelib1.inc`, whether a program includes these or not.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from openqasm3 import ast
 from openqasm3 import parse as parse_text
 from openqasm3.parser import QASM3ParsingError
 
+from .choices import condition
 from .expressions import Value, evaluate, line, refuse
-from .ir import Circuit, Op, UnsupportedError
+from .ir import Circuit, Op, UnsupportedError, decided, flat
 from .names import inverse, spelled_out, under_control
 
 OPS_MAX = 500_000
@@ -45,10 +47,26 @@ class _Scope:
 
     values: dict[str, Value] = field(default_factory=dict)
     qubits: dict[str, list[int]] = field(default_factory=dict)
+    bits: dict[str, list[int]] = field(default_factory=dict)
     depth: int = 0
+    held: frozenset[str] = frozenset()
+    """Names that may not change, because it is decided while the program runs whether they do."""
+
+    result: list[int] | None = None
+    """The bits that a subroutine's result is assigned to."""
 
     def inner(self) -> _Scope:
-        return _Scope(dict(self.values), dict(self.qubits), self.depth + 1)
+        return _Scope(dict(self.values), dict(self.qubits), {}, self.depth + 1)
+
+    @contextlib.contextmanager
+    def block(self) -> Iterator[None]:
+        """Forget the names that a block declares when it ends."""
+        tables: tuple[dict[str, Any], ...] = (self.values, self.qubits, self.bits)
+        before = [set(each) for each in tables]
+        yield
+        for table, known in zip(tables, before, strict=True):
+            for name in set(table) - known:
+                del table[name]
 
 
 def read(source: str, bindings: Mapping[str, float]) -> Circuit:
@@ -88,8 +106,9 @@ class _Reader:
         self._count = 0
         self._bits = 0
         self._registers: list[list[Any]] = []
-        self._bit_places: dict[str, list[int]] = {}
         self._gates: dict[str, _Gate] = {}
+        self._subroutines: dict[str, Any] = {}
+        self._constants: dict[str, Value] = {}
         self._inputs: list[str] = []
         self._pragmas: list[str] = []
         self._verbatim = False
@@ -114,6 +133,8 @@ class _Reader:
             ast.Box: self._box,
             ast.ClassicalAssignment: self._assign,
             ast.BranchingStatement: self._branch,
+            ast.SubroutineDefinition: self._subroutine,
+            ast.ExpressionStatement: self._called,
         }
 
     def read(self, tree: Any) -> Circuit:
@@ -144,7 +165,7 @@ class _Reader:
             raise refuse(
                 node,
                 f"{type(node).__name__} cannot be run here.",
-                "Circuits are unrolled before they run; what decides while it runs is not.",
+                "Circuits are unrolled before they run; of what decides while it runs, `if` is.",
             )
         if self._verbatim and not isinstance(node, ast.Box):
             raise refuse(node, "A box must follow `#pragma braket verbatim`.")
@@ -189,7 +210,7 @@ class _Reader:
         self._count += size
 
     def _new_name(self, node: Any, name: str, scope: _Scope) -> None:
-        if name in scope.qubits or name in self._bit_places:
+        if name in scope.qubits or name in scope.bits:
             raise refuse(node, f"{name} is declared twice.")
 
     def _classical(self, node: Any, scope: _Scope) -> None:
@@ -204,34 +225,134 @@ class _Reader:
         size = self._size(node.type.size, scope)
         if self._bits + size > QUBITS_MAX:
             raise refuse(node, f"The program has more than {QUBITS_MAX} bits.")
-        self._registers.append([name, self._bits, size])
-        self._bit_places[name] = list(range(self._bits, self._bits + size))
-        self._bits += size
+        scope.bits[name] = self._new_bits(name, size)
         if isinstance(initial, ast.QuantumMeasurement):
-            self._write(node, self._places(initial.qubit, scope), self._bit_places[name])
-        elif initial is not None:
+            self._write(node, self._places(initial.qubit, scope), scope.bits[name])
+        elif self._is_call(initial):
+            self._call(initial, scope, scope.bits[name])
+        elif initial is not None and evaluate(initial, scope.values) != 0:
             raise refuse(node, "Bits start at 0; other values cannot be set.")
 
+    def _new_bits(self, name: str, size: int) -> list[int]:
+        """Return bits of a register of their own, with a number after its name if that is taken."""
+        taken = {each for each, _, _ in self._registers}
+        own, number = name, 1
+        while own in taken:
+            own, number = f"{name}_{number}", number + 1
+        self._registers.append([own, self._bits, size])
+        self._bits += size
+        return list(range(self._bits - size, self._bits))
+
     def _constant(self, node: Any, scope: _Scope) -> None:
-        scope.values[node.identifier.name] = evaluate(node.init_expression, scope.values)
+        value = evaluate(node.init_expression, scope.values)
+        scope.values[node.identifier.name] = value
+        if scope is self._scope:
+            self._constants[node.identifier.name] = value
 
     def _assign(self, node: Any, scope: _Scope) -> None:
         name = getattr(node.lvalue, "name", None)
+        if node.op.name == "=" and self._is_call(node.rvalue):
+            self._call(node.rvalue, scope, self._bit_targets(node.lvalue, scope))
+            return
+        if name in scope.held:
+            raise refuse(
+                node, f"{name} cannot change here.", "An `if` on a measured bit decides whether."
+            )
         if not isinstance(name, str) or name not in scope.values or node.op.name != "=":
             raise refuse(node, "Only plain variables with known values can be assigned to.")
         scope.values[name] = evaluate(node.rvalue, scope.values)
 
     def _branch(self, node: Any, scope: _Scope) -> None:
         try:
-            taken = bool(evaluate(node.condition, scope.values))
+            asked = condition(node.condition, scope.values, scope.bits)
         except UnsupportedError as error:
-            raise refuse(
-                node,
-                "An `if` on a measured bit cannot be run here.",
-                "Twins have no feed-forward; measure at the end and select afterwards.",
-            ) from error
-        for each in node.if_block if taken else node.else_block:
-            self._statement(each, scope)
+            raise UnsupportedError(error.what, error.why, error.line or line(node)) from error
+        if len(asked) == 1:  # it does not depend on a bit
+            self._within(node.if_block if asked == ["and"] else node.else_block, scope)
+            return
+        held = scope.held
+        scope.held = held | set(scope.values) | set(scope.qubits)
+        branches = [self._aside(each, scope) for each in (node.if_block, node.else_block)]
+        scope.held = held
+        self._add(decided(["if", [], [asked, [], [], line(node)]], *branches), node)
+        if sum(1 for _ in flat(self._ops[-1:])) + len(self._ops) > OPS_MAX:
+            raise refuse(node, f"The program has more than {OPS_MAX} operations.")
+
+    def _within(self, statements: Sequence[Any], scope: _Scope) -> None:
+        """Do the statements of a block."""
+        with scope.block():
+            for each in statements:
+                self._statement(each, scope)
+
+    def _aside(self, statements: Sequence[Any], scope: _Scope) -> list[Op]:
+        """Return the operations of a block instead of adding them."""
+        outer, self._ops = self._ops, []
+        try:
+            self._within(statements, scope)
+            return self._ops
+        finally:
+            self._ops = outer
+
+    def _subroutine(self, node: Any, scope: _Scope) -> None:
+        self._subroutines[node.name.name] = node
+
+    def _is_call(self, node: Any) -> bool:
+        return isinstance(node, ast.FunctionCall) and node.name.name in self._subroutines
+
+    def _called(self, node: Any, scope: _Scope) -> None:
+        if not self._is_call(node.expression):
+            raise refuse(node, "An expression alone does nothing.")
+        self._call(node.expression, scope, None)
+
+    def _call(self, node: Any, scope: _Scope, result: list[int] | None) -> None:
+        """Do what a subroutine does with qubits and known values; its result goes into bits."""
+        made = self._subroutines[node.name.name]
+        given = node.qubits if isinstance(node, ast.QuantumGate) else node.arguments
+        if len(given) != len(made.arguments):
+            raise refuse(node, f"{made.name.name} takes {len(made.arguments)} arguments.")
+        if scope.depth > DEPTH_MAX:
+            raise refuse(node, f"{made.name.name} calls itself, or too deeply.")
+        inner = _Scope(dict(self._constants), depth=scope.depth + 1, result=result)
+        for want, each in zip(made.arguments, given, strict=True):
+            if isinstance(want, ast.QuantumArgument):
+                places = self._places(each, scope)
+                size = self._size(want.size, inner)
+                if len(places) != size:
+                    raise refuse(node, f"{want.name.name} has {size} qubits, not {len(places)}.")
+                inner.qubits[want.name.name] = places
+            else:
+                inner.values[want.name.name] = evaluate(each, scope.values)
+        self._body(node, made, inner)
+
+    def _body(self, node: Any, made: Any, scope: _Scope) -> None:
+        """Do a subroutine's statements, of which the last alone may return something."""
+        last: Any = made.body[-1] if made.body else None
+        returns = isinstance(last, ast.ReturnStatement)
+        if scope.result is not None and not returns:
+            raise refuse(node, f"{made.name.name} does not return at its end.")
+        name = getattr(last.expression, "name", "") if returns else ""
+        for each in made.body[:-1] if returns else made.body:
+            declares = isinstance(each, ast.ClassicalDeclaration) and each.identifier.name == name
+            if declares and scope.result is not None and each.init_expression is None:
+                size = self._size(getattr(each.type, "size", None), scope)
+                if not isinstance(each.type, ast.BitType) or size != len(scope.result):
+                    raise refuse(node, f"{name} is not {len(scope.result)} bits.")
+                scope.bits[name] = scope.result
+            else:
+                self._statement(each, scope)
+        if returns:
+            self._returned(last, scope)
+
+    def _returned(self, node: Any, scope: _Scope) -> None:
+        value, result = node.expression, scope.result
+        if isinstance(value, ast.QuantumMeasurement):
+            qubits = self._places(value.qubit, scope)
+            bits = self._new_bits("measured", len(qubits)) if result is None else result
+            self._write(node, qubits, bits)
+        elif result is not None:
+            name = value.name if isinstance(value, ast.Identifier) else ""
+            if scope.bits.get(name) is not result:
+                raise refuse(node, "A subroutine returns a measurement, or bits of its own.")
 
     def _definition(self, node: Any, scope: _Scope) -> None:
         self._gates[node.name.name] = _Gate(
@@ -241,6 +362,9 @@ class _Reader:
         )
 
     def _gate(self, node: Any, scope: _Scope) -> None:
+        if node.name.name in self._subroutines and not node.modifiers:
+            self._call(node, scope, None)
+            return
         params = [float(evaluate(each, scope.values)) for each in node.arguments]
         lists = [self._places(each, scope) for each in node.qubits]
         for qubits in _broadcast(node, lists):
@@ -284,13 +408,7 @@ class _Reader:
         inner = scope.inner()
         inner.values.update(zip(own.params, params, strict=True))
         inner.qubits = {each: [place] for each, place in zip(own.qubits, qubits, strict=True)}
-        outer, self._ops = self._ops, []
-        try:
-            for each in own.body:
-                self._statement(each, inner)
-            return self._ops
-        finally:
-            self._ops = outer
+        return self._aside(own.body, inner)
 
     def _measure(self, node: Any, scope: _Scope) -> None:
         qubits = self._places(node.measure.qubit, scope)
@@ -310,9 +428,9 @@ class _Reader:
 
     def _bit_targets(self, node: Any, scope: _Scope) -> list[int]:
         name, indices = _split(node)
-        if name not in self._bit_places:
+        if name not in scope.bits:
             raise refuse(node, f"{name} is not a register of bits.")
-        return self._pick(node, self._bit_places[name], indices, scope)
+        return self._pick(node, scope.bits[name], indices, scope)
 
     def _reset(self, node: Any, scope: _Scope) -> None:
         for qubit in self._places(node.qubits, scope):
@@ -336,10 +454,10 @@ class _Reader:
             found = (evaluate(each, scope.values) for each in values.values)
         else:
             raise refuse(node, "A loop goes over a range or a set of numbers.")
-        for value in found:
-            scope.values[node.identifier.name] = value
-            for each in node.block:
-                self._statement(each, scope)
+        with scope.block():
+            for value in found:
+                scope.values[node.identifier.name] = value
+                self._within(node.block, scope)
 
     def _range(self, node: Any, scope: _Scope, size: int | None = None) -> range:
         """Return the numbers of a range, whose end belongs to it."""
@@ -360,6 +478,8 @@ class _Reader:
         return found
 
     def _alias(self, node: Any, scope: _Scope) -> None:
+        if node.target.name in scope.held:
+            raise refuse(node, f"{node.target.name} cannot change here.")
         scope.qubits[node.target.name] = self._places(node.value, scope)
 
     def _pragma(self, node: Any, scope: _Scope) -> None:

@@ -13,11 +13,12 @@ import binascii
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
-from .ir import NOT_GATES, Circuit, Op, UnsupportedError
+from . import qiskit_conditions
+from .ir import NOT_GATES, Circuit, Op, UnsupportedError, decided
 from .names import spelled_out
 
 QPY_BYTES_MAX = 16 << 20
@@ -121,9 +122,55 @@ def _walk(found: Any, qubits: list[int], bits: list[int], ops: list[Op], depth: 
     for each in found.data:
         places = [qubits[found.find_bit(qubit).index] for qubit in each.qubits]
         targets = [bits[found.find_bit(bit).index] for bit in each.clbits]
-        _add(each.operation, places, targets, ops, depth)
+        at = dict(zip(found.clbits, bits, strict=True))
+        if each.operation.name in ("if_else", "switch_case", "for_loop"):
+            _control(each.operation, places, targets, at, ops, depth)
+        else:
+            _add(each.operation, places, targets, ops, depth)
         if len(ops) > OPS_MAX:
             raise UnsupportedError(f"The circuit has more than {OPS_MAX} operations.")
+
+
+def _control(
+    gate: Any, qubits: list[int], bits: list[int], at: dict[Any, int], ops: list[Op], depth: int
+) -> None:
+    """Add what an `if`, a `switch` or a loop over known numbers means; `at` says where bits are."""
+
+    def branch(block: Any) -> list[Op]:
+        found: list[Op] = []
+        if block is not None:
+            _walk(block, qubits, bits, found, depth + 1)
+        return found
+
+    if gate.name == "for_loop":
+        numbers, parameter, body = gate.params
+        if len(numbers) > OPS_MAX:
+            raise UnsupportedError(f"A loop runs at most {OPS_MAX} times.")
+        for number in numbers:
+            each = body if parameter is None else body.assign_parameters({parameter: number})
+            ops.extend(branch(each))
+            if len(ops) > OPS_MAX:
+                raise UnsupportedError(f"The circuit has more than {OPS_MAX} operations.")
+    elif gate.name == "if_else":
+        condition = qiskit_conditions.read(gate.condition, at.__getitem__)
+        then, otherwise = (*map(branch, gate.blocks), [])[:2]
+        ops.append(decided(["if", [], [condition, [], [], 0]], then, otherwise))
+    else:
+        ops.extend(_switch(gate, at, branch))
+
+
+def _switch(gate: Any, at: dict[Any, int], branch: Callable[[Any], list[Op]]) -> list[Op]:
+    """Return a `switch` as choices inside of each other, the first case outermost."""
+    from qiskit.circuit import CASE_DEFAULT  # noqa: PLC0415
+
+    rest: list[Op] = []
+    for values, block in reversed(list(gate.cases_specifier())):
+        if CASE_DEFAULT in values:
+            rest = branch(block)
+            continue
+        asked = [qiskit_conditions.is_value(gate.target, each, at.__getitem__) for each in values]
+        rest = [decided(["if", [], [["or", *asked], [], [], 0]], branch(block), rest)]
+    return rest
 
 
 def _add(gate: Any, qubits: list[int], bits: list[int], ops: list[Op], depth: int) -> None:
@@ -138,8 +185,8 @@ def _add(gate: Any, qubits: list[int], bits: list[int], ops: list[Op], depth: in
         ops.append(["delay", qubits, [_seconds(gate)]])
     elif getattr(gate, "blocks", ()) and name != "box":
         raise UnsupportedError(
-            f"`{name}` decides while the circuit runs, which cannot be done here.",
-            "Twins have no feed-forward; measure at the end and select afterwards.",
+            f"`{name}` cannot be done here.",
+            "A circuit has an end that is known: it decides by `if` and `switch`.",
         )
     else:
         _gate(gate, qubits, bits, ops, depth)

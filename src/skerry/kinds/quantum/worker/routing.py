@@ -3,7 +3,8 @@
 The order is: Clifford circuits on Stim; few qubits with noise on a density matrix; circuits whose
 entanglement is bounded on matrix product states; all others on state vectors, with noise as
 trajectories. The bound on entanglement is that of the circuit's shape: across a cut, every gate of
-operator rank 2 at most doubles the bond.
+operator rank 2 at most doubles the bond. A circuit that decides while it runs takes another way in
+every shot, so that it gets a state for each: a tableau, or what Aer makes.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from .ir import Circuit, UnsupportedError, is_terminal
+from .ir import Circuit, UnsupportedError, flat, is_dynamic, is_terminal
 from .noise import CHANNELS, Noisy
 
 DENSITY_QUBITS = (6, 11)
 """How many qubits a density matrix may have at least, and at most, whatever the shots."""
+
+DECIDING_DENSITY_QUBITS = 3
+"""The same where a circuit decides while it runs: then a density matrix is made for every shot."""
 
 TRAJECTORY_COST = 0.315
 """What a noisy gate costs in one trajectory on qsim, on 2^n numbers, beside one on 4^n of them."""
@@ -85,32 +89,37 @@ def _best(noisy: Noisy, installed: frozenset[str], shots: int) -> Choice:
     qubits, terminal = circuit["qubits"], is_terminal(_bare(circuit))
     if "stim" in installed and is_clifford(circuit):
         return Choice("stim", "Every gate is a Clifford gate.", _tableau_bytes(qubits))
-    if noisy.is_noisy and qubits <= _density_worth(shots):
-        return Choice(
-            "density-matrix",
-            f"{qubits} qubits with noise in {shots} shots: a density matrix is exact and cheaper.",
-            16 << (2 * qubits),
-        )
+    dynamic = is_dynamic(circuit)
+    most = DECIDING_DENSITY_QUBITS if dynamic else _density_worth(shots)
+    if noisy.is_noisy and qubits <= most:
+        how = f"in {shots} shots: a density matrix is exact and cheaper"
+        if dynamic:
+            how = "that decide while they run: a small density matrix for every shot"
+        return Choice("density-matrix", f"{qubits} qubits with noise {how}.", 16 << (2 * qubits))
     order, bond = ordering(circuit)
-    if bond <= _bond_worth(qubits, noisy.is_noisy):
+    if bond <= _bond_worth(qubits, noisy.is_noisy, dynamic):
         return _mps(qubits, order, bond)
     if qubits >= GPU_QUBITS_MIN and GPU in installed and 16 << qubits <= gpu_bytes():
         return Choice(GPU, f"{qubits} qubits, entangled, and a GPU is here.", 16 << qubits)
     if terminal and QSIM_QUBITS_MIN <= qubits <= QSIM_QUBITS_MAX and "qsim" in installed:
         how = "one noisy trajectory a shot" if noisy.is_noisy else "sampled once"
         return Choice("qsim", f"{qubits} qubits, entangled: a state vector, {how}.", 8 << qubits)
-    return Choice("statevector", f"{qubits} qubits: a state vector.", 16 << qubits)
+    each = " for every shot, since the circuit decides while it runs" if dynamic else ""
+    return Choice("statevector", f"{qubits} qubits: a state vector{each}.", 16 << qubits)
 
 
-def _bond_worth(qubits: int, is_noisy: bool) -> int:
+def _bond_worth(qubits: int, is_noisy: bool, dynamic: bool) -> int:
     """Return the largest bond, as a logarithm, at which matrix product states are the faster way.
 
     Measured against qsim (`bench/quantum.py`): with noise every shot is simulated anew, so that
-    matrix product states pay from 16 qubits on; without, a state vector is made only once.
+    matrix product states pay from 16 qubits on; without, a state vector is made only once. What
+    decides while it runs is not for qsim: Aer's own state vectors are slower, from 10 qubits on.
     """
     if qubits > QSIM_QUBITS_MAX:
         return MPS_BOND_LOG_MAX
-    if is_noisy:
+    if is_noisy and dynamic:
+        return (qubits - 4) // 2 if qubits >= 10 else 0
+    if is_noisy or dynamic:
         return (qubits - 12) // 2 if qubits >= 16 else 0
     return 5 if qubits >= 22 else 0
 
@@ -154,7 +163,7 @@ def is_clifford(circuit: Circuit) -> bool:
     from .stim_engine import clifford  # noqa: PLC0415 (only where Stim is)
 
     seen: set[tuple[str, tuple[float, ...]]] = set()
-    for name, _, params in circuit["ops"]:
+    for name, _, params in flat(circuit["ops"]):
         if name in CHANNELS or name in ("measure", "barrier", "reset", "delay"):
             continue
         seen.add((name, tuple(params)))
@@ -165,7 +174,7 @@ def ordering(circuit: Circuit) -> tuple[tuple[int, ...], int]:
     """Return an order of the qubits on a line, and the logarithm of the largest bond there."""
     gates = [
         (op[1], 1 if op[0] in _RANK_2 else 2)
-        for op in circuit["ops"]
+        for op in flat(circuit["ops"])
         if len(op[1]) >= 2 and op[0] not in CHANNELS and op[0] != "barrier"
     ]
     natural = tuple(range(circuit["qubits"]))

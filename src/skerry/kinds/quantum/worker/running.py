@@ -9,8 +9,9 @@ from typing import Any
 
 from . import emitting, routing
 from .compiling import compiled
+from .conditions import bits_of
 from .devices import device, is_virtual
-from .ir import Circuit, Op, UnsupportedError, measured
+from .ir import Circuit, Op, UnsupportedError, decided, flat, is_dynamic, measured
 from .noise import CHANNELS, Noisy, ideal, twin
 from .outcomes import counts_of, text_of
 
@@ -38,7 +39,7 @@ def with_readout(circuit: Circuit) -> Circuit:
     """Return a circuit that measures: all of its qubits, if it measures none itself."""
     if circuit["qubits"] == 0:
         raise UnsupportedError("The program has no qubits.")
-    if any(op[0] == "measure" for op in circuit["ops"]):
+    if any(op[0] == "measure" for op in flat(circuit["ops"])):
         return circuit
     start, count = circuit["bits"], circuit["qubits"]
     ops: list[Op] = [["measure", [each], [start + each]] for each in range(count)]
@@ -94,7 +95,7 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
     noisy = _noisy(compiled_circuit, params)
     choice = _choose(noisy, params)
     found = noisy.circuit
-    one, two, reads = _gate_counts(found)
+    one, two, reads = _gate_counts(found["ops"])
     return {
         "qubits": found["qubits"],
         "bits": found["bits"],
@@ -112,11 +113,17 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _gate_counts(circuit: Circuit) -> list[int]:
-    """Count gates on one qubit that take time, gates on more, and measurements."""
+def _gate_counts(ops: list[Op]) -> list[int]:
+    """Count gates on one qubit that take time, gates on more, and measurements.
+
+    Of two branches, that with more of each counts: which one is taken is not known before.
+    """
     counts = [0, 0, 0]
-    for name, qubits, params in circuit["ops"]:
-        if name == "measure":
+    for name, qubits, params in ops:
+        if name == "if":
+            branches = zip(_gate_counts(params[1]), _gate_counts(params[2]), strict=True)
+            counts = [sum(each) for each in zip(counts, map(max, branches), strict=True)]
+        elif name == "measure":
             counts[2] += 1
         elif name in _known_gates() and not is_virtual(name, params):
             counts[0 if len(qubits) == 1 else 1] += 1
@@ -130,13 +137,28 @@ def _known_gates() -> frozenset[str]:
 
 
 def _depth(circuit: Circuit) -> int:
-    level = [0] * circuit["qubits"]
-    for name, qubits, _ in circuit["ops"]:
-        if name in _known_gates():
+    return max(_levels(circuit["ops"], [0] * circuit["qubits"], [0] * circuit["bits"]), default=0)
+
+
+def _levels(ops: list[Op], level: list[int], known: list[int]) -> list[int]:
+    """Return after how many gates each qubit is free, by the deeper of two branches.
+
+    `known` is after how many gates each bit is known; it is changed.
+    """
+    for name, qubits, params in ops:
+        if name == "if":
+            asked = (known[bit] for bit in bits_of(params[0]))
+            begin = max((*(level[each] for each in qubits), *asked), default=0)
+            start = [begin if place in qubits else each for place, each in enumerate(level)]
+            branches = (_levels(each, list(start), known) for each in params[1:3])
+            level = [max(ends) for ends in zip(*branches, strict=True)]
+        elif name == "measure":
+            known[params[0]] = max(known[params[0]], level[qubits[0]])
+        elif name in _known_gates():
             depth = 1 + max(level[each] for each in qubits)
             for each in qubits:
                 level[each] = depth
-    return max(level, default=0)
+    return level
 
 
 def _choose(noisy: Noisy, params: dict[str, Any]) -> routing.Choice:
@@ -155,7 +177,8 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     choice = _choose(noisy, params)
     shots, seed = int(params["shots"]), int(params["seed"])
     bits = _sampled(noisy, choice, shots, seed, int(params.get("threads", 1)))
-    bits = _read(bits, noisy, seed)
+    if not is_dynamic(noisy.circuit):  # such a one has read wrongly already when it decided
+        bits = _read(bits, noisy, seed)
     found = noisy.circuit
     result: dict[str, Any] = {
         "counts": counts_of(bits),
@@ -168,7 +191,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
         "fidelity": noisy.fidelity,
         "versions": versions(choice.engine),
         "pragmas": circuit.get("pragmas", []),
-        "gates": _gate_counts(found),
+        "gates": _gate_counts(found["ops"]),
     }
     if params.get("memory"):
         result["memory"] = [text_of(row) for row in bits]
@@ -176,8 +199,15 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_noise(circuit: Circuit) -> Circuit:
-    kept = [op for op in circuit["ops"] if op[0] not in CHANNELS]
-    return circuit | {"ops": kept}
+    return circuit | {"ops": _operations(circuit["ops"])}
+
+
+def _operations(ops: list[Op]) -> list[Op]:
+    return [
+        decided(op, _operations(op[2][1]), _operations(op[2][2])) if op[0] == "if" else op
+        for op in ops
+        if op[0] not in CHANNELS
+    ]
 
 
 def _sampled(noisy: Noisy, choice: routing.Choice, shots: int, seed: int, threads: int) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import stim
 
-from .ir import matrix
+from .conditions import Condition, holds
+from .ir import Op, is_dynamic, matrix
 from .noise import DEPOLARISE_1, DEPOLARISE_2, PAULI, Noisy
 
 _ROUNDING = 9
@@ -51,6 +52,8 @@ def _same(one: Any, other: Any) -> bool:
 
 def sample(noisy: Noisy, shots: int, seed: int) -> Any:
     """Return the bits of every shot as an array of booleans, one row a shot."""
+    if is_dynamic(noisy.circuit):
+        return _decided(noisy, shots, seed)
     circuit, written = stim.Circuit(), [-1] * noisy.circuit["bits"]
     records = 0
     for name, qubits, params in noisy.circuit["ops"]:
@@ -58,16 +61,72 @@ def sample(noisy: Noisy, shots: int, seed: int) -> Any:
             circuit.append("M", qubits)
             written[params[0]] = records
             records += 1
-        elif name in _PLAIN:
-            circuit.append(_PLAIN[name], qubits, params)
-        elif name not in ("barrier", "delay"):
-            steps = clifford(name, tuple(params))
-            assert steps is not None, "the router sends Clifford circuits only"
-            for step, targets in steps:
-                circuit.append(step, [qubits[each] for each in targets])
+        else:
+            _add(circuit, name, qubits, params)
     found = circuit.compile_sampler(seed=seed).sample(shots)
     bits = np.zeros((shots, len(written)), dtype=bool)
     for bit, record in enumerate(written):
         if record >= 0:
             bits[:, bit] = found[:, record]
     return bits
+
+
+def _add(circuit: Any, name: str, qubits: list[int], params: list[float]) -> None:
+    if name in _PLAIN:
+        circuit.append(_PLAIN[name], qubits, params)
+    elif name not in ("barrier", "delay"):
+        steps = clifford(name, tuple(params))
+        assert steps is not None, "the router sends Clifford circuits only"
+        for step, targets in steps:
+            circuit.append(step, [qubits[each] for each in targets])
+
+
+class _Choice(NamedTuple):
+    condition: Condition
+    then: list[Any]
+    otherwise: list[Any]
+
+
+class _Read(NamedTuple):
+    qubit: int
+    bit: int
+
+
+def _decided(noisy: Noisy, shots: int, seed: int) -> Any:
+    """Return the bits of a circuit that decides while it runs: one tableau for every shot."""
+    steps = _steps(noisy.circuit["ops"])
+    seeds, chances = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
+    bits = np.zeros((shots, noisy.circuit["bits"]), dtype=bool)
+    for row in bits:
+        simulator = stim.TableauSimulator(seed=int(seeds.integers(1 << 62)))
+        _walk(steps, simulator, row, noisy.reads, chances)
+    return bits
+
+
+def _steps(ops: list[Op]) -> list[Any]:
+    """Return operations as what Stim does at one go, readings, and choices."""
+    found: list[Any] = []
+    for name, qubits, params in ops:
+        if name == "measure":
+            found.append(_Read(qubits[0], params[0]))
+        elif name == "if":
+            found.append(_Choice(params[0], _steps(params[1]), _steps(params[2])))
+        else:
+            if not found or not isinstance(found[-1], stim.Circuit):
+                found.append(stim.Circuit())
+            _add(found[-1], name, qubits, params)
+    return found
+
+
+def _walk(
+    steps: list[Any], simulator: Any, bits: Any, reads: list[tuple[float, float]], chances: Any
+) -> None:
+    for step in steps:
+        if isinstance(step, _Read):
+            value = simulator.measure(step.qubit)
+            bits[step.bit] = value ^ (chances.random() < reads[step.bit][value])
+        elif isinstance(step, _Choice):
+            taken = step.then if holds(step.condition, bits) else step.otherwise
+            _walk(taken, simulator, bits, reads, chances)
+        else:
+            simulator.do(step)

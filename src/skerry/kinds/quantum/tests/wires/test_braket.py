@@ -22,7 +22,7 @@ def check_devices(found: dict[str, Any]) -> None:
 
 def check_asymmetric(found: dict[str, Any]) -> None:
     assert found["counts"] == {"100": 20}
-    assert found["swapped"] == [{"01": 20}, [2, 1]]
+    assert found["swapped"] == [{"010": 20}, [2, 1, 0]]
 
 
 def check_bell(found: dict[str, Any]) -> None:
@@ -54,6 +54,9 @@ def check_exact(found: dict[str, Any]) -> None:
     assert found["set"] == [{"00": 50}, {"10": 50}]
     assert found["damped"][1] == pytest.approx([0.25, 0.75], abs=0.05)
     assert found["estimate"] == pytest.approx(0.5 + 0.5 * cos(0.5) + 2 * sin(0.5), abs=0.2)
+    # 3 Y - Z after a rotation by 2 t about x is -3 sin 2t - cos 2t.
+    slope = [-3 * sin(0.6) - cos(0.6), -6 * cos(0.6) + 2 * sin(0.6)]
+    assert found["slope"] == pytest.approx(slope)
     assert found["eigenvalues"] == pytest.approx([0.5 - 17**0.5 / 2, 0.5 + 17**0.5 / 2], abs=1e-5)
     assert "DensityMatrix" in found["offered"]
 
@@ -91,7 +94,7 @@ def check_lifecycle(found: dict[str, Any]) -> None:
 
 def check_refusals(found: dict[str, Any]) -> None:
     bad = ("wide", "gate", "noise", "set", "many", "json", "kind", "zero", "conflict")
-    for name in (*bad, "vector", "huge"):
+    for name in (*bad, "partial", "vector", "huge"):
         assert found[name][:2] == ["ValidationException", 400], name
     assert [each["programIndex"] for each in found["set"][2]] == [1]
     assert found["task"][:2] == ["ResourceNotFoundException", 404]

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from skerry.app import kinds, services
-from skerry.kernel.errors import DENIED, SkerryError
+from skerry.kernel.errors import DENIED, UNSUPPORTED, SkerryError
 from skerry.kernel.policy import Decision, Place
 from skerry.kinds.quantum.alarm import OPEN_FILE
 from skerry.kinds.quantum.config import Agreed
@@ -27,6 +28,8 @@ from skerry.testing.nodes import deploy, open_directory, perform, running_node
 pytestmark = pytest.mark.timeout(120)
 FLIPPED = 'include "stdgates.inc"; qubit[2] q; bit[3] c; x q[0]; c[2] = measure q[0];'
 FLIPPED += "c[0] = measure q[1];"
+DECIDING = 'include "stdgates.inc"; qubit[2] q; bit c; bit d; x q[0];\nc = measure q[0];\n'
+DECIDING += "if (c) { x q[1]; }\nd = measure q[1];"
 BUDGET = Budget("100", "USD")
 
 
@@ -126,6 +129,22 @@ async def test_jobs_go_to_machines_by_every_way_that_a_wire_here_speaks(
         assert provider == result.provenance.engine
         assert is_signed(result, public_key(own.context))
     await _beyond_circuits(own)
+    await _choices(own)
+
+
+async def _choices(own: QuantumEngine) -> None:
+    """Send a program that decides while it runs: IBM's form has an `if`, others are refused."""
+    request = asked("ibm-torino", "ibm")
+    decides = msgspec.structs.replace(request, programs=(Program(DECIDING),))
+    job = await over(own, await own.desk.submit(decides))
+    assert job.state is JobState.COMPLETED, job.error
+    counts = (await own.desk.result(job.id)).counts
+    assert counts.get("11", 0) > 150
+    for provider in ("scaleway", "braket", "iqm"):
+        other = msgspec.structs.replace(decides, device="iqm-garnet", provider=provider)
+        with pytest.raises(SkerryError, match=f"Line 3: .* not sent to {provider}") as refused:
+            await own.desk.submit(other)
+        assert refused.value.problem is UNSUPPORTED
 
 
 async def _beyond_circuits(own: QuantumEngine) -> None:

@@ -30,7 +30,7 @@ async def test_the_official_client(place: Place) -> None:
     found = await place.drive("drive_ibm.py", environment, base, token)
     assert {"ibm_torino", "ibm_aachen", "sim_ideal"} <= set(found["backends"])
     assert (found["qubits"], found["inputs"]) == (133, 133)
-    assert found["gates"] == ["cz", "delay", "measure", "reset", "rz", "sx", "x"]
+    assert found["gates"] == ["cz", "delay", "if_else", "measure", "reset", "rz", "sx", "x"]
     assert found["t1"] == pytest.approx(1e-4, rel=3)
     good = found["counts"].get("00", 0) + found["counts"].get("11", 0)
     assert sum(found["counts"].values()) == 2000
@@ -39,6 +39,9 @@ async def test_the_official_client(place: Place) -> None:
     assert found["nature"].startswith("twin of IBM Torino")
     assert (found["status"], found["executor"]) == ("DONE", 100)
     assert found["usage"] > 0
+    assert sum(count for bits, count in found["teleported"].items() if bits == "0") > 850
+    assert found["teleported ideally"] == {"0": 200}
+    assert "decides" in found["no choices"]
     for row, wanted in zip(found["evs"], ([1, 1, 1], [3, 2.5, 1]), strict=True):
         assert row == pytest.approx(wanted, abs=0.25)
     assert all(0 < each < 0.05 for row in found["stds"] for each in row)

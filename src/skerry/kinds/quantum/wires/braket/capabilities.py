@@ -18,7 +18,7 @@ from skerry.kinds.quantum.results import nature
 from skerry.kinds.quantum.twins import DENSITY, IDEAL, typical
 from skerry.kinds.quantum.wires.braket.aquila import paradigm as ahs_paradigm
 from skerry.kinds.quantum.wires.braket.prices import CHANNEL
-from skerry.kinds.quantum.wires.braket.programs import AHS, PROGRAM, PROGRAM_SET
+from skerry.kinds.quantum.wires.braket.programs import AHS, PROGRAM, PROGRAM_SET, measures_all
 from skerry.kinds.quantum.wires.braket.results import header
 
 POLL_MILLISECONDS = 100
@@ -32,7 +32,10 @@ _OPERATIONS = (
 _NATIVE = {"r": "prx", "phasedx": "prx", "rxx": "xx", "zzphase": "zz"}
 _FORBIDDEN = ("unitary_matrix", "result_type_state_vector", "result_type_density_matrix")
 _RESULTS = ("Sample", "Expectation", "Variance", "Probability")
-_EXACT = {IDEAL: ("StateVector", "DensityMatrix", "Amplitude"), DENSITY: ("DensityMatrix",)}
+_EXACT = {
+    IDEAL: ("StateVector", "DensityMatrix", "Amplitude", "AdjointGradient"),
+    DENSITY: ("DensityMatrix",),
+}
 """What only simulators tell, without shots."""
 
 _NOISE = (
@@ -111,7 +114,7 @@ def _actions(device: Device) -> dict[str, Any]:
                 f"braket_{name}" for name in _FORBIDDEN if f"braket_{name}" not in pragmas
             ],
             "supportPhysicalQubits": device.status != "local",
-            "requiresAllQubitsMeasurement": False,
+            "requiresAllQubitsMeasurement": measures_all(device),
             "requiresContiguousQubitIndices": False,
             "supportsPartialVerbatimBox": False,
             "supportsUnassignedMeasurements": True,
@@ -143,7 +146,10 @@ def _result_types(device: Device, exact: tuple[str, ...]) -> list[dict[str, Any]
         | ({} if name == "Probability" else {"observables": observables})
         for name in _RESULTS
     ]
-    return found + [{"name": name, "minShots": 0, "maxShots": 0} for name in exact]
+    for name in exact:
+        gradient = {"observables": ["x", "y", "z", "h", "i"]} if name == "AdjointGradient" else {}
+        found.append({"name": name, "minShots": 0, "maxShots": 0} | gradient)
+    return found
 
 
 def _paradigm(device: Device, calibration: Calibration | None) -> dict[str, Any]:

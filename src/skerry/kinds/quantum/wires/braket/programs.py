@@ -19,6 +19,7 @@ from skerry.kinds.quantum.contract import Program
 from skerry.kinds.quantum.desk import Desk
 from skerry.kinds.quantum.twins import EXACT
 from skerry.kinds.quantum.wires.braket import observables
+from skerry.kinds.quantum.worker.ir import flat
 
 PROGRAM = "braket.ir.openqasm.program"
 PROGRAM_SET = "braket.ir.openqasm.program_set"
@@ -72,6 +73,8 @@ async def read(desk: Desk, text: str, device: Device, shots: int) -> Action:
         if engine and (not shots or _OWN.search(program.source)):
             return Action(kind, (program,), (View(exact=True),), engine)
         program, view = await _with_results(desk, program)
+        if measures_all(device):
+            await _check_all_measured(desk, program)
         return Action(kind, (program,), (view,))
     if kind != PROGRAM_SET:
         raise UNSUPPORTED(f"Actions of the type {kind[:80]} cannot be run here.")
@@ -82,6 +85,24 @@ async def read(desk: Desk, text: str, device: Device, shots: int) -> Action:
         raise TOO_LARGE(f"A program set has at most {EXECUTIONS_MAX} executables.")
     programs = tuple(_program(each, None) for each in members)
     return Action(kind, programs, tuple([await _view(desk, each) for each in programs]))
+
+
+def measures_all(device: Device) -> bool:
+    """Tell whether a device takes only programs that measure all of their qubits, or none."""
+    return device.vendor == "IonQ" or device.id in EXACT
+
+
+async def _check_all_measured(desk: Desk, program: Program) -> None:
+    """Raise INVALID, in the vendor's words, for a program that measures some of its qubits."""
+    if program.format != "openqasm3" or not _MEASURE.search(_COMMENT.sub(" ", program.source)):
+        return
+    circuit = await desk.parse(program)
+    measured = {op[1][0] for op in flat(circuit["ops"]) if op[0] == "measure"}
+    if len(measured) != circuit["qubits"]:
+        raise INVALID(
+            "Device requires all qubits in the program to be measured.",
+            why="This may be caused by declaring non-contiguous qubits or measuring partial qubits",
+        )
 
 
 def _program(found: Any, single: tuple[()] | None) -> Program:

@@ -74,7 +74,7 @@ def configuration(device: Device, calibration: Calibration | None) -> dict[str, 
         "n_qubits": number,
         "basis_gates": list(names),
         "gates": [_gate(each, coupling, number) for each in names],
-        "supported_instructions": [*names, "measure", "reset", "delay"],
+        "supported_instructions": [*names, "measure", "reset", "delay", *_choices(device)],
         "supported_features": ["qasm3"],
         "local": False,
         "simulator": simulator,
@@ -97,6 +97,10 @@ def configuration(device: Device, calibration: Calibration | None) -> dict[str, 
         "rep_delay_range": [0.0, 0.0],
         "timing_constraints": {},
     }
+
+
+def _choices(device: Device) -> list[str]:
+    return ["if_else"] if device.feedforward or device.id == SIMULATOR else []
 
 
 def _gate(name: str, coupling: list[list[int]] | None, number: int) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def asymmetric() -> dict[str, Any]:
     """The first of three qubits is 1: every client must tell it in the same place."""
     circuit = Circuit().x(0).i(1).i(2)
     result = AwsDevice(SV1).run(circuit, shots=20).result()
-    parts = Circuit().x(1).i(0).i(2).measure(2).measure(1)
+    parts = Circuit().x(1).i(0).i(2).measure(2).measure(1).measure(0)
     swapped = AwsDevice(SV1).run(parts, shots=20).result()
     return {
         "counts": dict(result.measurement_counts),
@@ -111,6 +111,15 @@ def exact() -> dict[str, Any]:
     sampled = AwsDevice(DM1).run(damped, shots=4000).result()
     always, never = (Circuit().x(0).i(1).amplitude_damping(0, chance) for chance in (1.0, 0.0))
     both = AwsDevice(DM1).run(ProgramSet([always, never], shots_per_executable=50)).result()
+    turn = FreeParameter("turn")
+    slope = (
+        Circuit()
+        .rx(0, 2 * turn)
+        .adjoint_gradient(
+            3 * Observable.Y() @ Observable.I() - Observable.Z(), target=[[0, 1], [0]]
+        )
+    )
+    told = AwsDevice(SV1).run(slope, shots=0, inputs={"turn": 0.3}).result().values[0]
     turned = Circuit().rx(0, 0.5).expectation(skewed, 0).sample(skewed, 0)
     estimate, samples = AwsDevice(SV1).run(turned, shots=4000).result().values
     return {
@@ -123,6 +132,7 @@ def exact() -> dict[str, Any]:
         "flipped": float(flipped),
         "damped": [len(sampled.measurements), list(map(float, sampled.values[0]))],
         "set": [dict(each.entries[0].counts) for each in both.entries],
+        "slope": [told["expectation"], told["gradient"]["turn"]],
         "estimate": float(estimate),
         "eigenvalues": sorted({round(float(each), 6) for each in samples}),
         "offered": sorted(
@@ -279,6 +289,7 @@ def refusals() -> dict[str, Any]:
         "many": lambda: garnet.run(Circuit().h(0), shots=10**6),
         "zero": lambda: garnet.run(Circuit().h(0).probability([0]), shots=0),
         "conflict": lambda: simulator.run(conflict, shots=5),
+        "partial": lambda: simulator.run(Circuit().h(0).cnot(0, 1).measure(0), shots=10),
         "vector": lambda: simulator.run(noisy, shots=10),
         "huge": lambda: simulator.run(huge, shots=0),
         "json": lambda: client.create_quantum_task(action="{", **raw),

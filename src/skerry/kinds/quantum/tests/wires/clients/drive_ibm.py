@@ -6,8 +6,9 @@ import json
 import sys
 from typing import Any
 
-from qiskit import QuantumCircuit, transpile
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, transpile
 from qiskit.circuit import Parameter
+from qiskit.circuit.classical import expr
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime import Batch, EstimatorV2, QiskitRuntimeService, SamplerV2, Session
 from qiskit_ibm_runtime.exceptions import IBMRuntimeError
@@ -29,6 +30,69 @@ def rotated() -> QuantumCircuit:
     circuit = QuantumCircuit(2)
     circuit.ry(Parameter("theta"), 0)
     circuit.cx(0, 1)
+    return circuit
+
+
+def teleported() -> QuantumCircuit:
+    sent, read, out = QuantumRegister(3), ClassicalRegister(2, "c"), ClassicalRegister(1, "out")
+    circuit = QuantumCircuit(sent, read, out)
+    circuit.ry(1.2, 0)
+    circuit.h(1)
+    circuit.cx(1, 2)
+    circuit.cx(0, 1)
+    circuit.h(0)
+    circuit.measure([0, 1], read)
+    with circuit.switch(read) as case:
+        with case(1):
+            circuit.z(2)
+        with case(2):
+            circuit.x(2)
+        with case(3):
+            circuit.y(2)
+    with circuit.if_test(expr.logic_and(expr.lift(read[0]), expr.logic_not(expr.lift(read[0])))):
+        circuit.x(2)
+    circuit.ry(-1.2, 2)
+    circuit.measure(2, out)
+    return circuit
+
+
+def decided(service: Any, found: dict[str, Any]) -> None:
+    backend = service.backend("ibm_torino")
+    chosen = [("teleported", backend, 1000), ("teleported ideally", None, 200)]
+    for name, target, shots in chosen:
+        circuit = teleported()
+        if target is not None:  # the machine has no `switch`: the same by `if`
+            circuit = transpile(
+                chained(), target, initial_layout=[15, 16, 17], seed_transpiler=SEED
+            )
+        job = SamplerV2(target or service.backend("sim_ideal")).run([circuit], shots=shots)
+        found[name] = job.result()[0].data.out.get_counts()
+    endless = QuantumCircuit(1, 1)
+    with endless.while_loop((endless.clbits[0], 0)):
+        endless.measure(0, 0)
+    try:
+        SamplerV2(service.backend("sim_ideal")).run([endless], shots=1)
+    except (IBMRuntimeError, ValueError) as error:
+        found["no choices"] = str(error)
+
+
+def chained() -> QuantumCircuit:
+    circuit = QuantumCircuit(QuantumRegister(3), ClassicalRegister(2, "c"))
+    circuit.add_register(ClassicalRegister(1, "out"))
+    circuit.ry(1.2, 0)
+    circuit.h(1)
+    circuit.cx(1, 2)
+    circuit.cx(0, 1)
+    circuit.h(0)
+    circuit.measure([0, 1], [0, 1])
+    with circuit.if_test((circuit.clbits[1], 1)):
+        circuit.x(2)
+    with circuit.if_test((circuit.cregs[0], 1)) as otherwise:
+        circuit.z(2)
+    with otherwise, circuit.if_test((circuit.cregs[0], 3)):
+        circuit.z(2)
+    circuit.ry(-1.2, 2)
+    circuit.measure(2, 2)
     return circuit
 
 
@@ -90,6 +154,7 @@ def main() -> None:
     circuit = sampled(backend, found)
     estimated(backend, found)
     in_sessions(backend, circuit, found)
+    decided(service, found)
     job = SamplerV2(service.backend("sim_ideal")).run([bell()], shots=100)
     found["ideal"] = job.result()[0].data.meas.get_counts()
     found["listed"] = job.job_id() in [each.job_id() for each in service.jobs(limit=5)]
