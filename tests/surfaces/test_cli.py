@@ -22,10 +22,10 @@ from skerry.kernel.errors import SkerryError
 from skerry.node.home import Home
 from skerry.surfaces import installed
 from skerry.surfaces.cli import up
-from skerry.surfaces.cli.call import Call, Options
+from skerry.surfaces.cli.call import Call
 from skerry.surfaces.cli.describe import whole_tree
 from skerry.surfaces.cli.grammar import GROUPS, OF_SERVICES, PANELS, WORDS
-from skerry.surfaces.cli.output import Output
+from skerry.surfaces.cli.output import Options, Output
 from skerry.surfaces.cli.render import show
 from skerry.surfaces.cli.tree import root
 
@@ -309,7 +309,7 @@ def test_a_start_speaks_of_its_own_node_alone(
     served: Served, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A node that was there before is not said to have come up, and gets no example."""
-    call = Call(Options(home=home.root))
+    call = Call(Options(home=str(home.root)))
     home.pid_file.write_text("1")
     monkeypatch.setattr(up, "_START_SECONDS", 0.2)
     with pytest.raises(SkerryError, match="did not answer"):
