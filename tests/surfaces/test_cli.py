@@ -25,7 +25,8 @@ from skerry.surfaces.cli import up
 from skerry.surfaces.cli.call import Call
 from skerry.surfaces.cli.describe import whole_tree
 from skerry.surfaces.cli.grammar import GROUPS, OF_SERVICES, PANELS, WORDS
-from skerry.surfaces.cli.output import Options, Output
+from skerry.surfaces.cli.options import Options
+from skerry.surfaces.cli.output import Output
 from skerry.surfaces.cli.render import show
 from skerry.surfaces.cli.tree import root
 
