@@ -179,9 +179,10 @@ def external_dsn(context: Context, config: PostgresConfig) -> str:
     dsn = context.secrets.get(config.dsn_secret, "")
     if not dsn:
         raise CONFIG_INVALID(
-            f"{name} is external, and its secret {config.dsn_secret!r} is not set.",
-            why="The secret must be set, and be named in the resource's `secrets`.",
-            hint=f"skerry secret set {config.dsn_secret or '<dsn_secret>'}",
+            f"{name} is external, and is not given its secret {config.dsn_secret}.",
+            why="skerry.toml must name it in `secrets` too, and it must have a value.",
+            hint=f'In [postgres.{name}]: secrets = ["{config.dsn_secret}"]. '
+            f"Then skerry secret set {config.dsn_secret}, and skerry deploy.",
         )
     return dsn
 

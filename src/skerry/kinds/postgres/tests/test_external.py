@@ -112,11 +112,14 @@ def test_a_dsn_may_name_several_servers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("branch", "secrets", "code"),
-    [("pr-1", {"DSN": "postgresql://a@b/c"}, "UNSUPPORTED"), ("main", {}, "CONFIG_INVALID")],
+    ("branch", "secrets", "code", "hint"),
+    [
+        ("pr-1", {"DSN": "postgresql://a@b/c"}, "UNSUPPORTED", "skerry postgres import"),
+        ("main", {}, "CONFIG_INVALID", 'In [postgres.db]: secrets = ["DSN"].'),
+    ],
 )
 async def test_a_branch_or_a_missing_secret_is_refused(
-    tmp_path: Path, branch: str, secrets: dict[str, str], code: str
+    tmp_path: Path, branch: str, secrets: dict[str, str], code: str, hint: str
 ) -> None:
     engine = EngineProcess(tmp_path, external=True, dsn_secret="DSN")
     engine.ref = ResourceRef("newsroom", branch, "postgres", "db")
@@ -124,6 +127,7 @@ async def test_a_branch_or_a_missing_secret_is_refused(
     with pytest.raises(SkerryError) as caught:
         await engine.start()
     assert caught.value.code == code
+    assert hint in caught.value.hint
     await engine.close()
 
 
