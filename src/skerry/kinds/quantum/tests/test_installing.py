@@ -13,7 +13,7 @@ from skerry.kinds.quantum.stacks import STACKS
 
 async def test_a_stack_for_a_newer_python_is_refused_at_once(tmp_path: Path) -> None:
     stack = STACKS["clients-scaleway"]._replace(python=(4, 0))
-    with pytest.raises(SkerryError, match="Python 4.0") as caught:
+    with pytest.raises(SkerryError, match=r"Python 4\.0") as caught:
         await install(stack, tmp_path / "made", lambda done, total, text: None)
     assert caught.value.problem is UNSUPPORTED
     assert not (tmp_path / "made").exists()
