@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from skerry.kernel.errors import ENGINE_FAILED, TIMED_OUT
+from skerry.kernel.errors import ENGINE_FAILED, TIMED_OUT, UNSUPPORTED
 from skerry.kinds.quantum.stacks import COMPLETE, Stack
 
 INSTALL_SECONDS = 1800.0
@@ -23,8 +23,15 @@ async def install(stack: Stack, target: Path, progress: Progress) -> None:
     """Make the environment of a stack at `target`; one that is complete is left as it is.
 
     Packages come from the indexes that the operator configured for pip. Raises ENGINE_FAILED with
-    what pip said, TIMED_OUT.
+    what pip said, TIMED_OUT, UNSUPPORTED if this Python is older than the packages take.
     """
+    if sys.version_info < stack.python:
+        needed = ".".join(map(str, stack.python))
+        raise UNSUPPORTED(
+            f"This stack needs Python {needed} or newer.",
+            why=f"The node runs on Python {sys.version_info.major}.{sys.version_info.minor}.",
+            hint=f"python{needed} dev.py up (in another clone), or make the environment by hand.",
+        )
     if (target / COMPLETE).exists():
         progress(1, 1, "It is installed already.")
         return

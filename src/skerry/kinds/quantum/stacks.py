@@ -22,11 +22,15 @@ COMPLETE = "complete"
 
 
 class Stack(NamedTuple):
-    """What a stack is for, the packages that make it, and a module that tells that it is there."""
+    """What a stack is for, the packages that make it, and modules that tell that it is there.
+
+    `python` is the oldest version that its packages take.
+    """
 
     summary: str
     packages: tuple[str, ...]
     modules: tuple[str, ...]
+    python: tuple[int, int] = (3, 11)
 
 
 STACKS = {
@@ -78,6 +82,7 @@ STACKS = {
         "clients: Qiskit through Scaleway's provider (Python 3.12 or newer)",
         ("qiskit-scaleway>=0.3.13",),
         ("qiskit_scaleway",),
+        (3, 12),
     ),
     "clients-aqt-portal": Stack(
         "clients: Qiskit through AQT's provider of version 1, which speaks to the portal",
