@@ -90,10 +90,7 @@ def _agreed(way: Way, price: Price, use: Use, currency: str, rates: Rates) -> Co
     total, lines = _sum(price, use)
     if Decimal(price.per_second) and not use.seconds:
         return Cost(currency, None, lines=("How long it takes on the machine is not known.",))
-    if currency != price.currency:
-        rate = Decimal(rates.usd_per_eur)
-        total = total / rate if currency == "EUR" else total * rate
-        lines.append(f"1 EUR = {rates.usd_per_eur} USD (set on this node, {rates.as_of})")
+    total = _converted(total, price, currency, rates, lines)
     return Cost(
         currency,
         micro(total),
@@ -108,10 +105,24 @@ def exchanged(currency: str, amount_micro: int, wanted: str, rates: Rates) -> in
     """Return micro-units of a currency in another one, rounded up."""
     if currency == wanted:
         return amount_micro
-    rate = Decimal(rates.usd_per_eur)
-    value = Decimal(amount_micro)
-    found = value / rate if wanted == "EUR" else value * rate
+    found = _in(wanted, Decimal(amount_micro), rates)
     return int(found.to_integral_value(ROUND_CEILING))
+
+
+def _in(currency: str, amount: Decimal, rates: Rates) -> Decimal:
+    """Return an amount of the other currency in this one."""
+    rate = Decimal(rates.usd_per_eur)
+    return amount / rate if currency == "EUR" else amount * rate
+
+
+def _converted(
+    total: Decimal, price: Price, currency: str, rates: Rates, lines: list[str]
+) -> Decimal:
+    """Return a total in the currency that is wanted, and say in `lines` at which rate."""
+    if currency == price.currency:
+        return total
+    lines.append(f"1 EUR = {rates.usd_per_eur} USD (set on this node, {rates.as_of})")
+    return _in(currency, total, rates)
 
 
 def _offer(device: Device, price: Price, use: Use, currency: str, rates: Rates) -> Cost:
@@ -128,10 +139,7 @@ def _offer(device: Device, price: Price, use: Use, currency: str, rates: Rates) 
         lines.append("The price is recalled, not read.")
     if price.note:
         lines.append(price.note)
-    if currency != price.currency:
-        rate = Decimal(rates.usd_per_eur)
-        total = total / rate if currency == "EUR" else total * rate
-        lines.append(f"1 EUR = {rates.usd_per_eur} USD (set on this node, {rates.as_of})")
+    total = _converted(total, price, currency, rates, lines)
     return Cost(
         currency,
         micro(total),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from skerry.kernel.commands import AppName, BranchName, Command, Done, Nothing, Params, about
 from skerry.kernel.names import MAIN
 from skerry.kernel.service import Page, Service
+from skerry.kinds.quantum.contract import Format
 from skerry.kinds.quantum.device_reports import DeviceReport, DeviceTable, ProviderRow
 from skerry.kinds.quantum.messages import Revised
 from skerry.kinds.quantum.reports import (
@@ -90,18 +91,7 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
         "twin"
     )
     language: Annotated[
-        Literal[
-            "",
-            "openqasm3",
-            "openqasm2",
-            "circuit",
-            "qir",
-            "qsharp",
-            "ahs",
-            "pulser",
-            "photonic",
-            "perceval",
-        ],
+        Literal["", Format],
         about("what the program is written in; by default what its text says"),
     ] = ""
     level: Annotated[
