@@ -195,7 +195,7 @@ class Desk:
         if line is not None and dialect != "native3":
             where = f"Line {line}: an" if line else "An"
             raise UNSUPPORTED(
-                f"{where} `if` on a measured bit is not sent to {request.provider}.",
+                f"{where} `if` or a loop by measured bits is not sent to {request.provider}.",
                 why="Its form of programs here has none; IBM's has, and so have twins.",
             )
         if not dialect:
