@@ -34,9 +34,9 @@ def both(one: Condition, other: Condition) -> Condition:
         return other
     if other == ALWAYS:
         return one
-    if one == negated(other):
-        return NEVER
     parts = [each[1:] if each[0] == "and" else [each] for each in (one, other)]
+    if any(negated(each) in parts[0] for each in parts[1]) or one == negated(other):
+        return NEVER
     return ["and", *parts[0], *(each for each in parts[1] if each not in parts[0])]
 
 

@@ -69,6 +69,7 @@ class _Reader(Choices):
         self._verbatim = False
         self._boxes = 0
         self._defining = 0
+        self._keys = {}
         self._subroutines = {}
         self._externs = set()
         self._flags = []

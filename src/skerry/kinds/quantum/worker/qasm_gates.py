@@ -21,6 +21,9 @@ DEPTH_MAX = 60
 POWER_MAX = 1000
 _ADVICE = "Use rx, ry, rz or p, without modifiers but ctrl, inv and pow."
 _INCLUDES = frozenset({"stdgates.inc", "qelib1.inc"})
+_FEEDBACK = {"measure_ff": 1, "cc_prx": 3}
+"""How many numbers what Braket has for IQM's feed-forward takes, the last of which is a key."""
+
 ADDITIVE = frozenset(
     {"p", "rx", "ry", "rz", "cp", "crx", "cry", "crz", "rxx", "ryy", "rzz", "zzphase"}
 )
@@ -44,6 +47,8 @@ class Gates(Naming):
     _verbatim: bool
     _boxes: int
     _defining: int
+    _keys: dict[float, int]
+    """The bits that are measured for later pulses, by their keys."""
 
     def _statement(self, node: Any, scope: Scope) -> None:
         raise NotImplementedError
@@ -75,11 +80,34 @@ class Gates(Naming):
             self._do_call(node, scope)
             return
         params = [self._angle(each, scope) for each in node.arguments]
+        if node.name.name in _FEEDBACK and node.name.name not in self._gates:
+            self._fed_back(node, params, scope)
+            return
         lists = [self._places(each, scope) for each in node.qubits]
         for qubits in _broadcast(node, lists):
             for op in self._modified(node, qubits, params, scope):
-                for each in [op] if self._defining else _decided_angles(op, node):
+                for each in [op] if self._defining else decided_angles(op, node):
                     self._add(each, node)
+
+    def _fed_back(self, node: Any, params: Sequence[Any], scope: Scope) -> None:
+        """Measure for later pulses, or do one that depends on it, as Braket writes it for IQM."""
+        name = node.name.name
+        places = [place for each in node.qubits for place in self._places(each, scope)]
+        if len(params) != _FEEDBACK[name] or len(places) != 1 or node.modifiers:
+            raise refuse(node, f"{name} takes {_FEEDBACK[name]} numbers and one qubit.")
+        key = params[-1]
+        if isinstance(key, Sum) or key != int(key):
+            raise refuse(node, f"The key of {name} is a whole number.")
+        if name == "measure_ff":
+            if key not in self._keys:
+                self._keys[key] = self._new_bits(f"key_{int(key)}", 1, shown=False)[0]
+            self._read_out(node, places, [self._keys[key]])
+        elif key not in self._keys:
+            raise refuse(node, f"No measure_ff has the key {int(key)}.")
+        else:
+            asked = self._memory.read(self._keys[key])
+            inner: Op = ["if", [], [asked, [], [], line(node)]]
+            self._add(decided(inner, [["prx", places, list(params[:-1])]], []), node)
 
     def _angle(self, node: Any, scope: Scope) -> float | Sum:
         value = self._value(node, scope)
@@ -240,7 +268,7 @@ def _times(angle: float | Sum, factor: float) -> float | Sum:
     return words.scaled(angle, factor) if isinstance(angle, Sum) else angle * factor
 
 
-def _decided_angles(op: Op, node: Any) -> list[Op]:
+def decided_angles(op: Op, node: Any) -> list[Op]:
     """Return a gate whose angle measured bits make as gates of known angles, one for each bit."""
     name, qubits, params = op
     measured = [at for at, each in enumerate(params) if isinstance(each, Sum)]
@@ -248,7 +276,7 @@ def _decided_angles(op: Op, node: Any) -> list[Op]:
         return [op]
     if name in _AS_ROTATIONS:
         parts = _AS_ROTATIONS[name](qubits, params)
-        return [each for part in parts for each in _decided_angles(part, node)]
+        return [each for part in parts for each in decided_angles(part, node)]
     if name not in ADDITIVE:
         raise refuse(node, f"The angle of {name} cannot depend on what is measured.", _ADVICE)
     found: list[Op] = []

@@ -1,17 +1,19 @@
-"""Reads QIR of the base profile (LLVM's text), and Q#, which Microsoft's compiler makes QIR of.
+"""Reads QIR (LLVM's text), and Q#, which Microsoft's compiler makes QIR of.
 
-A program of the base profile is one straight line of calls on qubits with numbers of their own;
-what branches or computes while it runs is refused with its line. Nothing of it is executed: the
-calls are read as text. Source: the QIR specification, profile `base_profile`.
+A program of the base profile is one straight line of calls on qubits with numbers of their own; one
+of the adaptive profile branches and computes while it runs (see `qir_adaptive`). Nothing of it is
+executed: the calls are read as text. Source: the QIR specification, profile `base_profile`.
 """
 
 from __future__ import annotations
 
 import re
-import struct
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-from .ir import Circuit, Op, UnsupportedError
+from .ir import Circuit, Op, UnsupportedError, flat
+from .qir_adaptive import Adaptive, real_of
 
 LINES_MAX = 1_000_000
 QUBITS_MAX = 4096
@@ -19,8 +21,8 @@ _CALL = re.compile(r"\s*(?:tail )?call \S+ @__quantum__(qis|rt)__(\w+?)(?:__(bod
 _PLACE = re.compile(
     r"(?:ptr|%(?:Qubit|Result)\*)\s+(?:(null)|inttoptr\s*\(i64 (\d+) to [^)]+\))(?:,|$)"
 )
-_NUMBER = re.compile(r"double\s+(0x[0-9A-Fa-f]{16}|[-+0-9.eE]+)")
-_BRANCH = re.compile(r"\s*(?:br i1|switch|%\S+ = (?:phi|load|call|icmp|select)\b)")
+_BRANCH = re.compile(r"\s*(?:br i1|switch|%\S+ = )")
+_ANGLE = re.compile(r"double\s+(%[-\w.$]+|0x[0-9A-Fa-f]{16}|[-+0-9.eE]+)")
 _GATES = {
     "h": "h",
     "x": "x",
@@ -50,8 +52,8 @@ def read(text: str) -> Circuit:
     """Return the circuit of a program in QIR; raise UnsupportedError with a line."""
     if "__quantum__qis__" not in text:
         raise UnsupportedError("The program is not QIR, or does nothing to a qubit.")
-    ops: list[Op] = []
     inside = False
+    lines: list[tuple[int, str]] = []
     for number, line in enumerate(text.splitlines(), 1):
         if number > LINES_MAX:
             raise UnsupportedError(f"The program has more than {LINES_MAX} lines.")
@@ -59,27 +61,59 @@ def read(text: str) -> Circuit:
             if inside:
                 raise UnsupportedError("A program has one function.", line=number)
             inside = True
+        elif inside and line.startswith("}"):
+            inside = False
         elif inside and line.strip():
-            _add(line, number, ops)
-    qubits = 1 + max((q for op in ops for q in op[1]), default=-1)
-    bits = 1 + max((op[2][0] for op in ops if op[0] == "measure"), default=-1)
+            lines.append((number, line))
+    if any(_BRANCH.match(line) for _, line in lines):
+        return _adaptive(lines)
+    return _circuit([op for number, line in lines for op in _ops(line, number, _plain)])
+
+
+def _circuit(ops: list[Op]) -> Circuit:
+    qubits, bits = _sizes(ops)
     if max(qubits, bits) > QUBITS_MAX:
         raise UnsupportedError(f"The program has more than {QUBITS_MAX} qubits.")
     registers: list[Any] = [["c", 0, bits]] if bits else []
     return {"qubits": qubits, "bits": bits, "registers": registers, "ops": ops}
 
 
-def _add(line: str, number: int, ops: list[Op]) -> None:
-    if _BRANCH.match(line):
-        raise UnsupportedError(
-            "The program decides while it runs.", "Compile it for the base profile.", number
-        )
+def _sizes(ops: list[Op]) -> tuple[int, int]:
+    every = list(flat(ops))
+    qubits = 1 + max((q for op in every for q in op[1]), default=-1)
+    return qubits, 1 + max((op[2][0] for op in every if op[0] == "measure"), default=-1)
+
+
+def _adaptive(lines: list[tuple[int, str]]) -> Circuit:
+    """Return the circuit of a program that decides while it runs."""
+    calls = [op for number, line in lines for op in _ops(line, number, lambda _: 0.0)]
+    qubits, bits = _sizes(calls)
+    if max(qubits, bits) > QUBITS_MAX:
+        raise UnsupportedError(f"The program has more than {QUBITS_MAX} qubits.")
+    times = Counter(op[2][0] for op in calls if op[0] == "measure")
+    found = Adaptive(bits, {bit for bit, count in times.items() if count > 1}, _ops)
+    found.read(lines)
+    registers = [["c", 0, bits]] if bits else []
+    circuit: Circuit = {"qubits": qubits, "bits": found.bits, "ops": found.ops}
+    circuit["registers"] = [*registers, *found.recorded]
+    if found.hidden:
+        circuit["hidden"] = found.hidden
+    return circuit
+
+
+def _plain(text: str) -> float:
+    raise UnsupportedError(f"{text} has no value here.")
+
+
+def _ops(line: str, number: int, value_of: Callable[[str], Any]) -> list[Op]:
+    """Return the operations of one instruction; `value_of` tells what is computed."""
+    ops: list[Op] = []
     found = _CALL.match(line)
     if found is None or found[1] == "rt":
-        return
+        return ops
     _, name, form, arguments = found.groups()
     places = [int(index or 0) for _, index in _PLACE.findall(arguments)]
-    angles = [_number(each) for each in _NUMBER.findall(arguments)]
+    angles = [_number(each, value_of) for each in _ANGLE.findall(arguments)]
     if name in _READS and len(places) == 2:
         ops.append(["measure", [places[0]], [places[1]]])
         if name == "mresetz":
@@ -95,6 +129,7 @@ def _add(line: str, number: int, ops: list[Op]) -> None:
         ops.append([gate, places, angles])
     else:
         raise UnsupportedError(f"The instruction {name} is not known.", line=number)
+    return ops
 
 
 def _wires(name: str) -> int:
@@ -103,11 +138,10 @@ def _wires(name: str) -> int:
     return ARITY[_GATES[name]][0]
 
 
-def _number(text: str) -> float:
-    if text.startswith("0x"):
-        value: float = struct.unpack(">d", bytes.fromhex(text[2:]))[0]
-        return value
-    return float(text)
+def _number(text: str, value_of: Callable[[str], Any]) -> Any:
+    if text.startswith("%"):
+        return value_of(text)
+    return real_of(text)
 
 
 def compiled(source: str) -> str:
@@ -118,10 +152,17 @@ def compiled(source: str) -> str:
         raise UnsupportedError(
             "Q# needs Microsoft's qdk.", "pip install 'skerry[quantum]'"
         ) from error
-    try:
-        qsharp.init(target_profile=TargetProfile.Base)
+
+    def _for(profile: Any) -> str:
+        qsharp.init(target_profile=profile)
         qsharp.eval(source)
         return str(qsharp.compile("Main()"))
+
+    try:
+        try:
+            return _for(TargetProfile.Base)
+        except Exception:  # what decides while it runs is none of the base profile
+            return _for(TargetProfile.Adaptive_RIF)
     except Exception as error:  # the compiler's own errors have no common class
         text = " ".join(str(error).split())[:600]
         raise UnsupportedError("The program in Q# cannot be compiled.", text) from error

@@ -39,7 +39,8 @@ def with_readout(circuit: Circuit) -> Circuit:
     """Return a circuit that measures: all of its qubits, if it measures none itself."""
     if circuit["qubits"] == 0:
         raise UnsupportedError("The program has no qubits.")
-    if any(op[0] == "measure" for op in flat(circuit["ops"])):
+    unseen = {p for _, at, size in circuit.get("hidden", ()) for p in range(at, at + size)}
+    if any(op[0] == "measure" and op[2][0] not in unseen for op in flat(circuit["ops"])):
         return circuit
     start, count = circuit["bits"], circuit["qubits"]
     ops: list[Op] = [["measure", [each], [start + each]] for each in range(count)]

@@ -9,6 +9,7 @@ they are assigned.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,6 +25,9 @@ from .conditions import (
     negated,
 )
 from .ir import TURN, UnsupportedError
+
+FOLDED_MAX = 16
+"""Of how many parts a condition may be made whose parts are compared with each other."""
 
 WIDTH_MAX = 256
 """How many bits a number may have that is computed with; comparing a register has no bound."""
@@ -108,7 +112,9 @@ def _all(conditions: list[Condition]) -> Condition:
     parts = [each for each in conditions if each != ALWAYS]
     if NEVER in parts or not parts:
         return NEVER if parts else ALWAYS
-    return parts[0] if len(parts) == 1 else ["and", *parts]
+    if len(parts) > FOLDED_MAX:
+        return ["and", *parts]
+    return functools.reduce(both, parts)
 
 
 def inverted(number: Word) -> Word:
@@ -149,7 +155,7 @@ def binary(sign: str, left: Number, right: Number, keep: Keep) -> Number:
     if _is_real(left) or _is_real(right) or sign in ("/", "**"):
         return _reals(sign, left, right)
     turns = any(isinstance(each, Word) and each.turns for each in (left, right))
-    one, other = map(_whole, (left, right))
+    one, other = map(whole, (left, right))
     if sign in ("<<", ">>", "%"):
         return _by_known(sign, one, right)
     if sign in ("&", "|", "^"):
@@ -172,7 +178,8 @@ def binary(sign: str, left: Number, right: Number, keep: Keep) -> Number:
     raise UnsupportedError(f"The operator {sign} is not known.")
 
 
-def _whole(number: Number) -> Word:
+def whole(number: Number) -> Word:
+    """Return a whole number as bits; raise UnsupportedError for a real one that is measured."""
     if isinstance(number, Sum):
         raise UnsupportedError("A real number that is measured is no whole one.")
     return number if isinstance(number, Word) else constant(int(number))
