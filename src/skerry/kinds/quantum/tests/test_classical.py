@@ -25,6 +25,7 @@ def ran(source: str, device: str = "", **options: Any) -> dict[str, Any]:
     """Return a program's result on the simulator, or on a device's twin."""
     found = load.find(device) if device else None
     made = twins.for_worker(found, load.calibration(found.id)) if found else None
+    made = options.pop("device_shape", made)
     shape = {"source": HEAD + source, "format": "openqasm3", "device": made, "seed": 3}
     return running.run({**shape, "shots": SHOTS, "memory_bytes": 1 << 30, **options})
 

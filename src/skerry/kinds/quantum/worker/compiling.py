@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from . import natives, qiskit_conditions
+from . import natives, qiskit_conditions, stretching
 from .conditions import bits_of
 from .devices import Device, is_virtual
 from .ir import (
@@ -44,7 +44,11 @@ def compiled(
         )
     line = line_of_choice(circuit)
     if line is None:
-        return _for_device(circuit, device, level, layout, effort)
+        plain, kept = stretching.marked(circuit)
+        found = _for_device(plain, device, level, layout, effort)
+        return stretching.settled(stretching.unmarked(found, kept), device) if kept else found
+    if stretching.is_open(circuit):
+        stretching.settled(circuit, device)  # refuses it
     _may_decide(circuit, device, line)
     if device.feedforward == "pulses":
         _only_pulses(circuit, device)

@@ -125,6 +125,8 @@ def _body(circuit: Circuit, ops: list[Op], names: dict[str, str], *, braket: boo
             where = _operands(circuit, qubits)
             lines.append(f"{_bit(circuit, params[0])} = measure {where};")
         elif name == "delay":
+            if len(params) > 1:
+                raise UnsupportedError("A delay is written once its length is known.")
             lines.append(f"delay[{params[0] * 1e9:.6g}ns] {_operands(circuit, qubits)};")
         else:
             lines.append(_line(circuit, op, names, braket=braket))

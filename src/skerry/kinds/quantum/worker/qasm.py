@@ -22,6 +22,7 @@ from openqasm3.parser import QASM3ParsingError
 from .expressions import refuse
 from .ir import Circuit, UnsupportedError
 from .qasm_choices import Choices, EndedError
+from .stretching import taken_by
 from .variables import Scope, Variable
 
 _SYNTAX = re.compile(r"line (\d+):\d+ (.+)")
@@ -161,4 +162,8 @@ class _Reader(Choices):
 
     def duration_of(self, node: Any, scope: Scope) -> Any:
         """Return how long statements take."""
-        raise refuse(node, "How long statements take is not known here.")
+        ops = self._aside(lambda: self._run(node.target, scope.block()))
+        found = taken_by(ops)
+        if found is None:
+            raise refuse(node, "Only the time of operations that follow on each other is known.")
+        return found

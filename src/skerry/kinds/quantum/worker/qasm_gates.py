@@ -14,6 +14,7 @@ from .expressions import Value, line, refuse
 from .ir import Op, UnsupportedError, decided
 from .names import inverse, spelled_out, under_control
 from .qasm_names import Naming
+from .stretching import Span
 from .variables import Qubits, Scope, Type, Variable
 from .words import Sum, Word
 
@@ -191,13 +192,15 @@ class Gates(Naming):
         seconds = self._known(node.duration, scope)
         every = [place for each in node.qubits for place in self._places(each, scope)]
         for place in every if node.qubits else range(self._count):
-            self._add(["delay", [place], [self._waiting(node, seconds)]], node)
+            self._add(["delay", [place], self._waiting(node, seconds)], node)
 
-    def _waiting(self, node: Any, seconds: Value) -> Any:
-        """Return a delay's parameter."""
-        if isinstance(seconds, list | bool) or float(seconds) < 0:
+    def _waiting(self, node: Any, time: Value) -> list[Any]:
+        """Return a delay's parameters: its seconds, and what is not known of it yet."""
+        if isinstance(time, Span):
+            return [time.seconds, [list(each) for each in time.parts], line(node)]
+        if isinstance(time, list | bool) or float(time) < 0:
             raise refuse(node, "A delay is a time, not below 0.")
-        return float(seconds)
+        return [float(time)]
 
     def _alias(self, node: Any, scope: Scope) -> None:
         name, places = node.target.name, self._places(node.value, scope)
@@ -225,8 +228,33 @@ class Gates(Naming):
         if self._verbatim:
             self._verbatim = False
             self._boxes += 1
+            for each in node.body:
+                self._statement(each, scope)
+            return
+        start = len(self._ops)
         for each in node.body:
             self._statement(each, scope)
+        body = self._ops[start:]
+        del self._ops[start:]
+        self._ops += self._framed(node, body, scope)
+
+    def _framed(self, node: Any, body: list[Op], scope: Scope) -> list[Op]:
+        """Return what is in a box between barriers, and as long as the box is, if it says so."""
+        places = sorted({place for _, qubits, _ in body for place in qubits})
+        if not places:
+            return body
+        edge: Op = ["barrier", places, []]
+        if node.duration is None:
+            return [edge, *body, edge]
+        time, at = self._known(node.duration, scope), line(node)
+        whole = time if isinstance(time, Span) else Span(float(time))
+        box = self._stretches = self._stretches + 1
+        opened: list[Op] = [["delay", [each], [0.0, [], at, [box]]] for each in places]
+        asked = [box, whole.seconds, [list(each) for each in whole.parts]]
+        closed: list[Op] = [
+            ["delay", [each], [0.0, [[1.0, f"box {box} {each}"]], at, asked]] for each in places
+        ]
+        return [edge, *opened, *body, *closed, edge]
 
 
 def _broadcast(node: Any, lists: list[list[int]]) -> Iterator[list[int]]:

@@ -14,6 +14,7 @@ from openqasm3 import ast
 from .conditions import Condition, bits_of, size
 from .expressions import Value, evaluate, line, refuse, whole_range
 from .ir import Op, UnsupportedError
+from .stretching import Span
 from .variables import (
     IN_BITS,
     Memory,
@@ -82,6 +83,7 @@ class Naming:
         self._level = 0
         self._loops = 0
         self._calls = 0
+        self._stretches = 0
         self._scope = Scope()
 
     def result_of(self, node: Any, scope: Scope) -> Value | None:
@@ -177,6 +179,8 @@ class Naming:
                 self._set(node, made.places, wanted, self._value(initial, scope))
             return
         value = first_value(wanted)
+        if wanted.name == "stretch":
+            value = Span(0.0, ((1.0, f"{name} {self._count_stretches()}"),))
         if isinstance(initial, ast.QuantumMeasurement):
             value = self._measured_value(node, initial, scope)
         elif initial is not None:
@@ -222,6 +226,10 @@ class Naming:
         shown = not self._calls and (wanted.name == "bit" or scope is self._scope)
         places = self._new_bits(name, wanted.width, shown=shown)
         return Variable(wanted, places=places, level=self._level)
+
+    def _count_stretches(self) -> int:
+        self._stretches += 1
+        return self._stretches
 
     def _count_shown(self) -> int:
         return sum(size for _, _, size in self._registers)

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from . import emitting, routing
+from . import emitting, routing, stretching
 from .compiling import compiled
 from .conditions import bits_of
 from .devices import device, is_virtual
@@ -64,7 +64,7 @@ def _compiled(params: dict[str, Any]) -> tuple[Circuit, Circuit]:
     """Return the program's circuit, and the same in the gates of its device, if it has one."""
     circuit = with_readout(parsed(params))
     if params.get("device") is None:
-        return circuit, circuit
+        return circuit, stretching.settled(circuit, None)
     found = compiled(
         circuit,
         device(params["device"]),
