@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import product
 from typing import Any
@@ -210,6 +211,26 @@ def test_what_is_written_of_a_circuit_that_repeats_means_the_same() -> None:
     assert [op[0] for op in loops[0][2][1]] == [op[0] for op in loops[1][2][1]]
     with pytest.raises(UnsupportedError, match="nothing that measured bits decide"):
         emitting.openqasm2(circuit)
+
+
+def test_loops_and_stores_of_qiskits_circuits_are_run() -> None:
+    from qiskit import QuantumCircuit
+    from qiskit.circuit.classical import expr
+
+    from skerry.kinds.quantum.worker.qpy import circuit_of
+
+    made = QuantumCircuit(1, 3)
+    with made.while_loop(expr.logic_not(made.clbits[0])):
+        made.x(0)
+        made.measure(0, 0)
+        made.store(made.clbits[1], expr.logic_not(made.clbits[1]))
+    made.store(made.clbits[2], expr.bit_xor(made.clbits[0], expr.lift(False)))
+    circuit = circuit_of(made)
+    found = running.run(
+        {"source": json.dumps(circuit), "format": "circuit", "device": None}
+        | {"shots": 10, "seed": 1, "memory_bytes": 1 << 30}
+    )
+    assert found["counts"] == {"111": 10}
 
 
 def test_a_loop_without_end_is_stopped() -> None:
