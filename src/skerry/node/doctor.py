@@ -52,7 +52,7 @@ def _at_rest(node: Node) -> Check:
     places = [node.volume.path(each) for each in node.catalogue.directories()]
     kept = len(node.at_rest.encrypted(places))
     ok = kept == len(places)
-    hint = "" if ok else "Branches from before are in the clear: export and import their apps."
+    hint = "" if ok else "skerry keys encrypt"
     return Check("state at rest", ok, f"{kept} of {len(places)} branches are encrypted", hint)
 
 
