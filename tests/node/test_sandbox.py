@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import functools
 import os
 import pickle
@@ -35,6 +36,8 @@ APP = {"uid": 700_101, "gid": 700_101} if ROOT else {}
 SOURCE = Path(skerry.kernel.errors.__file__).parents[2]
 PYTHON = tuple(dict.fromkeys((sys.prefix, sys.base_prefix, str(SOURCE))))
 MIB = 1 << 20
+RANDOM_COUNT = 0x80045200
+"""RNDGETENTCNT of random(4), which any user may ask."""
 NUMBER = NUMBERS.get(os.uname().machine, {})
 
 needs_landlock = pytest.mark.skipif(
@@ -165,6 +168,29 @@ class TestFiles:
         environment = Path(f"/proc/{os.getpid()}/environ")
         assert refused(run(confinement(), environment.read_bytes))
         assert refused(run(confinement(), lambda: list(Path("/proc").iterdir())))
+
+    @needs_landlock
+    def test_devices_are_used_only_where_they_are_granted(self) -> None:
+        """A driver's library also names its threads, by files of /proc."""
+        comm = "/proc/self/task/{}/comm"
+
+        def count() -> int:
+            with Path("/dev/random").open("rb") as device:
+                return len(fcntl.ioctl(device, RANDOM_COUNT, bytes(4)))
+
+        def name() -> str:
+            path = Path(comm.format(threading.get_native_id()))
+            path.write_text("gpu")
+            return path.read_text()
+
+        granted = confinement(devices=("/dev/random",))
+        assert run(granted, count) == ("ok", 4)
+        assert run(granted, name) == ("ok", "gpu\n")
+        assert refused(run(granted, lambda: Path("/dev/kmsg").read_bytes()))
+        assert refused(run(granted, lambda: os.open("/dev/fuse", os.O_RDWR)))
+        assert refused(run(confinement(), name))
+        if landlock_module.abi() >= landlock_module.DEVICES_HELD_SINCE:
+            assert refused(run(confinement(), count))
 
     @needs_landlock
     def test_what_may_be_read_may_not_be_written(self, place: Path) -> None:
