@@ -18,7 +18,7 @@ ACCESS_KEY_PREFIX = "SKQP"
 
 _HEADERS = (b"authorization", b"x-auth-token", b"x-ms-quantum-api-key")
 _TOKEN = re.compile(rb"(?:^|[ =])skt_([0-9a-f]{16})_[0-9A-Za-z]{1,64}(?:$|[ ,])")
-_STORE = re.compile(rb"/azure-([0-9a-f]{16})/")
+_STORE = re.compile(rb"/azure-([0-9a-f]{16})-")
 _SIGNED = re.compile(rb"AWS4-HMAC-SHA256 .{0,4096}?Credential=SKQP([0-9A-F]{16})/")
 
 

@@ -30,5 +30,5 @@ ROOTS = {
 }
 """Paths of clients that drop the path of a base URL, and their folders."""
 
-STORE = re.compile("azure-([0-9a-f]{16})")
+STORE = re.compile("azure-([0-9a-f]{16})-.+")
 """First segments of the addresses of Azure's blobs, which name their resource and no vendor."""

@@ -1,4 +1,4 @@
-"""Which call a request is: below `…/azure` those of a workspace, below `/azure-<id>` its blobs.
+"""Which call a request is: below `…/azure` those of a workspace, below `/azure-<id>-…` its blobs.
 
 A workspace is `/subscriptions/{id}/resourceGroups/{name}/providers/Microsoft.Quantum/
 workspaces/{name}`; whatever these are called, the key names the resource. In it:

@@ -131,7 +131,7 @@ def _shots(params: dict[str, Any]) -> int:
 async def input_of(call: Call, asked: Asked) -> tuple[Blob, tuple[str, str]]:
     """Return a job's input, and in which container it is under which name; raise INVALID."""
     container = urlsplit(asked.container_uri).path.rstrip("/").rpartition("/")[2]
-    names.container(container)
+    container = names.container(container)
     blob = "inputData"
     if asked.input_data_uri:
         path = unquote(urlsplit(asked.input_data_uri).path)

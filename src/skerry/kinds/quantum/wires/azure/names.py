@@ -15,6 +15,7 @@ OUTPUT = "rawOutputData"
 
 _IDENTITY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9](?:-?[a-z0-9])*")
+_ACCOUNT = re.compile("^azure-[0-9a-f]{16}-")
 _BLOB_MAX = 200
 
 
@@ -37,8 +38,18 @@ def job_of(container: str) -> str:
     return found if found != container and _IDENTITY.fullmatch(found) else ""
 
 
+def account(resource: str, container: str) -> str:
+    """Return the first segment of a container's address.
+
+    Azure's client takes it for the container where it is asked for a job's attachments, so that it
+    names the container, too.
+    """
+    return f"azure-{resource}-{container}"
+
+
 def container(text: str) -> str:
     """Return the name of a container; raise INVALID for what is none."""
+    text = _ACCOUNT.sub("", text)
     if not _CONTAINER.fullmatch(text):
         raise INVALID(
             f"{text[:80]!r} is no name of a container.",

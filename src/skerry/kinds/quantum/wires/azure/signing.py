@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 from skerry.kernel.errors import UNAUTHENTICATED
 from skerry.kernel.kind import Context
+from skerry.kinds.quantum.wires.azure.names import account
 
 SECONDS = 3600
 """How long an address opens."""
@@ -37,7 +38,7 @@ def link(context: Context, root: str, container: str, blob: str = "", rights: st
         "sig": _signature(context, container, blob, rights, expiry),
     }
     place = "/".join(quote(each, safe="") for each in (container, blob) if each)
-    return f"{root}/azure-{context.id}/{place}?{urlencode(query)}"
+    return f"{root}/{account(context.id, container)}/{place}?{urlencode(query)}"
 
 
 def check(context: Context, query: Mapping[str, str], place: tuple[str, str], right: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import cirq
@@ -191,7 +192,7 @@ def by_qsharp(own: Workspace) -> dict[str, Any]:
 def refused(own: Workspace, url: str, token: str) -> dict[str, Any]:
     target = own.get_targets("ionq.qpu.forte-1")
     wide = {"qubits": 40, "circuit": [{"gate": "h", "target": 39}]}
-    cases = {
+    cases: dict[str, Callable[[], Any]] = {
         "wide": lambda: target.submit(wide),
         "gate": lambda: target.submit({"qubits": 1, "circuit": [{"gate": "no", "target": 0}]}),
         "shots": lambda: target.submit(GHZ, shots=-1),
