@@ -21,6 +21,8 @@ _PLACE = re.compile(
 )
 _NUMBER = re.compile(r"double\s+(0x[0-9A-Fa-f]{16}|[-+0-9.eE]+)")
 _BRANCH = re.compile(r"\s*(?:br i1|switch|%\S+ = (?:phi|load|call|icmp|select)\b)")
+_RECORD = re.compile(r"call \S+ @__quantum__rt__(\w+?)_record_output\((.*)\)")
+_COUNT = re.compile(r"i64 (\d{1,9})\b")
 _GATES = {
     "h": "h",
     "x": "x",
@@ -95,6 +97,54 @@ def _add(line: str, number: int, ops: list[Op]) -> None:
         ops.append([gate, places, angles])
     else:
         raise UnsupportedError(f"The instruction {name} is not known.", line=number)
+
+
+def recorded(text: str) -> Any:
+    """Return what a program records: the number of a bit, or `["array" | "tuple", [what, …]]`.
+
+    None stands for nothing; several things side by side are a tuple. Raise UnsupportedError for
+    what is not measured but computed. Source: the QIR specification, output recording.
+    """
+    found: list[Any] = []
+    open_ones: list[tuple[list[Any], int]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        call = _RECORD.search(line)
+        if call is None:
+            continue
+        sort, arguments = call.groups()
+        made: Any
+        if sort == "result":
+            made = _result(arguments, number)
+        elif sort in ("array", "tuple"):
+            made = [sort, []]
+        else:
+            raise UnsupportedError(
+                f"The program records a value that it computes ({sort}).",
+                "Compile it for the base profile.",
+                number,
+            )
+        (open_ones[-1][0] if open_ones else found).append(made)
+        if sort != "result":
+            open_ones.append((made[1], _size(arguments, number)))
+        while open_ones and len(open_ones[-1][0]) >= open_ones[-1][1]:
+            open_ones.pop()
+    if open_ones:
+        raise UnsupportedError("The program records less than it announces.")
+    return found[0] if len(found) == 1 else ["tuple", found] if found else None
+
+
+def _result(arguments: str, number: int) -> int:
+    place = _PLACE.match(arguments.strip())
+    if place is None:
+        raise UnsupportedError("The program records a result that has no number.", line=number)
+    return int(place[2] or 0)
+
+
+def _size(arguments: str, number: int) -> int:
+    size = _COUNT.match(arguments.strip())
+    if size is None or int(size[1]) > QUBITS_MAX:
+        raise UnsupportedError(f"An array has at most {QUBITS_MAX} places.", line=number)
+    return int(size[1])
 
 
 def _wires(name: str) -> int:
