@@ -156,10 +156,14 @@ async def test_the_official_clients(place: Place) -> None:
         assert min(counts["0 01"], counts["1 01"]) > 50
         assert by_qiskit[f"{name} memory"] == 200
     assert by_qiskit["json"] == {"01": 50}
+    assert by_qiskit["deciding"]["11"] > 40
     assert found["cirq"]["generic"] == [[1, 0]] * 20
     assert found["cirq"]["ionq"] == {"2": 20}
     assert found["qsharp"]["shots"] == [[0, 1]] * 30
     assert found["qsharp"]["histogram"] == {"[0, 1]": {"outcome": [0, 1], "count": 30}}
+    deciding = found["qsharp"]["deciding"]["(1, true)"]
+    assert deciding["outcome"] == [1, True]
+    assert deciding["count"] > 40
     assert found["qsharp"]["old"] == {"[0, 1]": 1.0}
     assert found["qsharp"]["estimate"] > 0
     assert sum(found["pulser"].values()) == 50
@@ -519,7 +523,8 @@ def test_quil_is_read_with_its_memory_and_angles() -> None:
     for bad in ("RX(t[9]) 0", "RX(1/0) 0", "CNOT 1 1", "MEASURE 0 ro[2]", "JUMP @a", "RX 0"):
         with pytest.raises(SkerryError, match="Line 6"):
             quil.circuits(f"{text}{bad}", {"t": [[0, 1]]})
-    unfit: list[Any] = [{"t": []}, {"t": [[1, "x"]]}, {"t": [[1, 1]], "u": [[1], [2]]}]
+    unfit: list[Any] = [[1], {"t": []}, {"t": [[1, "x"]]}, {"t": 1}]
+    unfit.append({"t": [[1, 1]], "u": [[1], [2]]})
     for sets in unfit:
         with pytest.raises(SkerryError):
             quil.circuits(text, sets)

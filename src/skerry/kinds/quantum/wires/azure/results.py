@@ -6,6 +6,7 @@ What a program of QIR records is written as it records it: arrays in brackets, t
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 
 from skerry.kernel.errors import INVALID
 from skerry.kinds.quantum.contract import Job, Result
+from skerry.kinds.quantum.worker.conditions import holds
 
 V1, V2 = "microsoft.quantum-results.v1", "microsoft.quantum-results.v2"
 USUAL = {
@@ -74,6 +76,9 @@ def value(shape: Any, bits: str) -> Any:
     if isinstance(shape, int):
         return int(bits[shape]) if shape < len(bits) else 0
     name, children = shape
+    if name == "value":
+        places = defaultdict(bool, {place: bit == "1" for place, bit in enumerate(bits)})
+        return next((number for number, only in children if holds(only, places)), None)
     values = [value(each, bits) for each in children]
     if name == "array":
         return values
@@ -87,7 +92,7 @@ def display(found: Any) -> str:
     if isinstance(found, dict):
         parts = [display(each) for each in found.values()]
         return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
-    return str(found)
+    return msgspec.json.encode(found).decode()
 
 
 def _shape(job: Job, result: Result) -> Any:

@@ -93,7 +93,8 @@ async def statuses(call: Call) -> dict[str, Any]:
             "metadata": {"nature": each.nature, "device": each.device.id},
         }
         if each.provider != "pasqal":
-            row["targetProfile"] = "Base"
+            decides = each.provider == "quantinuum"
+            row["targetProfile"] = "Adaptive_RIF" if decides else "Base"
         found.setdefault(each.provider, []).append(row)
     found[ESTIMATOR_PROVIDER] = [
         {

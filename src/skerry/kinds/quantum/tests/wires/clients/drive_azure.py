@@ -143,6 +143,15 @@ def by_qiskit(own: Workspace) -> dict[str, Any]:
         result = job.result(timeout=120)
         found[name] = {key: int(value) for key, value in result.get_counts().items()}
         found[f"{name} memory"] = len(result.get_memory())
+    decides = QuantumCircuit(2, 2)
+    decides.x(0)
+    decides.measure(0, 0)
+    with decides.if_test((decides.clbits[0], 1)):
+        decides.x(1)
+    decides.measure(1, 1)
+    ions = provider.get_backend("quantinuum.qpu.h2-1")
+    counts = ions.run(decides, shots=50).result(timeout=60).get_counts()
+    found["deciding"] = {key: int(value) for key, value in counts.items()}
     own_format = provider.get_backend(
         "ionq.simulator", input_data_format="ionq.circuit.v1", gateset="qis"
     )
@@ -175,6 +184,12 @@ def by_qsharp(own: Workspace) -> dict[str, Any]:
     job = target.submit(program, shots=30)
     histogram = job.get_results_histogram(timeout_secs=60)
     old = target.submit(program, shots=30, output_data_format="microsoft.quantum-results.v1")
+    qsharp.init(target_profile=qsharp.TargetProfile.Adaptive_RIF)
+    deciding = qsharp.compile(
+        "{ use q = Qubit[2]; X(q[0]); let a = M(q[0]); if a == One { X(q[1]); }"
+        " let b = M(q[1]); Reset(q[0]); Reset(q[1]); (b, a == b) }"
+    )
+    ions = own.get_targets("quantinuum.qpu.h2-1").submit(deciding, shots=50)
     estimator = Target(own, "microsoft.estimator", provider_id="microsoft-qc")
     estimate = estimator.submit(
         program,
@@ -184,6 +199,7 @@ def by_qsharp(own: Workspace) -> dict[str, Any]:
     return {
         "shots": job.get_results_shots(),
         "histogram": histogram,
+        "deciding": ions.get_results_histogram(timeout_secs=60),
         "old": old.get_results(timeout_secs=60),
         "estimate": estimate["physicalCounts"]["physicalQubits"],
     }
