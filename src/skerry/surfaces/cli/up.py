@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import subprocess
@@ -54,6 +55,8 @@ def up(
         return
     from skerry.node.node import Options  # noqa: PLC0415 (not for help)
 
+    # What a start makes is there to stay, and is looked through again and again for nothing.
+    gc.disable()
     module, _, attribute = _NODE.partition(":")
     run = getattr(importlib.import_module(module), attribute)
     greeting = threading.Thread(target=_greet, args=(call, folder), name="greeting", daemon=True)
