@@ -244,6 +244,11 @@ class Catalogue:
         self.origins: dict[str, str] = {}
         self.keys: dict[str, bytes] = {}
 
+    @property
+    def shelf(self) -> Shelf:
+        """Where its branches are."""
+        return self._shelf
+
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
         event = event_of(body)
