@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 from skerry.kernel.commands import Check
+from skerry.kernel.errors import SkerryError
 from skerry.kernel.log import Log
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.service import Service
@@ -58,8 +59,10 @@ def _at_rest(node: Node) -> Check:
 
 def _logs(node: Node) -> Iterator[Check]:
     for name, log in (("catalogue log", node.catalogue_log), ("ledger log", node.ledger_log)):
-        entries = _count(log)
-        yield Check(name, True, f"{entries} entries, chain intact")
+        try:
+            yield Check(name, True, f"{_count(log)} entries, chain intact")
+        except SkerryError as error:
+            yield Check(name, False, f"{error.what} {error.why}", "skerry restore --onto-new-node")
     yield from _audit(node)
     balanced = node.ledger.balanced()
     yield Check(
