@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+import pyqir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +52,15 @@ def recording(*lines: str) -> str:
 
 READ_0 = "rt__result_record_output(ptr null, ptr @0)"
 READ_1 = "rt__result_record_output(ptr inttoptr (i64 1 to ptr), ptr @1)"
+DECLARED = "".join(
+    f"declare void @__quantum__{name}({kinds})\n"
+    for name, kinds in (
+        ("qis__x__body", "ptr"),
+        ("qis__m__body", "ptr, ptr"),
+        ("rt__array_record_output", "i64, ptr"),
+        ("rt__result_record_output", "ptr, ptr"),
+    )
+) + "".join(f'@{number} = internal constant [1 x i8] c"a"\n' for number in range(3))
 REVERSED = recording("rt__array_record_output(i64 2, ptr @2)", READ_1, READ_0)
 
 
@@ -185,8 +195,14 @@ async def test_every_format_has_its_own_outcome(client: Client) -> None:
     assert found["Results"][0]["Shots"] == [[0, 1]] * 20
     job = await send(REVERSED.encode(), "ionq.simulator", "qir.v1", outputDataFormat=results.V1)
     assert await client.outcome(job) == {"Histogram": ["[0, 1]", 1.0]}
-    rows = (await client.api("GET", "jobs?top=3&filter=startswith(Name,'by')")).json
-    assert len(rows["value"]) == 3
+    bitcode = pyqir.Module.from_ir(pyqir.Context(), DECLARED + REVERSED).bitcode
+    job = await send(bitcode, "quantinuum.qpu.h2-1", "qir.v1")
+    assert (await client.outcome(job))["Results"][0]["Shots"].count([0, 1]) > 15
+    job = await send(REVERSED.encode(), "quantinuum.sim.h2-1sc", "qir.v1")
+    assert (await client.outcome(job))["Results"][0]["Shots"] == [[0, 0]] * 20
+    assert "nothing of the program was run" in job.json["metadata"]["nature"]
+    rows = (await client.api("GET", "jobs?top=5&filter=startswith(Name,'by')")).json
+    assert len(rows["value"]) == 5
     more = urlsplit(rows["nextLink"])
     rest = (await client.call("GET", f"{more.path}?{more.query}", None, {
         "Authorization": f"Bearer {client.call.token}"})).json  # fmt: skip
@@ -233,6 +249,8 @@ BAD: tuple[tuple[Any, str, str, dict[str, Any], int, str], ...] = (
     (GHZ, "ionq.simulator", "ionq.circuit.v1", {"metadata": {"a": "x" * 70_000}}, 400, "KiB"),
     (GHZ, "ionq.qpu.nowhere", "ionq.circuit.v1", {}, 404, "no target"),
     (b"BC\xc0\xde", "ionq.simulator", "qir.v1", {}, 400, "bitcode"),
+    (FIRST.replace("[3]", "[57]").encode(), "quantinuum.sim.h2-1sc", "honeywell.openqasm.v1", {},
+     400, "57"),
     (b"\xff\xfe", "quantinuum.qpu.h2-1", "honeywell.openqasm.v1", {}, 400, "UTF-8"),
     (FIRST.replace("x q", "no q").encode(), "quantinuum.qpu.h2-1", "honeywell.openqasm.v1", {},
      400, "no"),
@@ -523,6 +541,13 @@ def test_quil_is_read_with_its_memory_and_angles() -> None:
     for bad in ("RX(t[9]) 0", "RX(1/0) 0", "CNOT 1 1", "MEASURE 0 ro[2]", "JUMP @a", "RX 0"):
         with pytest.raises(SkerryError, match="Line 6"):
             quil.circuits(f"{text}{bad}", {"t": [[0, 1]]})
-    for sets in ([1], {"t": []}, {"t": [[1, "x"]]}, {"t": [[1, 1]], "u": [[1], [2]]}, {"t": 1}):
+    wrong: tuple[Any, ...] = (
+        [1],
+        {"t": []},
+        {"t": [[1, "x"]]},
+        {"t": [[1, 1]], "u": [[1], [2]]},
+        {"t": 1},
+    )
+    for sets in wrong:
         with pytest.raises(SkerryError):
             quil.circuits(text, sets)
