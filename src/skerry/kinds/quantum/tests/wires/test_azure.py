@@ -541,13 +541,8 @@ def test_quil_is_read_with_its_memory_and_angles() -> None:
     for bad in ("RX(t[9]) 0", "RX(1/0) 0", "CNOT 1 1", "MEASURE 0 ro[2]", "JUMP @a", "RX 0"):
         with pytest.raises(SkerryError, match="Line 6"):
             quil.circuits(f"{text}{bad}", {"t": [[0, 1]]})
-    wrong: tuple[Any, ...] = (
-        [1],
-        {"t": []},
-        {"t": [[1, "x"]]},
-        {"t": [[1, 1]], "u": [[1], [2]]},
-        {"t": 1},
-    )
-    for sets in wrong:
+    unfit: list[Any] = [[1], {"t": []}, {"t": [[1, "x"]]}, {"t": 1}]
+    unfit.append({"t": [[1, 1]], "u": [[1], [2]]})
+    for sets in unfit:
         with pytest.raises(SkerryError):
             quil.circuits(text, sets)
