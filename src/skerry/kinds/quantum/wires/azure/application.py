@@ -6,7 +6,7 @@ workspaces/{name}`; whatever these are called, the key names the resource. In it
     GET  /jobs, /sessions, /sessions/{id}/jobs, /topLevelItems, /quotas, /providerStatus
     PUT, GET, PATCH, DELETE /jobs/{id}                 POST /jobs/{id}:cancel
     PUT, GET /sessions/{id}                            POST /sessions/{id}:close
-    POST /storage/sasUri                               GET of the workspace: where it is
+    POST /storage/sasUri
     POST /{tenant}/oauth2/v2.0/token                   the resource's token for its own
 
 Source: azure-quantum 3.13, API version 2026-01-15-preview.
@@ -37,9 +37,6 @@ from skerry.kinds.quantum.wires.frame import Call, Reply, Vendor
 from skerry.kinds.quantum.wires.names import STORE
 
 KEY = "x-ms-quantum-api-key"
-REGION = "westeurope"
-"""Clients accept no location that is none of Azure's; this one stands for the node."""
-
 TOKEN_SECONDS = 3600
 _CODES = {
     "INVALID": (400, "InvalidRequest"),
@@ -81,8 +78,6 @@ async def answer(call: Call) -> Reply:
 
 async def _workspace(call: Call, parts: list[str]) -> Reply:
     match (call.method, *parts):
-        case ("GET",):
-            return Reply(_self(call))
         case ("GET", "providerStatus"):
             return Reply(await targets.statuses(call))
         case ("GET", "quotas" | "quotaUsages"):
@@ -201,22 +196,6 @@ async def _quotas(call: Call) -> dict[str, Any]:
         for provider in targets.MAKERS
     ]
     return {"value": rows}
-
-
-def _self(call: Call) -> dict[str, Any]:
-    """Return the workspace as Azure's management API tells it, with where its own API is."""
-    return {
-        "id": f"/{'/'.join(call.parts)}",
-        "name": call.parts[7],
-        "type": "Microsoft.Quantum/workspaces",
-        "location": REGION,
-        "properties": {
-            "endpointUri": f"{call.base}/azure",
-            "workspaceKind": "V1",
-            "provisioningState": "Succeeded",
-            "usable": "Yes",
-        },
-    }
 
 
 async def _token(call: Call) -> Reply:

@@ -62,7 +62,7 @@ async def create(call: Call, job_id: str, asked: jobs.Asked) -> Reply:
     found = [await call.desk.estimate(source, each) for each in _items(asked.input_params or {})]
     made = Estimate(
         wanted,
-        asked.name[:256],
+        names.shown(asked.name),
         begun,
         call.desk.context.clock.now(),
         jobs.native_of(asked, place, FORMAT),

@@ -25,7 +25,9 @@ from skerry.kinds.quantum.wires.azure import (
 )
 from skerry.kinds.quantum.wires.azure.blobs import Blob
 from skerry.kinds.quantum.wires.azure.filters import Item
+from skerry.kinds.quantum.wires.azure.targets import Target
 from skerry.kinds.quantum.wires.frame import Call, Reply
+from skerry.kinds.quantum.wires.ionq import devices as ionq_devices
 
 SHOTS = 500
 """How often a program is run that says nothing about it."""
@@ -89,9 +91,9 @@ async def create(call: Call, job_id: str, asked: Asked) -> Reply:
 
 
 async def _request(call: Call, job_id: str, asked: Asked) -> JobRequest:
-    target = targets.find(asked.target, asked.provider_id)
     form = asked.input_data_format or ""
     params = asked.input_params or {}
+    target = _as_asked(targets.find(asked.target, asked.provider_id), params)
     blob, place = await input_of(call, asked)
     read = programs.read(await programs.source(call, blob), form, target, params)
     output = asked.output_data_format or results.USUAL[form]
@@ -110,7 +112,7 @@ async def _request(call: Call, job_id: str, asked: Asked) -> JobRequest:
             fidelity=target.fidelity,
             seed=params.get("seed") if isinstance(params.get("seed"), int) else None,
         ),
-        name=asked.name[:256],
+        name=asked.name,
         token=f"{names.WIRE}-{job_id}",
         session=names.identity(asked.session_id) if asked.session_id else "",
         one_task=True,
@@ -135,6 +137,21 @@ async def _checked(call: Call, request: JobRequest) -> JobRequest:
     blank = {"qubits": count, "bits": count, "registers": found["registers"], "ops": ops}
     program = Program(msgspec.json.encode(blank).decode(), "circuit", dialect=names.WIRE)
     return msgspec.structs.replace(request, device=IDEAL, programs=(program,), level="logical")
+
+
+def _as_asked(target: Target, params: dict[str, Any]) -> Target:
+    """Return a target with the noise that a job asks IonQ's simulator for; refuse mitigation."""
+    mitigation = params.get("error-mitigation")
+    if isinstance(mitigation, dict) and mitigation.get("debias"):
+        raise UNSUPPORTED("Debiasing is not done here.", why="Switch error mitigation off.")
+    noise = params.get("noise")
+    if noise is None or target.name != targets.IONQ_SIMULATOR:
+        return target
+    if not isinstance(noise, dict):
+        raise INVALID("The noise is an object with a model.")
+    model = str(noise.get("model") or "ideal")
+    device = ionq_devices.find(ionq_devices.SIMULATOR, model)
+    return target if device.id == IDEAL else target._replace(device=device, fidelity="twin")
 
 
 def _shots(params: dict[str, Any]) -> int:
@@ -234,7 +251,7 @@ async def change(call: Call, job_id: str) -> Reply:
         native["tags"] = list(asked.tags)
     if len(msgspec.json.encode(native["tags"])) > NATIVE_BYTES_MAX:
         raise INVALID(f"Tags have at most {NATIVE_BYTES_MAX >> 10} KiB.")
-    name = job.request.name if asked.name is None else asked.name[:256]
+    name = job.request.name if asked.name is None else names.shown(asked.name)
     await _rewrite(call, job, name=name, native=native)
     return Reply({"name": name, "priority": PRIORITY, "tags": native["tags"]})
 

@@ -42,7 +42,7 @@ async def open_one(call: Call, session_id: str) -> Session:
     target = targets.find(asked.target, asked.provider_id)
     native = {
         "wire": names.WIRE,
-        "name": asked.name[:256],
+        "name": names.shown(asked.name),
         "provider": asked.provider_id,
         "target": target.name,
         "policy": asked.job_failure_policy or "Abort",

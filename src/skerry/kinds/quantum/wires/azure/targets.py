@@ -20,6 +20,7 @@ from skerry.kinds.quantum.wires.frame import Call
 MAKERS = ("ionq", "pasqal", "quantinuum", "rigetti")
 ESTIMATOR = "microsoft.estimator"
 ESTIMATOR_PROVIDER = "microsoft-qc"
+IONQ_SIMULATOR = "ionq.simulator"
 _FRESNEL = "pasqal-fresnel"
 _CHECKED = "a syntax checker: nothing of the program was run, and every outcome is 0"
 _MACHINE, _SIMULATOR = ".qpu.", ".sim."
@@ -45,7 +46,7 @@ class Target(NamedTuple):
 
 
 _SIMULATORS = (
-    ("ionq.simulator", IDEAL, 29),
+    (IONQ_SIMULATOR, IDEAL, 29),
     ("rigetti.sim.qvm", IDEAL, 20),
     ("pasqal.sim.emu-free", _FRESNEL, 12),
     ("pasqal.sim.emu-mps", _FRESNEL, 80),
