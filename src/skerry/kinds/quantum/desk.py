@@ -7,6 +7,7 @@ disk; it runs in its turn, on one worker, while another worker checks what comes
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -180,6 +181,12 @@ class Desk:
         found: dict[str, Any] = await self._checkers.of("resources").ask(
             "estimate", params, PLAN_SECONDS
         )
+        return found
+
+    async def disassemble(self, bitcode: bytes) -> str:
+        """Return the text of QIR that came as LLVM's bitcode; raise INVALID."""
+        params = {"source": base64.b64encode(bitcode).decode()}
+        found: str = await self._checkers.of("resources").ask("disassemble", params, PLAN_SECONDS)
         return found
 
     async def chemistry(self, molecule: Molecule) -> list[Energy]:

@@ -73,6 +73,12 @@ def _estimate(params: dict[str, Any]) -> Any:
     return estimate(params)
 
 
+def _disassemble(params: dict[str, Any]) -> Any:
+    from .qir import disassembled  # noqa: PLC0415
+
+    return disassembled(params)
+
+
 def _chemistry(params: dict[str, Any]) -> Any:
     from .chemistry import chemistry  # noqa: PLC0415
 
@@ -97,6 +103,7 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "compile": _compile,
     "run": _run,
     "estimate": _estimate,
+    "disassemble": _disassemble,
     "emit": _emit,
     "primitives": _primitives,
     "ready": _ready,
