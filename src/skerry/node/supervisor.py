@@ -56,6 +56,7 @@ class Parts:
     spec: ProcessSpec
     child: Child
     group: Group
+    sealed: Mapping[str, bytes]
 
 
 class Supervisor:
@@ -183,6 +184,7 @@ class Supervisor:
 
     async def start(self, cell: Cell, branch: Branch, key: str) -> Running:
         """Start a process for a branch; the caller says when it becomes the current one."""
+        sealed = self._workshop.sealed(branch, key)
         spec, group = await self._workshop.process(branch, key, self._entropy.bytes(4).hex())
         try:
             child = await self._processes.fork()
@@ -193,7 +195,8 @@ class Supervisor:
         # child sets itself up and nothing is asked of it.
         loop = asyncio.get_running_loop()
         joining = loop.run_in_executor(self._joiners, group.add, child.pid)
-        running, listening = await self._adopt(cell, branch, key, Parts(spec, child, group))
+        parts = Parts(spec, child, group, sealed)
+        running, listening = await self._adopt(cell, branch, key, parts)
         try:
             await self._wait_listening(running, listening)
             await joining
@@ -253,6 +256,7 @@ class Supervisor:
             started=self._clock.now(),
             resources={slot.ref.name: slot.id for slot in spec.served},
             bound={slot.ref.name: slot.id for slot in spec.bound},
+            sealed=parts.sealed,
             sampled=self._clock.monotonic(),
         )
         source = key or ENGINES

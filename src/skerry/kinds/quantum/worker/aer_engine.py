@@ -68,6 +68,8 @@ def sample(
     result = simulator.run(_plain(found, simulator), shots=shots, memory=True).result()
     if not result.success:
         raise RuntimeError(f"Aer did not finish: {result.status}")
+    if bits and "memory" not in result.data():
+        raise RuntimeError("Aer finished without results, as it does when a GPU's memory is short.")
     told = _bits(result.get_memory(), shots, bits)
     if told[:, circuit["bits"] :: _COUNTER].any():
         raise UnsupportedError(LOOP_ENDLESS)
