@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from skerry.kinds.quantum import drawing
-from skerry.kinds.quantum.catalogue.benchmarks import Comparison
+from skerry.kinds.quantum.catalogue.benchmarks import Comparison, TwinScore
 from skerry.kinds.quantum.catalogue.model import Calibration, Device, Figure
+from skerry.kinds.quantum.contract import Options
 from skerry.kinds.quantum.drawing import columns_of
 
 NEVER_MORE = (
@@ -102,6 +103,7 @@ def score_row(found: Comparison) -> ScoreRow:
     """Return a comparison for people."""
     twin, source = found.twin, found.source
     missing = twin.why if twin else "not run on the twin"
+    effort = effort_text(twin) if twin else ""
     return ScoreRow(
         benchmark=found.benchmark.title,
         score=found.benchmark.score,
@@ -114,8 +116,17 @@ def score_row(found: Comparison) -> ScoreRow:
         twin=twin.value if twin else None,
         twin_deviation=twin.deviation if twin else 0.0,
         figures=twin.figures if twin else "",
-        note="; ".join(note for note in (found.published.note, missing) if note),
+        note="; ".join(note for note in (found.published.note, missing, effort) if note),
     )
+
+
+def effort_text(twin: TwinScore) -> str:
+    """Return how hard a twin's circuits were compiled, where jobs are not, and what that does."""
+    usual = Options().optimisation
+    if twin.value is None or twin.effort == usual:
+        return ""
+    known = "" if twin.usual is None else f": {twin.usual:.3g}"
+    return f"compiled with --effort {twin.effort}, jobs with {usual}{known}"
 
 
 def score_text(value: float | None, deviation: float) -> str:

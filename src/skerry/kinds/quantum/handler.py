@@ -155,6 +155,8 @@ class Handler:
 
     async def do_run(self, params: words.Run, progress: Progress) -> reports.JobReport:
         """See `quantum.run`."""
+        if not 0 <= params.effort <= 3:
+            raise INVALID(f"The effort is 0 to 3, not {params.effort}.", hint="--effort 2")
         written = params.language or language.of(params.program)
         request = JobRequest(
             device=params.device or language.simulator(written),
@@ -166,6 +168,7 @@ class Handler:
                 pessimism=params.pessimism,
                 fidelity=params.fidelity,
                 engine=params.engine,
+                optimisation=params.effort,
             ),
             budget=Budget(params.budget, params.currency) if params.budget else None,
             where=params.where,

@@ -87,6 +87,9 @@ class Run(Here, frozen=True, kw_only=True, rename={"where": "in"}):
     shots: Annotated[int, about("how often it is run")] = 1000
     seed: Annotated[int | None, about("makes the outcome repeatable")] = None
     pessimism: Annotated[float, about("multiplies every error rate of the twin")] = 1.0
+    effort: Annotated[
+        int, about("how hard the program is compiled, 0 to 3; published scores of twins are of 2")
+    ] = 1
     fidelity: Annotated[Literal["twin", "ideal"], about("with the twin's noise, or without")] = (
         "twin"
     )

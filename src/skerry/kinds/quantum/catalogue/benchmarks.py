@@ -51,7 +51,11 @@ class Published(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TwinScore(msgspec.Struct, frozen=True, array_like=True):
-    """What the twin of a device scored with figures of a day; `why` tells where it did not run."""
+    """What the twin of a device scored with figures of a day; `why` tells where it did not run.
+
+    `effort` is how hard the circuits were compiled, `usual` the score with a job's usual effort,
+    where that was run too.
+    """
 
     device: str
     benchmark: str
@@ -59,6 +63,8 @@ class TwinScore(msgspec.Struct, frozen=True, array_like=True):
     deviation: float
     figures: str
     why: str = ""
+    effort: int = 2
+    usual: float | None = None
 
 
 class Comparison(NamedTuple):

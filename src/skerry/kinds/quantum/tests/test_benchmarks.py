@@ -79,3 +79,13 @@ def test_a_comparison_never_claims_more() -> None:
 
 def _all() -> list[benchmarks.Comparison]:
     return [one for device in load.devices() for one in benchmarks.compared(device)]
+
+
+def test_it_is_told_how_hard_circuits_were_compiled() -> None:
+    boston = {each.benchmark: each for each in map(device_reports.score_row, _of("ibm-boston"))}
+    notes = [each.note for each in boston.values()]
+    assert any("compiled with --effort 2, jobs with 1: 0.312" in note for note in notes)
+
+
+def _of(device: str) -> list[benchmarks.Comparison]:
+    return [each for each in _all() if each.published.device == device]

@@ -11,7 +11,7 @@ from qiskit.circuit import Parameter
 from qiskit.circuit.classical import expr
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime import Batch, EstimatorV2, QiskitRuntimeService, SamplerV2, Session
-from qiskit_ibm_runtime.exceptions import IBMRuntimeError
+from qiskit_ibm_runtime.exceptions import IBMRuntimeError, RuntimeJobFailureError
 from qiskit_ibm_runtime.executor_sampler.sampler import Sampler
 
 CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/skerry:lab::"
@@ -67,13 +67,20 @@ def decided(service: Any, found: dict[str, Any]) -> None:
             )
         job = SamplerV2(target or service.backend("sim_ideal")).run([circuit], shots=shots)
         found[name] = job.result()[0].data.out.get_counts()
-    endless = QuantumCircuit(1, 1)
-    with endless.while_loop((endless.clbits[0], 0)):
-        endless.measure(0, 0)
+    sampler = SamplerV2(service.backend("sim_ideal"))
+    found["repeated"] = sampler.run([repeated(0.5)], shots=50).result()[0].data.c.get_counts()
     try:
-        SamplerV2(service.backend("sim_ideal")).run([endless], shots=1)
-    except (IBMRuntimeError, ValueError) as error:
-        found["no choices"] = str(error)
+        sampler.run([repeated(0.0)], shots=1).result()
+    except RuntimeJobFailureError as error:
+        found["endless"] = str(error)
+
+
+def repeated(angle: float) -> QuantumCircuit:
+    circuit = QuantumCircuit(1, 1)
+    with circuit.while_loop((circuit.clbits[0], 0)):
+        circuit.ry(angle, 0)
+        circuit.measure(0, 0)
+    return circuit
 
 
 def chained() -> QuantumCircuit:
