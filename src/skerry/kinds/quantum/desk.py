@@ -281,6 +281,10 @@ class Desk:
         if request.reservation:
             await self.stored(reservations.check, request, now)
 
+    def chance(self) -> int:
+        """Return a seed for what is drawn at random before a job is queued."""
+        return int.from_bytes(self._entropy.bytes(7), "big")
+
     def _new_id(self) -> str:
         """Return an id in the shape of a UUID, which vendors' clients expect."""
         text = self._entropy.bytes(16).hex()

@@ -11,15 +11,14 @@ share a program.
 
 from __future__ import annotations
 
-import json
 import math
 from io import BytesIO
 from typing import Any
 
-from .ir import Circuit, Op, UnsupportedError, flat, mapped
-from .qpy import circuit_of, load, load_all, registers_of, unpacked
+from .ir import Circuit, UnsupportedError, flat
+from .programs import PROGRAMS_MAX, Programs, shots_of, too_many
+from .qpy import circuit_of, load, registers_of, unpacked
 
-PROGRAMS_MAX = 1000
 TERMS_MAX = 100_000
 ARRAY_BYTES_MAX = 16 << 20
 
@@ -39,11 +38,13 @@ def primitives(params: dict[str, Any]) -> dict[str, Any]:
     """Return the programs and the places of their results for a call of a primitive."""
     asked = params["params"]
     if params["program"] == "executor":
-        return _executor(asked, params)
+        from .executor import executed  # noqa: PLC0415
+
+        return executed(asked, params)
     pubs = asked.get("pubs")
     if not isinstance(pubs, list) or not pubs:
         raise UnsupportedError("`pubs` is a list of at least one PUB.")
-    made = _Programs(params.get("labels"))
+    made = Programs(params.get("labels"))
     read = _sampled if params["program"] == "sampler" else _estimated
     found = []
     for number, pub in enumerate(pubs):
@@ -57,40 +58,7 @@ def primitives(params: dict[str, Any]) -> dict[str, Any]:
     return {"programs": made.texts, "pubs": found}
 
 
-class _Programs:
-    """The circuits so far, over the qubits that each uses."""
-
-    def __init__(self, labels: list[str] | None) -> None:
-        self._labels = labels
-        self.texts: list[str] = []
-
-    def add(self, circuit: Circuit) -> int:
-        """Keep a circuit; return its number."""
-        if len(self.texts) >= PROGRAMS_MAX:
-            raise UnsupportedError(f"A job has at most {PROGRAMS_MAX} circuits.")
-        if not any(op[0] == "measure" for op in flat(circuit["ops"])):
-            raise UnsupportedError("The circuit measures nothing.")
-        self.texts.append(json.dumps(self._compact(circuit)))
-        return len(self.texts) - 1
-
-    def _compact(self, circuit: Circuit) -> Circuit:
-        acting = (op for op in flat(circuit["ops"]) if op[0] != "barrier")
-        used = sorted({place for _, places, _ in acting for place in places})
-        at = {place: number for number, place in enumerate(used)}
-
-        def moved(op: Op) -> Op:
-            return [op[0], [at[q] for q in op[1] if q in at], op[2]]
-
-        ops = mapped(circuit["ops"], moved)
-        found = circuit | {"qubits": len(used), "ops": ops}
-        if self._labels is None:
-            return found
-        if used[-1] >= len(self._labels):
-            raise UnsupportedError(f"The device has no qubit {used[-1]}.")
-        return found | {"labels": [self._labels[place] for place in used], "verbatim": True}
-
-
-def _sampled(pub: Any, params: dict[str, Any], made: _Programs) -> dict[str, Any]:
+def _sampled(pub: Any, params: dict[str, Any], made: Programs) -> dict[str, Any]:
     parts = pub if isinstance(pub, list) else [pub]
     found = _circuit(parts[0])
     values, shape = _bindings(parts[1] if len(parts) > 1 else None, found)
@@ -99,10 +67,10 @@ def _sampled(pub: Any, params: dict[str, Any], made: _Programs) -> dict[str, Any
     if not registers:
         raise UnsupportedError("The circuit has no classical register.")
     numbers = [made.add(circuit_of(found, each)) for each in values]
-    return {"shape": shape, "shots": _shots(shots), "registers": registers, "programs": numbers}
+    return {"shape": shape, "shots": shots_of(shots), "registers": registers, "programs": numbers}
 
 
-def _estimated(pub: Any, params: dict[str, Any], made: _Programs) -> dict[str, Any]:
+def _estimated(pub: Any, params: dict[str, Any], made: Programs) -> dict[str, Any]:
     import numpy as np  # noqa: PLC0415
 
     found = _circuit(pub[0])
@@ -127,58 +95,11 @@ def _estimated(pub: Any, params: dict[str, Any], made: _Programs) -> dict[str, A
     placed = [[group.term(number) for group, number in each] for each in terms]
     return {
         "shape": list(chosen.shape),
-        "shots": _shots(math.ceil(1 / precision**2 - 1e-9)),
+        "shots": shots_of(math.ceil(1 / precision**2 - 1e-9)),
         "precision": precision,
         "programs": [number for each in groups.values() for number in each.programs],
         "values": placed,
     }
-
-
-def _executor(asked: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    """Return the programs of a call of the executor, whose items are circuits with arguments."""
-    if asked.get("schema_version") != "v2.0":
-        raise UnsupportedError("The executor's schema is v2.0 here.")
-    made = _Programs(params.get("labels"))
-    try:
-        program = asked["quantum_program"]
-        items = program["items"]
-        if program.get("meas_level", "classified") != "classified":
-            raise UnsupportedError("Twins have no raw signals; measure at the level `classified`.")
-        packed = program["circuits"].get("b64_data")
-        if packed is None:
-            raise UnsupportedError("The circuits of an executor's program come in QPY.")
-        circuits = load_all(unpacked(packed), PROGRAMS_MAX)
-        pairs = zip(items, circuits, strict=True)
-        found = [_item(item, circuit, program["shots"], made) for item, circuit in pairs]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = "The executor's program is malformed."
-        raise UnsupportedError(what, f"{type(error).__name__}: {error}"[:300]) from error
-    return {
-        "programs": made.texts,
-        "pubs": found,
-        "role": program.get("semantic_role"),
-        "passthrough": program.get("passthrough_data"),
-    }
-
-
-def _item(item: dict[str, Any], found: Any, shots: int, made: _Programs) -> dict[str, Any]:
-    import numpy as np  # noqa: PLC0415
-
-    if item["item_type"] != "circuit":
-        raise UnsupportedError(
-            f"Items of the sort {item['item_type']!s:.20} are not run here.",
-            "Switch twirling and mitigation off: randomisations are drawn by IBM's own service.",
-        )
-    tensor = item["circuit_arguments"]
-    data = np.frombuffer(unpacked(tensor["data"], ARRAY_BYTES_MAX), dtype="<f8")
-    shape = [int(each) for each in item["shape"]]
-    if not 0 <= math.prod(shape) <= PROGRAMS_MAX or min(shape, default=1) < 0:
-        raise UnsupportedError(f"A job has at most {PROGRAMS_MAX} circuits.")
-    values = np.broadcast_to(data.reshape(tensor["shape"]), (*shape, len(found.parameters)))
-    rows = values.reshape(math.prod(shape), len(found.parameters)).tolist()
-    numbers = [made.add(circuit_of(found, each)) for each in rows]
-    registers = registers_of(found)
-    return {"shape": shape, "shots": _shots(shots), "registers": registers, "programs": numbers}
 
 
 class _Groups:
@@ -210,7 +131,7 @@ class _Groups:
         self._bases.append(wanted)
         return len(self._bases) - 1
 
-    def finish(self, made: _Programs) -> None:
+    def finish(self, made: Programs) -> None:
         """Make a program of every basis."""
         for bases in self._bases:
             ops = list(self._circuit["ops"])
@@ -271,7 +192,7 @@ def _bindings(found: Any, circuit: Any) -> tuple[list[list[float]], list[int]]:
         shape = list(array.shape[:-1])
         count = math.prod(shape)
         if count > PROGRAMS_MAX:
-            raise UnsupportedError(f"A job has at most {PROGRAMS_MAX} circuits.")
+            raise too_many()
         return [[] for _ in range(count)], shape
     if array.ndim == 0 or array.shape[-1] != wanted:
         raise UnsupportedError(f"The circuit has {wanted} parameters, not {array.shape[-1:]}.")
@@ -323,9 +244,3 @@ def _terms(found: Any, qubits: int) -> list[tuple[str, float]]:
                 f"It has one of {''.join(sorted(known))} for each.",
             )
     return [(text, float(value)) for text, value in terms.items()]
-
-
-def _shots(found: Any) -> int:
-    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise UnsupportedError("Shots are a whole number above 0.")
-    return found

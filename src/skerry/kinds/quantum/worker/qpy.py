@@ -56,6 +56,12 @@ def load(data: bytes) -> Any:
 
 def load_all(data: bytes, most: int) -> list[Any]:
     """Return the circuits that QPY holds, at least one; raise UnsupportedError."""
+    readable(data, most)
+    return _loaded(data)
+
+
+def readable(data: bytes, most: int) -> None:
+    """Raise UnsupportedError unless QPY's header says that it is safe to read, and how many."""
     if len(data) < _HEAD.size:
         raise UnsupportedError("The circuit is not QPY.")
     preface, version, _, _, _, count, symbols = _HEAD.unpack_from(data)
@@ -74,7 +80,6 @@ def load_all(data: bytes, most: int) -> list[Any]:
         raise UnsupportedError(
             f"QPY holds {'one circuit' if most == 1 else f'1 to {most} circuits'}."
         )
-    return _loaded(data)
 
 
 def _loaded(data: bytes) -> list[Any]:

@@ -139,6 +139,7 @@ def executed(job: Job, results: Sequence[Result]) -> dict[str, Any]:
     for place, pub in enumerate(job.request.native["pubs"]):
         mine = [results[number] for number in pub["programs"]]
         tensors = {name: _tensor(mine, bits, pub) for name, bits in pub["registers"].items()}
+        tensors |= pub.get("tensors", {})
         data.append({"results": tensors, "metadata": {}})
         count = len(mine)
         parts.append(
@@ -160,13 +161,8 @@ def executed(job: Job, results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _tensor(results: Sequence[Result], bits: Sequence[int], pub: dict[str, Any]) -> dict[str, Any]:
-    word, length = 0, 0
-    for result in results:
-        for text in shots(result):
-            for bit in bits:
-                word |= (text[bit] == "1") << length
-                length += 1
-    data = word.to_bytes((length + 7) // 8, "little")
+    text = "".join(text[bit] for result in results for text in shots(result) for bit in bits)
+    data = int(text[::-1] or "0", 2).to_bytes((len(text) + 7) // 8, "little")
     shape = [*pub["shape"], pub["shots"], len(bits)]
     return {"data": packed(data), "shape": shape, "dtype": "bool"}
 

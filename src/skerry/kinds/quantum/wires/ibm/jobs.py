@@ -60,6 +60,7 @@ async def submit(desk: Desk, asked: Asked) -> Job:
         "labels": backends.labels(device, calibration),
         "shots": options.get("default_shots") or SHOTS,
         "precision": _precision(options),
+        "seed": desk.chance(),
     }
     found = await desk.primitives(asked.program_id, asked.params, **limits)
     programs = _programs(found)
@@ -78,6 +79,7 @@ async def submit(desk: Desk, asked: Asked) -> Job:
             "pubs": found["pubs"],
             "role": found.get("role"),
             "passthrough": found.get("passthrough"),
+            "seed": found.get("seed"),
         },
     )
     keep = asked.program_id != "estimator" and request.all_shots <= MEMORY_MAX
