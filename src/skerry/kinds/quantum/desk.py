@@ -247,6 +247,8 @@ class Desk:
             for binding in range(1, len(program.bindings)):
                 if twins.engine_of(request, program, device) in twins.EXACT.values():
                     await self.plan(request, number, binding)
+                elif program.format == "circuit":
+                    checks.binding(program, binding)
                 elif program.format in checks.CIRCUITS:
                     await self.parse(program, binding)
         cost = self._cost(device, uses, request)

@@ -14,6 +14,10 @@ from .noise import Noisy
 from .routing import is_clifford
 
 
+QUBITS_MIN = 12
+PARTS_MAX = 16
+
+
 class Part(NamedTuple):
     """A part of a circuit, over qubits and bits of its own, and which bits of the whole these are."""
 
@@ -24,10 +28,11 @@ class Part(NamedTuple):
 def parts(noisy: Noisy) -> list[Part]:
     """Return the parts of a circuit, the largest first; all that are Clifford are the last one.
 
-    A circuit that decides while it runs, or is Clifford, is left whole.
+    A circuit that decides while it runs, is small, or is Clifford, is left whole; so is one of many
+    parts: each costs the start of an engine.
     """
     circuit = noisy.circuit
-    if is_dynamic(circuit) or is_clifford(circuit):
+    if circuit["qubits"] < QUBITS_MIN or is_dynamic(circuit) or is_clifford(circuit):
         return [_whole(noisy)]
     groups = _groups(circuit)
     if len(groups) < 2:
@@ -40,6 +45,8 @@ def parts(noisy: Noisy) -> list[Part]:
     pairs = list(zip(groups, shares, strict=True))
     plain = [is_clifford(circuit | {"ops": share}) for share in shares]
     others = [pair for pair, clifford in zip(pairs, plain, strict=True) if not clifford]
+    if len(others) > PARTS_MAX:
+        return [_whole(noisy)]
     found = [_part(noisy, group, ops) for group, ops in sorted(others, key=lambda p: -len(p[0]))]
     if any(plain):
         joined = [pair for pair, clifford in zip(pairs, plain, strict=True) if clifford]

@@ -13,7 +13,7 @@ from typing import Any
 
 from .ir import UnsupportedError
 from .programs import PROGRAMS_MAX, Programs, shots_of, too_many
-from .qpy import circuit_of, load_all, registers_of, unpacked
+from .qpy import load_all, registers_of, unpacked
 from .samplexes import drawn
 from .tensors import packed, read
 
@@ -46,7 +46,7 @@ def executed(asked: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
         what = "The executor's program is malformed."
         raise UnsupportedError(what, f"{type(error).__name__}: {error}"[:300]) from error
     return {
-        "programs": made.texts,
+        "programs": made.made,
         "pubs": found,
         "role": program.get("semantic_role"),
         "passthrough": program.get("passthrough_data"),
@@ -70,7 +70,7 @@ def _item(
     if item["item_type"] not in sorts:
         raise UnsupportedError(f"Items of the sort {item['item_type']!s:.20} are not known.")
     shape, values, drawn_besides = sorts[item["item_type"]](item, circuit, seed)
-    numbers = [made.add(circuit_of(circuit, each)) for each in values.tolist()]
+    numbers = made.sweep(circuit, values.tolist())
     return {
         "shape": shape,
         "registers": registers_of(circuit),

@@ -55,7 +55,7 @@ def primitives(params: dict[str, Any]) -> dict[str, Any]:
         except (KeyError, IndexError, TypeError, ValueError) as error:
             what = f"PUB {number} is malformed."
             raise UnsupportedError(what, f"{type(error).__name__}: {error}"[:300]) from error
-    return {"programs": made.texts, "pubs": found}
+    return {"programs": made.made, "pubs": found}
 
 
 def _sampled(pub: Any, params: dict[str, Any], made: Programs) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _sampled(pub: Any, params: dict[str, Any], made: Programs) -> dict[str, Any]
     registers = registers_of(found)
     if not registers:
         raise UnsupportedError("The circuit has no classical register.")
-    numbers = [made.add(circuit_of(found, each)) for each in values]
+    numbers = made.sweep(found, values)
     return {"shape": shape, "shots": shots_of(shots), "registers": registers, "programs": numbers}
 
 
@@ -140,7 +140,7 @@ class _Groups:
                 ops.append(["measure", [qubit], [bit]])
             registers = [["c", 0, len(bases)]]
             read = {"ops": ops, "bits": len(bases), "registers": registers}
-            self.programs.append(made.add(self._circuit | read))
+            self.programs += made.add(self._circuit | read)
 
     def term(self, number: int) -> list[Any]:
         """Return a term: coefficient, program, bits whose parity counts, bits that must be 0, 1."""

@@ -3,36 +3,59 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from .ir import Circuit, Op, UnsupportedError, flat, mapped
+from .qpy import circuit_of, template_of
 
 PROGRAMS_MAX = 4096
 TEXT_BYTES_MAX = 64 << 20
+_BINDING_BYTES = 40
+"""What a parameter's name and value take, about."""
 
 
 class Programs:
-    """The circuits so far, as texts; `labels` names the device's qubits, if it has any."""
+    """The circuits so far, with the values that each is bound to; every binding is an execution.
+
+    `labels` names the device's qubits, if it has any.
+    """
 
     def __init__(self, labels: list[str] | None) -> None:
         self._labels = labels
         self._bytes = 0
-        self.texts: list[str] = []
+        self._count = 0
+        self.made: list[dict[str, Any]] = []
 
-    def add(self, circuit: Circuit) -> int:
-        """Keep a circuit; return its number."""
-        if len(self.texts) >= PROGRAMS_MAX:
+    def add(self, circuit: Circuit, bindings: Sequence[dict[str, float]] = ({},)) -> list[int]:
+        """Keep a circuit; return the numbers of its executions."""
+        if self._count + len(bindings) > PROGRAMS_MAX:
             raise too_many()
         if not any(op[0] == "measure" for op in flat(circuit["ops"])):
             raise UnsupportedError("The circuit measures nothing.")
-        self.texts.append(json.dumps(self._compact(circuit), separators=(",", ":")))
-        self._bytes += len(self.texts[-1])
+        text = json.dumps(self._compact(circuit), separators=(",", ":"))
+        self._bytes += len(text) + sum(map(len, bindings)) * _BINDING_BYTES
         if self._bytes > TEXT_BYTES_MAX:
             raise UnsupportedError(
                 f"The circuits of a job have at most {TEXT_BYTES_MAX >> 20} MiB together.",
                 "Fewer randomisations, or fewer sets of parameters, make it smaller.",
             )
-        return len(self.texts) - 1
+        self.made.append({"source": text, "bindings": list(bindings)})
+        start, self._count = self._count, self._count + len(bindings)
+        return list(range(start, self._count))
+
+    def sweep(self, found: Any, rows: Sequence[Sequence[float]]) -> list[int]:
+        """Keep a circuit of Qiskit with rows of values for its parameters; return the numbers."""
+        if not rows or not found.parameters:
+            return self.add(circuit_of(found), [{}] * len(rows)) if rows else []
+        names = [each.name for each in found.parameters]
+        if self._count + len(rows) > PROGRAMS_MAX:
+            raise too_many()
+        try:
+            template = template_of(found)
+        except UnsupportedError:  # it computes with its parameters: that is done for each row
+            return [number for row in rows for number in self.add(circuit_of(found, row))]
+        return self.add(template, [dict(zip(names, row, strict=True)) for row in rows])
 
     def _compact(self, circuit: Circuit) -> Circuit:
         acting = (op for op in flat(circuit["ops"]) if op[0] != "barrier")

@@ -94,7 +94,9 @@ def _argument(value: Any) -> Any:
         return read(value)
     from qiskit.quantum_info import PauliLindbladMap  # noqa: PLC0415
 
-    terms = [(str(text), list(map(int, at)), float(rate)) for text, at, rate in value["sparse_terms"]]
+    terms = [
+        (str(text), list(map(int, at)), float(rate)) for text, at, rate in value["sparse_terms"]
+    ]
     return PauliLindbladMap.from_sparse_list(terms, int(value["num_qubits"]))
 
 

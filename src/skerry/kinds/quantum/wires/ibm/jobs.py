@@ -94,12 +94,17 @@ def _precision(options: dict[str, Any]) -> float:
 
 
 def _programs(found: dict[str, Any]) -> tuple[Program, ...]:
-    shots = [0] * len(found["programs"])
-    for pub in found["pubs"]:
-        for number in pub["programs"]:
-            shots[number] = pub["shots"]
-    pairs = zip(found["programs"], shots, strict=True)
-    return tuple(Program(text, format="circuit", shots=count) for text, count in pairs)
+    """Return the programs; all executions of one are of one PUB, which says the shots."""
+    shots = {number: pub["shots"] for pub in found["pubs"] for number in pub["programs"]}
+    made: list[Program] = []
+    start = 0
+    for each in found["programs"]:
+        bindings = tuple(each["bindings"])
+        made.append(
+            Program(each["source"], format="circuit", bindings=bindings, shots=shots[start])
+        )
+        start += len(bindings)
+    return tuple(made)
 
 
 def _refuse_options(asked: Asked) -> None:
