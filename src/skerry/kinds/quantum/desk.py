@@ -502,6 +502,14 @@ class Desk:
         )
         return found
 
+    async def mitigated(self, items: list[Any], tasks: list[Any]) -> list[dict[str, Any]]:
+        """Return what an estimator's PUBs come to with errors mitigated (`worker.mitigation`)."""
+        asked = {"items": items, "tasks": tasks}
+        found: list[dict[str, Any]] = await self._checkers.of("gates").ask(
+            "mitigated", asked, PLAN_SECONDS
+        )
+        return found
+
     async def wait(self, id: str, seconds: float) -> Job:  # noqa: A002
         """Return a job once it is over, or as it stands when the time is up."""
         return self._placed(await self.runner.wait(id, seconds))

@@ -13,13 +13,12 @@ from .ir import Circuit, Op, is_dynamic
 from .noise import Noisy
 from .routing import is_clifford
 
-
 QUBITS_MIN = 12
 PARTS_MAX = 16
 
 
 class Part(NamedTuple):
-    """A part of a circuit, over qubits and bits of its own, and which bits of the whole these are."""
+    """A part of a circuit, over qubits and bits of its own; `bits` are those of the whole."""
 
     noisy: Noisy
     bits: tuple[int, ...]

@@ -50,7 +50,6 @@ def executed(asked: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
         "pubs": found,
         "role": program.get("semantic_role"),
         "passthrough": program.get("passthrough_data"),
-        "seed": seed,
     }
 
 

@@ -12,15 +12,16 @@ share a program.
 from __future__ import annotations
 
 import math
-from io import BytesIO
+from collections.abc import Callable
 from typing import Any
 
+from . import pubs
+from .decoupling import decoupled
 from .ir import Circuit, UnsupportedError, flat
-from .programs import PROGRAMS_MAX, Programs, shots_of, too_many
-from .qpy import circuit_of, load, registers_of, unpacked
+from .programs import Programs, shots_of
+from .qpy import circuit_of, registers_of
 
 TERMS_MAX = 100_000
-ARRAY_BYTES_MAX = 16 << 20
 
 _BASES = {"I": "", "X": "X", "Y": "Y", "Z": "Z"}
 _PROJECTORS = {"0": "Z", "1": "Z", "+": "X", "-": "X", "r": "Y", "l": "Y"}
@@ -41,27 +42,45 @@ def primitives(params: dict[str, Any]) -> dict[str, Any]:
         from .executor import executed  # noqa: PLC0415
 
         return executed(asked, params)
-    pubs = asked.get("pubs")
-    if not isinstance(pubs, list) or not pubs:
+    given = asked.get("pubs")
+    if not isinstance(given, list) or not given:
         raise UnsupportedError("`pubs` is a list of at least one PUB.")
     made = Programs(params.get("labels"))
-    read = _sampled if params["program"] == "sampler" else _estimated
+    if params["program"] == "estimator" and params["noise"]["randomised"]:
+        from .mitigation import Mitigation  # noqa: PLC0415
+
+        work = Mitigation(params, made)
+        found = _each(given, work.read)
+        return {"programs": made.made, "pubs": work.items(), "mitigation": work.told(found)}
+    if params["program"] == "estimator":
+        found = _each(given, lambda pub: _estimated(pub, params, made))
+    elif params["noise"]["randomised"]:
+        from .twirled import twirled  # noqa: PLC0415
+
+        found = _each(given, lambda pub: twirled(pub, params, made))
+    else:
+        found = _each(given, lambda pub: _sampled(pub, params, made))
+    return {"programs": made.made, "pubs": found}
+
+
+def _each(given: list[Any], read: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what was read of every PUB; raise UnsupportedError with its number."""
     found = []
-    for number, pub in enumerate(pubs):
+    for number, pub in enumerate(given):
         try:
-            found.append(read(pub, params, made))
+            found.append(read(pub))
         except UnsupportedError as error:
             raise UnsupportedError(f"PUB {number}: {error.what}", error.why) from error
         except (KeyError, IndexError, TypeError, ValueError) as error:
             what = f"PUB {number} is malformed."
             raise UnsupportedError(what, f"{type(error).__name__}: {error}"[:300]) from error
-    return {"programs": made.made, "pubs": found}
+    return found
 
 
 def _sampled(pub: Any, params: dict[str, Any], made: Programs) -> dict[str, Any]:
     parts = pub if isinstance(pub, list) else [pub]
-    found = _circuit(parts[0])
-    values, shape = _bindings(parts[1] if len(parts) > 1 else None, found)
+    found = decoupled(pubs.circuit(parts[0]), params)
+    values, shape = pubs.bindings(parts[1] if len(parts) > 1 else None, found)
     shots = parts[2] if len(parts) > 2 and parts[2] is not None else params["shots"]
     registers = registers_of(found)
     if not registers:
@@ -73,12 +92,10 @@ def _sampled(pub: Any, params: dict[str, Any], made: Programs) -> dict[str, Any]
 def _estimated(pub: Any, params: dict[str, Any], made: Programs) -> dict[str, Any]:
     import numpy as np  # noqa: PLC0415
 
-    found = _circuit(pub[0])
-    values, shape = _bindings(pub[2] if len(pub) > 2 else None, found)
-    observables, outer = _observables(pub[1], found.num_qubits)
-    precision = pub[3] if len(pub) > 3 and pub[3] is not None else params["precision"]
-    if not isinstance(precision, int | float) or not 0 < precision < 1e6:
-        raise UnsupportedError("A precision is a number above 0.")
+    found = decoupled(pubs.circuit(pub[0]), params)
+    values, shape = pubs.bindings(pub[2] if len(pub) > 2 else None, found)
+    observables, outer = pubs.observables(pub[1], found.num_qubits)
+    precision = pubs.precision(pub[3] if len(pub) > 3 else None, params["precision"])
     which = np.arange(len(observables)).reshape(outer)
     whose = np.arange(len(values)).reshape(shape)
     chosen, bound = np.broadcast_arrays(which, whose)
@@ -157,90 +174,3 @@ class _Groups:
             elif _BASES.get(sign):
                 parity.append(order.index(qubit))
         return [coefficient, self.programs[group], parity, zeros, ones]
-
-
-def _circuit(found: Any) -> Any:
-    if isinstance(found, str):
-        return _written(found)
-    if not isinstance(found, dict) or found.get("__type__") != "QuantumCircuit":
-        raise UnsupportedError("A PUB begins with a circuit, in QPY or OpenQASM 3.")
-    return load(unpacked(found["__value__"]))
-
-
-def _written(text: str) -> Any:
-    """Return a circuit that is written in OpenQASM 3; the parser of ours bounds its size."""
-    from qiskit import qasm3  # noqa: PLC0415 (seconds; only where a circuit comes as text)
-
-    from .running import parsed  # noqa: PLC0415
-
-    parsed({"source": text, "format": "openqasm3", "bindings": {}})
-    try:
-        return qasm3.loads(text)
-    except qasm3.QASM3ImporterError as error:
-        raise UnsupportedError("The circuit cannot be read.", str(error)[:300]) from error
-
-
-def _bindings(found: Any, circuit: Any) -> tuple[list[list[float]], list[int]]:
-    """Return the values of every binding, and the shape that they are laid out in."""
-    wanted = len(circuit.parameters)
-    if found is None or (isinstance(found, list) and not found):
-        if wanted:
-            raise UnsupportedError(f"The circuit has {wanted} parameters without values.")
-        return [[]], []
-    array = _array(found)
-    if wanted == 0 and array.size == 0:
-        shape = list(array.shape[:-1])
-        count = math.prod(shape)
-        if count > PROGRAMS_MAX:
-            raise too_many()
-        return [[] for _ in range(count)], shape
-    if array.ndim == 0 or array.shape[-1] != wanted:
-        raise UnsupportedError(f"The circuit has {wanted} parameters, not {array.shape[-1:]}.")
-    return array.reshape(-1, wanted).tolist(), list(array.shape[:-1])
-
-
-def _array(found: Any) -> Any:
-    """Return numbers as an array; pickled ones are refused."""
-    import numpy as np  # noqa: PLC0415
-
-    if isinstance(found, dict) and found.get("__type__") == "ndarray":
-        found = found["__value__"]
-    if isinstance(found, str):
-        data = unpacked(found, ARRAY_BYTES_MAX)
-        array = np.load(BytesIO(data), allow_pickle=False)
-    else:
-        array = np.asarray(found)
-    if array.dtype.kind not in "fiu":
-        raise UnsupportedError("Values of parameters are real numbers.")
-    if not np.all(np.isfinite(array)):
-        raise UnsupportedError("A parameter's value is no number.")
-    return array.astype(float)
-
-
-def _observables(found: Any, qubits: int) -> tuple[list[list[tuple[str, float]]], list[int]]:
-    """Return observables as lists of terms, and the shape of their array."""
-    if isinstance(found, dict) and found.get("__type__") == "ndarray":
-        found = found["__value__"]
-    shape: list[int] = []
-    flat = [found]
-    while isinstance(flat[0], list):
-        sizes = {len(each) for each in flat}
-        if len(sizes) != 1 or 0 in sizes:
-            raise UnsupportedError("The observables are no full array.")
-        shape.append(len(flat[0]))
-        flat = [inner for each in flat for inner in each]
-    return [_terms(each, qubits) for each in flat], shape
-
-
-def _terms(found: Any, qubits: int) -> list[tuple[str, float]]:
-    terms = {found: 1.0} if isinstance(found, str) else found
-    if not isinstance(terms, dict):
-        raise UnsupportedError("An observable is a sum of Pauli strings.")
-    known = {*_BASES, *_PROJECTORS}
-    for text in terms:
-        if len(text) != qubits or not set(text) <= known:
-            raise UnsupportedError(
-                f"{text[:40]!r} is no observable of {qubits} qubits.",
-                f"It has one of {''.join(sorted(known))} for each.",
-            )
-    return [(text, float(value)) for text, value in terms.items()]

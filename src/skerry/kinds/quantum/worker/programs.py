@@ -27,13 +27,21 @@ class Programs:
         self._count = 0
         self.made: list[dict[str, Any]] = []
 
-    def add(self, circuit: Circuit, bindings: Sequence[dict[str, float]] = ({},)) -> list[int]:
-        """Keep a circuit; return the numbers of its executions."""
+    def add(
+        self,
+        circuit: Circuit,
+        bindings: Sequence[dict[str, float]] = ({},),
+        places: Sequence[int] = (),
+    ) -> list[int]:
+        """Keep a circuit; return the numbers of its executions.
+
+        `places` says which qubits of the device the circuit's are, if they are not the first ones.
+        """
         if self._count + len(bindings) > PROGRAMS_MAX:
             raise too_many()
         if not any(op[0] == "measure" for op in flat(circuit["ops"])):
             raise UnsupportedError("The circuit measures nothing.")
-        text = json.dumps(self._compact(circuit), separators=(",", ":"))
+        text = json.dumps(self._compact(circuit, places), separators=(",", ":"))
         self._bytes += len(text) + sum(map(len, bindings)) * _BINDING_BYTES
         if self._bytes > TEXT_BYTES_MAX:
             raise UnsupportedError(
@@ -44,22 +52,26 @@ class Programs:
         start, self._count = self._count, self._count + len(bindings)
         return list(range(start, self._count))
 
-    def sweep(self, found: Any, rows: Sequence[Sequence[float]]) -> list[int]:
+    def sweep(
+        self, found: Any, rows: Sequence[Sequence[float]], places: Sequence[int] = ()
+    ) -> list[int]:
         """Keep a circuit of Qiskit with rows of values for its parameters; return the numbers."""
         if not rows or not found.parameters:
-            return self.add(circuit_of(found), [{}] * len(rows)) if rows else []
+            return self.add(circuit_of(found), [{}] * len(rows), places) if rows else []
         names = [each.name for each in found.parameters]
         if self._count + len(rows) > PROGRAMS_MAX:
             raise too_many()
         try:
             template = template_of(found)
         except UnsupportedError:  # it computes with its parameters: that is done for each row
-            return [number for row in rows for number in self.add(circuit_of(found, row))]
-        return self.add(template, [dict(zip(names, row, strict=True)) for row in rows])
+            return [
+                number for row in rows for number in self.add(circuit_of(found, row), ({},), places)
+            ]
+        return self.add(template, [dict(zip(names, row, strict=True)) for row in rows], places)
 
-    def _compact(self, circuit: Circuit) -> Circuit:
+    def _compact(self, circuit: Circuit, places: Sequence[int]) -> Circuit:
         acting = (op for op in flat(circuit["ops"]) if op[0] != "barrier")
-        used = sorted({place for _, places, _ in acting for place in places})
+        used = sorted({place for op in acting for place in op[1]})
         at = {place: number for number, place in enumerate(used)}
 
         def moved(op: Op) -> Op:
@@ -69,9 +81,10 @@ class Programs:
         found = circuit | {"qubits": len(used), "ops": ops}
         if self._labels is None:
             return found
-        if used[-1] >= len(self._labels):
-            raise UnsupportedError(f"The device has no qubit {used[-1]}.")
-        return found | {"labels": [self._labels[place] for place in used], "verbatim": True}
+        at_device = [places[each] for each in used] if places else used
+        if max(at_device) >= len(self._labels):
+            raise UnsupportedError(f"The device has no qubit {max(at_device)}.")
+        return found | {"labels": [self._labels[each] for each in at_device], "verbatim": True}
 
 
 def too_many() -> UnsupportedError:

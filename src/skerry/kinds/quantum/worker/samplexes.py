@@ -30,15 +30,20 @@ class Drawn(NamedTuple):
 def drawn(
     model: dict[str, Any], arguments: dict[str, Any], shape: tuple[int, ...], seed: tuple[int, ...]
 ) -> Drawn:
-    """Return what a samplex draws for every place of a shape; raise UnsupportedError.
+    """Return what a samplex in JSON draws for every place of a shape; raise UnsupportedError.
 
     Axes along which an argument varies are swept; along all others the draws are independent.
     """
-    import numpy as np  # noqa: PLC0415
-
     samplex = _loaded(str(model["samplex_json"]))
     inputs = samplex.inputs().make_broadcastable()
     inputs.bind(**{name: _argument(value) for name, value in arguments.items()})
+    return sampled(samplex, inputs, shape, seed)
+
+
+def sampled(samplex: Any, inputs: Any, shape: tuple[int, ...], seed: tuple[int, ...]) -> Drawn:
+    """Return what a samplex draws, given its inputs, which may vary along axes of the shape."""
+    import numpy as np  # noqa: PLC0415
+
     if not inputs.fully_bound:
         raise UnsupportedError("The samplex lacks arguments.", inputs.describe()[:300])
     given = inputs.shape
