@@ -18,7 +18,7 @@ _VIRTUAL = ("rz", "p", "id", "barrier", "delay")
 
 def decoupled(circuit: Any, params: dict[str, Any]) -> Any:
     """Return a circuit of Qiskit with pulses where qubits wait, if that is wanted."""
-    wanted = params.get("noise", {}).get("decoupling")
+    wanted = (params.get("noise") or {}).get("decoupling")
     if not wanted:
         return circuit
     if circuit.has_control_flow_op():

@@ -98,6 +98,7 @@ class Mitigation:
         ]
         names = {tuple(asked.circuit.parameters): asked.values} if asked.circuit.parameters else {}
         zne = self._noise["zne"]
+        program.shots = asked.shots  # a program has one number of them; here every PUB has its own
         task = GateFolding() if zne else MitigationTask()
         task.prepare(
             _narrowed(asked.circuit, places),

@@ -46,15 +46,21 @@ def primitives(params: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(given, list) or not given:
         raise UnsupportedError("`pubs` is a list of at least one PUB.")
     made = Programs(params.get("labels"))
-    if params["program"] == "estimator" and params["noise"]["randomised"]:
+    randomised = (params.get("noise") or {}).get("randomised")
+    if params["program"] == "estimator" and randomised:
         from .mitigation import Mitigation  # noqa: PLC0415
 
         work = Mitigation(params, made)
         found = _each(given, work.read)
-        return {"programs": made.made, "pubs": work.items(), "mitigation": work.told(found)}
+        try:
+            items = work.items()
+        except (ValueError, TypeError, KeyError) as error:  # the library's own refusals
+            what = "These PUBs cannot be mitigated."
+            raise UnsupportedError(what, f"{type(error).__name__}: {error}"[:300]) from error
+        return {"programs": made.made, "pubs": items, "mitigation": work.told(found)}
     if params["program"] == "estimator":
         found = _each(given, lambda pub: _estimated(pub, params, made))
-    elif params["noise"]["randomised"]:
+    elif randomised:
         from .twirled import twirled  # noqa: PLC0415
 
         found = _each(given, lambda pub: twirled(pub, params, made))

@@ -47,7 +47,7 @@ def add(
     found = sampled(item.samplex, item.samplex_arguments, item.shape, (params["seed"], number))
     circuit = decoupled(item.circuit, params)
     values = found.tensors.pop("parameter_values", None)
-    rows = [[]] * math.prod(found.shape)
+    rows: list[list[float]] = [[]] * math.prod(found.shape)
     if values is not None:
         rows = values.reshape(math.prod(found.shape), -1).astype(float).tolist()
     if len(rows[0]) != len(circuit.parameters):
