@@ -49,11 +49,12 @@ from skerry.node.ports import Ports, taken
 from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
-from skerry.node.sandbox.cgroup import Group, detect
+from skerry.node.sandbox.cgroup import detect
 from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.services import Services
 from skerry.node.shelf import DiskBalances, DiskShelf
+from skerry.node.spares import Spares
 from skerry.node.supervisor import Supervisor
 from skerry.node.tenure import Tenure
 from skerry.node.token.registry import Registry
@@ -296,6 +297,7 @@ class Node:
             workshop=self.workshop,
             clock=self.clock,
             entropy=self.entropy,
+            spares=Spares(processes, self.workshop.group, self.entropy),
             on_line=self.logbook.take,
             on_end=self._process_ended,
             on_leave=self._process_leaving,
@@ -338,7 +340,7 @@ class Node:
         await self.accountant.on_end(cell, running)
         await asyncio.to_thread(self.workshop.clear_after, running)
         try:
-            await asyncio.to_thread(_clear_group, running.group)
+            await asyncio.to_thread(running.group.clear)
         except (SkerryError, OSError):
             _log.exception("what %s left running could not be ended", running.instance)
 
@@ -491,9 +493,3 @@ async def _given_up(task: asyncio.Task[None]) -> None:
     """Await the end of what a start that failed, or a stop, does not wait for."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _clear_group(group: Group) -> None:
-    """End whatever a process left behind in its cgroup, and remove it."""
-    group.kill()
-    group.remove()
