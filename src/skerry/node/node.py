@@ -36,6 +36,7 @@ from skerry.node.certificate import ensure_certificate
 from skerry.node.deploys import Deploys
 from skerry.node.exports import Exports
 from skerry.node.gateway import NodeGateway
+from skerry.node.gpus import Gpus
 from skerry.node.home import Home, NodeConfig, default_name
 from skerry.node.keys.at_rest import AtRest
 from skerry.node.keys.ring import KeyRing
@@ -271,6 +272,7 @@ class Node:
         """Make what starts and stops processes, and what is built on it."""
         cgroups = await asyncio.to_thread(detect)
         await asyncio.to_thread(cgroups.reap, f"{self.home.digest}.")
+        self.gpus = Gpus(self.config.engine_gpus)
         self.workshop = Workshop(
             home=self.home,
             node_name=self.name,
@@ -282,6 +284,7 @@ class Node:
             policy=self.policy,
             cgroups=cgroups,
             engine_read=self.config.engine_read,
+            gpus=self.gpus,
             at_rest=self.at_rest,
         )
         packages = [manifest.package for manifest in self.manifests.values()]
@@ -320,6 +323,7 @@ class Node:
             entropy=self.entropy,
             settle=self.accountant.settle,
             address=self._workload_url,
+            gpus=self.gpus,
         )
         await self.accountant.settle_leftovers()
         gone = await asyncio.to_thread(self.home.renew_run, self.entropy)

@@ -67,6 +67,12 @@ def _resources(params: dict[str, Any]) -> Any:
     return resources(params)
 
 
+def _estimate(params: dict[str, Any]) -> Any:
+    from .resources import estimate  # noqa: PLC0415
+
+    return estimate(params)
+
+
 def _chemistry(params: dict[str, Any]) -> Any:
     from .chemistry import chemistry  # noqa: PLC0415
 
@@ -90,6 +96,7 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "plan": _plan,
     "compile": _compile,
     "run": _run,
+    "estimate": _estimate,
     "emit": _emit,
     "primitives": _primitives,
     "ready": _ready,
