@@ -55,7 +55,6 @@ from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.services import Services
 from skerry.node.shelf import DiskBalances, DiskShelf
-from skerry.node.spares import Spares
 from skerry.node.supervisor import Supervisor
 from skerry.node.tenure import Tenure
 from skerry.node.token.registry import Registry
@@ -300,7 +299,6 @@ class Node:
             workshop=self.workshop,
             clock=self.clock,
             entropy=self.entropy,
-            spares=Spares(processes, self.workshop.group, self.entropy),
             on_line=self.logbook.take,
             on_end=self._process_ended,
             on_leave=self._process_leaving,

@@ -76,7 +76,6 @@ class Supervisor:
         workshop: Workshop,
         clock: Clock,
         entropy: Entropy,
-        spares: Spares,
         on_line: Callable[[str, str, str, str], None],
         on_end: Callable[[Cell, Running], Awaitable[None]],
         on_leave: Callable[[Running], None],
@@ -88,7 +87,7 @@ class Supervisor:
         self._workshop = workshop
         self._clock = clock
         self._entropy = entropy
-        self._spares = spares
+        self._spares = Spares(processes, workshop.group, entropy)
         self._joiners = ThreadPoolExecutor(JOINERS, thread_name_prefix="cgroup")
         self._on_line = on_line
         self._on_end = on_end

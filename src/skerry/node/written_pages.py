@@ -21,7 +21,8 @@ from pathlib import Path
 PAGES_MAX = 4096
 """Whoever wrote to more pages than this has done more than to begin."""
 
-_LOOKED_AT_MAX = 1 << 16
+_LOOKED_AT_MAX = 1 << 17
+"""512 MiB; what lies above is left to the first write."""
 _ENTRY_BYTES = 8
 _OWN = 1 << 63 | 1 << 56
 _POPULATE_WRITE = 23
