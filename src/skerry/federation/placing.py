@@ -25,7 +25,7 @@ import msgspec
 from skerry.federation import messages as m
 from skerry.federation.calls import Calls
 from skerry.federation.peers import Peer
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.catalogue import App, Branch
 from skerry.kernel.errors import CONFLICT, SkerryError
 from skerry.kernel.policy import Decision, Request, enforce

@@ -14,7 +14,7 @@ import msgspec
 from skerry.federation import messages as m
 from skerry.federation.placing import check_free
 from skerry.federation.wire import Chunks, Wire
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.catalogue import ResourceRecord
 from skerry.kernel.errors import BUSY, DISK_FULL, INVALID, NOT_FOUND, UNSUPPORTED
 from skerry.kernel.names import check_name

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.errors import ALREADY_EXISTS, CONFLICT, NOT_FOUND, UNSUPPORTED, SkerryError

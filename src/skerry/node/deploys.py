@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.app import FILE_NAME, LENGTH_MAX, AppSpec, parse
 from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock

@@ -7,8 +7,8 @@ import datetime
 from collections.abc import Iterator, Sequence
 
 from skerry import __version__
-from skerry.kernel import catalogue as events
 from skerry.kernel import commands as c
+from skerry.kernel import events
 from skerry.kernel.app import parse_duration
 from skerry.kernel.catalogue import Branch
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND

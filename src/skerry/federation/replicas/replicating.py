@@ -12,8 +12,8 @@ from skerry.federation.calls import Calls
 from skerry.federation.peers import Peer, Peers
 from skerry.federation.replicas import messages as r
 from skerry.federation.replicas.replicas import Replicas
-from skerry.kernel import catalogue as events
-from skerry.kernel.catalogue import App, Replication
+from skerry.kernel import events
+from skerry.kernel.catalogue import App
 from skerry.kernel.errors import (
     CONFLICT,
     DENIED,
@@ -22,6 +22,7 @@ from skerry.kernel.errors import (
     UNSUPPORTED,
     SkerryError,
 )
+from skerry.kernel.events import Replication
 from skerry.kernel.lease import Leases
 from skerry.kernel.policy import Decision, Request
 from skerry.kernel.territory import is_territory, meant

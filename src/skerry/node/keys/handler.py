@@ -7,7 +7,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.commands import Check, Done, Nothing
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
 from skerry.node.audit.receipts import DELETION, RECEIPT
