@@ -102,6 +102,9 @@ class Replicating:
             )
         if app.leaving is not None:
             raise CONFLICT(f"{app.name} is being moved to {app.leaving.to}.")
+        self._node.abroad.check_own(app.name, "Standing by")
+        for branch in app.branches.values():
+            self._node.abroad.check_whole(branch, "A standby")
         self._node.tenure.check(app.name)
         unable = {}
         for branch in app.branches.values():
