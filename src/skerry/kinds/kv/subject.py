@@ -8,7 +8,8 @@ from urllib.parse import quote
 import msgspec
 
 from skerry.kernel.subject import Subject
-from skerry.kinds._shared.http.request import Answer, request
+from skerry.kinds._shared.http.message import Answer
+from skerry.kinds._shared.http.request import request
 
 
 class KvSubject(Subject):
