@@ -226,7 +226,7 @@ class Deployed(msgspec.Struct, frozen=True):
 
 
 class ResourceInfo(msgspec.Struct, frozen=True):
-    """A resource in a list."""
+    """A resource in a list; `node` is the one that it lies on, if that is another."""
 
     name: str
     kind: str
@@ -234,6 +234,7 @@ class ResourceInfo(msgspec.Struct, frozen=True):
     awake: bool
     engine: str
     bindings: tuple[str, ...] = ()
+    node: str = ""
 
 
 class ConnectionLine(msgspec.Struct, frozen=True):

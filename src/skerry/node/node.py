@@ -24,6 +24,7 @@ from skerry.kernel.money import Rate
 from skerry.kernel.names import host_label
 from skerry.kernel.policy import Policy
 from skerry.kernel.service import Service
+from skerry.node.abroad import Abroad
 from skerry.node.accountant import Accountant
 from skerry.node.archives import Archives
 from skerry.node.audit.identity import audit_signer, witness_signer
@@ -117,6 +118,7 @@ class Node:
         self.ports: dict[str, int] = {}
         self.host = "127.0.0.1"
         self.http_port = 0
+        self.name = options.name or ""
         self.since = self.clock.now()
         self._make_api = make_api
         self._stop_asked = asyncio.Event()
@@ -235,6 +237,7 @@ class Node:
         stack.callback(balances.close)
         self.catalogue = Catalogue(branches)
         self.tenure = Tenure(self.catalogue)
+        self.abroad = Abroad(self.name, self.catalogue)
         self.ledger = Ledger(balances)
 
     def _apply_to_catalogue(self, body: bytes) -> None:
@@ -282,6 +285,7 @@ class Node:
             cgroups=cgroups,
             engine_read=self.config.engine_read,
             at_rest=self.at_rest,
+            abroad=self.abroad,
         )
         packages = [manifest.package for manifest in self.manifests.values()]
         processes = Processes(packages)
@@ -300,6 +304,7 @@ class Node:
             on_end=self._process_ended,
             on_leave=self._process_leaving,
             tenure=self.tenure,
+            abroad=self.abroad,
         )
         self.accountant = Accountant(
             run=self.home.run,
@@ -356,6 +361,7 @@ class Node:
             clock=self.clock,
             entropy=self.entropy,
             at_rest=self.at_rest,
+            abroad=self.abroad,
         )
         self.deploys = Deploys(
             home=self.home,
@@ -370,10 +376,16 @@ class Node:
             services=self.services.declared,
             clock=self.clock,
             tenure=self.tenure,
+            abroad=self.abroad,
         )
         self.words = Words(self.catalogue, self.manifests, self.supervisor)
         self.exports = Exports(
-            self.catalogue, self.manifests, self.supervisor, self.workshop, self.archives
+            self.catalogue,
+            self.manifests,
+            self.supervisor,
+            self.workshop,
+            self.archives,
+            self.abroad,
         )
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:

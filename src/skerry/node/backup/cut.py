@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import apsw
 
 from skerry import __version__
-from skerry.kernel.catalogue import Branch, Catalogue, event_of
+from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.clock import NANOSECONDS, Clock
 from skerry.kernel.errors import CONFLICT, DISK_FULL, NOT_FOUND, SkerryError
+from skerry.kernel.events import event_of
 from skerry.kernel.manifest import Verb
 from skerry.node.backup import digests
 from skerry.node.backup.index import (

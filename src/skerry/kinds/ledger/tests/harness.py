@@ -78,7 +78,7 @@ class Node:
         self.sessions.append(held)
         return held
 
-    async def elsewhere(self, app: str, wire: str) -> str | None:
+    async def elsewhere(self, app: str, wire: str, *place: str | None) -> str | None:
         return None
 
     def tls(self) -> Any:
