@@ -98,7 +98,7 @@ class Reading:
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._spoilt(error)
 
     def _spoilt(self, error: Exception) -> None:
