@@ -26,6 +26,7 @@ from skerry.market.provider.manifests import group_of
 from skerry.market.provider.pricing import NoPriceError, price_of, request
 from skerry.market.provider.workloads import digest_of, name_of, spec_of
 from skerry.market.sdl.parse import parse
+from skerry.node.gpus import Gpus
 from skerry.node.workload import Port
 
 STANDING = PriceList(10_000, 5000, 50, 500_000)
@@ -47,15 +48,19 @@ def test_measures_this_machine(tmp_path: Path) -> None:
     assert found.storage_bytes < whole.storage_bytes
 
 
-def test_gpus_are_what_their_own_tool_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3'\necho 'NVIDIA H100 80GB HBM3'\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    found = capacity.measure(tmp_path, time.monotonic)
-    assert (found.gpu_units, found.gpu_model) == (2, "NVIDIA H100 80GB HBM3")
-    tool.write_text("#!/bin/sh\nexit 9\n")
-    assert capacity.measure(tmp_path, time.monotonic).gpu_units == 0
+def test_gpus_are_what_their_driver_says(tmp_path: Path) -> None:
+    for minor in (0, 1):
+        (tmp_path / f"nvidia{minor}").touch()
+        folder = tmp_path / f"proc/0000:0{minor}:00.0"
+        folder.mkdir(parents=True)
+        (folder / "information").write_text(
+            f"Model: NVIDIA H100 80GB HBM3\nDevice Minor: {minor}\n"
+        )
+    for kept, offered in ((0, 2), (1, 1), (2, 0)):
+        gpus = Gpus(kept, proc=tmp_path / "proc", devices=tmp_path)
+        found = capacity.measure(tmp_path, time.monotonic, gpus=gpus)
+        assert found.gpu_units == offered
+        assert found.gpu_model == ("NVIDIA H100 80GB HBM3" if offered else "")
 
 
 @pytest.mark.parametrize(

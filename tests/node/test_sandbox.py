@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import functools
 import os
 import pickle
@@ -22,24 +23,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.node.boxed import (
+    APP,
+    PYTHON,
+    ROOT,
+    confinement,
+    finish,
+    needs_landlock,
+    refused,
+    run,
+    start,
+)
 
-import skerry.kernel.errors
-from skerry.node.sandbox import Confinement, Limits, abilities, confine, expose, linux, seccomp
+from skerry.node.sandbox import Limits, abilities, linux, seccomp
 from skerry.node.sandbox import landlock as landlock_module
 from skerry.node.sandbox.syscalls import NUMBERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
-ROOT = os.geteuid() == 0
-APP = {"uid": 700_101, "gid": 700_101} if ROOT else {}
-SOURCE = Path(skerry.kernel.errors.__file__).parents[2]
-PYTHON = tuple(dict.fromkeys((sys.prefix, sys.base_prefix, str(SOURCE))))
 MIB = 1 << 20
 NUMBER = NUMBERS.get(os.uname().machine, {})
 
-needs_landlock = pytest.mark.skipif(
-    not landlock_module.abi(), reason="this kernel has no Landlock; file permissions alone hold"
-)
 needs_seccomp = pytest.mark.skipif(
     not seccomp.supported(), reason="this machine has no seccomp filter"
 )
@@ -64,54 +68,6 @@ def folder_of_app(place: Path, name: str, uid: int | None = None) -> Path:
         for each in (path, path / "file"):
             os.chown(each, uid, uid)
     return path
-
-
-def start(confinement: Confinement, action: Callable[[], Any]) -> tuple[int, int]:
-    """Run `action` in a confined child; return its id and a pipe with what came of it."""
-    reader, writer = os.pipe()
-    parent = os.getpid()
-    child = os.fork()
-    if child:
-        os.close(writer)
-        return child, reader
-    outcome: tuple[str, Any] = ("failed", "confine")
-    try:
-        if ROOT:
-            expose(PYTHON)
-            os.setgroups([0, 4])
-        confine(confinement, parent=parent)
-        outcome = ("ok", action())
-    except OSError as error:
-        outcome = ("errno", error.errno)
-    except BaseException as error:
-        outcome = ("failed", repr(error))
-    finally:
-        with os.fdopen(writer, "wb") as pipe:
-            pickle.dump(outcome, pipe)
-        os._exit(0)
-    raise AssertionError
-
-
-def finish(child: int, reader: int) -> tuple[str, Any]:
-    with os.fdopen(reader, "rb") as pipe:
-        ready, _, _ = select.select([pipe], [], [], 30)
-        if not ready:
-            os.kill(child, signal.SIGKILL)
-        content = pipe.read()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return pickle.loads(content) if content else ("died", status)
-
-
-def run(confinement: Confinement, action: Callable[[], Any]) -> tuple[str, Any]:
-    return finish(*start(confinement, action))
-
-
-def confinement(**changes: Any) -> Confinement:
-    return Confinement(**{**APP, "execute": PYTHON, **changes})
-
-
-def refused(outcome: tuple[str, Any]) -> bool:
-    return outcome in (("errno", errno.EACCES), ("errno", errno.EPERM))
 
 
 class TestFiles:
@@ -393,8 +349,6 @@ class TestSystemCalls:
         assert run(confinement(), lambda: len(socket.if_nameindex()) > 0) == ("ok", True)
 
     def test_the_terminal_cannot_be_typed_into(self) -> None:
-        import fcntl
-
         outcome = run(confinement(), lambda: fcntl.ioctl(0, 0x5412, b"x"))
         assert outcome == ("errno", errno.EPERM)
 

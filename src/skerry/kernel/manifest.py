@@ -185,6 +185,7 @@ class Manifest:
     to a place outside the node; rules of an app may name them.
     `replicates`: whether a standby on another node can follow the state; `replica` names the
     `kernel.replica.Replica` that does it, and every writer tells the `kernel.journal`.
+    `gpu`: its engine uses a GPU where the operator keeps one for engines.
     `readable`: a standby's copy can be read: the engine refuses every write to a state of which
     `kernel.reading` says that another node writes it.
     `remote`: how functions use a resource of this kind that lies on another node; without it, none
@@ -216,6 +217,7 @@ class Manifest:
     replica: str = ""
     readable: bool = False
     remote: Remote | None = None
+    gpu: bool = False
     package: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:

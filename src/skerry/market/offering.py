@@ -20,7 +20,7 @@ from skerry.node.home import write_secret
 
 CREDIT = 5_000_000
 """Micro-units that a market gives its own node's provider to start with, for its bids' deposits."""
-GPU_CLAIM = "as its driver says; passed on to bwrap, which was never tried with a real one"
+GPU_CLAIM = "as its driver says; for class bwrap"
 _log = logging.getLogger("skerry.market.provider")
 
 
@@ -92,7 +92,11 @@ class Offering:
         handler = self._handler
         node = handler.node
         measured = await asyncio.to_thread(
-            capacity.measure, node.home.root, node.clock.monotonic, settings.share_percent
+            capacity.measure,
+            node.home.root,
+            node.clock.monotonic,
+            settings.share_percent,
+            node.gpus,
         )
         agent = Agent(
             settings=_described(settings, measured),

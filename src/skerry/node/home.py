@@ -74,6 +74,12 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
             "what lies there must be readable for every user"
         ),
     ] = ()
+    engine_gpus: Annotated[
+        int,
+        about(
+            "how many of the machine's GPUs engines share, the last ones; workloads have the rest"
+        ),
+    ] = 0
     currency: Annotated[str, about("the currency of prices")] = "EUR"
     prices: Annotated[
         dict[str, tuple[int, int]],

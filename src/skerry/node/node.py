@@ -37,6 +37,7 @@ from skerry.node.certificate import ensure_certificate
 from skerry.node.deploys import Deploys
 from skerry.node.exports import Exports
 from skerry.node.gateway import NodeGateway
+from skerry.node.gpus import Gpus
 from skerry.node.home import Home, NodeConfig, default_name
 from skerry.node.keys.at_rest import AtRest
 from skerry.node.keys.ring import KeyRing
@@ -273,6 +274,7 @@ class Node:
         """Make what starts and stops processes, and what is built on it."""
         cgroups = await asyncio.to_thread(detect)
         await asyncio.to_thread(cgroups.reap, f"{self.home.digest}.")
+        self.gpus = Gpus(self.config.engine_gpus)
         self.workshop = Workshop(
             home=self.home,
             node_name=self.name,
@@ -284,6 +286,7 @@ class Node:
             policy=self.policy,
             cgroups=cgroups,
             engine_read=self.config.engine_read,
+            gpus=self.gpus,
             at_rest=self.at_rest,
             abroad=self.abroad,
         )
@@ -323,6 +326,7 @@ class Node:
             entropy=self.entropy,
             settle=self.accountant.settle,
             address=self._workload_url,
+            gpus=self.gpus,
         )
         await self.accountant.settle_leftovers()
         gone = await asyncio.to_thread(self.home.renew_run, self.entropy)

@@ -23,6 +23,7 @@ from skerry.node.archives import app_spool
 from skerry.node.cell.journal import SOCKET
 from skerry.node.cell.spec import PermitCall, ProcessSpec, SlotSpec, http_socket, scratch
 from skerry.node.cells import SHARED, Running
+from skerry.node.gpus import Gpus
 from skerry.node.home import Home
 from skerry.node.keys.at_rest import AtRest
 from skerry.node.sandbox import Confinement, Limits, abilities, identities
@@ -44,7 +45,8 @@ ENGINE_LIMITS = Limits(memory_bytes=ENGINE_MEMORY_BYTES, processes=512, open_fil
 class Workshop:
     """Makes the specifications of processes from the catalogue.
 
-    `url` is the node's, once it listens; `policy` is asked for every resource.
+    `url` is the node's, once it listens; `policy` is asked for every resource; of `gpus`, engines
+    share those that are theirs.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class Workshop:
         policy: Policy,
         cgroups: Cgroups,
         engine_read: tuple[str, ...] = (),
+        gpus: Gpus,
         at_rest: AtRest,
         abroad: Abroad,
     ) -> None:
         self._abroad = abroad
         self._home = home
         self._engine_read = engine_read
+        self.gpus = gpus
         self._node_name = node_name
         self._at_rest = at_rest
         self._group_prefix = group_prefix
@@ -308,12 +312,20 @@ class Workshop:
                 *(() if tight else (str(self._home.environments),)),
             ),
             write=(*writable, *(() if tight else (SHARED_MEMORY,))),
+            devices=() if tight else self._devices(served),
             limits=limits,
             tight=tight,
             # The node moves it into its group, meanwhile.
             cgroup=msgspec.structs.replace(group.membership, paths=()),
             hide=() if uid is not None else self._hidden,
         )
+
+    def _devices(self, served: list[ResourceRecord]) -> tuple[str, ...]:
+        """Return the devices that lead to the GPUs of engines, if one of these uses any."""
+        if not any(self._manifests[each.kind].gpu for each in served):
+            return ()
+        minors = tuple(each.minor for each in self.gpus.for_engines())
+        return tuple(self.gpus.devices_of(minors).values()) if minors else ()
 
     def clear_after(self, running: Running) -> None:
         """Remove what a process that ended listened on, and its temporary files."""

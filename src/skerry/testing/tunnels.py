@@ -26,10 +26,17 @@ class Tunnelled(Awake):
 async def tunnel(path: Path, port: int) -> AsyncIterator[FaultProxy]:
     """Yield a proxy that leads from a socket at `path` to a port of this machine."""
     proxy = FaultProxy("127.0.0.1", port)
-    server = await asyncio.start_unix_server(proxy.serve, path)
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(proxy.serve(reader, writer))
+        serving.add(task)
+        await task
+
+    server = await asyncio.start_unix_server(serve, path)
     try:
         yield proxy
     finally:
         server.close()
         proxy.cut_now()
-        await asyncio.sleep(0)
+        await asyncio.gather(*serving, return_exceptions=True)

@@ -8,7 +8,7 @@ import pytest
 from tests.node.workload.scene import ended, need, shell
 
 from skerry.kernel.errors import SkerryError
-from skerry.node.workload.gpus import Gpu, Gpus
+from skerry.node.gpus import Gpu, Gpus
 from skerry.node.workload.supervisor import Workloads
 
 INFORMATION = "Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 77\nDevice Minor: \t {minor}\n"
@@ -27,13 +27,16 @@ def fake(root: Path) -> Gpus:
         folder = machine / "gpus" / f"0000:0{minor}:00.0"
         folder.mkdir(parents=True)
         (folder / "information").write_text(INFORMATION.format(minor=minor))
-    return Gpus(machine / "gpus", devices)
+    return Gpus(proc=machine / "gpus", devices=devices)
 
 
 def test_what_the_driver_tells(fake: Gpus, tmp_path: Path) -> None:
-    assert fake.list() == [Gpu("NVIDIA H100 80GB HBM3", 0), Gpu("NVIDIA H100 80GB HBM3", 1)]
+    assert fake.for_workloads() == [
+        Gpu("NVIDIA H100 80GB HBM3", 0),
+        Gpu("NVIDIA H100 80GB HBM3", 1),
+    ]
     assert set(fake.devices_of((1,))) == {"/dev/nvidia1", "/dev/nvidiactl"}
-    assert Gpus(tmp_path / "nothing").list() == []
+    assert Gpus(proc=tmp_path / "nothing").for_workloads() == []
 
 
 async def test_each_gpu_is_one_workloads_own(workloads: Workloads, fake: Gpus) -> None:

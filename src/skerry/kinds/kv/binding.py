@@ -6,6 +6,7 @@ A read takes microseconds. A write waits for the disk and for other writers.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ class OpenNamespace(Namespace):
         super().__init__()
         self._context = context
         self._local = threading.local()
+        self._stores: weakref.WeakSet[Store] = weakref.WeakSet()
 
     def get(self, key: str, type: Type = "text") -> Any:  # noqa: A002 - Workers KV calls it so
         """See `Namespace.get`."""
@@ -83,6 +85,12 @@ class OpenNamespace(Namespace):
         """See `Namespace.list`."""
         return self._store().list(prefix, limit, cursor)
 
+    def close(self) -> None:
+        """See `Namespace.close`."""
+        self._local = threading.local()
+        while self._stores:
+            self._stores.pop().close()
+
     def _store(self) -> Store:
         """Return this thread's store."""
         try:
@@ -91,6 +99,7 @@ class OpenNamespace(Namespace):
             context = self._context
             store = Store(context.directory / FILE, context.clock, context.meter)
             self._local.store = store
+            self._stores.add(store)
         return store
 
 

@@ -187,7 +187,7 @@ class RemoteNamespace(Namespace):
         return Page(keys, envelope.result_info.cursor)
 
     def close(self) -> None:
-        """Close the connections; the next call opens new ones."""
+        """See `Namespace.close`."""
         self._pool.close()
 
     def _get_many(self, keys: Sequence[str], *, metadata: bool) -> dict[str, _Found | None]:

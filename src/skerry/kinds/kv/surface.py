@@ -75,6 +75,10 @@ class Namespace(ABC):
     def list(self, prefix: str = "", limit: int = LIST_MAX, cursor: str = "") -> Page:
         """Return a page of the keys that begin with `prefix`, in the order of their bytes."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Close what this process has open of it and does not use; the next call opens anew."""
+
 
 class AsyncNamespace:
     """The calls of `Namespace` as coroutines; they wait in a thread."""

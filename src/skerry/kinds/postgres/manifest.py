@@ -12,6 +12,7 @@ from skerry.kernel.manifest import (
     Client,
     EngineInfo,
     Manifest,
+    Remote,
     Unit,
     Verb,
     Wire,
@@ -146,6 +147,7 @@ MANIFEST = Manifest(
         ),
     ),
     binding="binding:bind",
+    remote=Remote("remote:bind", wire="pg"),
     config=PostgresConfig,
     units=(
         Unit("sessions", "Sessions that clients opened."),

@@ -49,6 +49,7 @@ MANIFEST = Manifest(
     subject="subject:QuantumSubject",
     replicates=YES,
     replica="replica:StateReplica",
+    gpu=True,
     can={
         Verb.BRANCH: YES,
         Verb.BRANCH_AT: not_yet("Past states of jobs are not kept apart."),

@@ -6,30 +6,32 @@ import hashlib
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from skerry.market.core.messages import Capacity
+from skerry.node.gpus import Gpus
 
 BENCHMARK_SECONDS = 0.2
 BENCHMARK_BLOCK_BYTES = 64 * 1024
-GPU_SECONDS = 10.0
 KEPT_FREE = 10
 """Percent of memory and disk that are never offered: the node needs them itself."""
 
 
 def measure(
-    directory: Path, monotonic: Callable[[], float], share_percent: int = 100 - KEPT_FREE
+    directory: Path,
+    monotonic: Callable[[], float],
+    share_percent: int = 100 - KEPT_FREE,
+    gpus: Gpus | None = None,
 ) -> Capacity:
     """Measure the machine; takes `BENCHMARK_SECONDS` of one core. Not for an event loop."""
-    count, model = _gpus()
+    found = (gpus or Gpus()).for_workloads()
     return Capacity(
         cpu_milli=int(_cores() * 1000),
         memory_bytes=_memory_bytes() * share_percent // 100,
         storage_bytes=shutil.disk_usage(directory).free * share_percent // 100,
-        gpu_units=count,
-        gpu_model=model,
+        gpu_units=len(found),
+        gpu_model=found[0].model if found else "",
         cpu_score=cpu_score(monotonic),
     )
 
@@ -72,19 +74,3 @@ def _memory_bytes() -> int:
         if text != "max":
             total = min(total, int(text))
     return total
-
-
-def _gpus() -> tuple[int, str]:
-    """Return the number and the model of NVIDIA's GPUs, as their own tool tells it."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return 0, ""
-    command = [tool, "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        found = subprocess.run(
-            command, capture_output=True, text=True, timeout=GPU_SECONDS, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return 0, ""
-    names = [line.strip() for line in found.stdout.splitlines() if line.strip()]
-    return len(names), names[0] if names else ""

@@ -62,6 +62,8 @@ SYSTEM_READ = (
 )
 """What ordinary programs read of the system; no secrets are there."""
 
+PROCESSES = "/proc"
+
 SYSTEM_WRITE = ("/dev/full", "/dev/null", "/dev/zero")
 """Devices that every program may use."""
 
@@ -76,6 +78,8 @@ class Confinement(msgspec.Struct, frozen=True):
     `hide` are directories to take out of sight but for the granted paths below them; it is for
     nodes without root, where unix sockets of the same user could be reached otherwise. `tight` is
     for code of users.
+    `devices` are device files that it may use; with any, it may also set what its user may set of
+    a process in /proc.
     `cgroup` is the group to join; the limits that it bounds are left to it. `listen` lets the
     process open TCP ports. `descriptors` are the only ones above 2 that stay open (None: all do).
     """
@@ -86,6 +90,7 @@ class Confinement(msgspec.Struct, frozen=True):
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     execute: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
     limits: Limits = Limits()
     tight: bool = True
     cgroup: Membership = Membership()
@@ -174,7 +179,7 @@ def _confine_linux(confinement: Confinement, parent: int | None) -> None:
 
 
 def _hide(confinement: Confinement) -> None:
-    granted = (*confinement.read, *confinement.write, *confinement.execute)
+    granted = (*confinement.read, *confinement.write, *confinement.execute, *confinement.devices)
     try:
         namespaces.hide(confinement.hide, granted)
     except OSError as error:
@@ -196,6 +201,10 @@ def _grant(rules: landlock.Ruleset, confinement: Confinement) -> None:
     rules.grant_read(confinement.read)
     rules.grant_write(confinement.write)
     rules.grant_execute(confinement.execute)
+    if confinement.devices:
+        rules.grant_devices(confinement.devices)
+        # NVIDIA's driver names its threads by files of /proc, and gives up if it cannot.
+        rules.grant_overwrite((PROCESSES,))
     if confinement.system:
         rules.grant_read(SYSTEM_READ)
         rules.grant_write(SYSTEM_WRITE)

@@ -32,7 +32,7 @@ _REFER = 1 << 13
 _TRUNCATE = 1 << 14
 _IOCTL_DEV = 1 << 15
 _FIRST_RIGHTS = (1 << 13) - 1
-_FOR_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
+_FOR_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 
 _BIND_TCP = 1 << 0
 _SCOPE_ABSTRACT_UNIX = 1 << 0
@@ -42,6 +42,7 @@ _READ = _READ_FILE | _READ_DIR
 _RUN = _READ | _EXECUTE
 
 TRUNCATION_HELD_SINCE = 3
+DEVICES_HELD_SINCE = 5
 SIGNALS_SCOPED_SINCE = 6
 
 
@@ -62,7 +63,7 @@ class Ruleset:
         self._rights = _FIRST_RIGHTS
         self._rights |= _REFER if version >= 2 else 0
         self._rights |= _TRUNCATE if version >= TRUNCATION_HELD_SINCE else 0
-        self._rights |= _IOCTL_DEV if version >= 5 else 0
+        self._rights |= _IOCTL_DEV if version >= DEVICES_HELD_SINCE else 0
         ports = 0 if listen or version < 4 else _BIND_TCP
         scope = _SCOPE_ABSTRACT_UNIX | _SCOPE_SIGNAL if version >= SIGNALS_SCOPED_SINCE else 0
         size = 24 if version >= SIGNALS_SCOPED_SINCE else 16 if version >= 4 else 8
@@ -83,6 +84,14 @@ class Ruleset:
     def grant_write(self, paths: Iterable[str]) -> None:
         """Let everything below the paths be done but executing and using devices."""
         self._grant(paths, self._rights & ~(_EXECUTE | _IOCTL_DEV | _MAKE_DEVICES))
+
+    def grant_devices(self, paths: Iterable[str]) -> None:
+        """Let device files be read, written and controlled."""
+        self._grant(paths, _READ_FILE | _WRITE_FILE | _IOCTL_DEV)
+
+    def grant_overwrite(self, paths: Iterable[str]) -> None:
+        """Let the files that are there below the paths be read and written, and none be made."""
+        self._grant(paths, _READ_FILE | _WRITE_FILE | _TRUNCATE)
 
     def enforce(self) -> None:
         """Confine this process and its children for ever. Needs no_new_privs."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from skerry.kernel.errors import BUSY, NOT_FOUND
 from skerry.kernel.ledger import Reading
 from skerry.kernel.names import did_you_mean
+from skerry.node.gpus import Gpu
 from skerry.node.sandbox.identity import Range
-from skerry.node.workload.gpus import Gpu
 from skerry.node.workload.record import Record
 from skerry.node.workload.spec import State
 

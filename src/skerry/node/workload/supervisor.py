@@ -24,11 +24,11 @@ from skerry.kernel.errors import (
     SkerryError,
 )
 from skerry.kernel.names import check_name
+from skerry.node.gpus import Gpus
 from skerry.node.home import Home
 from skerry.node.sandbox.cgroup import Cgroups
 from skerry.node.sandbox.identity import Range, identities
 from skerry.node.workload.classes import LADDER, probe
-from skerry.node.workload.gpus import Gpus
 from skerry.node.workload.images import Images
 from skerry.node.workload.keepers import READY_SECONDS, Yard
 from skerry.node.workload.order import SESSIONS, Folder, Order, Wish
@@ -66,6 +66,7 @@ class Workloads:
         entropy: Entropy,
         settle: Callable[[str], Awaitable[None]] | None = None,
         address: Callable[[str], str] | None = None,
+        gpus: Gpus | None = None,
     ) -> None:
         self._home = home
         self._root = home.root / "workloads"
@@ -81,7 +82,7 @@ class Workloads:
         self._placing = asyncio.Lock()
         self.known = Registry()
         self._recovery = Recovery(self.known, cgroups, clock, self._launch, self._tell)
-        self.gpus = Gpus()
+        self.gpus = gpus or Gpus()
         self.images = Images(home.root / "images", entropy)
 
     # ---- the service ------------------------------------------------------------------------
@@ -143,7 +144,7 @@ class Workloads:
             return (*found, error.what)
         found += cls.reasons(spec, image)
         if spec.gpus:
-            there = len(await asyncio.to_thread(self.gpus.list))
+            there = len(await asyncio.to_thread(self.gpus.for_workloads))
             if spec.gpus > there:
                 found.append(f"{spec.gpus} GPUs are asked for, and this machine has {there}")
         if image.kind != "wasm" and not (spec.command or image.entrypoint or image.command):
@@ -188,7 +189,7 @@ class Workloads:
             raise ALREADY_EXISTS(
                 f"There is a workload {name} already.", hint=f"skerry workload remove {name}"
             )
-        gpus = self.known.free_gpus(spec.gpus, self.gpus.list()) if spec.gpus else ()
+        gpus = self.known.free_gpus(spec.gpus, self.gpus.for_workloads()) if spec.gpus else ()
         order = Order(
             id=id,
             name=name,

@@ -76,7 +76,7 @@ class Ask:
 class Reading:
     """Reads one response: `feed` it until it is `complete`, and take its body from `pieces`.
 
-    `keep` tells afterwards whether the connection may be used again.
+    `keep` tells afterwards whether the connection may be used again: not if the request was `cut`.
     """
 
     def __init__(self, *, bodiless: bool) -> None:
@@ -86,6 +86,7 @@ class Reading:
         self.begun = False
         self.complete = False
         self.keep = False
+        self.cut = False
         self._bodiless = bodiless
         self._header_bytes = 0
         self._parser = httptools.HttpResponseParser(self)
@@ -97,7 +98,7 @@ class Reading:
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._spoilt(error)
 
     def _spoilt(self, error: Exception) -> None:

@@ -205,9 +205,9 @@ def test_a_gpu_takes_wide_circuits_as_far_as_its_memory_goes(
     )
     installed = frozenset({*routing.installed_engines(), routing.GPU})
     monkeypatch.setattr(routing, "installed_engines", lambda: installed)
-    monkeypatch.setattr(routing, "gpu_bytes", lambda: 1 << 30)
+    monkeypatch.setattr(routing, "usable_gpu_bytes", lambda: 1 << 30)
     assert running.plan(params(wide))["engine"] == routing.GPU
-    monkeypatch.setattr(routing, "gpu_bytes", lambda: 1 << 20)
+    monkeypatch.setattr(routing, "usable_gpu_bytes", lambda: 1 << 20)
     assert running.plan(params(wide))["engine"] == "qsim"
     with pytest.raises(UnsupportedError, match=r"need 0.25 GiB, and 0.00 GiB are free"):
         running.plan(params(wide, engine=routing.GPU))
@@ -222,7 +222,7 @@ def test_aer_is_asked_for_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
             raise MemoryError("the test ends here")
 
     monkeypatch.setattr("qiskit_aer.AerSimulator", Recorder)
-    monkeypatch.setattr(routing, "gpu_bytes", lambda: 1 << 30)
+    monkeypatch.setattr(routing, "usable_gpu_bytes", lambda: 1 << 30)
     installed = frozenset({*routing.installed_engines(), routing.GPU})
     monkeypatch.setattr(routing, "installed_engines", lambda: installed)
     with pytest.raises(MemoryError):

@@ -66,6 +66,8 @@ def sample(
     result = simulator.run(_plain(found, simulator), shots=shots, memory=True).result()
     if not result.success:
         raise RuntimeError(f"Aer did not finish: {result.status}")
+    if circuit["bits"] and "memory" not in result.data():
+        raise RuntimeError("Aer finished without results, as it does when a GPU's memory is short.")
     return _bits(result.get_memory(), shots, circuit["bits"])
 
 

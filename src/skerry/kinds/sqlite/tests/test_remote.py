@@ -74,15 +74,16 @@ def check(database: Database) -> None:
     assert rows == [(1, "é\n", 1), (2, "x", 2)]
     assert (rows[0].a, rows[0]["b"], rows[0][1]) == (1, "é\n", "é\n")
     assert dict(rows[1]) == rows[1].as_dict() == {"a": 2, "b": "x"}
-    values = [None, -(1 << 63), 1.5, 1e300, "", "\x00é", b"", b"\xff\x00", True, float("nan")]
+    values: Any = [None, -(1 << 63), 1.5, 1e300, "", "\x00é", b"", b"\xff\x00", True, float("nan")]
     marks = ", ".join("?" * len(values))
     expected = (*values[:8], 1, None)
     assert database.first(f"select {marks}", values) == expected
-    found = database.first("select ?, typeof(?1)", [bytearray(b"ab")])
+    buffer: Any = bytearray(b"ab")
+    found = database.first("select ?, typeof(?1)", [buffer])
     assert found == (b"ab", "blob")
     assert database.first("select 1 where 0") is None
     assert len(database.query("select value from generate_series(1, 20000)")) == 20_000
-    batch = ["select 1", ("insert into t values (?, 'y')", [3]), "select count(*) as n from t"]
+    batch: Any = ["select 1", ("insert into t values (?, 'y')", [3]), "select count(*) as n from t"]
     results = database.batch(batch)
     assert results[0] == [(1,)]
     assert results[1] == []

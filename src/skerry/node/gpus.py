@@ -1,7 +1,8 @@
 """The GPUs of a machine, as NVIDIA's kernel driver tells of them, and the devices that lead there.
 
-A workload has the GPUs that it was given to itself, and sees no device of another. What else CUDA
-needs are the driver's libraries: the image brings them, or is `host`, which shows the machine's.
+A workload has the GPUs that it was given to itself, and sees no device of another; engines share
+those that the operator keeps for them. What else CUDA needs are the driver's libraries: an image
+brings them, or is `host`, which shows the machine's.
 """
 
 from __future__ import annotations
@@ -24,14 +25,25 @@ class Gpu(msgspec.Struct, frozen=True):
 
 
 class Gpus:
-    """The GPUs of this machine."""
+    """The GPUs of this machine, of which the last `kept` are for engines."""
 
-    def __init__(self, proc: Path = PROC, devices: Path = DEVICES) -> None:
+    def __init__(self, kept: int = 0, *, proc: Path = PROC, devices: Path = DEVICES) -> None:
+        self._kept = kept
         self._proc = proc
         self._devices = devices
 
-    def list(self) -> list[Gpu]:
-        """Return those whose device is there, in the order of their numbers. Reads files."""
+    def for_workloads(self) -> list[Gpu]:
+        """Return those that workloads may be given. Reads files."""
+        found = self._all()
+        return found[: max(0, len(found) - self._kept)]
+
+    def for_engines(self) -> list[Gpu]:
+        """Return those that engines share. Reads files."""
+        found = self._all()
+        return found[max(0, len(found) - self._kept) :]
+
+    def _all(self) -> list[Gpu]:
+        """Return those whose device is there, in the order of their numbers."""
         found = []
         for path in self._proc.glob("*/information") if self._proc.is_dir() else ():
             fields = dict(_fields(path.read_text(errors="replace")))
