@@ -63,7 +63,7 @@ class Abroad:
         raise CONFLICT(
             f"{doing} is done on the node {guest.home_name}.",
             why=f"{self.name} has {guest.resource} of {app}; the rest is there.",
-            hint=f"skerry --node <url of {guest.home_name}> status",
+            hint=f"Ask there: skerry --node <url of {guest.home_name}> status",
         )
 
     def check_served(self, app: str, resource: str) -> None:

@@ -51,7 +51,7 @@ from skerry.node.ports import Ports, taken
 from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
-from skerry.node.sandbox.cgroup import Group, detect
+from skerry.node.sandbox.cgroup import Cgroups, Group, detect
 from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.services import Services
@@ -275,21 +275,7 @@ class Node:
         cgroups = await asyncio.to_thread(detect)
         await asyncio.to_thread(cgroups.reap, f"{self.home.digest}.")
         self.gpus = Gpus(self.config.engine_gpus)
-        self.workshop = Workshop(
-            home=self.home,
-            node_name=self.name,
-            group_prefix=self.home.digest,
-            catalogue=self.catalogue,
-            manifests=self.manifests,
-            volume=self.volume,
-            vault=self.vault,
-            policy=self.policy,
-            cgroups=cgroups,
-            engine_read=self.config.engine_read,
-            gpus=self.gpus,
-            at_rest=self.at_rest,
-            abroad=self.abroad,
-        )
+        self._make_workshop(cgroups)
         packages = [manifest.package for manifest in self.manifests.values()]
         processes = Processes(packages)
         stack.push_async_callback(processes.stop)
@@ -343,6 +329,23 @@ class Node:
             stack.callback(asyncio.create_task(work).cancel)
         stack.push_async_callback(self.supervisor.stop_all)
 
+    def _make_workshop(self, cgroups: Cgroups) -> None:
+        self.workshop = Workshop(
+            home=self.home,
+            node_name=self.name,
+            group_prefix=self.home.digest,
+            catalogue=self.catalogue,
+            manifests=self.manifests,
+            volume=self.volume,
+            vault=self.vault,
+            policy=self.policy,
+            cgroups=cgroups,
+            engine_read=self.config.engine_read,
+            gpus=self.gpus,
+            at_rest=self.at_rest,
+            abroad=self.abroad,
+        )
+
     async def _process_ended(self, cell: Cell, running: Running) -> None:
         await self.accountant.on_end(cell, running)
         await asyncio.to_thread(self.workshop.clear_after, running)
@@ -355,7 +358,7 @@ class Node:
         self.router.leaving(running)
 
     def _make_operations(self) -> None:
-        self.branches = Branches(
+        self.branches: Branches = Branches(
             catalogue=self.catalogue,
             log=self.catalogue_log,
             manifests=self.manifests,
