@@ -92,7 +92,14 @@ class Federation:
         self._residency = Residency(node, self.identity, self.peers, self.calls, self.wire)
         await self._residency.start()
         self._placing = Placing(node, self.calls, self._tunnels.open)
-        self._lending = Lending(node, self.calls, self.peers, self._placing, self._tunnels)
+        self._lending = Lending(
+            node,
+            self.calls,
+            self.peers,
+            self._placing,
+            self._tunnels,
+            self._receiving.give_up,
+        )
         await self._guests.start()
         if self._bus_type is not None:
             self._bus = self._bus_type(
@@ -123,6 +130,7 @@ class Federation:
         """Close everything."""
         await self._meeting.stop()
         await self.replicas.stop()
+        await self._receiving.stop()
         if self._bus is not None:
             await self._bus.stop()
         self._renewing.cancel()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -39,9 +40,16 @@ class Lending:
     """Gives single resources to other nodes, and gets them back."""
 
     def __init__(
-        self, node: Node, calls: Calls, peers: Peers, placing: Placing, tunnels: Tunnels
+        self,
+        node: Node,
+        calls: Calls,
+        peers: Peers,
+        placing: Placing,
+        tunnels: Tunnels,
+        give_up: Callable[[str], Awaitable[None]],
     ) -> None:
         self._node = node
+        self._give_up = give_up
         self._calls = calls
         self._peers = peers
         self._placing = placing
@@ -247,9 +255,14 @@ class Lending:
         decision = self._decide(app, resource, node.name)
         async with node.branches.held(app) as branches:
             progress(0, 0, f"{name} sends {resource}")
-            placed = await self._calls.ask(
-                peer, "/guest/return", m.OfGuest(app), m.Placed, seconds=PARCEL_SECONDS
-            )
+            try:
+                placed = await self._calls.ask(
+                    peer, "/guest/return", m.OfGuest(app), m.Placed, seconds=PARCEL_SECONDS
+                )
+            except SkerryError:
+                # Nobody waits for what is half here, unless it has come nevertheless.
+                await self._give_up(app)
+                raise
         for branch in branches:
             self._tunnels.close_resource(node.workshop.run(branch.record(resource)))
         said = await self._have_let_go(node.catalogue.app(app), peer)

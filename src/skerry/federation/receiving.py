@@ -178,6 +178,19 @@ class Receiving:
             await node.catalogue_log.append(events.encode(event))
         return m.Outcome(arriving.app in node.catalogue.apps)
 
+    async def give_up(self, app: str) -> None:
+        """Give up what comes back to an app, unless it has come: it will not come from now on."""
+        for transfer, arriving in list(self._arriving.items()):
+            if arriving.returns and arriving.app == app:
+                async with arriving.lock:
+                    await self._forget(transfer)
+
+    async def stop(self) -> None:
+        """Let apps go on that stand still."""
+        for arriving in self._arriving.values():
+            if arriving.standing is not None:
+                await arriving.standing.release()
+
     async def _still(self, peer: str, asked: m.Transfer) -> m.Outcome:
         """Let the app stand still that a resource comes back to."""
         arriving = self._find(peer, asked.transfer)
