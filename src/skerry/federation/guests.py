@@ -28,7 +28,31 @@ from skerry.node.router.pinned import Pinned
 GiveBack = Callable[[str, str], Awaitable[m.Placed]]
 """Moves an app, by its name, to a bound node, by its id."""
 
+STILL_SECONDS = 60.0
+"""How long an app waits for a resource that comes back, whatever becomes of the other node."""
+
 _log = logging.getLogger("skerry.federation")
+
+
+class Standing:
+    """An app that stands still; it goes on when this is released, or by itself after a while."""
+
+    def __init__(self, stack: contextlib.AsyncExitStack) -> None:
+        self._stack = stack
+        self._late = asyncio.create_task(self._give_up())
+        self.is_over = False
+
+    async def _give_up(self) -> None:
+        await asyncio.sleep(STILL_SECONDS)
+        self.is_over = True
+        await self._stack.aclose()
+
+    async def release(self) -> None:
+        """Let the app go on; a second call changes nothing."""
+        if not self.is_over:
+            self.is_over = True
+            self._late.cancel()
+            await self._stack.aclose()
 
 
 class Guests:
@@ -138,7 +162,7 @@ class Guests:
     async def take_back(
         self, app: str, resource: str, keys: Iterable[OpenKey], commit: m.Commit
     ) -> None:
-        """Have a resource here again, whose state has come; nobody uses the app meanwhile."""
+        """Have a resource here again, whose state has come; the app stands still meanwhile."""
         node = self._node
         branches = [node.catalogue.branch(app, each.name) for each in commit.branches]
         for branch, moved in zip(branches, commit.branches, strict=True):
@@ -153,13 +177,27 @@ class Guests:
             await node.keyring.adopt(app, *key)
         if fresh and current is not None:
             await node.keyring.adopt(app, *current)
-        cells = [node.supervisor.cell(app, branch.name) for branch in branches]
-        async with contextlib.AsyncExitStack() as stack:
+        event = events.ResourceReturned(app, resource, commit.transfer)
+        await node.catalogue_log.append(events.encode(event))
+
+    async def stand_still(self, app: str) -> Standing:
+        """Let an app of this node stand still, and nobody deploy it, until it is released.
+
+        Its functions finish what they have first: they need the resource for that, which serves
+        them meanwhile, so the node that has it asks for this before it lets go of it.
+        """
+        node = self._node
+        stack = contextlib.AsyncExitStack()
+        try:
+            await stack.enter_async_context(node.deploys.held())
+            branches = node.catalogue.app(app).branches
+            cells = [node.supervisor.cell(app, name) for name in branches]
             for cell in cells:
+                stack.callback(node.supervisor.forget_if_empty, cell)
                 await stack.enter_async_context(cell.lock)
             for cell in cells:
                 await node.supervisor.sleep_held(cell)
-            event = events.ResourceReturned(app, resource, commit.transfer)
-            await node.catalogue_log.append(events.encode(event))
-        for cell in cells:
-            node.supervisor.forget_if_empty(cell)
+        except BaseException:
+            await stack.aclose()
+            raise
+        return Standing(stack)

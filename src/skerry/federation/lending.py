@@ -111,13 +111,6 @@ class Lending:
                 f"{app} has standbys, which would not follow {resource}.",
                 hint=f"skerry place {app} --replicas 0",
             )
-        for place, name in node.catalogue.away.items():
-            if name == peer.card.name and place.startswith(f"{app}/"):
-                raise CONFLICT(
-                    f"{name} has {place} already.",
-                    why="One resource of an app lies on one other node.",
-                    hint=node.abroad.bring_back(app, place.partition("/")[2]),
-                )
         hint = f"skerry place {app} --to {peer.card.name}"
         if node.manifests[record.kind].remote is None:
             raise UNSUPPORTED(
@@ -129,6 +122,13 @@ class Lending:
         for branch in found.branches.values():
             for spec in node.catalogue.spec(branch).resources:
                 self._check_spec(app, spec, resource, hint)
+        for place, name in node.catalogue.away.items():
+            if name == peer.card.name and place.startswith(f"{app}/"):
+                raise CONFLICT(
+                    f"{name} has {place} already.",
+                    why="One resource of an app lies on one other node.",
+                    hint=node.abroad.bring_back(app, place.partition("/")[2]),
+                )
 
     def _check_spec(self, app: str, spec: ResourceSpec, resource: str, hint: str) -> None:
         if spec.name == resource and (spec.bindings or spec.secrets):
@@ -152,7 +152,7 @@ class Lending:
         size = await self._placing.bytes_of(branches, resource)
         key, data_keys = await self._placing.keys_of(app)
         offer = m.Offer(app, tuple(sorted(kinds)), names, size, data_keys, resource)
-        accepted = await self._calls.ask(peer, "/place/offer", offer, m.Accepted)
+        accepted = await self._calls.ask(peer, "/guest/offer", offer, m.Accepted)
         versions = sorted({branch.version for branch in branches})
         assert versions, "the resource is on main"
         specs = {

@@ -134,7 +134,8 @@ class Placing:
         guest = self._node.catalogue.app(app).guest
         only = guest.resource if guest is not None else ""
         offer = m.Offer(app, tuple(sorted(kinds)), names, size, data_keys, only)
-        accepted = await self._calls.ask(peer, "/place/offer", offer, m.Accepted)
+        path = "/guest/offer" if only else "/place/offer"
+        accepted = await self._calls.ask(peer, path, offer, m.Accepted)
         return Move(peer, accepted.transfer, app, key)
 
     async def keys_of(self, app: str) -> tuple[OpenKey, tuple[tuple[str, bytes], ...]]:
@@ -190,6 +191,11 @@ class Placing:
     async def _finish(self, move: Move, app: str, branches: list[Branch]) -> int:
         """Let the app stand still, send what has changed, and give it away."""
         node = self._node
+        if node.catalogue.app(app).guest is not None:
+            still = m.Transfer(move.transfer, app)
+            await self._calls.ask(
+                move.peer, "/guest/still", still, m.Outcome, seconds=COMMIT_SECONDS
+            )
         cells = [node.supervisor.cell(app, branch.name) for branch in branches]
         async with contextlib.AsyncExitStack() as stack:
             for cell in cells:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.federation import messages as m
-from skerry.federation.guests import Guests
+from skerry.federation.guests import Guests, Standing
 from skerry.federation.placing import check_free
 from skerry.federation.wire import Chunks, Wire
 from skerry.kernel import events
@@ -48,6 +48,7 @@ class _Arriving:
     kept: frozenset[str] = frozenset()
     only: str = ""
     returns: bool = False
+    standing: Standing | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -59,6 +60,8 @@ class Receiving:
         self._guests = guests
         self._arriving: dict[str, _Arriving] = {}
         wire.add("/place/offer", self._offer, m.Offer)
+        wire.add("/guest/offer", self._offer, m.Offer)
+        wire.add("/guest/still", self._still, m.Transfer)
         wire.add("/place/parcel", self._parcel, None)
         wire.add("/place/commit", self._commit, m.Commit)
         wire.add("/place/outcome", self._outcome, m.Transfer)
@@ -165,20 +168,44 @@ class Receiving:
     async def _commit(self, peer: str, commit: m.Commit) -> m.Outcome:
         arriving = self._find(peer, commit.transfer)
         node = self._node
+        if arriving.returns:
+            return await self._take_back(arriving, commit)
         async with arriving.lock, node.deploys.held():
-            if arriving.returns:
-                _check_whole(arriving, commit)
-                owner = node.workshop.uid(arriving.app)
-                await asyncio.to_thread(self._give, arriving, commit, owner)
-                await self._guests.take_back(arriving.app, arriving.only, arriving.keys, commit)
-                await self._clear_code(self._arriving.pop(commit.transfer))
-                return m.Outcome(True)
             check_free(node, arriving.app)
             event = await self._take(arriving, commit)
             if arriving.only:
                 event = self._guests.as_guest(event, peer, arriving.only)
             await node.catalogue_log.append(events.encode(event))
         return m.Outcome(arriving.app in node.catalogue.apps)
+
+    async def _still(self, peer: str, asked: m.Transfer) -> m.Outcome:
+        """Let the app stand still that a resource comes back to."""
+        arriving = self._find(peer, asked.transfer)
+        if not arriving.returns:
+            raise INVALID("The move is of a whole app.")
+        async with arriving.lock:
+            await self._stand_still(arriving)
+        return m.Outcome(False)
+
+    async def _stand_still(self, arriving: _Arriving) -> Standing:
+        if arriving.standing is None or arriving.standing.is_over:
+            arriving.standing = await self._guests.stand_still(arriving.app)
+        return arriving.standing
+
+    async def _take_back(self, arriving: _Arriving, commit: m.Commit) -> m.Outcome:
+        """Put a resource that has come back where it was."""
+        async with arriving.lock:
+            _check_whole(arriving, commit)
+            standing = await self._stand_still(arriving)
+            try:
+                owner = self._node.workshop.uid(arriving.app)
+                await asyncio.to_thread(self._give, arriving, commit, owner)
+                await self._guests.take_back(arriving.app, arriving.only, arriving.keys, commit)
+                self._arriving.pop(commit.transfer, None)
+            finally:
+                await standing.release()
+            await self._clear_code(arriving)
+        return m.Outcome(True)
 
     async def copy(self, peer: str, commit: m.Commit) -> events.AppArrived:
         """Return what a copy that has come whole would arrive as; nobody serves it yet."""
@@ -274,6 +301,11 @@ class Receiving:
         for directory in set(arriving.directories.values()) - arriving.kept:
             await asyncio.to_thread(self._node.volume.delete, directory)
         await self._clear_code(arriving)
+        if arriving.standing is not None:
+            await arriving.standing.release()
+        if arriving.returns and arriving.app in self._node.catalogue.apps:
+            for branch in self._node.catalogue.app(arriving.app).branches.values():
+                await self._node.branches.clear_away(branch)
 
     async def _clear_code(self, arriving: _Arriving) -> None:
         for path in arriving.code.values():

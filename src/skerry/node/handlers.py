@@ -66,6 +66,11 @@ class Handlers:
                 survive = ", a write survives this node" if shared.survive == "node" else ""
                 count = len(shared.members) - 1
                 yield f"{name}: {what}, {count} standbys{survive}, epoch {shared.epoch}"
+        for place, there in sorted(catalogue.away.items()):
+            yield f"{place}: on the node {there}, used from here"
+        for name, app in sorted(catalogue.apps.items()):
+            if app.guest is not None:
+                yield f"{name}/{app.guest.resource}: here for the node {app.guest.home_name}"
         for name, followed in sorted(catalogue.standbys.items()):
             yield f"{name}: stands by for {followed.holder}"
 

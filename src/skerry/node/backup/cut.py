@@ -195,6 +195,11 @@ class _Cutter:
         found = []
         memory = digests.Memory(self._node.home.service("backup") / "digests.sqlite")
         try:
+            for away in branch.away.values():
+                gone = away.record.name
+                if self._scope.holds(branch.app, branch.name, gone):
+                    where = f"it is on the node {away.node}: back it up there"
+                    self._left_out.append(f"{branch.app}/{branch.name}/{gone}: {where}")
             for record in branch.resources.values():
                 if not self._scope.holds(branch.app, branch.name, record.name):
                     continue
