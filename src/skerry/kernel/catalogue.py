@@ -45,13 +45,14 @@ from skerry.kernel.events import (
     SecretDeleted,
     SecretSet,
     VersionAdded,
+    VersionDropped,
     event_of,
 )
 from skerry.kernel.names import did_you_mean, reader_name
 
 
 class App(msgspec.Struct):
-    """An app as it stands.
+    """An app as it stands; `started` are the versions that some branch of it has served here.
 
     `parting` is a resource of it whose place is not known now. `keepers` are the nodes that may
     hold its data keys too. `guest` says, of an app that is one resource of another node's, whose.
@@ -61,6 +62,7 @@ class App(msgspec.Struct):
     index: int
     branches: Mapping[str, Branch] = {}
     versions: dict[int, VersionAdded] = {}
+    started: set[int] = set()
     secrets: dict[str, bytes] = {}
     leaving: AppLeaving | None = None
     transfer: str = ""
@@ -98,6 +100,11 @@ class Catalogue:
         self.readers: dict[str, App] = {}
         self.origins: dict[str, str] = {}
         self.keys: dict[str, bytes] = {}
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where its branches are."""
+        return self._shelf
 
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
@@ -138,6 +145,8 @@ class Catalogue:
             self._apply_to_resource(app, event)
         elif isinstance(event, VersionAdded):
             app.versions[event.version] = event
+        elif isinstance(event, VersionDropped):
+            app.versions.pop(event.version, None)
         elif isinstance(event, SecretSet | SecretDeleted):
             _keep_secret(app, event)
         elif isinstance(event, BranchCreated):
@@ -341,6 +350,7 @@ class Catalogue:
             branch = replace(branch, resources=_with(branch.resources, added))
         else:
             branch = replace(branch.serving(event.version), deployed=event.time)
+            self.apps[branch.app].started.add(event.version)
         self._shelf.put(branch)
 
     def app(self, name: str) -> App:

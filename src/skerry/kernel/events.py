@@ -32,6 +32,12 @@ class VersionAdded(Event, frozen=True, tag="version-added"):
     digest: str
 
 
+class VersionDropped(Event, frozen=True, tag="version-dropped"):
+    """A version did not start and is gone; its number may be another's."""
+
+    version: int
+
+
 class BranchCreated(Event, frozen=True, tag="branch-created"):
     """A branch came to be, with resources of its own, in a directory of its own."""
 
@@ -218,6 +224,7 @@ class AppElsewhere(Event, frozen=True, tag="app-elsewhere"):
 OfAnApp = (
     AppDeleted
     | VersionAdded
+    | VersionDropped
     | BranchCreated
     | BranchReplaced
     | ResourcesAdded

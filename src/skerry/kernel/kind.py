@@ -252,6 +252,13 @@ class Gateway(Protocol):
         """
         ...
 
+    async def elsewhere_by_id(self, resource_id: str, wire: str) -> str | None:
+        """Return the socket that leads to a port wire of the node that a resource is on now.
+
+        None if it is on this node, or on none that is known. Raises NODE_UNREACHABLE.
+        """
+        ...
+
     def tls(self) -> Any:
         """Return a new `ssl.SSLContext` for servers with the node's certificate.
 

@@ -103,6 +103,13 @@ class NodeGateway:
             return None
         return await self._open_way(node, wire)
 
+    async def elsewhere_by_id(self, resource_id: str, wire: str) -> str | None:
+        """See `Gateway.elsewhere_by_id`."""
+        node = self._catalogue.node_of_id(resource_id)
+        if not node or self._open_way is None:
+            return None
+        return await self._open_way(node, wire)
+
     def tls(self) -> ssl.SSLContext:
         """See `Gateway.tls`."""
         return tls_context(self._certificate)

@@ -57,6 +57,7 @@ class Parts:
     spec: ProcessSpec
     child: Child
     group: Group
+    sealed: Mapping[str, bytes]
 
 
 class Supervisor:
@@ -190,6 +191,7 @@ class Supervisor:
 
     async def start(self, cell: Cell, branch: Branch, key: str) -> Running:
         """Start a process for a branch; the caller says when it becomes the current one."""
+        sealed = self._workshop.sealed(branch, key)
         spec, group = await self._workshop.process(branch, key, self._entropy.bytes(4).hex())
         try:
             child = await self._processes.fork()
@@ -200,7 +202,8 @@ class Supervisor:
         # child sets itself up and nothing is asked of it.
         loop = asyncio.get_running_loop()
         joining = loop.run_in_executor(self._joiners, group.add, child.pid)
-        running, listening = await self._adopt(cell, branch, key, Parts(spec, child, group))
+        parts = Parts(spec, child, group, sealed)
+        running, listening = await self._adopt(cell, branch, key, parts)
         try:
             await self._wait_listening(running, listening)
             await joining
@@ -260,6 +263,7 @@ class Supervisor:
             started=self._clock.now(),
             resources={slot.ref.name: slot.id for slot in spec.served},
             bound={slot.ref.name: slot.id for slot in spec.bound},
+            sealed=parts.sealed,
             sampled=self._clock.monotonic(),
         )
         source = key or ENGINES

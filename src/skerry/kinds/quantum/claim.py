@@ -1,7 +1,8 @@
 """Which resource a request means when neither host nor path names it, and who may use it.
 
 Official clients send the token in their own ways, some as an AWS access key; whatever the way,
-the token names the resource, and no path is looked at.
+the token names the resource. Only Azure's clients of blobs send none: the first segment of a
+blob's address names the resource, and its signature opens it.
 """
 
 from __future__ import annotations
@@ -15,19 +16,21 @@ from skerry.kernel.kind import Address, Head, Resource
 ACCESS_KEY_PREFIX = "SKQP"
 """What the access key of a resource begins with, before its id in upper case."""
 
-_HEADERS = (b"authorization", b"x-auth-token")
+_HEADERS = (b"authorization", b"x-auth-token", b"x-ms-quantum-api-key")
 _TOKEN = re.compile(rb"(?:^|[ =])skt_([0-9a-f]{16})_[0-9A-Za-z]{1,64}(?:$|[ ,])")
+_STORE = re.compile(rb"/azure-([0-9a-f]{16})-")
 _SIGNED = re.compile(rb"AWS4-HMAC-SHA256 .{0,4096}?Credential=SKQP([0-9A-F]{16})/")
 
 
 def claim(head: Head) -> str | None:
-    """Return the resource id in a request's token or access key."""
+    """Return the resource id in a request's token, access key or address of a blob."""
     for name in _HEADERS:
         value = head.header(name) or b""
         found = _TOKEN.search(value) or _SIGNED.match(value)
         if found is not None:
             return found[1].decode().lower()
-    return None
+    stored = _STORE.match(head.path)
+    return None if stored is None else stored[1].decode()
 
 
 def token(resource_id: str, keys: Keys) -> str:

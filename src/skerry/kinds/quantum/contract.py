@@ -205,12 +205,20 @@ class Reservation(msgspec.Struct, frozen=True, omit_defaults=True):
     owner: str = ""
 
 
+class CostItem(msgspec.Struct, frozen=True):
+    """A part of a cost: so much of a dimension, at so much each; both are decimal numbers."""
+
+    dimension: str
+    amount: str
+    unit_price: str
+
+
 class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a job costs, in micro-units of a currency, and how that came about.
 
     `here` is what this run costs: nothing but the node's own compute for a twin. `hardware` is what
-    the same job costs on the machine at the dated price list `prices`. `posted` is what the ledger
-    holds of it, in micro-euro.
+    the same job costs on the machine at the dated price list `prices`, of which `items` are the
+    parts in the same currency. `posted` is what the ledger holds of it, in micro-euro.
     """
 
     currency: str
@@ -221,6 +229,7 @@ class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
     prices: str = ""
     as_of: str = ""
     posted: int = 0
+    items: tuple[CostItem, ...] = ()
 
 
 class Queue(msgspec.Struct, frozen=True):

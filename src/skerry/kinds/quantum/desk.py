@@ -7,6 +7,7 @@ disk; it runs in its turn, on one worker, while another worker checks what comes
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -174,6 +175,20 @@ class Desk:
         found = await self._checkers.of("resources").ask("resources", asked, PLAN_SECONDS)
         return msgspec.convert(found, list[Need])
 
+    async def estimate(self, source: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return Microsoft's estimate of what a program in QIR needs, by its own parameters."""
+        params = {"source": source, "asked": asked}
+        found: dict[str, Any] = await self._checkers.of("resources").ask(
+            "estimate", params, PLAN_SECONDS
+        )
+        return found
+
+    async def disassemble(self, bitcode: bytes) -> str:
+        """Return the text of QIR that came as LLVM's bitcode; raise INVALID."""
+        params = {"source": base64.b64encode(bitcode).decode()}
+        found: str = await self._checkers.of("resources").ask("disassemble", params, PLAN_SECONDS)
+        return found
+
     async def chemistry(self, molecule: Molecule) -> list[Energy]:
         """Return the energies of a molecule."""
         asked = msgspec.to_builtins(molecule)
@@ -234,8 +249,11 @@ class Desk:
         }
         return params | {"ready": self._readied.find(params)}
 
-    async def submit(self, request: JobRequest) -> Job:
-        """Check a request, estimate it, and queue it durably; nothing is kept of a refused one."""
+    async def submit(self, request: JobRequest, id: str = "") -> Job:  # noqa: A002
+        """Check a request, estimate it, and queue it durably; nothing is kept of a refused one.
+
+        `id` is that of the job where a vendor's client chooses it.
+        """
         device, _, _ = self.device(request.device)
         request = msgspec.structs.replace(request, device=device.id)
         plan = await self.plan(request)
@@ -255,7 +273,7 @@ class Desk:
         now = self.context.clock.now()
         await self._belongs(request, now)
         job = Job(
-            id=str(self._new_id()),
+            id=id or self._new_id(),
             state=JobState.QUEUED,
             request=request,
             created=now,
@@ -266,7 +284,7 @@ class Desk:
             nature=nature(device, request),
         )
         kept = await self.stored(Store.add, job, STEPS)
-        if kept.id == job.id:
+        if kept is job:
             self.context.meter.add("tasks")
             if request.provider == "twin":
                 await self.runner.enqueue(kept)
@@ -311,9 +329,11 @@ class Desk:
         parts = [pricing.cost(device, each, currency, self.rates(), way) for each in uses]
         if any(each.hardware is None for each in parts):
             return next(each for each in parts if each.hardware is None)
-        total = sum(each.hardware or 0 for each in parts)
         return msgspec.structs.replace(
-            parts[0], hardware=total, lines=tuple(line for each in parts for line in each.lines)
+            parts[0],
+            hardware=sum(each.hardware or 0 for each in parts),
+            lines=tuple(line for each in parts for line in each.lines),
+            items=tuple(item for each in parts for item in each.items),
         )
 
     def _way(self, provider: str) -> pricing.Way:
@@ -421,14 +441,18 @@ class Desk:
         seconds_max: int = SESSION_SECONDS_MAX,
         owner: str = "",
         native: dict[str, Any] | None = None,
+        id: str = "",  # noqa: A002
     ) -> Session:
-        """Open a session on a device, durably; raise what forbids the device, or INVALID."""
+        """Open a session on a device, durably; raise what forbids the device, or INVALID.
+
+        `id` is that of the session where a vendor's client chooses it; CONFLICT if it is taken.
+        """
         found = load.find(device)
         checks.place(found, self.config.countries, "This resource")
         if not 1 <= seconds_max <= SESSION_SECONDS_MAX:
             raise INVALID(f"A session lasts 1 to {SESSION_SECONDS_MAX} seconds.")
         made = Session(
-            id=str(self._new_id()),
+            id=id or self._new_id(),
             device=found.id,
             created=self.context.clock.now(),
             mode=mode,

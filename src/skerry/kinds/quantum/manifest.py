@@ -38,6 +38,7 @@ _AWS = (
     "AWS_REGION=eu-north-1 BRAKET_PRICE_OFFERS_URL={base}/braket/prices.csv"
 )
 _CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/skerry:own-node::"
+_NOBODY = "00000000-0000-0000-0000-000000000000"
 _GARNET = "arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet"
 
 MANIFEST = Manifest(
@@ -144,6 +145,17 @@ MANIFEST = Manifest(
                     language="Python",
                     line="PCVL_CLOUD_TOKEN={token} python -c 'import perceval; "
                     'print(perceval.RemoteProcessor("sim:slos", url="{url}/quandela").specs)\'',
+                ),
+                Client(
+                    name="azure-quantum",
+                    language="Python",
+                    line="SKERRY_TOKEN={token} python -c 'import os; "
+                    "from azure.core.credentials import AzureKeyCredential as Key; "
+                    "from azure.quantum import Workspace; "
+                    f'print(Workspace(subscription_id="{_NOBODY}", resource_group="{{app}}", '
+                    'name="skerry-{name}", location="westeurope", '
+                    'credential=Key(os.environ["SKERRY_TOKEN"]), '
+                    '_quantum_endpoint="{url}/azure").get_targets())\'',
                 ),
                 Client(
                     name="qiskit-aqt-provider",

@@ -13,7 +13,7 @@ import msgspec
 from skerry.kernel.errors import DENIED, INVALID
 from skerry.kernel.money import MICRO, show
 from skerry.kinds.quantum.catalogue.model import Device, Price
-from skerry.kinds.quantum.contract import Budget, Cost
+from skerry.kinds.quantum.contract import Budget, Cost, CostItem
 
 CURRENCIES = ("EUR", "USD")
 _HQC_BASE, _HQC_DIVISOR = 5, 5000
@@ -87,17 +87,18 @@ def cost(device: Device, use: Use, currency: str, rates: Rates, way: Way = ANY) 
 
 def _agreed(way: Way, price: Price, use: Use, currency: str, rates: Rates) -> Cost:
     """Return the cost by the resource's own contract, which may be free."""
-    total, lines = _sum(price, use)
+    items, lines = _items(price, use)
     if Decimal(price.per_second) and not use.seconds:
         return Cost(currency, None, lines=("How long it takes on the machine is not known.",))
-    total = _converted(total, price, currency, rates, lines)
+    items = _converted(items, price, currency, rates, lines)
     return Cost(
         currency,
-        micro(total),
+        micro(_total(items)),
         lines=tuple(lines) or ("It is free by the contract.",),
         channel=way.provider,
         prices="the resource's own contract (skerry.toml)",
         as_of=way.as_of,
+        items=_told(items),
     )
 
 
@@ -115,14 +116,26 @@ def _in(currency: str, amount: Decimal, rates: Rates) -> Decimal:
     return amount / rate if currency == "EUR" else amount * rate
 
 
+_Item = tuple[str, Decimal, Decimal]
+"""A dimension, how much of it, and what one costs."""
+
+
 def _converted(
-    total: Decimal, price: Price, currency: str, rates: Rates, lines: list[str]
-) -> Decimal:
-    """Return a total in the currency that is wanted, and say in `lines` at which rate."""
+    items: list[_Item], price: Price, currency: str, rates: Rates, lines: list[str]
+) -> list[_Item]:
+    """Return items in the currency that is wanted, and say in `lines` at which rate."""
     if currency == price.currency:
-        return total
+        return items
     lines.append(f"1 EUR = {rates.usd_per_eur} USD (set on this node, {rates.as_of})")
-    return _in(currency, total, rates)
+    return [(what, count, _in(currency, each, rates)) for what, count, each in items]
+
+
+def _total(items: list[_Item]) -> Decimal:
+    return sum((count * each for _, count, each in items), Decimal(0))
+
+
+def _told(items: list[_Item]) -> tuple[CostItem, ...]:
+    return tuple(CostItem(what, str(count), str(each)) for what, count, each in items)
 
 
 def _offer(device: Device, price: Price, use: Use, currency: str, rates: Rates) -> Cost:
@@ -131,26 +144,28 @@ def _offer(device: Device, price: Price, use: Use, currency: str, rates: Rates) 
         credits_used = hqc(use)
         lines = [f"{credits_used} HQC = 5 + shots x (N1 + 10 N2 + 5 Nm) / 5000", price.note]
         return Cost(currency, None, lines=tuple(lines), channel=price.channel, as_of=source.as_of)
-    total, lines = _sum(price, use)
-    if total == 0:
+    items, lines = _items(price, use)
+    if _total(items) == 0:
         text = (f"It is paid by time: {price.per_hour} {price.currency} an hour.", price.note)
         return Cost(currency, None, lines=text, channel=price.channel, as_of=source.as_of)
     if source.recalled:
         lines.append("The price is recalled, not read.")
     if price.note:
         lines.append(price.note)
-    total = _converted(total, price, currency, rates, lines)
+    items = _converted(items, price, currency, rates, lines)
     return Cost(
         currency,
-        micro(total),
+        micro(_total(items)),
         lines=tuple(lines),
         channel=price.channel,
         prices=source.title,
         as_of=source.as_of,
+        items=_told(items),
     )
 
 
-def _sum(price: Price, use: Use) -> tuple[Decimal, list[str]]:
+def _items(price: Price, use: Use) -> tuple[list[_Item], list[str]]:
+    """Return what is paid for, and the same in words; below a minimum, that alone is paid."""
     parts = (
         (price.per_task, use.tasks, "task"),
         (price.per_shot, use.shots, "shot"),
@@ -158,16 +173,16 @@ def _sum(price: Price, use: Use) -> tuple[Decimal, list[str]]:
         (price.per_one_qubit_gate, use.one_qubit_gates * use.shots, "one-qubit gate and shot"),
         (price.per_two_qubit_gate, use.two_qubit_gates * use.shots, "two-qubit gate and shot"),
     )
-    total, lines = Decimal(0), []
+    items: list[_Item] = []
+    lines = []
     for each, count, what in parts:
         if Decimal(each) and count:
-            total += Decimal(each) * count
+            items.append((what, Decimal(count), Decimal(each)))
             lines.append(f"{count} x {each} {price.currency} a {what}")
-    least = Decimal(price.minimum) * use.tasks
-    if least > total:
+    if Decimal(price.minimum) * use.tasks > _total(items):
         lines.append(f"at least {price.minimum} {price.currency} a task")
-        total = least
-    return total, lines
+        items = [("task at the minimum", Decimal(use.tasks), Decimal(price.minimum))]
+    return items, lines
 
 
 def hqc(use: Use) -> Decimal:

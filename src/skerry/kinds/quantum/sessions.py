@@ -16,10 +16,12 @@ _sessions = msgspec.json.Decoder(Session)
 
 
 def add(store: Store, session: Session) -> Session:
-    """Keep a new session, durably; raise BUSY beyond a bound."""
+    """Keep a new session, durably; raise BUSY beyond a bound, CONFLICT if its id is taken."""
     with writing(store.db) as db:
         if int(db.execute("SELECT count(*) FROM sessions").get or 0) >= SESSIONS_MAX:
             raise BUSY(f"{SESSIONS_MAX} sessions are kept already.")
+        if db.execute("SELECT 1 FROM sessions WHERE id = ?", (session.id,)).get is not None:
+            raise CONFLICT(f"There is a session {session.id} already.")
         db.execute("INSERT INTO sessions VALUES (?, ?)", (session.id, _encoder.encode(session)))
     return session
 

@@ -84,6 +84,11 @@ STACKS = {
         ("qiskit_scaleway",),
         (3, 12),
     ),
+    "clients-azure": Stack(
+        "clients: Azure Quantum's, with Qiskit, Cirq and Q# through it",
+        ("azure-quantum[cirq,qiskit]>=3.13",),
+        ("azure.quantum", "cirq_ionq", "qsharp"),
+    ),
     "clients-aqt-portal": Stack(
         "clients: Qiskit through AQT's provider of version 1, which speaks to the portal",
         ("qiskit-aqt-provider>=1.13,<2",),

@@ -87,7 +87,8 @@ class Store:
         """Keep a new job, durably, and return it; or the one that was made with its token.
 
         `steps` are the states that it has been through, its own the last.
-        Raises BUSY beyond a bound of open jobs, CONFLICT if the token was for something else.
+        Raises BUSY beyond a bound of open jobs, CONFLICT if the token was for something else, or
+        if the job's id is taken.
         """
         with writing(self.db) as db:
             token = job.request.token or None
@@ -95,6 +96,8 @@ class Store:
                 found = db.execute("SELECT body FROM jobs WHERE token = ?", (token,)).get
                 if found is not None:
                     return _same(_jobs.decode(found), job)
+            if db.execute("SELECT 1 FROM jobs WHERE id = ?", (job.id,)).get is not None:
+                raise CONFLICT(f"There is a job {job.id} already.")
             count = db.execute(f"SELECT count(*) FROM jobs WHERE state IN ({_MARKS})", _OPEN).get  # noqa: S608
             if int(count or 0) >= OPEN_JOBS_MAX:
                 raise BUSY(f"{OPEN_JOBS_MAX} jobs wait already.", hint="skerry quantum jobs")
@@ -212,6 +215,12 @@ class Store:
         if found is None:
             raise NOT_FOUND(f"There is no {sort} {id[:100]}.")
         return bytes(found)
+
+    def drop_paper(self, wire: str, sort: str, id: str) -> None:  # noqa: A002
+        """Forget what a wire keeps under an id."""
+        with writing(self.db) as db:
+            sql = "DELETE FROM papers WHERE wire = ? AND sort = ? AND id = ?"
+            db.execute(sql, (wire, sort, id))
 
     def papers(self, wire: str, sort: str) -> list[bytes]:
         """Return all that a wire keeps of a sort, the newest first."""

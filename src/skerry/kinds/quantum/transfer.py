@@ -1,4 +1,7 @@
-"""Export and import of a quantum resource: lines of JSON, one a job, a result, a calibration."""
+"""Export and import of a quantum resource: lines of JSON, one a job, a result, a calibration.
+
+Bodies of papers are in base64.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,13 @@ from skerry.kinds.quantum.catalogue.model import Calibration
 from skerry.kinds.quantum.contract import Event, Job, JobState, Result, Session
 from skerry.kinds.quantum.store import Store
 
-JOBS, RESULTS, EVENTS, CALIBRATIONS, SESSIONS = (
+JOBS, RESULTS, EVENTS, CALIBRATIONS, SESSIONS, PAPERS = (
     "jobs.ndjson",
     "results.ndjson",
     "events.ndjson",
     "calibrations.ndjson",
     "sessions.ndjson",
+    "papers.ndjson",
 )
 _encoder = msgspec.json.Encoder()
 
@@ -47,6 +51,16 @@ class CalibrationLine(msgspec.Struct, frozen=True):
     calibration: Calibration
 
 
+class PaperLine(msgspec.Struct, frozen=True):
+    """What a vendor's wire remembers besides jobs."""
+
+    wire: str
+    sort: str
+    id: str
+    created: int
+    body: bytes
+
+
 def export(store: Store, target: Path) -> None:
     """Write everything, as of one moment."""
     with writing(store.db):
@@ -61,12 +75,19 @@ def export(store: Store, target: Path) -> None:
         )
         _write(target / CALIBRATIONS, _calibrations(store))
         _write(target / SESSIONS, _sessions(store))
+        _write(target / PAPERS, _papers(store))
 
 
 def _calibrations(store: Store) -> Iterator[CalibrationLine]:
     query = "SELECT revision, body FROM calibrations ORDER BY device, revision"
     for revision, body in store.db.execute(query):
         yield CalibrationLine(revision, msgspec.json.decode(body, type=Calibration))
+
+
+def _papers(store: Store) -> Iterator[PaperLine]:
+    query = "SELECT wire, sort, id, created, body FROM papers ORDER BY wire, sort, id"
+    for row in store.db.execute(query):
+        yield PaperLine(*row)
 
 
 def _sessions(store: Store) -> Iterator[Session]:
@@ -90,7 +111,15 @@ def restore(store: Store, source: Path) -> None:
     if not (source / JOBS).is_file():
         raise INVALID(f"The export has no {JOBS}.")
     with writing(store.db) as db:
-        for table in ("jobs", "results", "events", "calibrations", "sessions", "reservations"):
+        for table in (
+            "jobs",
+            "results",
+            "events",
+            "calibrations",
+            "sessions",
+            "reservations",
+            "papers",
+        ):
             db.execute(f"DELETE FROM {table}")  # noqa: S608 (the names above)
         for job in _lines(source / JOBS, Job):
             _add(store, job)
@@ -114,6 +143,9 @@ def restore(store: Store, source: Path) -> None:
             closed = msgspec.structs.replace(session, accepting=False)
             body = _encoder.encode(closed)
             db.execute("INSERT INTO sessions VALUES (?, ?)", (session.id, body))
+        for paper in _lines(source / PAPERS, PaperLine):
+            row = msgspec.structs.astuple(paper)
+            db.execute("INSERT INTO papers VALUES (?, ?, ?, ?, ?)", row)
 
 
 def _add(store: Store, job: Job) -> None:

@@ -24,6 +24,8 @@ _EXAMPLES = (
     ("skerry branch create pr-42", "copy its whole environment"),
 )
 
+_OF_RESOURCES = "On one resource"
+
 
 def root() -> SkerryGroup:
     """Return the group of everything."""
@@ -101,7 +103,18 @@ class _Declared(SkerryGroup):
             of_kind = f"{kind.summary.rstrip('.')}. Stands in for {kind.stands_in_for.rstrip('.')}."
             about = f"{about} {of_kind}".strip()
         words = {name: each.summary for name, each in self._words.items()}
-        super().__init__(name, words | _summaries(self._tree), about)
+        super().__init__(name, _summaries(self._tree) | words, about)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what people call first, then what a resource answers to programs."""
+        if not (self._tree and self._words):
+            super().format_commands(ctx, formatter)
+            return
+        words = {name for name in self._words if name not in self._tree}
+        for title, chosen in (("Commands", self.summaries.keys() - words), (_OF_RESOURCES, words)):
+            rows = [(name, each) for name, each in self.summaries.items() if name in chosen]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of a service, or of a kind's word."""

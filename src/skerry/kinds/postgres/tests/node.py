@@ -115,6 +115,9 @@ class Node:
     async def elsewhere(self, app: str, wire: str, *place: str | None) -> str | None:
         return None
 
+    async def elsewhere_by_id(self, resource_id: str, wire: str) -> str | None:
+        return None
+
     def tls(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)

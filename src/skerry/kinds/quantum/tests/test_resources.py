@@ -81,7 +81,7 @@ async def test_q_sharp_and_qir_are_estimated_and_run(engine: QuantumEngine) -> N
     [
         ("", "not QIR"),
         ("define void @a() {\n call void @__quantum__qis__warp__body(ptr null)", "warp"),
-        ("define void @a() {\n br i1 %0, label %x, label %y ; @__quantum__qis__", "decides"),
+        ("define void @a() {\n br i1 %0, label %x, label %y ; @__quantum__qis__", "nowhere"),
         (
             "define void @a() {\n call void @__quantum__qis__cx__body(ptr null, ptr null)",
             "one qubit twice",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from skerry.kinds.quantum.wires.names import ROOTS, VENDORS
+from skerry.kinds.quantum.wires.names import ROOTS, STORE, VENDORS
 
 if TYPE_CHECKING:
     from skerry.kinds.quantum.wires.frame import Vendor
@@ -33,6 +33,8 @@ def _folder(path: str) -> str:
     first = path.split("/", 2)[1] if path.startswith("/") else ""
     if first in VENDORS:
         return first
+    if STORE.fullmatch(first):
+        return "azure"
     return next(
         (name for root, name in ROOTS.items() if path == root or path.startswith(f"{root}/")), ""
     )

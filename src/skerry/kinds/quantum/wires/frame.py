@@ -62,11 +62,15 @@ class Call:
         self._body: bytes | None = None
 
     @property
+    def root(self) -> str:
+        """Where this request's client reaches the node, for URLs in answers."""
+        host = self.headers.get("host", "")
+        return f"{self.headers.get('x-forwarded-proto', 'http')}://{host}"
+
+    @property
     def base(self) -> str:
         """Where this request's client reaches the vendor's folder, for URLs in answers."""
-        host = self.headers.get("host", "")
-        proto = self.headers.get("x-forwarded-proto", "http")
-        return f"{proto}://{host}{self.headers.get('x-forwarded-prefix', '').rstrip('/')}"
+        return f"{self.root}{self.headers.get('x-forwarded-prefix', '').rstrip('/')}"
 
     async def body(self, limit: int = BODY_MAX) -> bytes:
         """Return the body; raise TOO_LARGE beyond a limit."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 VENDORS = {
     "aqt": "aqt.application:WIRE",
+    "azure": "azure.application:WIRE",
     "braket": "braket.application:WIRE",
     "ibm": "ibm.application:WIRE",
     "ionq": "ionq.application:WIRE",
@@ -26,3 +29,6 @@ ROOTS = {
     "/api/v1/workspaces": "aqt",
 }
 """Paths of clients that drop the path of a base URL, and their folders."""
+
+STORE = re.compile("azure-([0-9a-f]{16})-.+")
+"""First segments of the addresses of Azure's blobs, which name their resource and no vendor."""

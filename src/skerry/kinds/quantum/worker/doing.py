@@ -67,6 +67,18 @@ def _resources(params: dict[str, Any]) -> Any:
     return resources(params)
 
 
+def _estimate(params: dict[str, Any]) -> Any:
+    from .resources import estimate  # noqa: PLC0415
+
+    return estimate(params)
+
+
+def _disassemble(params: dict[str, Any]) -> Any:
+    from .qir import disassembled  # noqa: PLC0415
+
+    return disassembled(params)
+
+
 def _chemistry(params: dict[str, Any]) -> Any:
     from .chemistry import chemistry  # noqa: PLC0415
 
@@ -90,6 +102,8 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "plan": _plan,
     "compile": _compile,
     "run": _run,
+    "estimate": _estimate,
+    "disassemble": _disassemble,
     "emit": _emit,
     "primitives": _primitives,
     "ready": _ready,

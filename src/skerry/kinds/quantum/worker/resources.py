@@ -7,12 +7,15 @@ nobody has shown.
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from . import qir
 from .emitting import openqasm3
 from .ir import UnsupportedError
 from .qasm import read
+
+_Found = TypeVar("_Found")
 
 TARGETS: tuple[tuple[str, str, str], ...] = (
     ("gate-ns-e3", "qubit_gate_ns_e3", "surface_code"),
@@ -72,6 +75,29 @@ def resources(params: dict[str, Any]) -> list[dict[str, Any]]:
         params = params | {"source": openqasm3(circuit), "format": "openqasm"}
     found = [_estimate(params, *target, budget) for target in TARGETS]
     return [*found, *_atoms(params, budget)]
+
+
+def estimate(params: dict[str, Any]) -> dict[str, Any]:
+    """Return what the estimator tells of a program in QIR, for the parameters in `asked`.
+
+    Its answer is Microsoft's format `microsoft.resource-estimates.v1`. Raises UnsupportedError.
+    """
+    circuit = qir.read(params["source"])
+    asked = {"source": openqasm3(circuit), "format": "openqasm"}
+    return _failing(lambda: _asked(asked, params["asked"]))
+
+
+def _failing(job: Callable[[], _Found]) -> _Found:
+    """Return what the estimator gives; its failures have no common class."""
+    try:
+        return job()
+    except UnsupportedError:
+        raise
+    except Exception as error:
+        text = str(error).strip()
+        head = text.splitlines()[0] if text else type(error).__name__
+        what = "The program cannot be estimated."
+        raise UnsupportedError(what, f"{head}: {text[:300]}") from error
 
 
 def _atoms(params: dict[str, Any], budget: float) -> list[dict[str, Any]]:
@@ -148,16 +174,8 @@ def _estimate(
     params: dict[str, Any], name: str, qubit: str, code: str, budget: float
 ) -> dict[str, Any]:
     asked = {"qubitParams": {"name": qubit}, "qecScheme": {"name": code}, "errorBudget": budget}
-    try:
-        found = _asked(params, asked)
-        front = _asked(params, asked | {"estimateType": "frontier"})
-    except UnsupportedError:
-        raise
-    except Exception as error:  # the estimator's failures have no common class
-        text = str(error).strip()
-        head = text.splitlines()[0] if text else type(error).__name__
-        what = "The program cannot be estimated."
-        raise UnsupportedError(what, f"{head}: {text[:300]}") from error
+    found = _failing(lambda: _asked(params, asked))
+    front = _failing(lambda: _asked(params, asked | {"estimateType": "frontier"}))
     counts, logical = found["physicalCounts"], found["logicalQubit"]
     factories = counts["breakdown"]["numTfactories"]
     return {

@@ -31,6 +31,7 @@ FLIPPED += "c[0] = measure q[1];"
 DECIDING = 'include "stdgates.inc"; qubit[2] q; bit c; bit d; x q[0];\nc = measure q[0];\n'
 DECIDING += "if (c) { x q[1]; }\nd = measure q[1];"
 BUDGET = Budget("100", "USD")
+WORKSPACE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Quantum/workspaces/w"
 
 
 class Gate:
@@ -62,6 +63,8 @@ async def own(make_context: MakeContext, place: Vendor, gate: Gate) -> AsyncIter
         "aqt": f"{fields['base']}/aqt",
         "scaleway": f"{fields['base']}/scaleway",
         "quandela": f"{fields['base']}/quandela",
+        "azure": f"{fields['base']}/azure",
+        "azure-login": f"{fields['base']}/azure",
     }
     secrets = {
         "IONQ_API_KEY": fields["token"],
@@ -75,6 +78,11 @@ async def own(make_context: MakeContext, place: Vendor, gate: Gate) -> AsyncIter
         "SCALEWAY_SECRET_KEY": fields["token"],
         "SCALEWAY_PROJECT_ID": "project",
         "QUANDELA_TOKEN": fields["token"],
+        "AZURE_TENANT_ID": "tenant",
+        "AZURE_CLIENT_ID": "client",
+        "AZURE_CLIENT_SECRET": fields["token"],
+        "AZURE_QUANTUM_WORKSPACE": WORKSPACE,
+        "AZURE_QUANTUM_LOCATION": "westeurope",
     }
     prices = {"ibm": Agreed(per_second="1.60", currency="USD", as_of="2026-11-27")}
     context = make_context(endpoints=endpoints, prices=prices)
@@ -104,6 +112,7 @@ WAYS = {
     "iqm": "iqm-emerald",
     "aqt": "aqt-ibex-q1",
     "scaleway": "iqm-garnet",
+    "azure": "ionq-forte-1",
 }
 
 
@@ -115,7 +124,8 @@ async def test_jobs_go_to_machines_by_every_way_that_a_wire_here_speaks(
         jobs[provider] = await own.desk.submit(asked(device, provider))
     assert (own.context.directory / OPEN_FILE).exists()
     assert {action for action, _ in gate.asked} == {"quantum:submit"}
-    assert [each.country for _, each in gate.asked[1::2]] == ["US", "FI", "US", "DE", "AT", "FI"]
+    countries = [each.country for _, each in gate.asked[1::2]]
+    assert countries == ["US", "FI", "US", "DE", "AT", "FI", "US"]
     for provider, sent in jobs.items():
         job = await over(own, sent)
         assert job.state is JobState.COMPLETED, (provider, job.error)
@@ -130,6 +140,18 @@ async def test_jobs_go_to_machines_by_every_way_that_a_wire_here_speaks(
         assert is_signed(result, public_key(own.context))
     await _beyond_circuits(own)
     await _choices(own)
+    await _makers_on_azure(own)
+
+
+async def _makers_on_azure(own: QuantumEngine) -> None:
+    """Send what each maker's machines on Azure take: OpenQASM 2, and Quil as compiled."""
+    free = {"azure": Agreed(per_task="0.01", as_of="2026-11-27")}
+    own.desk.config = msgspec.structs.replace(own.desk.config, prices=free)
+    for device in ("quantinuum-h2-1", "rigetti-cepheus-1-108q"):
+        job = await over(own, await own.desk.submit(asked(device, "azure")))
+        assert job.state is JobState.COMPLETED, (device, job.error)
+        counts = (await own.desk.result(job.id)).counts
+        assert max(counts, key=lambda bits: counts[bits]) == "001", device
 
 
 async def _choices(own: QuantumEngine) -> None:
