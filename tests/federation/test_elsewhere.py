@@ -6,6 +6,8 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from skerry.testing.nodes import deploy, perform
 
 from .conftest import running
@@ -52,6 +54,7 @@ async def fetch(request, env):
 }
 
 
+@pytest.mark.slow
 async def test_functions_use_what_lies_elsewhere(top: Path) -> None:
     async with running(top / "a", "rock") as one, running(top / "b", "skerry") as other:
         await bind(one, other)

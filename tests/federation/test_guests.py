@@ -75,6 +75,7 @@ async def test_a_resource_moves_and_comes_back(top: Path) -> None:
                 found = await asyncio.to_thread(get, node, path, host, Authorization=bearer)
                 assert found == (200, "1")
         await say_where(one, other)
+        await leads_nowhere_else(one)
 
         back = await perform(one, "federation.place", **BACK)
         assert (back.resource, back.node) == ("sessions", "rock")
@@ -91,6 +92,31 @@ async def test_a_resource_moves_and_comes_back(top: Path) -> None:
         assert await fetch(one, "/") == (200, '["first", "more"]')
         receipt = await perform(one, "audit.show", entry=again.entry)
         assert (receipt.of["resource"], receipt.of["to"]) == ("sessions", "skerry")
+
+
+async def leads_nowhere_else(one: Node) -> None:
+    """What a function is given leads to its resource alone, and to no other of that node."""
+    record = one.catalogue.branch("shop", "main").away["sessions"].record
+    run = one.workshop.run(record)
+    head = f"GET /v1/node.status HTTP/1.1\r\nAuthorization: Bearer {one.home.token()}\r\n"
+    request = f"{head}Host: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
+    assert b'"success":false' in await spoken(run / "away.sock", request)
+    tunnels = one.services.handler("federation")._tunnels
+    nobody = one.home.spool / "nobody"
+    nobody.mkdir()
+    path = await tunnels.open_resource("skerry", "0" * 16, nobody)
+    assert await spoken(Path(path), request) == b""
+
+
+async def spoken(path: Path, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(request)
+    try:
+        return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
 
 
 async def say_where(one: Node, other: Node) -> None:
@@ -228,6 +254,7 @@ async def settled(one: Node, other: Node) -> None:
                 await handler._placing.settle(app, handler.peers.find(app.leaving.to))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reached", [False, True])
 async def test_a_move_that_breaks_leaves_one_that_has_it(top: Path, reached: bool) -> None:
     """The giving node breaks off at the commit, stops, and starts again: there, and on the way."""
@@ -246,8 +273,6 @@ async def test_a_move_that_breaks_leaves_one_that_has_it(top: Path, reached: boo
             await perform(one, "federation.place", **AWAY)
         with cut(other, "/place/commit", reached=reached):
             await refused(one, "federation.place", "cut", **BACK)
-            other.services.handler("federation")._settling.cancel()
-    async with running(top / "a", "rock") as one, running(top / "b", "skerry") as other:
         await settled(one, other)
         assert ("sessions" in one.catalogue.branch("shop", "main").away) != reached
         assert ("shop" in other.catalogue.apps) != reached

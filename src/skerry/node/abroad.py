@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from skerry.kernel.app import AppSpec
 from skerry.kernel.catalogue import App, Branch, Catalogue, ResourceRecord
 from skerry.kernel.errors import BUSY, CONFLICT, NODE_UNREACHABLE, NOT_FOUND
@@ -90,7 +92,8 @@ class Abroad:
         for name, away in sorted(current.away.items()) if current is not None else ():
             assert current is not None
             served = self._catalogue.spec(current)
-            if spec.only(name) != served.only(name):
+            # As they are kept: what was read from a file may be of other types.
+            if msgspec.json.encode(spec.only(name)) != msgspec.json.encode(served.only(name)):
                 policy = spec.policy != served.policy
                 raise CONFLICT(
                     f"This version changes {'the policy of ' if policy else ''}{name}, which is "
