@@ -274,6 +274,7 @@ class Federation:
         if "/" in params.app:
             return await self._place_resource(params, progress)
         self._check_whole(params.app)
+        await self._lending.collect_keys(self.node.catalogue.app(params.app))
         if params.replicas is not None:
             if params.to:
                 raise INVALID("A move and standbys are two commands.", hint="skerry place --help")
