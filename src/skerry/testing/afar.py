@@ -110,6 +110,7 @@ class TestAfar:
     """A function uses a resource that is on another node as if it were on its own."""
 
     async def test_it_is_the_same_and_a_lost_way_is_told(self, lab: Lab) -> None:
+        """Prove it with the kind's own subject."""
         if lab.manifest.remote is None:
             pytest.skip(f"{lab.manifest.name} is used on its own node only")
         with open_directory() as folder:
