@@ -57,7 +57,7 @@ from skerry.node.ports import Ports, taken
 from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
-from skerry.node.sandbox.cgroup import Group, detect
+from skerry.node.sandbox.cgroup import detect
 from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.services import Services
@@ -371,7 +371,7 @@ class Node:
         await self.accountant.on_end(cell, running)
         await asyncio.to_thread(self.workshop.clear_after, running)
         try:
-            await asyncio.to_thread(_clear_group, running.group)
+            await asyncio.to_thread(running.group.clear)
         except (SkerryError, OSError):
             _log.exception("what %s left running could not be ended", running.instance)
 
@@ -524,9 +524,3 @@ async def _given_up(task: asyncio.Task[None]) -> None:
     """Await the end of what a start that failed, or a stop, does not wait for."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _clear_group(group: Group) -> None:
-    """End whatever a process left behind in its cgroup, and remove it."""
-    group.kill()
-    group.remove()

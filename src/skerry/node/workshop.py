@@ -155,9 +155,8 @@ class Workshop:
             self._decide(branch, record)
             self.make_directories(branch, record)
         tight = key != SHARED and not branch.leader
-        name = f"{self._group_prefix}.{instance}"
         limits = self._limits(spec, key)
-        group = self._cgroups.create(name, limits)
+        group = self.group(instance, limits)
         confinement = self._confinement(branch, served, bound, limits, group, tight=tight)
         process = ProcessSpec(
             instance=instance,
@@ -169,6 +168,10 @@ class Workshop:
             environments="" if tight else str(self._home.environments),
         )
         return process, group
+
+    def group(self, instance: str, limits: Limits = Limits()) -> Group:  # noqa: B008
+        """Make the group of a process, or bound the one it has."""
+        return self._cgroups.create(f"{self._group_prefix}.{instance}", limits)
 
     def own_process(self, branch: Branch, record: ResourceRecord) -> bool:
         """Tell whether a process serves this resource alone.
