@@ -99,11 +99,12 @@ def test_sets_hold_other_keys_too() -> None:
     odd = [{"kty": "oct", "k": "AAAA", "kid": "one"}, {"kty": "future", "kid": "x"}, "?"]
     enc = {**RSA.as_dict(private=False), "use": "enc", "kid": "four"}
     keys = {"keys": [*odd, enc, *SET["keys"]]}
-    said = {"issuer": ISSUER, "client": CLIENT, "nonce": NONCE, "now": NOW}
+    said: dict[str, Any] = {"issuer": ISSUER, "client": CLIENT, "nonce": NONCE, "now": NOW}
     assert verified(signed(GOOD), keys, **said) == GOOD
     with pytest.raises(UnknownKeyError):
         verified(signed(GOOD, RSA, alg="RS256", kid="four"), keys, **said)
-    for none in ({"keys": []}, {}, {"keys": None}):
+    nothing: list[dict[str, Any]] = [{"keys": []}, {}, {"keys": None}]
+    for none in nothing:
         with pytest.raises((SkerryError, UnknownKeyError)):
             verified(signed(GOOD), none, **said)
 
