@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pyqir
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skerry.kernel.clock import SystemClock
@@ -341,6 +341,9 @@ async def test_blocks_make_a_blob_and_everything_is_bounded(
     monkeypatch.setattr(blobs, "ALL_BYTES_MAX", 100)
     assert (await blob("PUT", own, "more", b"x")).status == 413
     monkeypatch.setattr(blobs, "ALL_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(blobs, "CONTAINER_BYTES_MAX", 100)
+    assert (await blob("PUT", own, "more", b"x")).status == 413
+    monkeypatch.setattr(blobs, "CONTAINER_BYTES_MAX", 1 << 20)
     monkeypatch.setattr(blobs, "BLOBS_MAX", 1)
     assert (await blob("PUT", own, "more", b"x")).status == 413
     assert (await blob("DELETE", own, "whole")).status == 202
@@ -546,6 +549,7 @@ FIELD = st.sampled_from(["Name", "State", "Target", "ProviderId"])
 VALUE = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=8)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(FIELD, VALUE), min_size=1, max_size=4), VALUE)
 def test_a_filter_finds_what_it_says(terms: list[tuple[str, str]], other: str) -> None:
     def quoted(value: str) -> str:
@@ -562,11 +566,13 @@ def test_a_filter_finds_what_it_says(terms: list[tuple[str, str]], other: str) -
     assert filters._Reader(f"startswith(Name, {quoted(other)})").read()({"name": f"{other}z"})
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=60))
 def test_any_text_is_a_filter_or_is_refused(text: str) -> None:
     refused_or(lambda: filters._Reader(text).read())
 
 
+@settings(max_examples=40)
 @given(st.text(st.sampled_from("XRCZ()[]0123 pi\n*/ro.DELAMESUBIT#"), max_size=60))
 def test_any_text_is_quil_or_is_refused(text: str) -> None:
     refused_or(lambda: quil.circuits(text, {}))
