@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from skerry.node.cells import PortSession, Running
 from skerry.node.certificate import tls_context
 from skerry.node.supervisor import Supervisor
 from skerry.node.workshop import Workshop
+
+TOUCH_SECONDS = 0.02
 
 OpenWay = Callable[[str, str], Awaitable[str]]
 """From a node and a wire to a socket that leads there."""
@@ -27,11 +30,20 @@ class HeldSession:
         self._running = running
         self._resource = resource
         self._session = session
+        self._now = asyncio.get_running_loop().time
+        self._touched = 0.0
 
     def active(self, active: bool) -> None:
-        """See `Session.active`; each change counts as use."""
-        if active != self._session.is_active:
-            self._session.is_active = active
+        """See `Session.active`; each change counts as use, of which the process hears now and then.
+
+        A pool's sessions change with every transaction.
+        """
+        if active == self._session.is_active:
+            return
+        self._session.is_active = active
+        now = self._now()
+        if now - self._touched >= TOUCH_SECONDS:
+            self._touched = now
             self._running.channel.note("touch", self._resource)
 
     def on_sleep(self, callback: Callable[[], None]) -> None:

@@ -29,6 +29,7 @@ from skerry.node.channel import Call, Channel
 from skerry.node.log_lines import ENGINES, LINE_BYTES_MAX, marked
 from skerry.node.processes import Child, Processes, how_it_ended, read_lines
 from skerry.node.sandbox.cgroup import Group
+from skerry.node.spares import Spares
 from skerry.node.tenure import Tenure
 from skerry.node.workshop import Workshop
 
@@ -56,6 +57,7 @@ class Parts:
     spec: ProcessSpec
     child: Child
     group: Group
+    sealed: Mapping[str, bytes]
 
 
 class Supervisor:
@@ -86,6 +88,7 @@ class Supervisor:
         self._workshop = workshop
         self._clock = clock
         self._entropy = entropy
+        self._spares = Spares(processes, workshop.group, entropy)
         self._joiners = ThreadPoolExecutor(JOINERS, thread_name_prefix="cgroup")
         self._on_line = on_line
         self._on_end = on_end
@@ -183,17 +186,18 @@ class Supervisor:
 
     async def start(self, cell: Cell, branch: Branch, key: str) -> Running:
         """Start a process for a branch; the caller says when it becomes the current one."""
-        spec, group = await self._workshop.process(branch, key, self._entropy.bytes(4).hex())
+        sealed = self._workshop.sealed(branch, key)
+        spare = self._spares.take()
+        instance = spare.instance if spare else self._entropy.bytes(4).hex()
         try:
-            child = await self._processes.fork()
+            spec, group = await self._workshop.process(branch, key, instance)
         except BaseException:
-            await asyncio.to_thread(group.remove)
+            if spare is not None:
+                self._spares.discard(spare)
             raise
-        # The kernel takes milliseconds to move a process into a group; until that is done, the
-        # child sets itself up and nothing is asked of it.
-        loop = asyncio.get_running_loop()
-        joining = loop.run_in_executor(self._joiners, group.add, child.pid)
-        running, listening = await self._adopt(cell, branch, key, Parts(spec, child, group))
+        child, joining = (spare.child, _done()) if spare else await self._fork(group)
+        parts = Parts(spec, child, group, sealed)
+        running, listening = await self._adopt(cell, branch, key, parts)
         try:
             await self._wait_listening(running, listening)
             await joining
@@ -203,7 +207,22 @@ class Supervisor:
             if isinstance(error, OSError):
                 raise ENGINE_FAILED("A process could not join its group.", why=str(error)) from None
             raise
+        self._spares.refill(child.pid)
         return running
+
+    async def _fork(self, group: Group) -> tuple[Child, asyncio.Future[None]]:
+        """Fork a process that joins a group meanwhile.
+
+        The kernel takes milliseconds to move a process into a group; until that is done, the child
+        sets itself up and nothing is asked of it.
+        """
+        try:
+            child = await self._processes.fork()
+        except BaseException:
+            await asyncio.to_thread(group.remove)
+            raise
+        loop = asyncio.get_running_loop()
+        return child, loop.run_in_executor(self._joiners, group.add, child.pid)
 
     async def _adopt(
         self, cell: Cell, branch: Branch, key: str, parts: Parts
@@ -253,6 +272,7 @@ class Supervisor:
             started=self._clock.now(),
             resources={slot.ref.name: slot.id for slot in spec.served},
             bound={slot.ref.name: slot.id for slot in spec.bound},
+            sealed=parts.sealed,
             sampled=self._clock.monotonic(),
         )
         source = key or ENGINES
@@ -429,6 +449,7 @@ class Supervisor:
 
     async def stop_all(self) -> None:
         """Put every branch to sleep."""
+        await self._spares.close()
         await asyncio.gather(*(self.sleep(cell.app, cell.branch) for cell in self.awake()))
         for task in list(self._tasks):
             task.cancel()
@@ -437,6 +458,12 @@ class Supervisor:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _done() -> asyncio.Future[None]:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future
 
 
 async def _cannot_renew(branch: Branch, resource: str) -> None:

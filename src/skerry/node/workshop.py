@@ -155,9 +155,8 @@ class Workshop:
             self._decide(branch, record)
             self.make_directories(branch, record)
         tight = key != SHARED and not branch.leader
-        name = f"{self._group_prefix}.{instance}"
         limits = self._limits(spec, key)
-        group = self._cgroups.create(name, limits)
+        group = self.group(instance, limits)
         confinement = self._confinement(branch, served, bound, limits, group, tight=tight)
         process = ProcessSpec(
             instance=instance,
@@ -169,6 +168,10 @@ class Workshop:
             environments="" if tight else str(self._home.environments),
         )
         return process, group
+
+    def group(self, instance: str, limits: Limits = Limits()) -> Group:  # noqa: B008
+        """Make the group of a process, or bound the one it has."""
+        return self._cgroups.create(f"{self._group_prefix}.{instance}", limits)
 
     def own_process(self, branch: Branch, record: ResourceRecord) -> bool:
         """Tell whether a process serves this resource alone.
@@ -248,6 +251,18 @@ class Workshop:
             journal=str(self.journal(record)) if self._is_replicated(branch, record) else "",
             leader=branch.leader,
         )
+
+    def sealed(self, branch: Branch, key: str) -> dict[str, bytes]:
+        """Return the secrets that a process is given, sealed: they differ once one is set anew."""
+        if branch.leader:
+            return {}
+        spec = self._catalogue.spec(branch)
+        declared = self._catalogue.declared(branch)
+        served = [each.name for each in declared if self._serves(key, branch, each)]
+        held = {*served, *(bound for name in served for bound in _bindings(spec, name))}
+        named = {secret for each in spec.resources if each.name in held for secret in each.secrets}
+        known = self._catalogue.app(branch.app).secrets
+        return {name: known[name] for name in sorted(named) if name in known}
 
     def _secrets(self, branch: Branch, spec: ResourceSpec | None) -> dict[str, str]:
         """Return the secrets that a resource is given; a reader, which sends nothing, has none."""

@@ -97,6 +97,12 @@ def _primitives(params: dict[str, Any]) -> Any:
     return primitives(params)
 
 
+def _mitigated(params: dict[str, Any]) -> Any:
+    from .mitigation import finished  # noqa: PLC0415
+
+    return finished(params)
+
+
 def _ready(params: dict[str, Any]) -> Any:
     from .routing import installed_engines  # noqa: PLC0415
 
@@ -113,6 +119,7 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "recorded": _recorded,
     "emit": _emit,
     "primitives": _primitives,
+    "mitigated": _mitigated,
     "ready": _ready,
     "chemistry": _chemistry,
     "resources": _resources,
