@@ -12,7 +12,6 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -26,11 +25,11 @@ from skerry.kernel.policy import Decision, Fact, Place, Request
 from skerry.node.cell.spec import PermitCall
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.policy.engine import administers
-from skerry.testing.afar import TestAfar as TestAfar  # noqa: PLC0414 (a group of this suite)
+from skerry.testing.afar import TestAfar as TestAfar  # noqa: PLC0414 (a group)
 from skerry.testing.lab import RESOURCE, Lab
 from skerry.testing.nodes import perform
 from skerry.testing.outside import Outside, watched
-from skerry.testing.replicating import followed, read_from_copy
+from skerry.testing.replicating import TestReplicate as TestReplicate  # noqa: PLC0414 (a group)
 
 CALLERS = 50
 LEAVING_SECONDS = 60.0
@@ -566,69 +565,3 @@ class TestOperability:
         ):
             mode = (await asyncio.to_thread(path.stat)).st_mode
             assert mode & 0o077 == 0
-
-
-class TestReplicate:
-    """What was acknowledged is on the standby, and the standby can serve it."""
-
-    async def test_a_standby_has_every_write_and_can_serve_it(
-        self, lab: Lab, tmp_path: Path
-    ) -> None:
-        need_replica(lab)
-        app = await lab.app()
-        subject = await lab.subject(app)
-        await subject.put("before", "0")
-        async with followed(lab, app, tmp_path) as copy:
-            for number in range(20):
-                await subject.put(f"k{number}", str(number))
-            os.kill(running(lab, app), signal.SIGKILL)
-            await lab.asleep(app)
-            await subject.put("after", "1")
-            await copy.take_over()
-        wanted = {"before": "0", "after": "1"} | {f"k{n}": str(n) for n in range(20)}
-        assert await subject.get() == wanted
-
-    async def test_a_write_waits_for_the_standby(self, lab: Lab, tmp_path: Path) -> None:
-        need_replica(lab)
-        app = await lab.app()
-        subject = await lab.subject(app)
-        await subject.put("first", "1")
-        async with followed(lab, app, tmp_path) as copy:
-            await subject.put("second", "2")
-            copy.reachable.clear()
-            late = asyncio.create_task(subject.put("third", "3"))
-            done, _ = await asyncio.wait([late], timeout=0.3)
-            assert not done, "it was acknowledged though no standby has it"
-            copy.reachable.set()
-            await late
-            await copy.take_over()
-        assert await subject.get() == {"first": "1", "second": "2", "third": "3"}
-
-    async def test_a_copy_is_read_and_refuses_every_write(self, lab: Lab) -> None:
-        if not lab.manifest.readable:
-            pytest.skip(f"{lab.manifest.name}: its copies are not read")
-        app = await lab.app()
-        subject = await lab.subject(app)
-        await subject.put("one", "1")
-        async with read_from_copy(lab, app) as reader:
-            copy = await lab.subject(reader)
-            assert await copy.get() == {"one": "1"}
-            for key in ("one", "two"):
-                # Each client says it in its own way; what counts is that nothing has changed.
-                with pytest.raises(Exception, match=r".+"):
-                    await copy.put(key, "2")
-            assert await copy.get() == {"one": "1"}
-        assert await subject.get() == {"one": "1"}
-
-
-def need_replica(lab: Lab) -> None:
-    """Skip a test for a kind that cannot be replicated, with the kind's reason."""
-    if not lab.manifest.replica:
-        pytest.skip(f"{lab.manifest.name}: {lab.manifest.replicates.reason or 'keeps no state'}")
-
-
-def running(lab: Lab, app: str) -> int:
-    """Return the id of the process that serves an app's resource."""
-    found = lab.process(app)
-    assert found is not None
-    return found.child.pid
