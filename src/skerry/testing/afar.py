@@ -19,7 +19,7 @@ from skerry.node.router.pinned import Pinned
 from skerry.testing.faults import FaultProxy
 from skerry.testing.hosts import Awake, Tally
 from skerry.testing.lab import RESOURCE, Lab
-from skerry.testing.nodes import open_directory, perform
+from skerry.testing.nodes import perform
 from skerry.testing.tunnels import Tunnelled, tunnel
 
 
@@ -104,14 +104,3 @@ def calls(binding: Any) -> dict[str, str]:
             if not name.startswith("_") and callable(getattr(type(owner), name, None)):
                 found[prefix + name] = str(inspect.signature(getattr(owner, name)))
     return found
-
-
-class TestAfar:
-    """A function uses a resource that is on another node as if it were on its own."""
-
-    async def test_it_is_the_same_and_a_lost_way_is_told(self, lab: Lab) -> None:
-        """Prove it with the kind's own subject."""
-        if lab.manifest.remote is None:
-            pytest.skip(f"{lab.manifest.name} is used on its own node only")
-        with open_directory() as folder:
-            await check_from_afar(lab, folder)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from skerry.federation.replicas.desk import Desk
 from skerry.federation.replicas.messages import Batch, Position
@@ -124,72 +120,3 @@ async def followed(lab: Lab, app: str, top: Path) -> AsyncIterator[Copy]:
         desk.stop()
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-
-
-class TestReplicate:
-    """What was acknowledged is on the standby, and the standby can serve it."""
-
-    async def test_a_standby_has_every_write_and_can_serve_it(
-        self, lab: Lab, tmp_path: Path
-    ) -> None:
-        """Kill its process, write on, and let the standby take over."""
-        need_replica(lab)
-        app = await lab.app()
-        subject = await lab.subject(app)
-        await subject.put("before", "0")
-        async with followed(lab, app, tmp_path) as copy:
-            for number in range(20):
-                await subject.put(f"k{number}", str(number))
-            os.kill(running(lab, app), signal.SIGKILL)
-            await lab.asleep(app)
-            await subject.put("after", "1")
-            await copy.take_over()
-        wanted = {"before": "0", "after": "1"} | {f"k{n}": str(n) for n in range(20)}
-        assert await subject.get() == wanted
-
-    async def test_a_write_waits_for_the_standby(self, lab: Lab, tmp_path: Path) -> None:
-        """Cut the standby off: nothing is acknowledged that it has not."""
-        need_replica(lab)
-        app = await lab.app()
-        subject = await lab.subject(app)
-        await subject.put("first", "1")
-        async with followed(lab, app, tmp_path) as copy:
-            await subject.put("second", "2")
-            copy.reachable.clear()
-            late = asyncio.create_task(subject.put("third", "3"))
-            done, _ = await asyncio.wait([late], timeout=0.3)
-            assert not done, "it was acknowledged though no standby has it"
-            copy.reachable.set()
-            await late
-            await copy.take_over()
-        assert await subject.get() == {"first": "1", "second": "2", "third": "3"}
-
-    async def test_a_copy_is_read_and_refuses_every_write(self, lab: Lab) -> None:
-        """Read a copy as clients do, and write to it."""
-        if not lab.manifest.readable:
-            pytest.skip(f"{lab.manifest.name}: its copies are not read")
-        app = await lab.app()
-        subject = await lab.subject(app)
-        await subject.put("one", "1")
-        async with read_from_copy(lab, app) as reader:
-            copy = await lab.subject(reader)
-            assert await copy.get() == {"one": "1"}
-            for key in ("one", "two"):
-                # Each client says it in its own way; what counts is that nothing has changed.
-                with pytest.raises(Exception, match=r".+"):
-                    await copy.put(key, "2")
-            assert await copy.get() == {"one": "1"}
-        assert await subject.get() == {"one": "1"}
-
-
-def need_replica(lab: Lab) -> None:
-    """Skip a test for a kind that cannot be replicated, with the kind's reason."""
-    if not lab.manifest.replica:
-        pytest.skip(f"{lab.manifest.name}: {lab.manifest.replicates.reason or 'keeps no state'}")
-
-
-def running(lab: Lab, app: str) -> int:
-    """Return the id of the process that serves an app's resource."""
-    found = lab.process(app)
-    assert found is not None
-    return found.child.pid
