@@ -383,15 +383,22 @@ class Federation:
         return self._tunnels.path(peer.card.id)
 
     def _heard_of(self, peer: Peer) -> m.Greeting | None:
-        """Return what a peer that does not answer has told of itself on the bus."""
-        if self._bus is None:
+        """Return what is known of a peer that does not answer: what it has of this node's apps, and
+        what it has told of itself on the bus.
+        """
+        holds = [
+            m.Held(branch.app, len(app.branches), (away.record.kind,), away.record.name)
+            for app in self.node.catalogue.apps.values()
+            for branch in list(app.branches.values())[:1]
+            for away in branch.away.values()
+            if away.node == peer.card.name
+        ]
+        if self._bus is None and not holds:
             return None
-        holds = tuple(
-            m.Held(told.app, len(told.branches), kinds)
-            for told in self._bus.hearing.of(peer.card.id)
-            for kinds in [tuple(sorted({name.partition("/")[0] for name in told.resources()}))]
-        )
-        return m.Greeting(peer.card, "", holds)
+        for told in self._bus.hearing.of(peer.card.id) if self._bus is not None else ():
+            kinds = tuple(sorted({name.partition("/")[0] for name in told.resources()}))
+            holds.append(m.Held(told.app, len(told.branches), kinds))
+        return m.Greeting(peer.card, "", tuple(holds))
 
     async def _greet(self, peer: Peer) -> m.Greeting:
         self._decide(peer)
