@@ -189,6 +189,10 @@ class Desk:
         found: str = await self._checkers.of("resources").ask("disassemble", params, PLAN_SECONDS)
         return found
 
+    async def recorded(self, source: str) -> Any:
+        """Return what a program in QIR records, see `worker.qir`; raise INVALID."""
+        return await self._checkers.of("gates").ask("recorded", {"source": source}, PLAN_SECONDS)
+
     async def chemistry(self, molecule: Molecule) -> list[Energy]:
         """Return the energies of a molecule."""
         asked = msgspec.to_builtins(molecule)
