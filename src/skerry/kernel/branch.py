@@ -95,6 +95,14 @@ class Shelf(Protocol):
         """Return the app that an id was noted for."""
         ...
 
+    def elsewhere(self) -> Iterator[tuple[str, str]]:
+        """Yield all ids that were noted, and their apps."""
+        ...
+
+    def close(self) -> None:
+        """Forget everything."""
+        ...
+
 
 class MemoryShelf:
     """A shelf in memory."""
@@ -144,6 +152,14 @@ class MemoryShelf:
     def app_elsewhere(self, resource_id: str) -> str | None:
         """See `Shelf.app_elsewhere`."""
         return self._elsewhere.get(resource_id)
+
+    def elsewhere(self) -> Iterator[tuple[str, str]]:
+        """See `Shelf.elsewhere`."""
+        return iter(self._elsewhere.items())
+
+    def close(self) -> None:
+        """See `Shelf.close`."""
+        self._branches, self._places, self._elsewhere = {}, {}, {}
 
 
 class BranchesOfApp(Mapping[str, Branch]):

@@ -44,6 +44,12 @@ class VersionAdded(Event, frozen=True, tag="version-added"):
     digest: str
 
 
+class VersionDropped(Event, frozen=True, tag="version-dropped"):
+    """A version did not start and is gone; its number may be another's."""
+
+    version: int
+
+
 class BranchCreated(Event, frozen=True, tag="branch-created"):
     """A branch came to be, with resources of its own, in a directory of its own."""
 
@@ -183,6 +189,7 @@ class AppElsewhere(Event, frozen=True, tag="app-elsewhere"):
 OfAnApp = (
     AppDeleted
     | VersionAdded
+    | VersionDropped
     | BranchCreated
     | BranchReplaced
     | ResourcesAdded
@@ -202,12 +209,13 @@ _decoder = msgspec.json.Decoder(AnyEvent)
 
 
 class App(msgspec.Struct):
-    """An app as it stands."""
+    """An app as it stands; `started` are the versions that some branch of it has served here."""
 
     name: str
     index: int
     branches: Mapping[str, Branch] = {}
     versions: dict[int, VersionAdded] = {}
+    started: set[int] = set()
     secrets: dict[str, bytes] = {}
     leaving: AppLeaving | None = None
     transfer: str = ""
@@ -235,6 +243,11 @@ class Catalogue:
         self.readers: dict[str, App] = {}
         self.origins: dict[str, str] = {}
         self.keys: dict[str, bytes] = {}
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where its branches are."""
+        return self._shelf
 
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
@@ -270,6 +283,8 @@ class Catalogue:
             app.replication = event.replication
         elif isinstance(event, VersionAdded):
             app.versions[event.version] = event
+        elif isinstance(event, VersionDropped):
+            app.versions.pop(event.version, None)
         elif isinstance(event, SecretSet | SecretDeleted):
             _keep_secret(app, event)
         elif isinstance(event, BranchCreated):
@@ -420,6 +435,7 @@ class Catalogue:
             branch = replace(branch, resources=_with(branch.resources, event.resources))
         else:
             branch = replace(branch.serving(event.version), deployed=event.time)
+            self.apps[branch.app].started.add(event.version)
         self._shelf.put(branch)
 
     def app(self, name: str) -> App:

@@ -214,7 +214,7 @@ class BranchCreated(msgspec.Struct, frozen=True):
 
 
 class Deployed(msgspec.Struct, frozen=True):
-    """A version that is served."""
+    """A version that is served; `unchanged` if it was served before just so."""
 
     app: str
     branch: str
@@ -223,6 +223,7 @@ class Deployed(msgspec.Struct, frozen=True):
     added: tuple[str, ...]
     seconds: float
     remarks: tuple[str, ...] = ()
+    unchanged: bool = False
 
 
 class ResourceInfo(msgspec.Struct, frozen=True):

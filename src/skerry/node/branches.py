@@ -361,6 +361,56 @@ class Branches:
         await asyncio.to_thread(self._volume.delete, old)
         return self._catalogue.branch(app, name)
 
+    async def encrypt(self, app: str, name: str, progress: Progress) -> bool:
+        """Copy a branch's state under the data key that its app has in use; remove the old copy.
+
+        Requests that come meanwhile wait: what is written to the old copy would be lost. Returns
+        False if it lies under that key already. Raises UNSUPPORTED where the file system does not
+        encrypt directories, STORE_UNREACHABLE while a key is locked, and DISK_FULL.
+        """
+        key = await self._at_rest.key_of(app)
+        if key is None:
+            raise UNSUPPORTED(
+                "The file system of the volume does not encrypt directories.",
+                hint="skerry docs keys",
+            )
+        with self._change(app, name):
+            old = await self._encrypt(app, name, key, progress)
+        if old:
+            await asyncio.to_thread(self._volume.delete, old)
+        return bool(old)
+
+    async def _encrypt(self, app: str, name: str, key: bytes, progress: Progress) -> str:
+        """Give a branch a directory under a key; return the name of its old one, or ''."""
+        loop = asyncio.get_running_loop()
+        cell = self._supervisor.cell(app, name)
+
+        def report(done: int, total: int) -> None:
+            loop.call_soon_threadsafe(progress, done, total, f"encrypting {app}/{name}")
+
+        async with cell.lock:
+            branch = self._catalogue.branch(app, name)
+            place = self._volume.path(branch.directory)
+            if await asyncio.to_thread(self._at_rest.is_under, place, key):
+                return ""
+            await self._supervisor.sleep_held(cell)
+            target = self.new_id()
+            await asyncio.to_thread(
+                self._volume.clone,
+                branch.directory,
+                target,
+                immutable=self._immutable(branch),
+                progress=report,
+                key=key,
+            )
+            event = events.BranchReplaced(
+                app=app, branch=name, directory=target, source=name, version=branch.version
+            )
+            # If this fails the entry may be in the log: the copy is left to the next start's sweep.
+            await self._log.append(events.encode(event))
+        self._supervisor.forget_if_empty(cell)
+        return branch.directory
+
     async def promote(self, app: str, name: str, progress: Progress) -> Branch:
         """Make a copy of a branch's state and version main's; keep main's own as a branch.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+
+import msgspec
 
 from skerry import __version__
 from skerry.kernel import catalogue as events
@@ -134,10 +136,14 @@ class Handlers:
     async def do_app_deploy(self, params: c.Deploy, progress: Progress) -> c.Deployed:
         """See `app.deploy`."""
         started = self._node.clock.monotonic()
-        branch, added, remarks = await self._node.deploys.deploy(
-            params.upload, params.branch, progress
+        served = await self._node.deploys.deploy(params.upload, params.branch, progress)
+        found = self._deployed(served.branch, started)
+        return msgspec.structs.replace(
+            found,
+            added=tuple(served.added),
+            remarks=tuple(served.remarks),
+            unchanged=served.unchanged,
         )
-        return self._deployed(branch, started, added, remarks)
 
     async def do_app_rollback(self, params: c.Rollback, progress: Progress) -> c.Deployed:
         """See `app.rollback`."""
@@ -147,17 +153,14 @@ class Handlers:
         )
         return self._deployed(branch, started)
 
-    def _deployed(
-        self, branch: Branch, started: float, added: Sequence[str] = (), remarks: Sequence[str] = ()
-    ) -> c.Deployed:
+    def _deployed(self, branch: Branch, started: float) -> c.Deployed:
         return c.Deployed(
             app=branch.app,
             branch=branch.name,
             version=branch.version,
             url=self._node.url_of(branch.app, branch.name),
-            added=tuple(added),
+            added=(),
             seconds=round(self._node.clock.monotonic() - started, 3),
-            remarks=tuple(remarks),
         )
 
     async def do_app_delete(self, params: c.OfApp, progress: Progress) -> c.Done:

@@ -57,6 +57,7 @@ class Parts:
     spec: ProcessSpec
     child: Child
     group: Group
+    sealed: Mapping[str, bytes]
 
 
 class Supervisor:
@@ -185,6 +186,7 @@ class Supervisor:
 
     async def start(self, cell: Cell, branch: Branch, key: str) -> Running:
         """Start a process for a branch; the caller says when it becomes the current one."""
+        sealed = self._workshop.sealed(branch, key)
         spare = self._spares.take()
         instance = spare.instance if spare else self._entropy.bytes(4).hex()
         try:
@@ -194,7 +196,8 @@ class Supervisor:
                 self._spares.discard(spare)
             raise
         child, joining = (spare.child, _done()) if spare else await self._fork(group)
-        running, listening = await self._adopt(cell, branch, key, Parts(spec, child, group))
+        parts = Parts(spec, child, group, sealed)
+        running, listening = await self._adopt(cell, branch, key, parts)
         try:
             await self._wait_listening(running, listening)
             await joining
@@ -269,6 +272,7 @@ class Supervisor:
             started=self._clock.now(),
             resources={slot.ref.name: slot.id for slot in spec.served},
             bound={slot.ref.name: slot.id for slot in spec.bound},
+            sealed=parts.sealed,
             sampled=self._clock.monotonic(),
         )
         source = key or ENGINES

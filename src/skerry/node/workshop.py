@@ -252,6 +252,18 @@ class Workshop:
             leader=branch.leader,
         )
 
+    def sealed(self, branch: Branch, key: str) -> dict[str, bytes]:
+        """Return the secrets that a process is given, sealed: they differ once one is set anew."""
+        if branch.leader:
+            return {}
+        spec = self._catalogue.spec(branch)
+        declared = self._catalogue.declared(branch)
+        served = [each.name for each in declared if self._serves(key, branch, each)]
+        held = {*served, *(bound for name in served for bound in _bindings(spec, name))}
+        named = {secret for each in spec.resources if each.name in held for secret in each.secrets}
+        known = self._catalogue.app(branch.app).secrets
+        return {name: known[name] for name in sorted(named) if name in known}
+
     def _secrets(self, branch: Branch, spec: ResourceSpec | None) -> dict[str, str]:
         """Return the secrets that a resource is given; a reader, which sends nothing, has none."""
         if spec is None or branch.leader:

@@ -70,6 +70,7 @@ def main() -> None:
     _die_with_parent()
     connection = socket.socket(fileno=int(sys.argv[1]))
     setup = msgspec.msgpack.decode(connection.recv(MESSAGE_BYTES_MAX), type=Setup)
+    gc.disable()  # what is imported stays
     manifests = read_manifests(setup.kinds)
     preload(manifests)
     if setup.expose:
@@ -77,6 +78,7 @@ def main() -> None:
     prepare()
     gc.collect()
     gc.freeze()
+    gc.enable()
     connection.send(b"ready")
     _Zygote(connection, manifests).serve()
 

@@ -7,9 +7,11 @@ A test module takes it in with `from skerry.testing.conformance import *` and pr
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -26,9 +28,11 @@ from skerry.node.dispatcher import Dispatcher
 from skerry.node.policy.engine import administers
 from skerry.testing.lab import RESOURCE, Lab
 from skerry.testing.nodes import perform
+from skerry.testing.outside import Outside, watched
 from skerry.testing.replicating import followed, read_from_copy
 
 CALLERS = 50
+LEAVING_SECONDS = 60.0
 GARBAGE: Sequence[bytes] = (
     b"\x00" * 64,
     b"\xff\xfe\xfd" * 40,
@@ -266,6 +270,20 @@ class TestPlace:
         finally:
             engine.forget("test")
 
+    async def test_every_way_out_is_asked_for_before_it_is_taken(self, lab: Lab) -> None:
+        """Each is really taken where the policy lets it, so that it would be seen where it not."""
+        need(lab, Verb.PLACE, state=False)
+        for action in lab.manifest.leaves:
+            async with watched() as shut, watched() as open_to_all:
+                asked = await _leave(lab, action, shut, f"{_ANYWHERE} {_not(action)}")
+                assert not asked.left, f"{action} was refused, and yet it was done"
+                assert action in asked.refused, f"nobody was asked for {action}"
+                asked = await _leave(lab, action, open_to_all, _ANYWHERE)
+                assert asked.left, f"{action} was allowed, and yet it was refused"
+                await open_to_all.reached(LEAVING_SECONDS)
+                assert action in asked.allowed, f"nobody was asked for {action}"
+                assert shut.connections == 0, f"{action} was refused, and yet something left"
+
     async def test_a_branch_has_the_terms_of_main(self, lab: Lab) -> None:
         need(lab, Verb.PLACE, Verb.BRANCH, state=False)
         engine = lab.node.placement
@@ -315,6 +333,43 @@ async def _all_commands(lab: Lab, app: str) -> list[SkerryError]:
         raised.append(refused.value)
     assert raised
     return raised
+
+
+_ANYWHERE = "permit(principal, action, resource);"
+
+
+def _not(action: str) -> str:
+    return f'forbid(principal, action == Action::"{action}", resource);'
+
+
+@dataclass
+class _Asked:
+    """Whether something left, and what the decision point was asked for meanwhile."""
+
+    left: bool = False
+    allowed: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+
+
+async def _leave(lab: Lab, action: str, outside: Outside, rules: str) -> _Asked:
+    """Drive a kind's way out under rules, towards a place that is watched."""
+    way = lab.subject_type.way_out(action, outside.address)
+    assert way is not None, f"{lab.manifest.name} leaves by {action}; its subject has no way out"
+    app = await lab.app(policy=f"cedar = {json.dumps(rules)}", way=way)
+    found = _Asked()
+    recorder = lab.node.placement.recorder
+
+    def record(request: Request, decision: Decision) -> None:
+        if request.app == app:
+            (found.allowed if decision.allowed else found.refused).add(request.action)
+        recorder(request, decision)
+
+    lab.node.placement.recorder = record
+    try:
+        found.left = await (await lab.subject(app)).leave(action)
+    finally:
+        lab.node.placement.recorder = recorder
+    return found
 
 
 class _Refuse:

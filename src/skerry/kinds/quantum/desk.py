@@ -7,6 +7,7 @@ disk; it runs in its turn, on one worker, while another worker checks what comes
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -182,6 +183,12 @@ class Desk:
         )
         return found
 
+    async def disassemble(self, bitcode: bytes) -> str:
+        """Return the text of QIR that came as LLVM's bitcode; raise INVALID."""
+        params = {"source": base64.b64encode(bitcode).decode()}
+        found: str = await self._checkers.of("resources").ask("disassemble", params, PLAN_SECONDS)
+        return found
+
     async def chemistry(self, molecule: Molecule) -> list[Energy]:
         """Return the energies of a molecule."""
         asked = msgspec.to_builtins(molecule)
@@ -258,6 +265,8 @@ class Desk:
             for binding in range(1, len(program.bindings)):
                 if twins.engine_of(request, program, device) in twins.EXACT.values():
                     await self.plan(request, number, binding)
+                elif program.format == "circuit":
+                    checks.binding(program, binding)
                 elif program.format in checks.CIRCUITS:
                     await self.parse(program, binding)
         cost = self._cost(device, uses, request)
@@ -291,6 +300,10 @@ class Desk:
             await self.stored(sessions.check, request, now)
         if request.reservation:
             await self.stored(reservations.check, request, now)
+
+    def chance(self) -> int:
+        """Return a seed for what is drawn at random before a job is queued."""
+        return int.from_bytes(self._entropy.bytes(7), "big")
 
     def _new_id(self) -> str:
         """Return an id in the shape of a UUID, which vendors' clients expect."""
@@ -510,6 +523,14 @@ class Desk:
         asked = {"program": program, "params": params, **limits}
         found: dict[str, Any] = await self._checkers.of("gates").ask(
             "primitives", asked, PLAN_SECONDS
+        )
+        return found
+
+    async def mitigated(self, items: list[Any], tasks: list[Any]) -> list[dict[str, Any]]:
+        """Return what an estimator's PUBs come to with errors mitigated (`worker.mitigation`)."""
+        asked = {"items": items, "tasks": tasks}
+        found: list[dict[str, Any]] = await self._checkers.of("gates").ask(
+            "mitigated", asked, PLAN_SECONDS
         )
         return found
 

@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ from skerry.node.backup.index import (
     Scope,
     encode,
 )
+from skerry.node.folded_log import FILE as SNAPSHOT
 from skerry.node.log_file import LogFile
 
 if TYPE_CHECKING:
@@ -250,17 +251,26 @@ def _copy_node(node: Node, target: Path) -> None:
         shutil.copytree(
             home / "services",
             target / "services",
-            ignore=lambda folder, _: _PASSING if Path(folder) == own else _NONE,
+            ignore=lambda folder, names: {
+                *(_PASSING if Path(folder) == own else _NONE),
+                *_snapshots(folder, names),
+            },
             copy_function=_copy_file,
         )
         # After the services: what follows a log may lie behind its copy, never before it.
         for name in ("keys", "log"):
-            shutil.copytree(home / name, target / name)
+            shutil.copytree(home / name, target / name, ignore=_snapshots)
         settings = home / "config.toml"
         if settings.exists():
             shutil.copy2(settings, target / settings.name)
     except OSError as error:
         raise DISK_FULL("The node's keys and logs cannot be copied.", why=str(error)) from error
+
+
+def _snapshots(_: str, names: Sequence[str]) -> set[str]:
+    """Name the snapshot beside a log: it may be ahead of the log's copy, and is made again."""
+    beside_log = any(name.endswith(".log") for name in names)
+    return {SNAPSHOT} & set(names) if beside_log else set()
 
 
 def _copy_file(source: str, target: str) -> None:

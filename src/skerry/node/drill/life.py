@@ -126,6 +126,7 @@ async def _end_of_a_key(node: Node, app: str | None, found: Outcome) -> None:
         gone = False
     except SkerryError as error:
         gone = error.problem is KEY_DESTROYED
+    await ring.forget_destroyed(probe)
     found.check(
         gone, f"what was encrypted under a key of its own is lost with it ({ended[0].said})"
     )

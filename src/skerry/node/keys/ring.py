@@ -280,6 +280,15 @@ class KeyRing:
         await self._tell_end()
         return ended
 
+    async def forget_destroyed(self, app: str) -> None:
+        """Keep no longer that an app's keys were destroyed: nothing is left that names one."""
+
+        def work() -> None:
+            rest = tuple(each for each in self._file.destroyed if each.app != app)
+            self._write(msgspec.structs.replace(self._file, destroyed=rest))
+
+        await self._change(work)
+
     async def _tell_end(self) -> None:
         for each in self.on_end:
             await each()

@@ -114,7 +114,7 @@ async def test_a_token_finds_the_job_that_it_made(engine: QuantumEngine) -> None
         (asked(ghz(21)), INVALID),
         (asked(programs=()), INVALID),
         (asked(programs=(Program("x" * 5_000_000),)), TOO_LARGE),
-        (asked(programs=(Program(ghz(2), bindings=({},) * 2000),)), TOO_LARGE),
+        (asked(programs=(Program(ghz(2), bindings=({},) * 5000),)), TOO_LARGE),
         (asked(device="no-such"), NOT_FOUND),
         (asked(where=("DE",)), DENIED),
         (asked(budget=Budget("0.1")), DENIED),

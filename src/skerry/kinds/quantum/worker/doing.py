@@ -73,6 +73,12 @@ def _estimate(params: dict[str, Any]) -> Any:
     return estimate(params)
 
 
+def _disassemble(params: dict[str, Any]) -> Any:
+    from .qir import disassembled  # noqa: PLC0415
+
+    return disassembled(params)
+
+
 def _chemistry(params: dict[str, Any]) -> Any:
     from .chemistry import chemistry  # noqa: PLC0415
 
@@ -83,6 +89,12 @@ def _primitives(params: dict[str, Any]) -> Any:
     from .primitives import primitives  # noqa: PLC0415
 
     return primitives(params)
+
+
+def _mitigated(params: dict[str, Any]) -> Any:
+    from .mitigation import finished  # noqa: PLC0415
+
+    return finished(params)
 
 
 def _ready(params: dict[str, Any]) -> Any:
@@ -97,8 +109,10 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "compile": _compile,
     "run": _run,
     "estimate": _estimate,
+    "disassemble": _disassemble,
     "emit": _emit,
     "primitives": _primitives,
+    "mitigated": _mitigated,
     "ready": _ready,
     "chemistry": _chemistry,
     "resources": _resources,

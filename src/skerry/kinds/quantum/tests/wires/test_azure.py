@@ -8,9 +8,11 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pyqir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import Head
-from skerry.kinds.quantum import claim
+from skerry.kinds.quantum import claim, transfer
 from skerry.kinds.quantum.contract import JobState
 from skerry.kinds.quantum.engine import QuantumEngine
 from skerry.kinds.quantum.store import Store
@@ -51,6 +53,15 @@ def recording(*lines: str) -> str:
 
 READ_0 = "rt__result_record_output(ptr null, ptr @0)"
 READ_1 = "rt__result_record_output(ptr inttoptr (i64 1 to ptr), ptr @1)"
+DECLARED = "".join(
+    f"declare void @__quantum__{name}({kinds})\n"
+    for name, kinds in (
+        ("qis__x__body", "ptr"),
+        ("qis__m__body", "ptr, ptr"),
+        ("rt__array_record_output", "i64, ptr"),
+        ("rt__result_record_output", "ptr, ptr"),
+    )
+) + "".join(f'@{number} = internal constant [1 x i8] c"a"\n' for number in range(3))
 REVERSED = recording("rt__array_record_output(i64 2, ptr @2)", READ_1, READ_0)
 
 
@@ -171,6 +182,11 @@ async def test_the_official_clients(place: Place) -> None:
 
 async def test_every_format_has_its_own_outcome(client: Client) -> None:
     send = client.send
+    noisy = {"inputParams": {"shots": 200, "noise": {"model": "forte-1"}}}
+    job = await send(GHZ, "ionq.simulator", "ionq.circuit.v1", **noisy, name="noisy")
+    assert "IonQ Forte 1" in job.json["metadata"]["nature"]
+    found = (await client.outcome(job))["histogram"]
+    assert found["0"] + found["3"] > 0.9
     found = await client.outcome(await send(GHZ, "ionq.simulator", "ionq.circuit.v1"))
     assert set(found["histogram"]) == {"0", "3"}
     zipped = {"x_ms_blob_content_encoding": "gzip"}
@@ -185,8 +201,14 @@ async def test_every_format_has_its_own_outcome(client: Client) -> None:
     assert found["Results"][0]["Shots"] == [[0, 1]] * 20
     job = await send(REVERSED.encode(), "ionq.simulator", "qir.v1", outputDataFormat=results.V1)
     assert await client.outcome(job) == {"Histogram": ["[0, 1]", 1.0]}
-    rows = (await client.api("GET", "jobs?top=3&filter=startswith(Name,'by')")).json
-    assert len(rows["value"]) == 3
+    bitcode = pyqir.Module.from_ir(pyqir.Context(), DECLARED + REVERSED).bitcode
+    job = await send(bitcode, "quantinuum.qpu.h2-1", "qir.v1")
+    assert (await client.outcome(job))["Results"][0]["Shots"].count([0, 1]) > 15
+    job = await send(REVERSED.encode(), "quantinuum.sim.h2-1sc", "qir.v1")
+    assert (await client.outcome(job))["Results"][0]["Shots"] == [[0, 0]] * 20
+    assert "nothing of the program was run" in job.json["metadata"]["nature"]
+    rows = (await client.api("GET", "jobs?top=5&filter=startswith(Name,'by')")).json
+    assert len(rows["value"]) == 5
     more = urlsplit(rows["nextLink"])
     rest = (await client.call("GET", f"{more.path}?{more.query}", None, {
         "Authorization": f"Bearer {client.call.token}"})).json  # fmt: skip
@@ -231,8 +253,16 @@ BAD: tuple[tuple[Any, str, str, dict[str, Any], int, str], ...] = (
     (GHZ, "ionq.simulator", "ionq.circuit.v1", {"sessionId": NOBODY}, 404, "session"),
     (GHZ, "ionq.simulator", "ionq.circuit.v1", {"containerUri": "x://y/job-x"}, 400, "not sent"),
     (GHZ, "ionq.simulator", "ionq.circuit.v1", {"metadata": {"a": "x" * 70_000}}, 400, "KiB"),
+    (GHZ, "ionq.simulator", "ionq.circuit.v1", {"name": "n" * 300}, 400, "256"),
+    (GHZ, "ionq.simulator", "ionq.circuit.v1", {"inputParams": {"noise": {"model": "none"}}},
+     404, "noise model"),
+    (GHZ, "ionq.simulator", "ionq.circuit.v1", {"inputParams": {"noise": "loud"}}, 400, "noise"),
+    (GHZ, "ionq.simulator", "ionq.circuit.v1",
+     {"inputParams": {"error-mitigation": {"debias": True}}}, 400, "Debiasing"),
     (GHZ, "ionq.qpu.nowhere", "ionq.circuit.v1", {}, 404, "no target"),
     (b"BC\xc0\xde", "ionq.simulator", "qir.v1", {}, 400, "bitcode"),
+    (FIRST.replace("[3]", "[57]").encode(), "quantinuum.sim.h2-1sc", "honeywell.openqasm.v1", {},
+     400, "57"),
     (b"\xff\xfe", "quantinuum.qpu.h2-1", "honeywell.openqasm.v1", {}, 400, "UTF-8"),
     (FIRST.replace("x q", "no q").encode(), "quantinuum.qpu.h2-1", "honeywell.openqasm.v1", {},
      400, "no"),
@@ -343,6 +373,42 @@ def test_an_address_opens_for_an_hour(make_context: MakeContext) -> None:
         signing.check(context, later, ("job", "a"), "w")
 
 
+async def test_a_job_that_waits_is_cancelled_and_one_that_runs_is_stopped(client: Client) -> None:
+    layers = "".join(
+        f"ry(0.{turn + 3}) q; " + "".join(f"cz q[{i}], q[{i + 1}]; " for i in range(11))
+        for turn in range(7)
+    )
+    text = f'OPENQASM 2.0; include "qelib1.inc"; qreg q[12]; creg c[12]; {layers} measure q -> c;'
+    params = {"inputParams": {"shots": 10_000}}
+    runs = await client.send(
+        text.encode(), "quantinuum.qpu.h2-1", "honeywell.openqasm.v1", **params
+    )
+    assert runs.status == 201, runs.body
+    waits = await client.send(GHZ, "ionq.simulator", "ionq.circuit.v1")
+    for sent, stopped in ((waits, "Cancelled"), (runs, "Cancel")):
+        answer = await client.api("POST", f"jobs/{sent.json['id']}:cancel")
+        assert answer.status == 200
+        assert answer.json["status"].startswith(stopped)
+        await client.engine.desk.wait(sent.json["id"], 30.0)
+        told = (await client.api("GET", f"jobs/{sent.json['id']}")).json
+        assert told["status"] == "Cancelled"
+        assert told["cancellationTime"]
+
+
+async def test_blobs_and_estimates_are_exported_with_the_jobs(
+    client: Client, tmp_path: Path
+) -> None:
+    desk = client.engine.desk
+    job = (await client.send(GHZ, "ionq.simulator", "ionq.circuit.v1")).json["id"]
+    target = tmp_path / "export"
+    target.mkdir()
+    await desk.stored(transfer.export, target)
+    await desk.stored(blobs.remove, f"job-{job}")
+    await desk.restore(target)
+    found = await desk.stored(blobs.get, f"job-{job}", "inputData")
+    assert json.loads(found.data) == GHZ
+
+
 async def test_blobs_of_no_job_are_dropped_a_day_later(engine: QuantumEngine) -> None:
     desk, day = engine.desk, 86_400 * 10**9
     old = blobs.packed("inputData", b"x", 10)
@@ -438,7 +504,7 @@ async def test_the_estimator_is_a_target(client: Client) -> None:
     assert (await client.api("GET", f"jobs/{job}")).status == 404
 
 
-async def test_tokens_and_the_workspace_are_told_as_azures_directory_tells_them(
+async def test_a_token_is_granted_for_the_clients_secret(
     client: Client,
 ) -> None:
     form = f"grant_type=client_credentials&client_secret={client.call.token}".encode()
@@ -446,8 +512,7 @@ async def test_tokens_and_the_workspace_are_told_as_azures_directory_tells_them(
     assert (found.status, found.json["access_token"]) == (200, client.call.token)
     wrong = form.replace(b"client_secret=skt", b"client_secret=not")
     assert (await client.call("POST", "/azure/tenant/oauth2/v2.0/token", wrong)).status == 401
-    own = (await client.call.bearer("GET", ROOT)).json
-    assert own["properties"]["endpointUri"].endswith("/azure")
+    assert (await client.call.bearer("GET", f"{ROOT}/jobs")).status == 200
     assert (await client.call.bearer("GET", "/azure/subscriptions")).status == 404
     quotas = (await client.api("GET", "quotas")).json["value"]
     assert {each["limit"] for each in quotas} == {10_000}

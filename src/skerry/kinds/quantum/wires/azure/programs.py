@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from skerry.kinds.quantum.wires.azure import quil
 from skerry.kinds.quantum.wires.azure.blobs import Blob
 from skerry.kinds.quantum.wires.azure.names import WIRE
 from skerry.kinds.quantum.wires.azure.targets import Target
+from skerry.kinds.quantum.wires.frame import Call
 from skerry.kinds.quantum.wires.ionq import circuits
 from skerry.kinds.quantum.worker import qir
 from skerry.kinds.quantum.worker.ir import UnsupportedError
@@ -44,6 +46,14 @@ class _Sequence(msgspec.Struct, frozen=True):
     """What Pasqal's targets take: Pulser's abstract JSON in a text."""
 
     sequence_builder: str
+
+
+async def source(call: Call, blob: Blob) -> bytes:
+    """Return a blob's bytes as they are read: unzipped, and bitcode as text."""
+    data = await asyncio.to_thread(unpacked, blob)
+    if data.startswith(_BITCODE):
+        return (await call.desk.disassemble(data)).encode()
+    return data
 
 
 def unpacked(blob: Blob) -> bytes:
@@ -97,11 +107,6 @@ def _quantinuum(data: bytes, target: Target, params: dict[str, Any]) -> Read:
 
 
 def _qir(data: bytes, target: Target, params: dict[str, Any]) -> Read:
-    if data.startswith(_BITCODE):
-        raise UNSUPPORTED(
-            "QIR is read here as LLVM's text, not as bitcode.",
-            why="`llvm-dis`, or str() of pyqir's module, makes text of it.",
-        )
     entries = params.get("items") or [{}]
     if not isinstance(entries, list) or len(entries) != 1 or not isinstance(entries[0], dict):
         raise UNSUPPORTED("A job runs one entry point here; send a job for each.")
