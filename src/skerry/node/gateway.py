@@ -80,7 +80,8 @@ class NodeGateway:
         if place is None:
             return None
         names = [each.name for each in self._catalogue.declared(place) if each.kind == kind]
-        if name is None and len(names) == 1:
+        away = [each for each in place.away.values() if each.record.kind == kind]
+        if name is None and len(names) == 1 and not away:
             name = names[0]
         return self._workshop.resource(place, name) if name in names else None
 
@@ -103,10 +104,21 @@ class NodeGateway:
         """Name what opens, and returns, the socket that leads to a port wire of another node."""
         self._open_way = open_way
 
-    async def elsewhere(self, app: str, wire: str) -> str | None:
+    async def elsewhere(
+        self, app: str, wire: str, kind: str = "", branch: str = "", name: str | None = None
+    ) -> str | None:
         """See `Gateway.elsewhere`."""
         node = self._catalogue.node_of(app)
-        if node is None or self._open_way is None:
+        if not node and kind:
+            node = self._catalogue.node_of_resource(app, branch, name, kind)
+        if not node or self._open_way is None:
+            return None
+        return await self._open_way(node, wire)
+
+    async def elsewhere_by_id(self, resource_id: str, wire: str) -> str | None:
+        """See `Gateway.elsewhere_by_id`."""
+        node = self._catalogue.node_of_id(resource_id)
+        if not node or self._open_way is None:
             return None
         return await self._open_way(node, wire)
 

@@ -23,6 +23,7 @@ from skerry.kernel.errors import (
     SkerryError,
 )
 from skerry.kernel.manifest import Manifest
+from skerry.node.abroad import Abroad
 from skerry.node.cell.spec import PermitCall, ProcessSpec
 from skerry.node.cells import SHARED, Cell, Failures, PortSession, Running
 from skerry.node.channel import Call, Channel
@@ -81,7 +82,9 @@ class Supervisor:
         on_end: Callable[[Cell, Running], Awaitable[None]],
         on_leave: Callable[[Running], None],
         tenure: Tenure,
+        abroad: Abroad,
     ) -> None:
+        self._abroad = abroad
         self._catalogue = catalogue
         self._manifests = manifests
         self._processes = processes
@@ -130,6 +133,7 @@ class Supervisor:
         """Return the process that serves a resource, started if need be, once for all callers."""
         self._catalogue.record(app, branch, resource)
         self._tenure.check(app)
+        self._abroad.check_served(app, resource)
         served = self._catalogue.branch(app, branch)
         key = self.key_of(served, resource)
         self._workshop.declaration(self.deploying.get((app, branch), served), resource)
@@ -143,6 +147,9 @@ class Supervisor:
                     # It may have been forgotten meanwhile: two cells must not serve one state.
                     if self._cells.setdefault((app, branch), cell) is not cell:
                         continue
+                    # It may have moved to another node while this waited.
+                    self._catalogue.record(app, branch, resource)
+                    self._abroad.check_served(app, resource)
                     running = cell.processes.get(key)
                     if running is None or not running.usable:
                         running = await self._start_held(cell, key)
@@ -342,7 +349,11 @@ class Supervisor:
         await self._wait_gone(cell, SHARED)
         bound = {name for each in cell.running() if each.key != SHARED for name in each.bound}
         branch = self._catalogue.branch(cell.app, cell.branch)
-        names = sorted(name for name in bound if self.key_of(branch, name) == SHARED)
+        names = sorted(
+            name
+            for name in bound
+            if name in branch.resources and self.key_of(branch, name) == SHARED
+        )
         engines = cell.processes.get(SHARED)
         if names and (engines is None or not engines.usable):
             await self._start_held(cell, SHARED)
@@ -363,6 +374,10 @@ class Supervisor:
         """Start an engine for a process to which it is bound; return where it listens."""
         if resource not in running.bound:
             raise DENIED(f"{resource} is not bound to {running.key}.")
+        branch = self._catalogue.branch(cell.app, cell.branch)
+        away = branch.away.get(resource)
+        if away is not None:
+            return await self._abroad.open_way(branch, away.record, away.node)
         _, endpoint = await self.ready(cell.app, cell.branch, resource)
         return endpoint
 

@@ -26,8 +26,9 @@ from skerry.kernel.policy import Decision, Fact, Place, Request
 from skerry.node.cell.spec import PermitCall
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.policy.engine import administers
+from skerry.testing.afar import check_from_afar
 from skerry.testing.lab import RESOURCE, Lab
-from skerry.testing.nodes import perform
+from skerry.testing.nodes import open_directory, perform
 from skerry.testing.outside import Outside, watched
 from skerry.testing.replicating import followed, read_from_copy
 
@@ -382,6 +383,17 @@ class _Refuse:
 
     def record(self, request: Request, decision: Decision) -> None:
         assert not decision.allowed
+
+
+class TestAfar:
+    """A function uses a resource that is on another node as if it were on its own."""
+
+    async def test_it_is_the_same_and_a_lost_way_is_told(self, lab: Lab) -> None:
+        need(lab, Verb.BIND, state=False)
+        if lab.manifest.remote is None:
+            pytest.skip(f"{lab.manifest.name} is used on its own node only")
+        with open_directory() as folder:
+            await check_from_afar(lab, folder)
 
 
 class TestMeter:

@@ -24,9 +24,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from skerry.kernel.catalogue import AnyEvent, AppDeleted, BranchDeleted, Catalogue, ResourceRecord
+from skerry.kernel.catalogue import Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import BUSY, DISK_FULL, ENGINE_FAILED
+from skerry.kernel.events import AnyEvent, AppDeleted, BranchDeleted
 from skerry.kernel.ledger import Balance, Balances, Ledger
 from skerry.kernel.log import Entry
 from skerry.kernel.policy import Decision, Request
