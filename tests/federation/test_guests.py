@@ -267,7 +267,9 @@ async def test_a_move_that_breaks_leaves_one_that_has_it(top: Path, reached: boo
     async with running(top / "a", "rock") as one, running(top / "b", "skerry") as other:
         await settled(one, other)
         assert ("shop" in other.catalogue.apps) == reached
-        assert ("sessions" in one.catalogue.branch("shop", "main").away) == reached
+        main = one.catalogue.branch("shop", "main")
+        assert ("sessions" in main.away) == reached
+        assert (one.volume.path(main.directory) / "sessions").exists() != reached
         assert await fetch(one, "/put/second") == (200, "ok")
         if not reached:
             await perform(one, "federation.place", **AWAY)
@@ -290,6 +292,8 @@ async def test_keys_end_on_both_nodes_or_on_none(top: Path) -> None:
         for name in ("keys.rotate", "app.delete"):
             error = await refused(one, name, None, app="shop")
             assert error.problem is NODE_UNREACHABLE
+        _, peer = await perform(one, "federation.nodes")
+        assert peer.health != "well" and peer.holds == ("shop/sessions (kv)",)
         assert "shop" in one.catalogue.apps
         assert [each.id for each in one.keyring.of("shop")] == keys
         async with running(top / "b", "skerry") as other:

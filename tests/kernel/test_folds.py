@@ -236,6 +236,16 @@ def test_a_resource_is_here_or_away(bodies: list[bytes]) -> None:
         assert place.partition("/")[0] in catalogue.apps
 
 
+def test_keys_of_a_guest_that_has_gone_are_not_those_of_another_app() -> None:
+    made = events.BranchCreated("shop", "main", "d1", None, 1, (), 5)
+    guest = events.GuestArrived("shop", 0, "t", (), (made,), {}, {}, "id", "rock", "a")
+    bodies = [events.encode(guest), events.encode(events.AppMoved("shop", "rock"))]
+    assert folded(bodies[:1]).app("shop").guest == guest
+    assert folded(bodies).guests_gone == {"shop"}
+    for event in (guest, events.AppCreated("shop", 1)):
+        assert folded([*bodies, events.encode(event)]).guests_gone == set()
+
+
 def test_what_comes_back_is_what_went() -> None:
     record = ResourceRecord("1" * 16, "1" * 16, "hello", "a")
     made = events.BranchCreated("shop", "main", "d1", None, 1, (record,), 5)

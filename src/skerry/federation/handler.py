@@ -274,6 +274,7 @@ class Federation:
         if "/" in params.app:
             return await self._place_resource(params, progress)
         self._check_whole(params.app)
+        await self._lending.collect_keys(self.node.catalogue.app(params.app))
         if params.replicas is not None:
             if params.to:
                 raise INVALID("A move and standbys are two commands.", hint="skerry place --help")
@@ -382,15 +383,22 @@ class Federation:
         return self._tunnels.path(peer.card.id)
 
     def _heard_of(self, peer: Peer) -> m.Greeting | None:
-        """Return what a peer that does not answer has told of itself on the bus."""
-        if self._bus is None:
+        """Return what is known of a peer that does not answer: what it has of this node's apps, and
+        what it has told of itself on the bus.
+        """
+        holds = [
+            m.Held(branch.app, len(app.branches), (away.record.kind,), away.record.name)
+            for app in self.node.catalogue.apps.values()
+            for branch in list(app.branches.values())[:1]
+            for away in branch.away.values()
+            if away.node == peer.card.name
+        ]
+        if self._bus is None and not holds:
             return None
-        holds = tuple(
-            m.Held(told.app, len(told.branches), kinds)
-            for told in self._bus.hearing.of(peer.card.id)
-            for kinds in [tuple(sorted({name.partition("/")[0] for name in told.resources()}))]
-        )
-        return m.Greeting(peer.card, "", holds)
+        for told in self._bus.hearing.of(peer.card.id) if self._bus is not None else ():
+            kinds = tuple(sorted({name.partition("/")[0] for name in told.resources()}))
+            holds.append(m.Held(told.app, len(told.branches), kinds))
+        return m.Greeting(peer.card, "", tuple(holds))
 
     async def _greet(self, peer: Peer) -> m.Greeting:
         self._decide(peer)

@@ -292,6 +292,16 @@ class Lending:
         uid = node.workshop.uid(branch.app)
         return await self._tunnels.open_resource(name, record.id, run, port, uid)
 
+    async def collect_keys(self, app: App) -> None:
+        """Have nodes let go of the keys of an app that is here as a whole, before others serve it.
+
+        Those would not know whom to ask. Raises NODE_UNREACHABLE; what an unbound node may have is
+        in the audit log.
+        """
+        if app.keepers:
+            said = await self.let_go(app)
+            await self._node.audit.add("key", {"event": "let go", "app": app.name, "said": said})
+
     async def let_go(self, app: App) -> list[str]:
         """Have every node that may hold data keys of an app remove all that it has of it.
 

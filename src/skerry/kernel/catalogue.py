@@ -109,6 +109,8 @@ class Catalogue:
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
         event = event_of(body)
+        if isinstance(event, AppCreated | AppArrived | AppFollowed):
+            self.guests_gone.discard(event.app)
         if isinstance(event, AppCreated | AppArrived):
             self._make(event)
         elif isinstance(event, AppFollowed | AppTaken | AppUnfollowed | AppElsewhere):
@@ -206,7 +208,6 @@ class Catalogue:
         if event.app in self.apps:
             return
         self.moved.pop(event.app, None)
-        self.guests_gone.discard(event.app)
         app = self._add_app(App(event.app, event.index, transfer=event.transfer))
         app.guest = event if isinstance(event, GuestArrived) else None
         app.versions = {each.version: each for each in event.versions}

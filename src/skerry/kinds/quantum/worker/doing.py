@@ -79,6 +79,12 @@ def _disassemble(params: dict[str, Any]) -> Any:
     return disassembled(params)
 
 
+def _recorded(params: dict[str, Any]) -> Any:
+    from .qir import recorded  # noqa: PLC0415
+
+    return recorded(params["source"])
+
+
 def _chemistry(params: dict[str, Any]) -> Any:
     from .chemistry import chemistry  # noqa: PLC0415
 
@@ -110,6 +116,7 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "run": _run,
     "estimate": _estimate,
     "disassemble": _disassemble,
+    "recorded": _recorded,
     "emit": _emit,
     "primitives": _primitives,
     "mitigated": _mitigated,
