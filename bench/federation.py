@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from app_failover import app_outages
+from deciding import decisions
 from harness import Options, Report, Table, median, percentile, say, times
 from moving import move
 from patroni_failover import patroni_outages
@@ -54,7 +55,10 @@ def measure(options: Options) -> Report:
         "that serves it is killed under a writer; the outage is to the next answer to a write, of "
         "which a lease of four seconds is the most. *Patroni* runs three members of PostgreSQL 18 "
         "on that etcd, with a synchronous standby and the shortest time to live that it takes; "
-        "the writer is asyncpg with all three hosts in its DSN, and member and server are killed."
+        "the writer is asyncpg with all three hosts in its DSN, and member and server are killed. "
+        "*A decision* is one of the decision point that a node asks, under every term there is and "
+        "a rule in Cedar, with its reasons; beside it the bare call of cedarpy on the same rules "
+        "and place, everything parsed before. `python bench/run.py policy` has other engines."
     )
     writes = Table(("what", "p50 ms", "p95 ms", "beside"), title="Acknowledged writes")
     outages = Table(("what", "outage s, median", "worst", "rounds", "acknowledged", "lost"))
@@ -62,8 +66,7 @@ def measure(options: Options) -> Report:
     asyncio.run(_measure(options, report, writes, outages))
     app_outages(options, writes, outages)
     report.tables.append(move(options))
-    report.notes.append("The time of a decision is measured by `python bench/run.py policy`.")
-    report.tables = [writes, outages, *report.tables, _histories(options)]
+    report.tables = [decisions(options), writes, outages, *report.tables, _histories(options)]
     return report
 
 

@@ -140,6 +140,7 @@ async def test_deletion_leaves_a_receipt_and_finds_what_is_left(
 ) -> None:
     await deploy(node, {"skerry.toml": APP})
     found = await drill(node, "deletion")
+    assert not node.keyring.destroyed, "the drill's own key is not kept as one of an app"
     assert found.verdict is Verdict.PARTLY and not failed(found)
     assert found.answers == {"sov-3.3": 4}
     monkeypatch.setattr(type(node.volume), "delete", lambda self, name: None)

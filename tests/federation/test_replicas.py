@@ -151,8 +151,8 @@ class Cluster:
 
         return str(asyncio.run(run()))
 
-    def deploy(self, name: str, app: str) -> None:
-        files = {"skerry.toml": APP.format(name=app), "web.py": CODE}
+    def deploy(self, name: str, app: str, more: str = "") -> None:
+        files = {"skerry.toml": APP.format(name=app), "web.py": CODE + more}
         upload = self.client(name).upload([pack(files)])
         self.call(name, "app.deploy", upload=upload, branch="main")
 
@@ -281,7 +281,7 @@ def test_a_killed_node_is_replaced_and_nothing_acknowledged_is_lost(cluster: Clu
     writer = Writer(cluster, "shop", "rock", "skerry", "holm", "key")
     writer.start()
     until(lambda: len(writer.acknowledged) > 50, "writes are acknowledged")
-    cluster.deploy("rock", "shop")
+    cluster.deploy("rock", "shop", "# changed at the last moment\n")
     os.killpg(cluster.processes["rock"].pid, signal.SIGKILL)
     cluster.processes["rock"].wait()
     before = len(writer.acknowledged)

@@ -102,13 +102,13 @@ MISTAKES = [
     ),
     (
         APP.replace('entry = "paper:app"', "entry = 3"),
-        "line 5: jobs.web.entry: expected a valid value",
-        "Expected `str`, got `int`.",
+        "line 5: jobs.web.entry: expected a string",
+        "It is an integer.",
     ),
     (
         APP.replace('entry = "paper:app"', ""),
-        "line 4: jobs.web: expected a valid value",
-        "missing required field `entry`",
+        "line 4: jobs.web.entry: expected a value, and there is none",
+        "",
     ),
     (
         APP.replace("secrets", 'memory = "1"\nsecrets'),
@@ -117,8 +117,8 @@ MISTAKES = [
     ),
     (
         APP.replace("secrets", "threads = 0\nsecrets"),
-        "line 7: jobs.web.threads: expected a valid value",
-        ">= 1",
+        "line 7: jobs.web.threads: expected an integer >= 1",
+        "",
     ),
     (
         APP.replace('["db"]', '["dbb"]'),

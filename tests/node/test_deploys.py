@@ -214,7 +214,8 @@ async def test_a_broken_version_changes_nothing_and_says_why(node: Node, code: s
     assert load.failed == []
     assert set(load.seen) == {"good"}
     await drained(node)
-    await deploy(node, files("news", "next"))
+    served = await deploy(node, files("news", "next"))
+    assert served.version == 2, "what was never served has no number"
     assert await ask(node, "news") == (200, "next")
     await perform(node, "app.rollback", app="news")
     assert await ask(node, "news") == (200, "good"), "what was never served is passed over"
@@ -403,3 +404,68 @@ async def test_a_cell_that_is_forgotten_while_somebody_waits_is_still_the_only_o
     supervisor.forget_if_empty(cell)
     first = await waiting
     assert await supervisor.wake("waited", "main", "kept") is first
+
+
+SECRET = """
+import os
+
+async def app(scope, receive, send):
+    from skerry import env
+    body = f"{env.KEY} {os.getpid()}".encode()
+    await send({"type": "http.response.start", "status": 200,
+                "headers": [(b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+async def test_what_is_served_already_stays_as_it_is(node: Node) -> None:
+    code = files("news", "one")
+    first = await deploy(node, code)
+    assert not first.unchanged
+    pid = (await ask(node, "news", "/pid"))[1]
+    again = await deploy(node, code)
+    assert (again.version, again.unchanged) == (1, True)
+    assert (await ask(node, "news", "/pid"))[1] == pid, "nothing was started"
+    await deploy(node, files("news", "two"))
+    back = await deploy(node, code)
+    assert (back.version, back.unchanged) == (3, False)
+    assert await ask(node, "news") == (200, "one")
+    more = await deploy(node, code, branch="pr-1")
+    assert (more.version, more.unchanged) == (3, True)
+    assert await ask(node, "pr-1--news") == (200, "one")
+    runnable = await deploy(node, code | {"other.py": ""}, branch="pr-1")
+    assert (runnable.version, runnable.unchanged) == (4, False)
+
+
+async def test_a_secret_set_anew_reaches_what_serves_the_same_version(node: Node) -> None:
+    code = files("news", more='secrets = ["KEY"]\n', code=SECRET)
+    await deploy(node, code)
+    for value in ("first", "second"):
+        await perform(node, "secret.set", app="news", name="KEY", value=value)
+        served = await deploy(node, code)
+        assert (served.version, served.unchanged) == (1, False)
+        said, pid = (await ask(node, "news"))[1].split()
+        assert said == value
+        assert (await deploy(node, code)).unchanged
+        assert (await ask(node, "news"))[1] == f"{value} {pid}"
+
+
+async def test_a_first_version_that_did_not_start_is_tried_again(node: Node) -> None:
+    """The same files are no proof: what they need may have come meanwhile."""
+    broken = files("news", code="raise OSError")
+    for _ in range(2):
+        with pytest.raises(SkerryError):
+            await deploy(node, broken)
+        assert sorted(node.catalogue.app("news").versions) == [1]
+    good = await deploy(node, files("news", "good"))
+    assert (good.version, await ask(node, "news")) == (2, (200, "good"))
+
+
+async def test_code_that_a_deploy_left_is_in_nobodys_way(node: Node) -> None:
+    """A node was killed between the code's coming to its place and the version's being known."""
+    await deploy(node, files("news", "one"))
+    left = node.home.apps / "news" / "2" / "code"
+    left.mkdir(parents=True)
+    (left / "web.py").write_text("raise OSError")
+    served = await deploy(node, files("news", "two"))
+    assert (served.version, await ask(node, "news")) == (2, (200, "two"))

@@ -19,7 +19,7 @@ from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import CORRUPT, DISK_FULL, ENGINE_FAILED, TOO_LARGE, SkerryError
 from skerry.kernel.log import GENESIS
 from skerry.node import log_file
-from skerry.node.log_file import LogFile
+from skerry.node.log_file import Head, LogFile
 
 CLOCK = SystemClock()
 
@@ -345,11 +345,39 @@ async def test_a_start_from_a_head_folds_what_came_after(tmp_path: Path) -> None
     for at in (0, 1, 7, 20, 39, 40):
         digest = entries[at - 1].digest() if at else GENESIS
         found: list[bytes] = []
-        log = LogFile(tmp_path, CLOCK, found.append, start=(at, digest))
+        log = LogFile(tmp_path, CLOCK, found.append, start=Head(at, digest))
         assert found == bodies[at:]
         assert log.head == (40, entries[-1].digest())
         await log.close()
     for at, digest in ((7, entries[7].digest()), (41, entries[-1].digest())):
         with pytest.raises(SkerryError) as caught:
-            LogFile(tmp_path, CLOCK, found.append, start=(at, digest))
+            LogFile(tmp_path, CLOCK, found.append, start=Head(at, digest))
         assert caught.value.code == CORRUPT.code
+
+
+async def test_what_lies_before_the_frame_of_a_head_is_not_read(tmp_path: Path) -> None:
+    bodies = [f"{number:04}".encode() for number in range(12)]
+    heads: list[Head] = []
+    opened = Opened(tmp_path)
+    for body in bodies:
+        await opened.log.append(body)
+        heads.append(opened.log.position)
+    await opened.log.close()
+    (path,) = tmp_path.glob("*.log")
+    whole = path.read_bytes()
+    for head in heads:
+        path.write_bytes(bytes(head.frame) + whole[head.frame :])
+        found: list[bytes] = []
+        log = LogFile(tmp_path, CLOCK, found.append, start=head)
+        assert found == bodies[head.sequence :]
+        assert log.position == heads[-1]
+        await log.append(b"more")
+        read = [entry.body for entry in log.read(head.sequence, head.frame)]
+        assert read == [*bodies[head.sequence :], b"more"]
+        await log.close()
+        wrong = Head(head.sequence, bytes(32), head.frame)
+        beyond = Head(head.sequence + 50, head.digest, len(whole) + 1000)
+        for other in (wrong, beyond):
+            with pytest.raises(SkerryError) as caught:
+                LogFile(tmp_path, CLOCK, found.append, start=other)
+            assert caught.value.code == CORRUPT.code

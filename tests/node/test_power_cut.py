@@ -140,9 +140,9 @@ def test_a_log_that_skips_its_sync_is_found_out(
             play(folder, seed)
 
 
-def _unsynced(write: Callable[[LogFile, list[Entry]], None]) -> Callable[..., None]:
-    def skipping(self: LogFile, entries: list[Entry]) -> None:
+def _unsynced(write: Callable[[LogFile, list[Entry]], int]) -> Callable[..., int]:
+    def skipping(self: LogFile, entries: list[Entry]) -> int:
         with mock.patch.object(os, "fdatasync"):
-            write(self, entries)
+            return write(self, entries)
 
     return skipping

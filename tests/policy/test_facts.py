@@ -14,7 +14,7 @@ from skerry.kernel.errors import CONFIG_INVALID, SkerryError
 from skerry.kernel.policy import Evidence, Fact
 from skerry.node.audit.note import LOG, Signer
 from skerry.node.policy.atlas import atlas
-from skerry.node.policy.facts import counted, is_attested, read_facts, settle, statement
+from skerry.node.policy.facts import Settled, counted, is_attested, read_facts, settle, statement
 
 TODAY = "2026-11-27"
 DOCUMENTED = Fact(
@@ -156,20 +156,49 @@ def test_a_host_tells_provider_and_country_by_its_longest_ending() -> None:
     assert found.endpoint("") is None
 
 
+DOCUMENTED_FACTS = {"affiliates", "certificates", "controllers", "owner", "seat", "sites"}
+
+
 def test_documents_bear_rows_out_or_contradict_them() -> None:
     """What a provider publishes counts for more than the row, which is shown beside it."""
     shipped = atlas()
     for name, provider in shipped.providers.items():
+        assert bool(provider.document) != bool(provider.lacking), name
+        assert set(provider.read) <= DOCUMENTED_FACTS, name
+        assert all(each.startswith("https://") for each in provider.read.values()), name
+        said = set()
         for document in provider.document:
             assert len(document.sha256) == 64 and document.source.startswith("https://")
-            assert document.date < document.expires and set(document.says) <= {"sites"}
-        found = [fact for fact in shipped.facts(name) if fact.name == "sites"]
-        settled = settle(found, "2026-11-27")
-        documented = bool(provider.document)
-        assert (settled.fact.evidence is Evidence.DOCUMENTED) == documented, name
-        assert settle(found, "2099-01-01").fact.evidence is Evidence.DECLARED
-    scaleway = settle([x for x in shipped.facts("scaleway") if x.name == "sites"], "2026-11-27")
+            assert document.date < document.expires and document.about
+            said |= set(document.says)
+        assert said <= DOCUMENTED_FACTS, name
+        for each in DOCUMENTED_FACTS:
+            found = [fact for fact in shipped.facts(name) if fact.name == each]
+            if not found:
+                assert each not in said
+                continue
+            settled = settle(found, "2026-11-27")
+            documented = settled.fact.evidence is Evidence.DOCUMENTED
+            assert documented == (each in said), (name, each)
+            assert not settled.undecided, (name, each)
+            assert settle(found, "2099-01-01").fact.evidence is Evidence.DECLARED
+    assert sum(bool(each.document) for each in shipped.providers.values()) >= 26
+
+
+def settled_now(name: str, fact: str) -> Settled:
+    return settle([x for x in atlas().facts(name) if x.name == fact], "2026-11-27")
+
+
+def test_what_documents_contradict_is_shown() -> None:
+    scaleway = settled_now("scaleway", "sites")
     assert scaleway.fact.value == ("FR", "NL", "PL")
     assert [set(each.value) for each in scaleway.conflicts] == [{"FR", "IT", "NL", "PL", "SE"}]
-    ionos = settle([x for x in shipped.facts("ionos") if x.name == "sites"], "2026-11-27")
-    assert ionos.conflicts == ()
+    assert settled_now("ionos", "sites").conflicts == ()
+    ovh = settled_now("ovhcloud", "owner")
+    assert (ovh.fact.value, [each.value for each in ovh.conflicts]) == (
+        "OVH SAS",
+        ["OVH Groupe SA"],
+    )
+    assert settled_now("pasqal", "sites").fact.value == ("FR", "SA"), "its own pages name both"
+    assert settled_now("exoscale", "seat").fact.source == "https://www.exoscale.com/dpa/"
+    assert settled_now("stackit", "owner").fact.note.startswith("no document: ")

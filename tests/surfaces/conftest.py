@@ -37,6 +37,7 @@ from skerry.kernel.manifest import (
 from skerry.kernel.names import did_you_mean
 from skerry.kernel.service import Service
 from skerry.node.home import Home
+from skerry.surfaces import port
 from skerry.surfaces.cli.client import Client as NodeClient
 from skerry.surfaces.cli.client import UnixConnection, local
 from skerry.surfaces.web import make_web
@@ -98,6 +99,7 @@ class FakeNode:
         self.uploads: dict[str, bytes] = {}
         self.downloads: dict[str, bytes] = {}
         self.closed_streams = 0
+        self.identity: port.Identity | None = None
         self.apps = ["newsroom"]
         self.branches = [
             c.BranchInfo(

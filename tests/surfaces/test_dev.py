@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,6 +78,18 @@ def test_a_kind_starts_from_the_template(run: Run, tmp_path: Path) -> None:
     assert not [p for p in folder.rglob("*") if p.is_file() and "hello" in p.read_text().lower()]
     assert run("kind", "new", "greeter", "--into", str(tmp_path / "kinds"))[0] == 1
     assert run("kind", "new", "Not-a-name")[0] == 2
+
+
+def test_a_second_node_on_a_home_is_refused_at_once(run: Run, tmp_path: Path) -> None:
+    with (tmp_path / "node.pid").open("a+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write("4711")
+        held.flush()
+        code, _, err = run("up", "--detach", "--home", str(tmp_path))
+    assert code == 1
+    assert err.startswith("error[ALREADY_RUNNING]: A node runs on")
+    assert "process 4711." in err
+    assert not (tmp_path / "up.log").exists(), "nothing was started"
 
 
 def test_a_detached_node_that_cannot_start_tells_why(

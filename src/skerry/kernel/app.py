@@ -31,6 +31,7 @@ import msgspec
 
 from skerry.kernel.errors import CONFIG_INVALID, SkerryError
 from skerry.kernel.manifest import Manifest
+from skerry.kernel.mistakes import told
 from skerry.kernel.names import SECRET_NAMES, did_you_mean, is_name, is_secret_name
 from skerry.kernel.terms import PolicySpec, read_policy
 
@@ -74,6 +75,11 @@ class AppSpec(msgspec.Struct, frozen=True):
     def resource(self, name: str) -> ResourceSpec | None:
         """Return the resource of that name."""
         return next((each for each in self.resources if each.name == name), None)
+
+    def only(self, name: str) -> AppSpec:
+        """Return it cut down to one resource and the policy, or to the policy without that."""
+        found = self.resource(name)
+        return AppSpec(self.name, (found,) if found else (), None, self.policy)
 
 
 def parse_duration(text: str) -> float:
@@ -223,12 +229,8 @@ class _Reader:
         try:
             config = msgspec.convert(settings, wanted)
         except msgspec.ValidationError as error:
-            reason, _, path = str(error).partition(" - at `$")
-            keys = tuple(re.findall(r"[\w-]+", path))
-            own = re.match(r"(\w+): ", reason)
-            if not keys and own and own[1] in fields:
-                keys, reason = (own[1],), reason[own.end() :]
-            raise self._error(place + keys[:1], "a valid value", f"{reason}.") from error
+            keys, expected, why = told(error)
+            raise self._error(place + keys[:1], expected, why) from error
         found: dict[str, Any] = msgspec.to_builtins(config)
         return found
 

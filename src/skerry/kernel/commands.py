@@ -214,7 +214,7 @@ class BranchCreated(msgspec.Struct, frozen=True):
 
 
 class Deployed(msgspec.Struct, frozen=True):
-    """A version that is served."""
+    """A version that is served; `unchanged` if it was served before just so."""
 
     app: str
     branch: str
@@ -223,10 +223,11 @@ class Deployed(msgspec.Struct, frozen=True):
     added: tuple[str, ...]
     seconds: float
     remarks: tuple[str, ...] = ()
+    unchanged: bool = False
 
 
 class ResourceInfo(msgspec.Struct, frozen=True):
-    """A resource in a list."""
+    """A resource in a list; `node` is the one that it lies on, if that is another."""
 
     name: str
     kind: str
@@ -234,6 +235,7 @@ class ResourceInfo(msgspec.Struct, frozen=True):
     awake: bool
     engine: str
     bindings: tuple[str, ...] = ()
+    node: str = ""
 
 
 class ConnectionLine(msgspec.Struct, frozen=True):

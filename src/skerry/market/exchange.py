@@ -16,7 +16,6 @@ from pathlib import Path
 
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CONFLICT, SkerryError
-from skerry.market.archive import Archive
 from skerry.market.core import books as b
 from skerry.market.core import messages as m
 from skerry.market.core.entities import Lease, Order
@@ -29,6 +28,7 @@ from skerry.market.core.state import State
 from skerry.market.core.states import RUNNING, OrderState
 from skerry.market.core.terms import Rule
 from skerry.market.link import Feed, LeaseNotice, OrderNotice
+from skerry.node.folded_log import FoldedLog
 
 MILLISECOND = 1_000_000
 SETTLE_MILLISECONDS = 60_000
@@ -54,8 +54,12 @@ class Exchange:
         self.operator = operator
         self._clock = clock
         self._market = Market(operator)
-        self._archive = Archive(
-            directory, clock, lambda: Market(operator), lambda body: Market.restored(body, operator)
+        self._folded = FoldedLog(
+            directory,
+            clock,
+            new=lambda: Market(operator),
+            save=lambda market: (market.save(),),
+            restore=lambda parts: Market.restored(next(parts), operator),
         )
         self._changed = asyncio.Condition()
         self._answers: dict[OrderId, int] = {}
@@ -77,7 +81,7 @@ class Exchange:
 
     async def start(self) -> None:
         """Open the log and go on where it ends."""
-        self._market = await self._archive.open()
+        self._market = await self._folded.open()
         self._market.replaying = False
         self._settled_at = self.now
         self._work = asyncio.create_task(self._run())
@@ -91,7 +95,7 @@ class Exchange:
             self._work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._work
-        await self._archive.close()
+        await self._folded.close()
 
     async def submit(self, signer: str, *messages: AnyMessage) -> None:
         """Append messages; they are durable and folded when this returns.
@@ -103,7 +107,7 @@ class Exchange:
             self._market.check(message, signer, now)
         entry = Entry(now, tuple(Signed(signer, each) for each in messages))
         try:
-            await self._archive.append(m.encode(entry))
+            await self._folded.append(m.encode(entry))
         finally:
             async with self._changed:
                 self._changed.notify_all()

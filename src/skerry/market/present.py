@@ -11,6 +11,7 @@ from skerry.market.core import books as b
 from skerry.market.core import prices
 from skerry.market.core.award import PAID_THE_LIMIT, award
 from skerry.market.core.books import Why
+from skerry.market.core.clearing import SCALE
 from skerry.market.core.entities import Lease, Order, Provider, Verdict
 from skerry.market.core.names import DeploymentId
 from skerry.market.core.states import RUNNING, BidState, OrderState
@@ -120,25 +121,29 @@ def name_of(handler: Any, address: str) -> str:
 def bids(handler: Any, name: DeploymentId) -> list[r.BidInfo]:
     """Return how every provider answered the latest order of each group."""
     state = handler.exchange.state
-    found = []
+    found: list[tuple[tuple[str, bool, int], r.BidInfo]] = []
     for group in state.deployments[name].groups:
         order = state.latest_order(group)
         for verdict in _verdicts(handler, order):
             bid = next((e for e in order.bids if e.provider == verdict.provider), None)
             known = state.bids[bid] if bid is not None else None
             asked = prices.per_hour(known.price, handler.currency) if known is not None else ""
-            found.append(
-                r.BidInfo(
-                    order=f"{order.id.dseq}/{order.id.gseq}/{order.id.oseq}",
-                    provider=name_of(handler, verdict.provider),
-                    state=known.state.value if known is not None else "no bid",
-                    asked=asked,
-                    score=verdict.score,
-                    why=verdict.reason,
-                    bid=str(bid) if known is not None and known.state is BidState.OPEN else "",
-                )
+            told = r.BidInfo(
+                order=f"{order.id.dseq}/{order.id.gseq}/{order.id.oseq}",
+                provider=name_of(handler, verdict.provider),
+                state=known.state.value if known is not None else "no bid",
+                asked=asked,
+                counts_as=_score(verdict.score, handler.currency),
+                why=verdict.reason,
+                bid=str(bid) if known is not None and known.state is BidState.OPEN else "",
             )
-    return sorted(found, key=lambda each: (each.order, each.score is None, each.score or 0))
+            found.append(((told.order, verdict.score is None, verdict.score or 0), told))
+    return [told for _, told in sorted(found, key=lambda each: each[0])]
+
+
+def _score(score: int | None, currency: str) -> str:
+    """Return a score as the price that an offer counts as; '' if it has none."""
+    return "" if score is None else prices.per_hour(Rate(score, SCALE), currency)
 
 
 def _verdicts(handler: Any, order: Order) -> tuple[Verdict, ...]:

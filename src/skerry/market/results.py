@@ -156,13 +156,17 @@ class Deployed(msgspec.Struct, frozen=True):
 
 
 class BidInfo(msgspec.Struct, frozen=True):
-    """How a provider answered an order. A lower score is better."""
+    """How a provider answered an order.
+
+    `counts_as` is its score: the price by which it is compared, which is the one that it asked, the
+    higher the worse its reputation is. The lowest wins.
+    """
 
     order: str
     provider: str
     state: str
     asked: str
-    score: int | None
+    counts_as: str
     why: str
     bid: str = ""
 

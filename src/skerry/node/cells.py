@@ -11,7 +11,7 @@ its successor over the same state starts only when it has gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from skerry.node.channel import Channel
@@ -24,7 +24,10 @@ SHARED = ""
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """A process of a cell, seen from the node; `posted`: its use is posted for good."""
+    """A process of a cell, seen from the node; `posted`: its use is posted for good.
+
+    `sealed` are the secrets that it was given, as the catalogue had them then.
+    """
 
     key: str
     instance: str
@@ -35,6 +38,7 @@ class Running:
     started: int
     resources: dict[str, str]
     bound: dict[str, str]
+    sealed: Mapping[str, bytes] = field(default_factory=dict)
     holds: int = 0
     leaving: bool = False
     cpu_ms: int = 0

@@ -9,11 +9,12 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.app import FILE_NAME, LENGTH_MAX, AppSpec, parse
 from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock
@@ -22,6 +23,7 @@ from skerry.kernel.log import Log
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.names import MAIN
 from skerry.kernel.service import Service
+from skerry.node.abroad import Abroad
 from skerry.node.archives import Archives
 from skerry.node.branches import Branches
 from skerry.node.cell.spec import packages_beside
@@ -42,6 +44,29 @@ Progress = Callable[[int, int, str], None]
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """An upload that was unpacked: what it declares, and the digest of its files."""
+
+    folder: Path
+    spec: AppSpec
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What came of a deploy: the branch, the names of resources made anew, and remarks.
+
+    Remarks tell what does not compile and which secrets have no value. It is `unchanged` if the
+    branch served just this before.
+    """
+
+    branch: Branch
+    added: list[str]
+    remarks: list[str]
+    unchanged: bool
+
+
 class Deploys:
     """Adds versions and moves branches from one to another."""
 
@@ -60,7 +85,9 @@ class Deploys:
         services: Mapping[str, Service],
         clock: Clock,
         tenure: Tenure,
+        abroad: Abroad,
     ) -> None:
+        self._abroad = abroad
         self._home = home
         self._catalogue = catalogue
         self._log = log
@@ -78,21 +105,64 @@ class Deploys:
         self._lock = asyncio.Lock()
         self._drains: set[asyncio.Task[None]] = set()
 
-    async def deploy(
-        self, upload: str, branch: str, progress: Progress
-    ) -> tuple[Branch, list[str], list[str]]:
-        """Serve an uploaded folder on a branch.
+    async def deploy(self, upload: str, branch: str, progress: Progress) -> Served:
+        """Serve an uploaded folder on a branch; one that is served already stays as it is.
 
-        Returns the branch, the resources made anew, and remarks: what does not compile, which
-        secrets have no value.
+        A version that does not start is forgotten, and what was served before is served still.
         """
-        async with self._lock:
-            spec, version, remarks = await self._add_version(upload, branch, progress)
-            if branch not in self._catalogue.app(spec.name).branches and branch != MAIN:
-                await self._branches.create(spec.name, branch, MAIN, None, progress)
-            added = await self._serve(spec.name, branch, version, progress)
-            await self._forget_old_versions(spec.name)
-        return self._catalogue.branch(spec.name, branch), added, remarks
+        async with self._lock, self._unpacked(upload, branch, progress) as found:
+            app = found.spec.name
+            version = self._same(branch, found)
+            remarks: list[str] = []
+            if version is None:
+                version, remarks = await self._add_version(found, progress)
+            if branch not in self._catalogue.app(app).branches and branch != MAIN:
+                await self._branches.create(app, branch, MAIN, None, progress)
+            added: list[str] = []
+            unchanged = self._is_served(app, branch, version)
+            if not unchanged:
+                try:
+                    added = await self._serve(app, branch, version, progress)
+                except BaseException:
+                    await self._drop(app, version)
+                    raise
+            await self._forget_old_versions(app)
+            remarks += self._unset_secrets(found.spec)
+        return Served(self._catalogue.branch(app, branch), added, remarks, unchanged)
+
+    def _same(self, branch: str, found: Unpacked) -> int | None:
+        """Return the version that a branch serves, or that a new one will, if nothing changed."""
+        app = self._catalogue.apps.get(found.spec.name)
+        if app is None:
+            return None
+        served = app.branches.get(branch) or app.branches.get(MAIN)
+        known = app.versions.get(served.version) if served else None
+        if known is None or known.digest != found.digest:
+            return None
+        # As they are kept: what was read from a file may be of other types than what was kept.
+        if _kept(known.spec) != _kept(found.spec):
+            return None
+        return known.version if self._workshop.code(app.name, known.version).exists() else None
+
+    def _is_served(self, app: str, name: str, version: int) -> bool:
+        """Tell whether a branch serves a version that has started once, with today's secrets."""
+        known = self._catalogue.app(app)
+        branch = known.branches.get(name)
+        if branch is None or branch.version != version or version not in known.started:
+            return False
+        running = self._supervisor.cell(app, name).processes.values()
+        return all(each.sealed == self._workshop.sealed(branch, each.key) for each in running)
+
+    async def _drop(self, app: str, version: int) -> None:
+        """Forget a version that did not start, unless a branch has it: its number is free again.
+
+        That is so for the first version of an app, whose resources were made with it.
+        """
+        if any(version in each.history for each in self._catalogue.app(app).branches.values()):
+            return
+        await self._log.append(events.encode(events.VersionDropped(app, version)))
+        place = self._workshop.code(app, version).parent
+        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
@@ -103,6 +173,7 @@ class Deploys:
     async def adopt(self, app: str, version: int, spec: AppSpec, unpacked: Path) -> None:
         """Install the code of a version that came from another node; no branch serves it yet."""
         place = self._workshop.code(app, version)
+        await asyncio.to_thread(_seal, unpacked)
         await asyncio.to_thread(_install, unpacked, place)
         await self._prepare_code(spec, place, lambda *_: None)
 
@@ -124,37 +195,47 @@ class Deploys:
                     hint=f"skerry rollback --app {app}",
                 )
             spec = self._catalogue.app(app).versions[version].spec
+            self._abroad.check_version(app, branch, spec)
             self._placement.admit(spec.policy, app, branch)
             await self._serve(app, branch, version, progress)
         return self._catalogue.branch(app, branch)
 
-    async def _add_version(
+    @asynccontextmanager
+    async def _unpacked(
         self, upload: str, branch: str, progress: Progress
-    ) -> tuple[AppSpec, int, list[str]]:
-        """Unpack, check and keep a version; the app comes to be with its first one."""
+    ) -> AsyncIterator[Unpacked]:
+        """Unpack and check an upload; what is left of it afterwards is removed."""
         progress(0, 4, "unpacking")
-        unpacked = self._archives.new_directory()
+        folder = self._archives.new_directory()
         try:
-            await self._archives.unpack(upload, unpacked)
-            file = unpacked / FILE_NAME
+            await self._archives.unpack(upload, folder)
+            file = folder / FILE_NAME
             if not file.exists():
                 raise CONFIG_INVALID(f"The folder has no {FILE_NAME}.", hint="skerry init")
             spec = parse(_text(file), self._manifests, self._services)
-            spec = await asyncio.to_thread(with_cedar, spec, unpacked)
+            spec = await asyncio.to_thread(with_cedar, spec, folder)
             self._placement.admit(spec.policy, spec.name, branch)
             self._check_shared(spec)
-            if spec.name not in self._catalogue.apps:
-                event = events.AppCreated(spec.name, self._catalogue.next_index)
-                await self._log.append(events.encode(event))
-            version = max(self._catalogue.app(spec.name).versions, default=0) + 1
-            place = self._workshop.code(spec.name, version)
-            digest = await asyncio.to_thread(_install, unpacked, place)
-            remarks = await self._prepare_code(spec, place, progress)
+            self._check_abroad(spec, branch)
+            yield Unpacked(folder, spec, await asyncio.to_thread(_seal, folder))
         finally:
-            await asyncio.to_thread(shutil.rmtree, unpacked, ignore_errors=True)
-        event_added = events.VersionAdded(spec.name, version, spec, digest)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _add_version(self, found: Unpacked, progress: Progress) -> tuple[int, list[str]]:
+        """Keep a version; the app comes to be with its first. Returns its number and remarks."""
+        spec = found.spec
+        if spec.name not in self._catalogue.apps:
+            event = events.AppCreated(spec.name, self._catalogue.next_index)
+            await self._log.append(events.encode(event))
+        version = max(self._catalogue.app(spec.name).versions, default=0) + 1
+        place = self._workshop.code(spec.name, version)
+        # A deploy that failed or was cut off may have left something there.
+        await asyncio.to_thread(shutil.rmtree, place.parent, ignore_errors=True)
+        await asyncio.to_thread(_install, found.folder, place)
+        remarks = await self._prepare_code(spec, place, progress)
+        event_added = events.VersionAdded(spec.name, version, spec, found.digest)
         await self._log.append(events.encode(event_added))
-        return spec, version, remarks
+        return version, remarks
 
     def _check_shared(self, spec: AppSpec) -> None:
         """Raise if an app that several nodes keep cannot have this version, or not from here."""
@@ -177,6 +258,13 @@ class Deploys:
                     hint=f"skerry place {spec.name} --replicas 0",
                 )
 
+    def _check_abroad(self, spec: AppSpec, branch: str) -> None:
+        """Raise CONFLICT if what is on other nodes does not allow this version on a branch."""
+        self._abroad.check_version(spec.name, branch, spec)
+        app = self._catalogue.apps.get(spec.name)
+        if app is not None and branch not in app.branches and MAIN in app.branches:
+            self._abroad.check_whole(app.branches[MAIN], "A copy")
+
     async def _prepare_code(self, spec: AppSpec, place: Path, progress: Progress) -> list[str]:
         """Install what the app requires beside its code, and compile the code; return remarks."""
 
@@ -187,10 +275,12 @@ class Deploys:
             requirements = await asyncio.to_thread(read_requirements, place, spec.requirements)
             packages = await self._packages()
             await packages.install(requirements, packages_beside(place), report)
-        remarks = await compile_folder(place)
-        app = self._catalogue.apps.get(spec.name)
-        known = app.secrets if app else {}
-        return remarks + [
+        return await compile_folder(place)
+
+    def _unset_secrets(self, spec: AppSpec) -> list[str]:
+        """Return a remark for each secret that an app names and that has no value."""
+        known = self._catalogue.app(spec.name).secrets
+        return [
             f"no value yet for {name}: skerry secret set {name} --app {spec.name}"
             for name in sorted({name for each in spec.resources for name in each.secrets})
             if name not in known
@@ -237,7 +327,8 @@ class Deploys:
         They stay even if the version turns out not to start: what exists is never dropped unasked.
         """
         current = self._catalogue.app(app).branches.get(branch)
-        known = current.resources if current else {}
+        away = {name: each.record for name, each in current.away.items()} if current else {}
+        known = current.resources | away if current else {}
         self._check_kinds(spec, known)
         added = tuple(
             self._branches.new_record(each.kind, each.name)
@@ -301,11 +392,12 @@ class Deploys:
         old, new = versions[before.version].spec, versions[after.version].spec
         running = cell.processes.get(SHARED)
         served = running.resources if running else {}
+        stale = running is not None and running.sealed != self._workshop.sealed(after, SHARED)
         for record in after.resources.values():
             if self._manifests[record.kind].own_process:
                 continue
             changed = old.resource(record.name) != new.resource(record.name)
-            if changed or record.name not in served:
+            if changed or stale or record.name not in served:
                 await self._supervisor.sleep_engines_held(cell)
                 return
 
@@ -340,6 +432,11 @@ class Deploys:
                 await asyncio.to_thread(shutil.rmtree, place)
 
 
+def _kept(spec: AppSpec) -> bytes:
+    """Return a declaration as the catalogue's log has it."""
+    return msgspec.json.encode(spec, order="deterministic")
+
+
 def _text(file: Path) -> str:
     """Read a skerry.toml; raise CONFIG_INVALID if it is too long or no text."""
     with file.open("rb") as source:
@@ -350,22 +447,30 @@ def _text(file: Path) -> str:
         raise CONFIG_INVALID(f"{FILE_NAME} is not UTF-8.", why=str(error)) from error
 
 
-def _install(unpacked: Path, place: Path) -> str:
-    """Move a folder to its place, readable by all and writable by nobody; return its digest."""
+def _seal(folder: Path) -> str:
+    """Make a folder readable by all and writable by nobody else; return its digest.
+
+    It holds for names, contents and what may be run, so that equal digests are equal code.
+    """
     digest = hashlib.sha256()
-    for folder, names, files in os.walk(unpacked):
+    for place, names, files in os.walk(folder):
         names.sort()
         for name in sorted(files):
-            path = Path(folder, name)
-            digest.update(str(path.relative_to(unpacked)).encode() + b"\0")
+            path = Path(place, name)
+            executable = path.stat().st_mode & 0o100
+            digest.update(str(path.relative_to(folder)).encode() + b"\0")
+            digest.update(b"x" if executable else b"-")
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-            executable = path.stat().st_mode & 0o100
             path.chmod(0o755 if executable else 0o644)
-        Path(folder).chmod(0o755)
+        Path(place).chmod(0o755)
+    return digest.hexdigest()
+
+
+def _install(folder: Path, place: Path) -> None:
+    """Move a folder to its place, in folders that cells may enter and not list."""
     place.parent.parent.mkdir(exist_ok=True)
     for parent in (place.parent.parent, place.parent):
         parent.mkdir(exist_ok=True)
         parent.chmod(0o711)
-    shutil.move(unpacked, place)
-    return digest.hexdigest()
+    shutil.move(folder, place)

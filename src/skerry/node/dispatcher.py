@@ -67,6 +67,11 @@ class Dispatcher:
         """Every service of the node."""
         return self._node.services.declared
 
+    @property
+    def identity(self) -> Any | None:
+        """What logs people in by an identity provider, if the node has that service."""
+        return self._node.services.known("identity")
+
     def handler(self, service: str) -> Any:
         """Return what carries out a service's commands, for its wires."""
         return self._node.services.handler(service)

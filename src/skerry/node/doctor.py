@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 from skerry.kernel.commands import Check
+from skerry.kernel.errors import SkerryError
 from skerry.kernel.log import Log
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.service import Service
@@ -52,14 +53,16 @@ def _at_rest(node: Node) -> Check:
     places = [node.volume.path(each) for each in node.catalogue.directories()]
     kept = len(node.at_rest.encrypted(places))
     ok = kept == len(places)
-    hint = "" if ok else "Branches from before are in the clear: export and import their apps."
+    hint = "" if ok else "skerry keys encrypt"
     return Check("state at rest", ok, f"{kept} of {len(places)} branches are encrypted", hint)
 
 
 def _logs(node: Node) -> Iterator[Check]:
     for name, log in (("catalogue log", node.catalogue_log), ("ledger log", node.ledger_log)):
-        entries = _count(log)
-        yield Check(name, True, f"{entries} entries, chain intact")
+        try:
+            yield Check(name, True, f"{_count(log)} entries, chain intact")
+        except SkerryError as error:
+            yield Check(name, False, f"{error.what} {error.why}", "skerry restore --onto-new-node")
     yield from _audit(node)
     balanced = node.ledger.balanced()
     yield Check(

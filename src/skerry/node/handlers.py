@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+
+import msgspec
 
 from skerry import __version__
-from skerry.kernel import catalogue as events
 from skerry.kernel import commands as c
+from skerry.kernel import events
 from skerry.kernel.app import parse_duration
 from skerry.kernel.catalogue import Branch
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
@@ -22,6 +24,7 @@ from skerry.kernel.names import (
     is_secret_name,
     reader_name,
 )
+from skerry.node.audit.receipts import RECEIPT, of_deletion
 from skerry.node.cells import Cell, Running
 from skerry.node.doctor import examine
 from skerry.node.log_lines import ENGINES
@@ -65,6 +68,11 @@ class Handlers:
                 survive = ", a write survives this node" if shared.survive == "node" else ""
                 count = len(shared.members) - 1
                 yield f"{name}: {what}, {count} standbys{survive}, epoch {shared.epoch}"
+        for place, there in sorted(catalogue.away.items()):
+            yield f"{place}: on the node {there}, used from here"
+        for name, app in sorted(catalogue.apps.items()):
+            if app.guest is not None:
+                yield f"{name}/{app.guest.resource}: here for the node {app.guest.home_name}"
         for name, followed in sorted(catalogue.standbys.items()):
             yield f"{name}: stands by for {followed.holder}"
 
@@ -134,10 +142,14 @@ class Handlers:
     async def do_app_deploy(self, params: c.Deploy, progress: Progress) -> c.Deployed:
         """See `app.deploy`."""
         started = self._node.clock.monotonic()
-        branch, added, remarks = await self._node.deploys.deploy(
-            params.upload, params.branch, progress
+        served = await self._node.deploys.deploy(params.upload, params.branch, progress)
+        found = self._deployed(served.branch, started)
+        return msgspec.structs.replace(
+            found,
+            added=tuple(served.added),
+            remarks=tuple(served.remarks),
+            unchanged=served.unchanged,
         )
-        return self._deployed(branch, started, added, remarks)
 
     async def do_app_rollback(self, params: c.Rollback, progress: Progress) -> c.Deployed:
         """See `app.rollback`."""
@@ -147,17 +159,14 @@ class Handlers:
         )
         return self._deployed(branch, started)
 
-    def _deployed(
-        self, branch: Branch, started: float, added: Sequence[str] = (), remarks: Sequence[str] = ()
-    ) -> c.Deployed:
+    def _deployed(self, branch: Branch, started: float) -> c.Deployed:
         return c.Deployed(
             app=branch.app,
             branch=branch.name,
             version=branch.version,
             url=self._node.url_of(branch.app, branch.name),
-            added=tuple(added),
+            added=(),
             seconds=round(self._node.clock.monotonic() - started, 3),
-            remarks=tuple(remarks),
         )
 
     async def do_app_delete(self, params: c.OfApp, progress: Progress) -> c.Done:
@@ -170,6 +179,14 @@ class Handlers:
                 why="They keep its state and its data keys until they are told to let go.",
                 hint=f"skerry place {app.name} --replicas 0",
             )
+        node.abroad.check_own(app.name, "Deleting the app")
+        if app.parting is not None:
+            node.abroad.check_served(app.name, app.parting.resource)
+        # What lies on other nodes goes first: one that does not answer keeps the app from going.
+        said = await node.abroad.let_go(app)
+        if said:
+            how = "what other nodes had of it was removed there"
+            await node.audit.add(RECEIPT, of_deletion(app.name, how, said=said))
         for branch in list(app.branches.values()):
             await node.supervisor.sleep(app.name, branch.name)
         await node.catalogue_log.append(events.encode(events.AppDeleted(app.name)))
@@ -177,7 +194,8 @@ class Handlers:
         for branch in branches:
             await node.branches.discard(branch)
         await asyncio.to_thread(node.remove_code, app.name)
-        return c.Done(f"{app.name} and its {len(branches)} branches are deleted.")
+        elsewhere = f" On other nodes: {'; '.join(said)}." if said else ""
+        return c.Done(f"{app.name} and its {len(branches)} branches are deleted.{elsewhere}")
 
     async def do_branch_create(self, params: c.BranchCreate, progress: Progress) -> c.BranchCreated:
         """See `branch.create`."""
@@ -279,7 +297,10 @@ class Handlers:
         branch = node.catalogue.branch(params.app, params.branch)
         spec = node.catalogue.spec(branch)
         infos = []
-        for record in branch.resources.values():
+        places = dict.fromkeys(branch.resources, "")
+        places |= {name: each.node for name, each in branch.away.items()}
+        for name, place in places.items():
+            record = branch.record(name)
             info = node.manifests[record.kind].engine_info
             declared = spec.resource(record.name)
             infos.append(
@@ -290,6 +311,7 @@ class Handlers:
                     awake=node.supervisor.running(branch.app, branch.name, record.name) is not None,
                     engine=f"{info.name} {info.version}".strip(),
                     bindings=declared.bindings if declared else (),
+                    node=place,
                 )
             )
         return infos
@@ -297,8 +319,9 @@ class Handlers:
     async def do_resource_connect(self, params: c.Connect, progress: Progress) -> c.Connections:
         """See `resource.connect`."""
         app = self._reader_of(params.app) if params.replica else params.app
-        self._node.catalogue.record(app, params.branch, params.name)
         branch = self._node.catalogue.branch(app, params.branch)
+        if params.name not in branch.away:
+            self._node.catalogue.record(app, params.branch, params.name)
         return self._connections(branch, params.name)
 
     def _reader_of(self, app: str) -> str:
@@ -358,6 +381,7 @@ class Handlers:
         node = self._node
         if not is_secret_name(params.name):
             raise INVALID(f"{params.name!r} cannot name a secret.", why=SECRET_NAMES)
+        node.abroad.check_own(params.app, "Setting a secret")
         if params.app not in node.catalogue.apps:
             check_name(params.app, "an app")
             created = events.AppCreated(params.app, node.catalogue.next_index)

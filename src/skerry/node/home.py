@@ -31,6 +31,7 @@ from skerry.kernel.clock import Entropy
 from skerry.kernel.commands import about
 from skerry.kernel.errors import CONFIG_INVALID, UNSUPPORTED
 from skerry.kernel.territory import COUNTRIES, meant
+from skerry.node.identity.settings import IdentityConfig
 
 HTTP_PORT = 7878
 _SOCKET_PATH_LIMIT = 107
@@ -86,6 +87,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
         about("by the unit of what is used: micro-units of money, per how many"),
     ] = {}
     federation: FederationConfig = FederationConfig()
+    identity: IdentityConfig = IdentityConfig()
 
 
 class Home:

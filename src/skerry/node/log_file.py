@@ -16,6 +16,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,6 +29,7 @@ SEGMENT_BYTES = 64 * 1024 * 1024
 ENTRY_BYTES_MAX = 8 * 1024 * 1024
 BATCH_BYTES_MAX = 2 * ENTRY_BYTES_MAX
 PENDING_MAX = 10_000
+_READ_BYTES = 1 << 20
 
 _FRAME = struct.Struct("<II")
 _FRAME_BYTES_MAX = BATCH_BYTES_MAX + ENTRY_BYTES_MAX
@@ -40,13 +42,24 @@ _entry_decoder = msgspec.msgpack.Decoder(Entry)
 Pending = tuple[Entry, "asyncio.Future[Entry]"]
 
 
+class Head(NamedTuple):
+    """A place in a log: the number of the next entry, and the digest of the one before it.
+
+    `frame` is where the frame of that one begins in its segment, or 0 if that is not known.
+    """
+
+    sequence: int = 0
+    digest: bytes = GENESIS
+    frame: int = 0
+
+
 class LogFile:
     """A log in a directory of segment files. One process at a time may open it.
 
     Opening it folds what it holds: `apply` gets the body of every durable entry, in order, once.
     `start` is the head at which a snapshot of the fold was taken: only entries from there on are
-    folded, and what lies before is not read but for the rest of its segment. Raises CORRUPT if the
-    log does not lead to that head.
+    folded, and what lies before is not read, but for the frame before it. Raises CORRUPT if that
+    does not lead to this head.
     """
 
     def __init__(
@@ -55,7 +68,7 @@ class LogFile:
         clock: Clock,
         apply: Callable[[bytes], None],
         segment_bytes: int = SEGMENT_BYTES,
-        start: tuple[int, bytes] = (0, GENESIS),
+        start: Head = Head(),  # noqa: B008 (it cannot be changed)
     ) -> None:
         self._start = start
         self._directory = directory
@@ -65,6 +78,7 @@ class LogFile:
         self._pending: list[Pending] = []
         self._writer: asyncio.Task[None] | None = None
         self._closed = False
+        self._damage: Exception | None = None
         self._recover()
 
     def _recover(self) -> None:
@@ -74,14 +88,18 @@ class LogFile:
             segments = [self._segment_path(0)]
             segments[0].touch(mode=0o600)
             sync_directory(self._directory)
-        after, digest = self._start
+        after, digest, frame = self._start
         at = _segment_of(segments, after)
-        sequence, end = int(segments[at].stem) if at else 0, 0
+        sequence, end, begin = int(segments[at].stem) if at else 0, 0, 0
         previous = digest if sequence == after else None
         for path in segments[at:]:
-            end = 0
+            end = begin = frame if previous is None else 0
             _check_start(path, sequence)
-            for offset, entries in _frames(path, torn_tail_allowed=path == segments[-1]):
+            last = path == segments[-1]
+            for offset, entries in _frames(path, torn_tail_allowed=last, offset=end):
+                begin = end
+                if previous is None:
+                    sequence = entries[0].sequence
                 for entry in check_chain(iter(entries), previous or entries[0].previous, sequence):
                     if entry.sequence >= after:
                         self._apply(entry.body)
@@ -96,21 +114,34 @@ class LogFile:
         if os.fstat(self._descriptor).st_size > end:
             os.ftruncate(self._descriptor, end)
             os.fsync(self._descriptor)
-        self._durable = (sequence, previous)
+        self._durable = Head(sequence, previous, begin)
 
     @property
     def head(self) -> tuple[int, bytes]:
         """The sequence number that the next entry gets, and the digest of the last durable one."""
+        return self._durable[:2]
+
+    @property
+    def position(self) -> Head:
+        """The head, with the place of its last frame: whoever opens the log can `start` here."""
         return self._durable
 
-    def read(self, start: int = 0) -> Iterator[Entry]:
-        """See `Log.read`."""
+    def refuse(self, damage: Exception) -> None:
+        """Append nothing from now on: the log was found to be damaged."""
+        self._damage = damage
+
+    def read(self, start: int = 0, frame: int = 0) -> Iterator[Entry]:
+        """See `Log.read`. `frame` is that of the head at `start`: nothing before it is read."""
         segments = self._segments()
         first = _segment_of(segments, start)
         sequence, previous = (0, GENESIS) if first == 0 else (int(segments[first].stem), None)
+        offset = frame if sequence < start else 0
         for path in segments[first:]:
             _check_start(path, sequence)
-            for _, entries in _frames(path, torn_tail_allowed=path == segments[-1]):
+            last = path == segments[-1]
+            for _, entries in _frames(path, torn_tail_allowed=last, offset=offset):
+                if offset:
+                    sequence, previous, offset = entries[0].sequence, None, 0
                 chain = check_chain(iter(entries), previous or entries[0].previous, sequence)
                 for entry in chain:
                     sequence, previous = entry.sequence + 1, entry.digest()
@@ -125,6 +156,8 @@ class LogFile:
         """
         if self._closed:
             raise ENGINE_FAILED("The log is closed.", why="The node is stopping.")
+        if self._damage is not None:
+            raise self._damage
         if len(self._pending) >= PENDING_MAX:
             raise BUSY("The log's disk does not keep up.")
         if len(body) > ENTRY_BYTES_MAX:
@@ -142,12 +175,12 @@ class LogFile:
             while self._pending:
                 batch = self._take_batch()
                 try:
-                    await asyncio.to_thread(self._write, [entry for entry, _ in batch])
+                    frame = await asyncio.to_thread(self._write, [entry for entry, _ in batch])
                 except OSError as error:
                     self._fail(batch, error)
                     continue
                 last = batch[-1][0]
-                self._durable = (last.sequence + 1, last.digest())
+                self._durable = Head(last.sequence + 1, last.digest(), frame)
                 for entry, done in batch:
                     self._acknowledge(entry, done)
         finally:
@@ -173,8 +206,8 @@ class LogFile:
         if not done.done():
             done.set_result(entry)
 
-    def _write(self, entries: list[Entry]) -> None:
-        """Write and sync a batch; on failure leave the file as it was."""
+    def _write(self, entries: list[Entry]) -> int:
+        """Write and sync a batch; return where it begins. On failure leave the file as it was."""
         data = _encode_frame([entry.encode() for entry in entries])
         frame = _FRAME.pack(len(data), zlib.crc32(data)) + data
         if self._end and self._end + len(frame) > self._segment_bytes:
@@ -189,6 +222,7 @@ class LogFile:
             os.ftruncate(self._descriptor, self._end)
             raise
         self._end += len(frame)
+        return self._end - len(frame)
 
     def _start_segment(self, sequence: int) -> None:
         path = self._segment_path(sequence)
@@ -206,7 +240,7 @@ class LogFile:
     def _fail(self, batch: list[Pending], error: OSError) -> None:
         """Fail a batch, and what was chained to it meanwhile; the chain goes on from before it."""
         failed, self._pending = [*batch, *self._pending], []
-        self._sequence, self._previous = self._durable
+        self._sequence, self._previous = self._durable[:2]
         for _, done in failed:
             if not done.done():
                 done.set_exception(_explain(error))
@@ -236,7 +270,7 @@ def _elsewhere(sequence: int) -> SkerryError:
     return CORRUPT(
         f"The log does not lead to its snapshot at entry {sequence}.",
         why="Entries are gone, or another log is in its place.",
-        hint="skerry doctor",
+        hint="If the log is as it should be, remove the file `snapshot` beside it.",
     )
 
 
@@ -256,23 +290,34 @@ def _check_start(path: Path, sequence: int) -> None:
         )
 
 
-def _frames(path: Path, *, torn_tail_allowed: bool) -> Iterator[tuple[int, list[Entry]]]:
-    """Yield (end offset, entries); stop at a torn tail, raise CORRUPT at other damage."""
-    data = path.read_bytes()
-    offset, after = 0, int(path.stem)
-    while offset < len(data):
-        entries = _frame(data, offset)
-        if entries is None:
-            if torn_tail_allowed and not _whole_frame_after(data, offset, after):
-                return
-            raise CORRUPT(
-                f"{path.name} is damaged at byte {offset}.",
-                why="The checksum of an entry before the last is wrong.",
-                hint="skerry doctor",
-            )
-        offset += _FRAME.size + _FRAME.unpack_from(data, offset)[0]
-        after = entries[-1].sequence
-        yield offset, entries
+def _frames(
+    path: Path, *, torn_tail_allowed: bool, offset: int = 0
+) -> Iterator[tuple[int, list[Entry]]]:
+    """Yield (end offset, entries) from an offset on, where a frame begins.
+
+    Stops at a torn tail; raises CORRUPT at other damage. A frame at a time is in memory.
+    """
+    after = int(path.stem)
+    with path.open("rb", buffering=_READ_BYTES) as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(offset)
+        while offset < size:
+            head = file.read(min(_FRAME.size, size - offset))
+            length = _FRAME.unpack(head)[0] if len(head) == _FRAME.size else 0
+            whole = 0 < length <= min(_FRAME_BYTES_MAX, size - offset - _FRAME.size)
+            entries = _frame(head + file.read(length), 0) if whole else None
+            if entries is None:
+                data = path.read_bytes()[:size]
+                if torn_tail_allowed and not _whole_frame_after(data, offset, after):
+                    return
+                raise CORRUPT(
+                    f"{path.name} is damaged at byte {offset}.",
+                    why="The checksum of an entry before the last is wrong.",
+                    hint="skerry doctor",
+                )
+            offset += _FRAME.size + length
+            after = entries[-1].sequence
+            yield offset, entries
 
 
 def _frame(data: bytes, offset: int) -> list[Entry] | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from skerry import kernel
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from skerry.kernel.errors import ALREADY_RUNNING, SkerryError
@@ -24,6 +25,13 @@ from skerry.kernel.money import Rate
 from skerry.kernel.names import host_label
 from skerry.kernel.policy import Policy
 from skerry.kernel.service import Service
+from skerry.kernel.snapshots import (
+    restore_catalogue,
+    restore_ledger,
+    save_catalogue,
+    save_ledger,
+)
+from skerry.node.abroad import Abroad
 from skerry.node.accountant import Accountant
 from skerry.node.archives import Archives
 from skerry.node.audit.identity import audit_signer, witness_signer
@@ -35,12 +43,12 @@ from skerry.node.cells import Cell, Running
 from skerry.node.certificate import ensure_certificate
 from skerry.node.deploys import Deploys
 from skerry.node.exports import Exports
+from skerry.node.folded_log import FoldedLog, code_of
 from skerry.node.gateway import NodeGateway
 from skerry.node.gpus import Gpus
 from skerry.node.home import Home, NodeConfig, default_name
 from skerry.node.keys.at_rest import AtRest
 from skerry.node.keys.ring import KeyRing
-from skerry.node.log_file import LogFile
 from skerry.node.logbook import Logbook
 from skerry.node.masking import Masking
 from skerry.node.policy.engine import Engine
@@ -50,7 +58,7 @@ from skerry.node.ports import Ports, taken
 from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
-from skerry.node.sandbox.cgroup import Group, detect
+from skerry.node.sandbox.cgroup import Cgroups, detect
 from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.services import Services
@@ -75,6 +83,10 @@ PRICES = {
 What providers charge in euro is passed on as it is, and what of that they do not charge in the end;
 a node with another currency names its own rates under `prices` in its config.
 """
+
+SNAPSHOT_BYTES = 2 << 20
+"""How much log is folded at a start at most, unless the state is large: half a second of CPU."""
+STOP_SNAPSHOT_BYTES = 64 << 10
 
 API_DRAIN_SECONDS = 0.5
 """How long a call may go on when the node stops; a log that is followed has no end."""
@@ -118,6 +130,7 @@ class Node:
         self.ports: dict[str, int] = {}
         self.host = "127.0.0.1"
         self.http_port = 0
+        self.name = options.name or ""
         self.since = self.clock.now()
         self._make_api = make_api
         self._stop_asked = asyncio.Event()
@@ -162,6 +175,8 @@ class Node:
             await self.services.start(self, stack)
             await self._open_api(stack)
             await self._zygote
+            self.catalogue_log.check()
+            self.ledger_log.check()
             self._stack = stack.pop_all()
 
     @contextlib.contextmanager
@@ -183,15 +198,7 @@ class Node:
 
     async def _open_state(self, stack: contextlib.AsyncExitStack) -> None:
         """Open the logs, the volume and the keys."""
-        self._open_indexes(stack)
-        self.catalogue_log = await asyncio.to_thread(
-            LogFile, self.home.catalogue, self.clock, self._apply_to_catalogue
-        )
-        stack.push_async_callback(self.catalogue_log.close)
-        self.ledger_log = await asyncio.to_thread(
-            LogFile, self.home.ledger, self.clock, self.ledger.apply
-        )
-        stack.push_async_callback(self.ledger_log.close)
+        await self._open_logs(stack)
         if self.home.image.exists():
             await asyncio.to_thread(attach, self.home.image, self.home.volume)
         self.volume = await asyncio.to_thread(
@@ -229,18 +236,43 @@ class Node:
         self.logbook = Logbook(self.home.logs, self.clock, self.masking.values)
         stack.push_async_callback(self.logbook.close)
 
-    def _open_indexes(self, stack: contextlib.AsyncExitStack) -> None:
+    async def _open_logs(self, stack: contextlib.AsyncExitStack) -> None:
         """Make the folds over the logs; what grows with branches that sleep is on disk."""
-        branches, balances = DiskShelf(self.home.spool), DiskBalances(self.home.spool)
-        stack.callback(branches.close)
-        stack.callback(balances.close)
-        self.catalogue = Catalogue(branches)
+        made_by = await asyncio.to_thread(code_of, kernel)
+        self.catalogue_log = FoldedLog(
+            self.home.catalogue,
+            self.clock,
+            new=lambda: Catalogue(DiskShelf(self.home.spool)),
+            save=save_catalogue,
+            restore=lambda parts: restore_catalogue(parts, DiskShelf(self.home.spool)),
+            drop=lambda catalogue: catalogue.shelf.close(),
+            changed=self._tell_catalogue_changed,
+            code=made_by,
+            snapshot_bytes=SNAPSHOT_BYTES,
+            stop_bytes=STOP_SNAPSHOT_BYTES,
+        )
+        self.catalogue = await self.catalogue_log.open()
+        stack.callback(self.catalogue.shelf.close)
+        stack.push_async_callback(self.catalogue_log.close)
         self.tenure = Tenure(self.catalogue)
-        self.ledger = Ledger(balances)
+        self.abroad = Abroad(self.name, self.catalogue)
+        self.ledger_log = FoldedLog(
+            self.home.ledger,
+            self.clock,
+            new=lambda: Ledger(DiskBalances(self.home.spool)),
+            save=save_ledger,
+            restore=lambda parts: restore_ledger(parts, DiskBalances(self.home.spool)),
+            drop=lambda ledger: ledger.balances.close(),
+            code=made_by,
+            snapshot_bytes=SNAPSHOT_BYTES,
+            stop_bytes=STOP_SNAPSHOT_BYTES,
+        )
+        self.ledger = await self.ledger_log.open()
+        stack.callback(self.ledger.balances.close)
+        stack.push_async_callback(self.ledger_log.close)
 
-    def _apply_to_catalogue(self, body: bytes) -> None:
-        """Fold a change, and let the audit log follow it."""
-        self.catalogue.apply(body)
+    def _tell_catalogue_changed(self) -> None:
+        """Let the audit log follow a change; at first there is none."""
         self._catalogue_changed()
 
     def _open_audit(self) -> Recorder:
@@ -272,20 +304,7 @@ class Node:
         cgroups = await asyncio.to_thread(detect)
         await asyncio.to_thread(cgroups.reap, f"{self.home.digest}.")
         self.gpus = Gpus(self.config.engine_gpus)
-        self.workshop = Workshop(
-            home=self.home,
-            node_name=self.name,
-            group_prefix=self.home.digest,
-            catalogue=self.catalogue,
-            manifests=self.manifests,
-            volume=self.volume,
-            vault=self.vault,
-            policy=self.policy,
-            cgroups=cgroups,
-            engine_read=self.config.engine_read,
-            gpus=self.gpus,
-            at_rest=self.at_rest,
-        )
+        self._make_workshop(cgroups)
         packages = [manifest.package for manifest in self.manifests.values()]
         processes = Processes(packages)
         stack.push_async_callback(processes.stop)
@@ -303,6 +322,7 @@ class Node:
             on_end=self._process_ended,
             on_leave=self._process_leaving,
             tenure=self.tenure,
+            abroad=self.abroad,
         )
         self.accountant = Accountant(
             run=self.home.run,
@@ -338,11 +358,28 @@ class Node:
             stack.callback(asyncio.create_task(work).cancel)
         stack.push_async_callback(self.supervisor.stop_all)
 
+    def _make_workshop(self, cgroups: Cgroups) -> None:
+        self.workshop = Workshop(
+            home=self.home,
+            node_name=self.name,
+            group_prefix=self.home.digest,
+            catalogue=self.catalogue,
+            manifests=self.manifests,
+            volume=self.volume,
+            vault=self.vault,
+            policy=self.policy,
+            cgroups=cgroups,
+            engine_read=self.config.engine_read,
+            gpus=self.gpus,
+            at_rest=self.at_rest,
+            abroad=self.abroad,
+        )
+
     async def _process_ended(self, cell: Cell, running: Running) -> None:
         await self.accountant.on_end(cell, running)
         await asyncio.to_thread(self.workshop.clear_after, running)
         try:
-            await asyncio.to_thread(_clear_group, running.group)
+            await asyncio.to_thread(running.group.clear)
         except (SkerryError, OSError):
             _log.exception("what %s left running could not be ended", running.instance)
 
@@ -350,7 +387,7 @@ class Node:
         self.router.leaving(running)
 
     def _make_operations(self) -> None:
-        self.branches = Branches(
+        self.branches: Branches = Branches(
             catalogue=self.catalogue,
             log=self.catalogue_log,
             manifests=self.manifests,
@@ -360,6 +397,7 @@ class Node:
             clock=self.clock,
             entropy=self.entropy,
             at_rest=self.at_rest,
+            abroad=self.abroad,
         )
         self.deploys = Deploys(
             home=self.home,
@@ -374,10 +412,16 @@ class Node:
             services=self.services.declared,
             clock=self.clock,
             tenure=self.tenure,
+            abroad=self.abroad,
         )
         self.words = Words(self.catalogue, self.manifests, self.supervisor)
         self.exports = Exports(
-            self.catalogue, self.manifests, self.supervisor, self.workshop, self.archives
+            self.catalogue,
+            self.manifests,
+            self.supervisor,
+            self.workshop,
+            self.archives,
+            self.abroad,
         )
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
@@ -495,9 +539,3 @@ async def _given_up(task: asyncio.Task[None]) -> None:
     """Await the end of what a start that failed, or a stop, does not wait for."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _clear_group(group: Group) -> None:
-    """End whatever a process left behind in its cgroup, and remove it."""
-    group.kill()
-    group.remove()

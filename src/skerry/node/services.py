@@ -47,6 +47,10 @@ class Services:
         """Return the handler of a service."""
         return self._handlers[service]
 
+    def known(self, service: str) -> Any | None:
+        """Return the handler of a service; None if the node runs without it."""
+        return self._handlers.get(service)
+
     def readings(self) -> Iterator[Reading]:
         """Yield how far the counters of services have come, for the accountant."""
         for handler in list(self._handlers.values()):

@@ -120,6 +120,8 @@ class DiskShelf:
                     "INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?)",
                     record.id, branch.app, branch.name, record.name,
                 )  # fmt: skip
+            for away in branch.away.values():
+                self._index.rows("DELETE FROM places WHERE id = ?", away.record.id)
 
     def remove(self, app: str, name: str) -> None:
         """See `Shelf.remove`."""
@@ -162,8 +164,17 @@ class DiskShelf:
         found = self._index.row("SELECT app FROM elsewhere WHERE id = ?", resource_id)
         return str(found[0]) if found else None
 
+    def elsewhere(self) -> Iterator[tuple[str, str]]:
+        """See `Shelf.elsewhere`."""
+        after = ""
+        while rows := self._index.rows(
+            "SELECT id, app FROM elsewhere WHERE id > ? ORDER BY id LIMIT ?", after, PAGE_ROWS
+        ):
+            yield from rows
+            after = rows[-1][0]
+
     def close(self) -> None:
-        """Forget everything."""
+        """See `Shelf.close`."""
         self._index.close()
 
 
@@ -203,7 +214,7 @@ class DiskBalances:
             after, least = rows[-1][:2]
 
     def close(self) -> None:
-        """Forget everything."""
+        """See `Balances.close`."""
         self._index.close()
 
 

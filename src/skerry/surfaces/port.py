@@ -17,6 +17,51 @@ Progress = Callable[[int, int, str], None]
 """Called with what is done, the total (0 if it is not known), and what is being done."""
 
 
+class Arrival(Protocol):
+    """Somebody who logged in by an identity provider: a token for so long, and what was to be."""
+
+    @property
+    def token(self) -> str:
+        """A token of the node, narrowed to what they may."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Who they are, for people."""
+        ...
+
+    @property
+    def seconds(self) -> int:
+        """How long the log-in lasts."""
+        ...
+
+    @property
+    def memo(self) -> Mapping[str, str]:
+        """What was given when the log-in began."""
+        ...
+
+
+class Identity(Protocol):
+    """Logs people in by an identity provider of the operator's."""
+
+    @property
+    def issuer(self) -> str:
+        """The provider's address; '' if none is configured."""
+        ...
+
+    async def begin(self, redirect: str, memo: Mapping[str, str]) -> tuple[str, str]:
+        """Return where a browser goes to log in, and the secret that it keeps meanwhile."""
+        ...
+
+    async def finish(self, secret: str, said: Mapping[str, str]) -> Arrival:
+        """Let somebody in who comes back from the provider; raises UNAUTHENTICATED, DENIED."""
+        ...
+
+    async def leave(self, token: str) -> None:
+        """End a log-in before its time."""
+        ...
+
+
 class Node(Protocol):
     """A running node."""
 
@@ -48,6 +93,11 @@ class Node(Protocol):
     @property
     def services(self) -> Mapping[str, Service]:
         """Every service that the node runs, by name."""
+        ...
+
+    @property
+    def identity(self) -> Identity | None:
+        """What logs people in by an identity provider, if the node has that service."""
         ...
 
     def handler(self, service: str, /) -> Any:

@@ -5,9 +5,11 @@ They are kept in memory: after a restart of the node everybody logs in again.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import hmac
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from skerry.kernel.clock import Clock, Entropy
@@ -26,12 +28,16 @@ class Session:
     principal: str
     csrf: str
     until: float
+    token: str = field(default="", repr=False)
+    """The token under whose rights its pages are made; '' for the operator's."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Code:
     principal: str
     until: float
+    token: str = field(default="", repr=False)
+    challenge: str = ""
 
 
 class Sessions:
@@ -54,16 +60,36 @@ class Sessions:
     def redeem(self, code: str) -> str | None:
         """Return the principal that a code stands for, once; None if it is spent or too old."""
         found = self._codes.pop(code, None)
-        if found is None or found.until < self._clock.monotonic():
+        if found is None or found.token or found.until < self._clock.monotonic():
             return None
         return found.principal
 
-    def open(self, principal: str) -> str:
+    def code_for(self, token: str, challenge: str) -> str:
+        """Return a code that a command line changes into a token within a minute, once.
+
+        Only who knows the verifier of the challenge (RFC 7636, S256) gets it.
+        """
+        _make_room(self._codes, _CODES_MAX)
+        code = self._secret()
+        until = self._clock.monotonic() + CODE_SECONDS
+        self._codes[code] = _Code("", until, token, challenge)
+        return code
+
+    def token_for(self, code: str, verifier: str) -> str | None:
+        """Return the token of such a code; None if it is spent, too old, or another's."""
+        found = self._codes.pop(code, None)
+        if found is None or not found.token or found.until < self._clock.monotonic():
+            return None
+        digest = hashlib.sha256(verifier.encode()).digest()
+        proven = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+        return found.token if same(proven, found.challenge) else None
+
+    def open(self, principal: str, token: str = "", seconds: float = SESSION_SECONDS) -> str:
         """Start a session; return the secret for its cookie."""
         _make_room(self._sessions, _SESSIONS_MAX)
         secret = self._secret()
-        until = self._clock.monotonic() + SESSION_SECONDS
-        self._sessions[secret] = Session(principal, self._secret(), until)
+        until = self._clock.monotonic() + seconds
+        self._sessions[secret] = Session(principal, self._secret(), until, token)
         return secret
 
     def find(self, secret: str) -> Session | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from skerry.kernel.commands import Connections
 from skerry.kernel.manifest import Manifest
-from skerry.kernel.subject import Place, Subject
+from skerry.kernel.subject import Place, Subject, WayOut
 from skerry.node.cells import Running
 from skerry.node.node import Node
 from skerry.testing.nodes import deploy, perform
@@ -36,12 +36,16 @@ class Lab:
         found: type[Subject] = self.manifest.load(self.manifest.subject)
         return found
 
-    async def app(self, idle: str = "10m", policy: str = "") -> str:
-        """Deploy an app with one resource, and with these terms; return its name."""
+    async def app(self, idle: str = "10m", policy: str = "", way: WayOut | None = None) -> str:
+        """Deploy an app with one resource, with these terms and a way out; return its name."""
         name = f"app-{next(_numbers)}"
         kind = self.manifest.name
         subject = self.subject_type
         toml = f'[app]\nname = "{name}"\n[{kind}.{RESOURCE}]\nidle = "{idle}"\n{subject.settings}\n'
+        if way is not None:
+            toml += f"{way.settings}\n"
+        for secret, value in way.secrets.items() if way is not None else ():
+            await perform(self.node, "secret.set", app=name, name=secret, value=value)
         if policy:
             toml += f"\n[policy]\n{policy}\n"
         await deploy(self.node, {"skerry.toml": toml, **subject.files})

@@ -69,6 +69,10 @@ class Balances(Protocol):
         """Yield (account, unit, balance) at or below a prefix, or of all, in order."""
         ...
 
+    def close(self) -> None:
+        """Forget everything."""
+        ...
+
 
 class MemoryBalances:
     """Balances in memory."""
@@ -89,6 +93,10 @@ class MemoryBalances:
         for (account, unit), balance in sorted(self._known.items(), key=itemgetter(0)):
             if not prefix or account == prefix or account.startswith(f"{prefix}/"):
                 yield account, unit, balance
+
+    def close(self) -> None:
+        """See `Balances.close`."""
+        self._known = {}
 
 
 class Ledger:

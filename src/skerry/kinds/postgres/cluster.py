@@ -50,6 +50,8 @@ _EMPTY_FOLDERS = (
 )
 """What is empty in a new data directory; none of it may be missing."""
 
+_WAKING = "waking.conf"
+
 _HBA = "local all all scram-sha-256\nlocal replication all scram-sha-256\n"
 
 _DEFAULTS: dict[str, str | bool | int | float] = {
@@ -174,8 +176,33 @@ def configure(
     settings |= extra
     text = f"include '{_quoted(str(places.data / 'postgresql.conf'))}'\n"
     text += "".join(f"{name} = {_value(value)}\n" for name, value in settings.items())
-    (places.run / "pg_hba.conf").write_text(_HBA)
-    (places.run / "postgresql.conf").write_text(text)
+    text += f"include_if_exists '{_WAKING}'\n"
+    _write(places.run / "pg_hba.conf", _HBA)
+    _write(places.run / "postgresql.conf", text)
+    (places.run / _WAKING).write_text("autovacuum = off\n")
+
+
+def finish_waking(run: Path) -> bool:
+    """Let begin what nobody waits for, once the server has reloaded its settings.
+
+    Return whether it has to: a server is started without the launcher of autovacuum, which would
+    take a processor from whoever has woken it, and would wait for a minute after that anyway.
+    """
+    try:
+        (run / _WAKING).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file unless it is so already: a file that is emptied first may wait for the disk."""
+    try:
+        written = path.read_text() == text
+    except FileNotFoundError:
+        written = False
+    if not written:
+        path.write_text(text)
 
 
 def _checked(settings: dict[str, str | bool | int | float]) -> dict[str, str | bool | int | float]:

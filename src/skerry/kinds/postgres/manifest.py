@@ -12,6 +12,7 @@ from skerry.kernel.manifest import (
     Client,
     EngineInfo,
     Manifest,
+    Remote,
     Unit,
     Verb,
     Wire,
@@ -45,11 +46,12 @@ class ImportParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     dsn: Annotated[
         str,
-        Meta(
-            pattern=r"^postgres(ql)?://",
-            description="The database to copy, as postgres://user:password@host:port/database.",
-        ),
+        Meta(description="The database to copy, as postgres://user:password@host:port/database."),
     ]
+
+    def __post_init__(self) -> None:
+        if not self.dsn.startswith(("postgres://", "postgresql://")):
+            raise ValueError("dsn: it is no postgres://user:password@host:port/database")
 
 
 class ImportResult(msgspec.Struct, frozen=True):
@@ -146,6 +148,7 @@ MANIFEST = Manifest(
         ),
     ),
     binding="binding:bind",
+    remote=Remote("remote:bind", wire="pg"),
     config=PostgresConfig,
     units=(
         Unit("sessions", "Sessions that clients opened."),

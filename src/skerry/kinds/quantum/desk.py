@@ -7,6 +7,7 @@ disk; it runs in its turn, on one worker, while another worker checks what comes
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -181,6 +182,16 @@ class Desk:
             "estimate", params, PLAN_SECONDS
         )
         return found
+
+    async def disassemble(self, bitcode: bytes) -> str:
+        """Return the text of QIR that came as LLVM's bitcode; raise INVALID."""
+        params = {"source": base64.b64encode(bitcode).decode()}
+        found: str = await self._checkers.of("resources").ask("disassemble", params, PLAN_SECONDS)
+        return found
+
+    async def recorded(self, source: str) -> Any:
+        """Return what a program in QIR records, see `worker.qir`; raise INVALID."""
+        return await self._checkers.of("gates").ask("recorded", {"source": source}, PLAN_SECONDS)
 
     async def chemistry(self, molecule: Molecule) -> list[Energy]:
         """Return the energies of a molecule."""

@@ -19,7 +19,6 @@ import msgspec
 
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CONFLICT, NOT_FOUND, SkerryError
-from skerry.market.archive import Archive
 from skerry.market.core import messages as m
 from skerry.market.core.messages import Capacity, PriceList
 from skerry.market.core.names import LeaseId, OrderId
@@ -33,6 +32,7 @@ from skerry.market.provider.pricing import STANDARD, NoPriceError, price_of
 from skerry.market.provider.records import Ended, Held, Manifested, Record, Records, encode
 from skerry.market.provider.runner import Runner
 from skerry.market.sdl.build import LEASED_IP, manifest_hash
+from skerry.node.folded_log import FoldedLog
 from skerry.node.workload import State, WorkloadInfo
 
 MILLISECOND = 1_000_000
@@ -89,7 +89,13 @@ class Agent:
         self.links: dict[str, MarketLink] = {}
         self.contact: dict[str, str] = {}
         self.wallets: dict[str, int] = {}
-        self.log = Archive(directory, clock, Records, Records.restored)
+        self.log = FoldedLog(
+            directory,
+            clock,
+            new=Records,
+            save=lambda records: (records.save(),),
+            restore=lambda parts: Records.restored(next(parts)),
+        )
         self._clock = clock
         self._answered: dict[str, set[OrderId]] = {}
         self._tasks: set[asyncio.Task[None]] = set()

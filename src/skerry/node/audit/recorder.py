@@ -24,9 +24,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from skerry.kernel.catalogue import AnyEvent, AppDeleted, BranchDeleted, Catalogue, ResourceRecord
+from skerry.kernel.catalogue import Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import BUSY, DISK_FULL, ENGINE_FAILED
+from skerry.kernel.events import AnyEvent, AppDeleted, BranchDeleted
 from skerry.kernel.ledger import Balance, Balances, Ledger
 from skerry.kernel.log import Entry
 from skerry.kernel.policy import Decision, Request
@@ -43,7 +44,8 @@ from skerry.node.audit.log import AuditLog
 from skerry.node.audit.merkle import leaf_hash
 from skerry.node.audit.note import Signer
 from skerry.node.home import write_secret_parts
-from skerry.node.shelf import DiskBalances, DiskShelf
+from skerry.node.log_file import Head
+from skerry.node.shelf import DiskBalances
 
 BATCH_MAX = 2000
 PENDING_MAX = 20_000
@@ -60,15 +62,28 @@ _log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """A log whose entries the audit log follows."""
+    """A log that the audit log states the head of."""
 
     @property
     def head(self) -> tuple[int, bytes]:
         """The sequence number of the next entry, and the digest of the last durable one."""
         ...
 
-    def read(self, start: int = 0) -> Iterator[Entry]:
-        """See `Log.read`."""
+
+class Followed(Source, Protocol):
+    """A log whose entries the audit log follows."""
+
+    @property
+    def position(self) -> Head:
+        """The head, and where its last entry is to be found."""
+        ...
+
+    def read(self, start: int = 0, frame: int = 0) -> Iterator[Entry]:
+        """See `LogFile.read`."""
+        ...
+
+    def beside(self, most: int) -> tuple[Catalogue, Head]:
+        """Return a catalogue of its own of at `most` so many entries, and the head of those."""
         ...
 
 
@@ -128,7 +143,7 @@ class Recorder:
         directory: Path,
         signer: Signer,
         clock: Clock,
-        catalogue_log: Source,
+        catalogue_log: Followed,
         ledger_log: Source,
         ledger: Ledger,
         reading: frozenset[str] = frozenset(),
@@ -144,7 +159,7 @@ class Recorder:
         self._pending: list[_Wanted] = []
         self._repeats: dict[Any, _Repeat] = {}
         self._lost = 0
-        self._seen = 0
+        self._seen = Head()
         self._barriers: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -154,10 +169,9 @@ class Recorder:
         self.on_checkpoint: list[Callable[[], None]] = []
         """Called after entries were sealed: whoever collects cosignatures listens here."""
         self.log = AuditLog(directory, signer)
-        shelf, billed = DiskShelf(directory), DiskBalances(directory)
-        self._indexes = (shelf, billed)
-        self._shadow = Catalogue(shelf)
+        billed = DiskBalances(directory)
         self._past = _Past(billed)
+        self._shadow: Catalogue | None = None
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -218,8 +232,9 @@ class Recorder:
             await self._in_thread(self._write_past)
         self._thread.shutdown()
         self._ledger.on_growth.clear()
-        for each in self._indexes:
-            each.close()
+        self._past.billed.close()
+        if self._shadow is not None:
+            self._shadow.shelf.close()
 
     async def _run(self) -> None:
         while True:
@@ -377,12 +392,14 @@ class Recorder:
 
     def _news_of_catalogue(self) -> list[_Wanted]:
         """Return entries for what the catalogue's log has more than the audit log."""
-        durable = self._catalogue_log.head[0]
-        if durable <= self._seen:
+        durable = self._catalogue_log.position
+        if durable.sequence <= self._seen.sequence:
             return []
         found: list[_Wanted] = []
-        for entry in self._catalogue_log.read(self._seen):
-            if entry.sequence >= durable:
+        if self._shadow is None:
+            self._shadow, self._seen = self._catalogue_log.beside(self._past.catalogue_next)
+        for entry in self._catalogue_log.read(self._seen.sequence, self._seen.frame):
+            if entry.sequence >= durable.sequence:
                 break
             event = msgspec.json.decode(entry.body, type=AnyEvent)
             if entry.sequence >= self._past.catalogue_next:
@@ -391,7 +408,8 @@ class Recorder:
                 time = max(entry.time, found[-1].time if found else 0)
                 found.append(_Wanted("catalogue", said, time))
             self._shadow.apply(entry.body)
-            self._seen = entry.sequence + 1
+            self._seen = Head(entry.sequence + 1)
+        self._seen = durable
         return found
 
     def _statement(self) -> list[_Wanted]:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import apsw
 
 from skerry import __version__
-from skerry.kernel.catalogue import Branch, Catalogue, event_of
+from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.clock import NANOSECONDS, Clock
 from skerry.kernel.errors import CONFLICT, DISK_FULL, NOT_FOUND, SkerryError
+from skerry.kernel.events import event_of
 from skerry.kernel.manifest import Verb
 from skerry.node.backup import digests
 from skerry.node.backup.index import (
@@ -39,6 +40,7 @@ from skerry.node.backup.index import (
     Scope,
     encode,
 )
+from skerry.node.folded_log import FILE as SNAPSHOT
 from skerry.node.log_file import LogFile
 
 if TYPE_CHECKING:
@@ -194,6 +196,11 @@ class _Cutter:
         found = []
         memory = digests.Memory(self._node.home.service("backup") / "digests.sqlite")
         try:
+            for away in branch.away.values():
+                gone = away.record.name
+                if self._scope.holds(branch.app, branch.name, gone):
+                    where = f"it is on the node {away.node}: back it up there"
+                    self._left_out.append(f"{branch.app}/{branch.name}/{gone}: {where}")
             for record in branch.resources.values():
                 if not self._scope.holds(branch.app, branch.name, record.name):
                     continue
@@ -250,17 +257,26 @@ def _copy_node(node: Node, target: Path) -> None:
         shutil.copytree(
             home / "services",
             target / "services",
-            ignore=lambda folder, _: _PASSING if Path(folder) == own else _NONE,
+            ignore=lambda folder, names: {
+                *(_PASSING if Path(folder) == own else _NONE),
+                *_snapshots(folder, names),
+            },
             copy_function=_copy_file,
         )
         # After the services: what follows a log may lie behind its copy, never before it.
         for name in ("keys", "log"):
-            shutil.copytree(home / name, target / name)
+            shutil.copytree(home / name, target / name, ignore=_snapshots)
         settings = home / "config.toml"
         if settings.exists():
             shutil.copy2(settings, target / settings.name)
     except OSError as error:
         raise DISK_FULL("The node's keys and logs cannot be copied.", why=str(error)) from error
+
+
+def _snapshots(_: str, names: Sequence[str]) -> set[str]:
+    """Name the snapshot beside a log: it may be ahead of the log's copy, and is made again."""
+    beside_log = any(name.endswith(".log") for name in names)
+    return {SNAPSHOT} & set(names) if beside_log else set()
 
 
 def _copy_file(source: str, target: str) -> None:

@@ -104,5 +104,12 @@ async def identity(node: Node, app: str | None) -> Outcome:
     found = Outcome()
     found.check(node.home.token().startswith("skn_"), "operators present a token of this node")
     found.check(True, "others present tokens that are narrowed offline, and revoked here")
-    found.check(False, "the customer's identity provider can be used: not offered")
+    provider = node.services.known("identity")
+    if provider is None or not provider.issuer:
+        text = "the customer's identity provider can be used: none is configured"
+        found.check(False, f"{text} (skerry docs identity)")
+        return found
+    problem = await provider.problem()
+    text = f"the customer's identity provider can be used: {provider.issuer}"
+    found.check(not problem, f"{text} ({problem})" if problem else text)
     return found

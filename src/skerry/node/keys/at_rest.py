@@ -2,7 +2,8 @@
 
 Every branch directory gets a policy of the kernel's own encryption of directories as it is made, so
 that engines and code notice nothing, and destroying a data key ends the state too. A copy has the
-key of its source: after a rotation, branches from before stay under the older key.
+key of its source. What lies in the clear, or under an older key, is copied under the key in use
+(`Branches.encrypt`).
 """
 
 from __future__ import annotations
@@ -87,6 +88,10 @@ class AtRest:
             why="The key was destroyed, or the state is of another node.",
             hint="skerry audit receipts",
         )
+
+    def is_under(self, directory: Path, key: bytes | None) -> bool:
+        """Tell whether a branch directory is encrypted under the key of an identifier. Blocks."""
+        return encryption.protection_of(directory) == key
 
     def encrypted(self, directories: Iterable[Path]) -> list[Path]:
         """Return those of some branch directories that are encrypted. Blocks."""

@@ -7,9 +7,9 @@ import hashlib
 import logging
 from pathlib import Path
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.commands import Check, Done, Nothing
-from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
+from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND, UNSUPPORTED, SkerryError
 from skerry.node.audit.receipts import DELETION, RECEIPT
 from skerry.node.keys import service as s
 from skerry.node.keys.holders import NODE, HolderSpec, check
@@ -40,15 +40,20 @@ class Handler:
         self._node = node
         self._ring = node.keyring
         self._retrying: asyncio.Task[None] | None = None
+        self._encrypting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Ask holders that are away again and again."""
+        """Ask holders that are away again and again; encrypt what came here in the clear."""
         self._retrying = asyncio.create_task(self._retry_for_ever())
+        if self._node.at_rest.able:
+            self._encrypting = asyncio.create_task(self._encrypt_what_is_clear())
 
     async def stop(self) -> None:
-        """Ask no more."""
-        if self._retrying is not None:
-            self._retrying.cancel()
+        """Ask no more, and leave as it is what is being encrypted."""
+        tasks = [each for each in (self._retrying, self._encrypting) if each is not None]
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _retry_for_ever(self) -> None:
         while True:
@@ -136,19 +141,68 @@ class Handler:
         )
 
     async def do_rotate(self, params: s.KeyOf, progress: Progress) -> Done:
-        """See `keys.rotate`: secrets are sealed anew; older keys open what is older."""
+        """See `keys.rotate`: secrets and state go under the new key; older keys open backups."""
         node = self._node
         app = node.catalogue.app(params.app)
         values = {name: node.vault.open(app.name, name) for name in app.secrets}
-        made = await self._ring.rotate(app.name)
+        node.abroad.check_own(app.name, "Rotating its keys")
+        made = self._ring.fresh()
+        # Nodes that have something of the app get it first: one that cannot be reached refuses all.
+        await node.abroad.hand_key(app, made)
+        await self._ring.adopt(app.name, *made)
         for name, value in values.items():
             sealed = node.vault.seal(app.name, name, value)
             await node.catalogue_log.append(events.encode(events.SecretSet(app.name, name, sealed)))
         await self._tell("rotated", app=app.name, key=made.id, secrets=sorted(values))
-        return Done(
-            f"{app.name} has the data key {made.id}; {len(values)} secrets are sealed anew.",
-            next="skerry keys list",
-        )
+        said = f"{app.name} has the data key {made.id}; {len(values)} secrets are sealed anew"
+        if node.at_rest.able:
+            count = await self._encrypt(app.name, progress)
+            said += f", and the state of {count} branches is encrypted anew"
+        return Done(f"{said}.", next="skerry keys list")
+
+    async def do_encrypt(self, params: s.OfKeys, progress: Progress) -> Done:
+        """See `keys.encrypt`."""
+        node = self._node
+        apps = [node.catalogue.app(params.app).name] if params.app else list(node.catalogue.apps)
+        if not node.at_rest.able:
+            raise UNSUPPORTED(
+                "The file system of the volume does not encrypt directories.",
+                why="State lies as engines write it.",
+                hint="skerry docs keys",
+            )
+        counts = {app: await self._encrypt(app, progress) for app in apps}
+        changed = sum(counts.values())
+        return Done(f"The state of {changed} branches was encrypted; the rest was already.")
+
+    async def _encrypt(self, app: str, progress: Progress) -> int:
+        """Bring an app's state under its key in use; return of how many branches it was not."""
+        node = self._node
+        node.tenure.check(app)
+        names = list(node.catalogue.app(app).branches)
+        changed = [name for name in names if await node.branches.encrypt(app, name, progress)]
+        if changed:
+            await self._tell("state encrypted", app=app, branches=changed)
+        return len(changed)
+
+    async def _encrypt_what_is_clear(self) -> None:
+        """Encrypt what came here in the clear: by rebuilding a lost node, or from before.
+
+        An app that cannot be encrypted now stays as it is, and the doctor counts it.
+        """
+        node = self._node
+        for app in list(node.catalogue.apps):
+            if not node.tenure.holds(app):
+                continue
+            for name, branch in list(node.catalogue.app(app).branches.items()):
+                place = node.volume.path(branch.directory)
+                if await asyncio.to_thread(node.at_rest.encrypted, [place]):
+                    continue
+                try:
+                    await node.branches.encrypt(app, name, _untold)
+                except SkerryError as error:
+                    _log.warning("the state of %s/%s is in the clear: %s", app, name, error.what)
+                else:
+                    await self._tell("state encrypted", app=app, branches=[name])
 
     async def do_wrap(self, params: s.Wrap, progress: Progress) -> Done:
         """See `keys.wrap`."""
@@ -192,6 +246,12 @@ class Handler:
         outside = bool(wrapped) and all(each.holder != NODE for each in self._ring.of(app))
         ended = await self._ring.destroy(app)
         reach = REACH_OUTSIDE if outside else REACH_NODE
+        unreached = sorted(node.catalogue.unreached.get(app, ()))
+        if unreached:
+            reach += (
+                f" Not reached: {', '.join(unreached)}, which had a resource and data keys of "
+                f"{app}, and was bound to this node no more when the app was deleted."
+            )
         said = {
             RECEIPT: DELETION,
             "app": app,
@@ -212,3 +272,7 @@ class Handler:
 
     async def _tell(self, event: str, **said: object) -> int:
         return await self._node.audit.add("key", {"event": event, **said})
+
+
+def _untold(_done: int, _total: int, _text: str) -> None:
+    """Report to nobody."""

@@ -24,7 +24,7 @@ class Hold(Params, frozen=True):
 
 
 class OfKeys(Params, frozen=True):
-    """Parameters of `keys.list`."""
+    """Parameters of `keys.list` and `keys.encrypt`."""
 
     app: Annotated[str | None, about("of this app only")] = None
 
@@ -83,6 +83,13 @@ SERVICE = Service(
         Command("keys.holders", "List who holds what wraps them", Nothing, list[HolderInfo]),
         Command("keys.hold", "Take in a holder outside this node", Hold, Done, mutates=True),
         Command("keys.rotate", "Give an app a new data key", KeyOf, Done, mutates=True),
+        Command(
+            "keys.encrypt",
+            "Encrypt state on this disk under the keys in use",
+            OfKeys,
+            Done,
+            mutates=True,
+        ),
         Command("keys.wrap", "Have another holder wrap an app's keys", Wrap, Done, mutates=True),
         Command("keys.unlock", "Ask the holders again for what is locked", Nothing, Done, True),
         Command(

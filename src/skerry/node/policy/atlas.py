@@ -50,10 +50,12 @@ class _Territories(msgspec.Struct, frozen=True):
 class Document(msgspec.Struct, frozen=True):
     """What a document says of a provider: values by the names of facts, and which document it is.
 
-    `sha256` is that of the file at `source`, which was read on `date`.
+    `about` says in our words what stands there; `sha256` is that of the file at `source`, which was
+    read on `date`.
     """
 
-    says: dict[str, tuple[str, ...]]
+    says: dict[str, str | tuple[str, ...]]
+    about: str
     source: str
     sha256: str
     date: str
@@ -61,7 +63,11 @@ class Document(msgspec.Struct, frozen=True):
 
 
 class Provider(msgspec.Struct, frozen=True):
-    """What is known of a provider. `hosts` maps endings of host names to the country there."""
+    """What is known of a provider. `hosts` maps endings of host names to the country there.
+
+    `read` has the addresses of pages that were read, by the facts that they bear out. A row without
+    a document says in `lacking` why it has none.
+    """
 
     name: str
     title: str
@@ -73,6 +79,8 @@ class Provider(msgspec.Struct, frozen=True):
     hosts: dict[str, str] = {}
     note: str = ""
     evidence: Evidence = Evidence.DECLARED
+    read: dict[str, str] = {}
+    lacking: str = ""
     document: tuple[Document, ...] = ()
 
     def facts(self, source: str, date: str) -> list[Fact]:
@@ -89,7 +97,15 @@ class Provider(msgspec.Struct, frozen=True):
         return [
             *(fact for each in self.document for fact in _documented(subject, each)),
             *(
-                Fact(subject, name, value, self.evidence, source=source, date=date)
+                Fact(
+                    subject=subject,
+                    name=name,
+                    value=value,
+                    evidence=self.evidence,
+                    source=self.read.get(name, source),
+                    date=date,
+                    note=f"no document: {self.lacking}" if self.lacking else "",
+                )
                 for name, value in values.items()
             ),
         ]
@@ -100,12 +116,13 @@ def _documented(subject: str, document: Document) -> list[Fact]:
         Fact(
             subject=subject,
             name=name,
-            value=tuple(sorted(value)),
+            value=value if isinstance(value, str) else tuple(sorted(value)),
             evidence=Evidence.DOCUMENTED,
             source=document.source,
             date=document.date,
             expires=document.expires,
             sha256=document.sha256,
+            note=document.about,
         )
         for name, value in document.says.items()
     ]

@@ -15,6 +15,7 @@ from skerry.node.token.biscuit import PREFIX, Token, public_key, read
 READ_MAX = 1000
 REVOKED_MAX = 100_000
 MINTED_MAX = 10_000
+ENDED_MAX = 10_000
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -40,6 +41,11 @@ class Registry:
         if self._minted_path.exists():
             data = self._minted_path.read_bytes()
             self.minted = msgspec.json.decode(data, type=dict[str, Kept])
+        self._ended_path = folder / "ended.json"
+        self._ended: dict[str, int] = {}
+        """Tokens whose holders logged out, until they would have ended anyway."""
+        if self._ended_path.exists():
+            self._ended = msgspec.json.decode(self._ended_path.read_bytes(), type=dict[str, int])
         self.revoked: dict[str, str] = {}
         """The ids of revoked blocks, each with the token's name."""
         if self._path.exists():
@@ -60,7 +66,21 @@ class Registry:
                 self._read.popitem(last=False)
         if any(each in self.revoked for each in token.ids):
             raise UNAUTHENTICATED(f"The token {token.name} was revoked.")
+        if any(each in self._ended for each in token.ids):
+            raise UNAUTHENTICATED(f"{token.name} has logged out.", hint="skerry login")
         return token
+
+    def end(self, own: str, until: int, now: int) -> None:
+        """Refuse a token until a time at which it has ended by itself, in seconds. Blocks.
+
+        Raises CONFLICT if too many are refused already.
+        """
+        ended = {each: end for each, end in self._ended.items() if end > now}
+        if len(ended) >= ENDED_MAX:
+            raise CONFLICT(f"{ENDED_MAX} log-ins have ended before their time already.")
+        ended[own] = until
+        write_secret(self._ended_path, msgspec.json.encode(ended))
+        self._ended = ended
 
     def keep(self, own: str, kept: Kept, now: int) -> None:
         """Remember that a token was minted; `now` is in seconds. Blocks. Raises CONFLICT."""

@@ -14,6 +14,7 @@ import struct
 from pathlib import Path
 from typing import ClassVar
 
+from skerry.kernel.errors import UNSUPPORTED
 from skerry.node.volume.tree import Immutable
 from skerry.node.volume.volume import Progress, Volume, fsync_directory, remove_tree
 
@@ -42,7 +43,16 @@ class BtrfsVolume(Volume):
     def _make(self, path: Path) -> None:
         _call(_SUBVOL_CREATE_V2, path)
 
-    def _copy(self, source: Path, path: Path, immutable: Immutable, progress: Progress) -> None:
+    def _copy(
+        self,
+        source: Path,
+        path: Path,
+        immutable: Immutable,
+        progress: Progress,
+        key: bytes | None = None,
+    ) -> None:
+        if key is not None:
+            raise UNSUPPORTED("btrfs does not encrypt directories.")
         descriptor = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             # The kernel flushes the source's pending writes and commits before it returns.

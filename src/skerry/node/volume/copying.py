@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from skerry.kernel.disk import sync_filesystem
 from skerry.node.volume import encryption
 from skerry.node.volume.tree import CopyFile, Immutable, TreeCopy
 from skerry.node.volume.volume import Progress, Volume
@@ -38,23 +39,20 @@ class _FileVolume(Volume):
     def _make(self, path: Path) -> None:
         path.mkdir()
 
-    def _copy(self, source: Path, path: Path, immutable: Immutable, progress: Progress) -> None:
-        key = encryption.protection_of(source)
+    def _copy(
+        self,
+        source: Path,
+        path: Path,
+        immutable: Immutable,
+        progress: Progress,
+        key: bytes | None = None,
+    ) -> None:
+        key = key or encryption.protection_of(source)
         prepare = None if key is None else partial(encryption.protect, identifier=key)
         TreeCopy(source, path, type(self)._copy_file, immutable, progress, prepare).run()
 
     def _flush(self, path: Path) -> None:
-        """Write out the whole file system: with many files far cheaper than one by one."""
-        if not hasattr(_libc, "syncfs"):
-            os.sync()
-            return
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            if _libc.syncfs(descriptor) < 0:
-                number = ctypes.get_errno()
-                raise OSError(number, f"syncfs: {os.strerror(number)}", str(path))
-        finally:
-            os.close(descriptor)
+        sync_filesystem(path)
 
 
 def clone_file(source: int, target: int, report: Callable[[int], None]) -> None:

@@ -83,17 +83,19 @@ class Volume(ABC):
         immutable: Immutable = all_mutable,
         progress: Progress | None = None,
         copied: Callable[[], None] | None = None,
+        key: bytes | None = None,
     ) -> Path:
         """Make `target` a copy of `source`; when it returns, the copy survives a loss of power.
 
         `immutable` tells which directories hold files that never change; a driver that copies file
         by file shares those by hard link. `copied` is called as soon as the source may change
-        again, before the copy is flushed. A copy is encrypted under the key of its source. Raises
-        NOT_FOUND, ALREADY_EXISTS, DISK_FULL, and STORE_UNREACHABLE while that key is locked.
+        again, before the copy is flushed. A copy is encrypted under the key of the identifier that
+        is given, else under that of its source. Raises NOT_FOUND, ALREADY_EXISTS, DISK_FULL, and
+        STORE_UNREACHABLE while a key is locked.
         """
         origin = self._existing(source)
         with self._making(target) as unfinished:
-            self._copy(origin, unfinished, immutable, progress or _silent)
+            self._copy(origin, unfinished, immutable, progress or _silent, key)
             if copied is not None:
                 copied()
             self._flush(unfinished)
@@ -121,8 +123,15 @@ class Volume(ABC):
         """Make an empty branch directory."""
 
     @abstractmethod
-    def _copy(self, source: Path, path: Path, immutable: Immutable, progress: Progress) -> None:
-        """Copy a branch directory."""
+    def _copy(
+        self,
+        source: Path,
+        path: Path,
+        immutable: Immutable,
+        progress: Progress,
+        key: bytes | None = None,
+    ) -> None:
+        """Copy a branch directory, under a key of its own if one is given."""
 
     @abstractmethod
     def _flush(self, path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from skerry.node.workload.output import LogLine
-
 LINES = 40
 
 
@@ -24,8 +22,7 @@ async def workload(visit: Any) -> dict[str, Any]:
     """Return what the page of one workload shows: its state, bounds, ports and last lines."""
     name = visit.word("name")
     info = await visit.ask("workload.status", name=name)
-    handler = visit.node.handler("workload")
-    lines: list[LogLine] = [each async for each in handler.workloads.logs(info.name, LINES)]
+    lines = [each async for each in visit.stream("workload.logs", name=info.name, lines=LINES)]
     return {
         "workload": info,
         "lines": lines,

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from skerry.kernel.commands import Command, WordCall
 from skerry.kernel.errors import INTERNAL, INVALID, SkerryError
+from skerry.kernel.mistakes import told
 from skerry.kernel.names import did_you_mean
 
 PROBLEM_TYPE = "application/problem+json"
@@ -40,8 +41,12 @@ def _convert(command: Command, shape: Any, wanted: type[_Wanted]) -> _Wanted:
     try:
         return msgspec.convert(shape, wanted)
     except msgspec.ValidationError as error:
+        place, expected, why = told(error)
+        key = f" {'.'.join(place)}:" if place else ""
         raise INVALID(
-            f"{command.name}: {error}.", hint=f"skerry describe {command.name}"
+            f"{command.name}:{key} expected {expected}.",
+            why=why,
+            hint=f"skerry describe {command.name}",
         ) from error
 
 

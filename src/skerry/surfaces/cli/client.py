@@ -220,12 +220,17 @@ def remote(url: str) -> Client:
 
     def token() -> str:
         named = os.environ.get("SKERRY_TOKEN", "").strip()
-        if not named:
+        if named:
+            return named
+        from skerry.surfaces.cli.logins import kept  # noqa: PLC0415 (only without one named)
+
+        found = kept(url)
+        if not found:
             raise UNAUTHENTICATED(
                 f"There is no token for {url}.",
-                why="It comes from the environment, so that it is never seen in a process list.",
-                hint="export SKERRY_TOKEN=…",
+                why="It comes from SKERRY_TOKEN, or from a log-in.",
+                hint=f"skerry login --node {url}",
             )
-        return named
+        return found
 
     return Client(url, connect, token, url.rstrip("/"))

@@ -33,6 +33,10 @@ WORDS = {
     "deploy": Entry("Serve this folder as a new version", runs="skerry.surfaces.cli.deploy:deploy"),
     "rollback": Entry("Serve an earlier version again", "app.rollback", positional=("version",)),
     "open": Entry("Open the console in a browser", runs="skerry.surfaces.cli.console:open_console"),
+    "login": Entry(
+        "Log in to a node by its identity provider", runs="skerry.surfaces.cli.login:login"
+    ),
+    "logout": Entry("End such a log-in", runs="skerry.surfaces.cli.login:logout"),
     "status": Entry("Show what is awake, since when, and its cost", "node.status"),
     "logs": Entry(
         "Show what functions and engines said",
@@ -126,7 +130,16 @@ PANELS = {
     "Look": ("status", "logs", "meter", "doctor"),
     "Data": ("connect", "export", "import", "restore"),
     "Many machines": ("node", "nodes", "place", "residency"),
-    "This one, and tools": ("stop", "volume", "kind", "describe", "docs", "completion"),
+    "This one, and tools": (
+        "stop",
+        "login",
+        "logout",
+        "volume",
+        "kind",
+        "describe",
+        "docs",
+        "completion",
+    ),
 }
 
 OF_SERVICES = {

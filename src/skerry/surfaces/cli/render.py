@@ -176,7 +176,8 @@ def _done(output: Output, done: commands.Done) -> str:
 
 def _deployed(output: Output, found: commands.Deployed) -> str:
     where = f"{found.app} {found.branch}"
-    text = f"{output.styled('✓', 'green')} {where} serves version {found.version}"
+    already = " already" if found.unchanged else ""
+    text = f"{output.styled('✓', 'green')} {where} serves version {found.version}{already}"
     added = f"\n  added: {', '.join(found.added)}" if found.added else ""
     for each in found.remarks:
         output.remark(f"! {safe(each)}", "yellow")

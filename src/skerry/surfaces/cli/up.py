@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import subprocess
@@ -15,10 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from skerry.kernel.errors import ENGINE_FAILED, INVALID, NOT_FOUND, TIMED_OUT, SkerryError
+from skerry.kernel.errors import (
+    ALREADY_RUNNING,
+    ENGINE_FAILED,
+    INVALID,
+    NOT_FOUND,
+    TIMED_OUT,
+    SkerryError,
+)
 from skerry.kernel.names import did_you_mean
 from skerry.surfaces.cli.base import SkerryCommand
 from skerry.surfaces.cli.call import Call
+from skerry.surfaces.cli.stop import in_use
 
 if TYPE_CHECKING:
     from skerry.surfaces.cli.output import Output
@@ -49,11 +58,14 @@ def up(
     numbers = dict(read_port(each) for each in ports)
     folder = find_example(example) if example else None
     if detach:
+        _refuse_a_second(call.home)
         process, log = _start(call)
         announce(call, folder, lambda: _alive(process, log) and _runs(call.home, process.pid))
         return
     from skerry.node.node import Options  # noqa: PLC0415 (not for help)
 
+    # What a start makes is there to stay, and is looked through again and again for nothing.
+    gc.disable()
     module, _, attribute = _NODE.partition(":")
     run = getattr(importlib.import_module(module), attribute)
     greeting = threading.Thread(target=_greet, args=(call, folder), name="greeting", daemon=True)
@@ -76,6 +88,16 @@ def find_example(name: str) -> Path:
     if root is None or name not in known:
         raise NOT_FOUND(f"There is no example {name}.", why=did_you_mean(name, known))
     return root / name
+
+
+def _refuse_a_second(home: Path) -> None:
+    """Raise ALREADY_RUNNING, as the node itself would, if a node has this home."""
+    file = home / "node.pid"
+    if in_use(file):
+        raise ALREADY_RUNNING(
+            f"A node runs on {home} already, as process {file.read_text().strip()}.",
+            hint="skerry status",
+        )
 
 
 def _start(call: Call) -> tuple[subprocess.Popen[bytes], Path]:

@@ -20,11 +20,12 @@ from skerry.surfaces.console import live, security
 from skerry.surfaces.console.actions import Actions
 from skerry.surfaces.console.declared import LIVE, Declared
 from skerry.surfaces.console.documents import documents
+from skerry.surfaces.console.logins import BEGIN, CALLBACK, Logins
 from skerry.surfaces.console.templates import Templates
 from skerry.surfaces.console.views import Views
 from skerry.surfaces.console.visit import Visit
 from skerry.surfaces.port import Node
-from skerry.surfaces.sessions import Sessions
+from skerry.surfaces.sessions import Session, Sessions
 
 _FOLDER = Path(__file__).parent
 _FORM_BYTES_MAX = 1 << 18
@@ -58,6 +59,10 @@ def make_console(node: Node, sessions: Sessions) -> Starlette:
         Route("/live/logs/{app}/{branch}", page(feeds.logs)),
         *_declared(node, console, feeds),
         Route("/login", console.login, methods=["GET", "POST"]),
+        Route(BEGIN, console.open_page(console.logins.begin)),
+        Route(CALLBACK, console.open_page(console.logins.finish)),
+        Route("/login/token", console.logins.token, methods=["POST"]),
+        Route("/login/end", console.logins.end, methods=["POST"]),
         Route("/logout", act(console.logout), methods=["POST"]),
         Route("/docs", console.open_page(documents)),
         Route("/docs/{page:path}", console.open_page(documents)),
@@ -84,6 +89,7 @@ class _Console:
         self._node = node
         self._sessions = sessions
         self.templates = Templates(node)
+        self.logins = Logins(node, sessions, self.templates, read_form)
 
     def page(self, handler: _Page) -> Callable[[Request], Awaitable[Response]]:
         """Serve a page to whoever is logged in; send others to the login."""
@@ -134,7 +140,21 @@ class _Console:
     def _visit(self, request: Request) -> Visit | None:
         secret = security.cookie_of(request)
         session = self._sessions.find(secret) if secret else None
-        return Visit(self._node, request, session, secret, self._sessions) if session else None
+        if session is None or not self._still_in(secret, session):
+            return None
+        return Visit(self._node, request, session, secret, self._sessions)
+
+    def _still_in(self, secret: str, session: Session) -> bool:
+        """Present a session's token anew; close the session if it was refused meanwhile."""
+        if not session.token:
+            return True
+        try:
+            return self._node.principal_of(session.token) == session.principal
+        except SkerryError as error:
+            if error.problem is not UNAUTHENTICATED:
+                raise
+            self._sessions.close(secret)
+            return False
 
     def _to_login(self, request: Request) -> Response:
         if request.method != "GET" or request.url.path.startswith("/live/"):
@@ -165,13 +185,19 @@ class _Console:
             return response
         refused = bool(token or given.get("code"))
         body = self.templates.render(
-            "login.html", visit, title="Log in", next=next_path, refused=refused
+            "login.html",
+            visit,
+            title="Log in",
+            next=next_path,
+            refused=refused,
+            issuer=self._node.identity.issuer if self._node.identity else "",
         )
         return Response(body, status_code=401 if refused else 200, media_type="text/html")
 
     async def logout(self, visit: Visit) -> Response:
-        """End the session."""
+        """End the session, and the token that it stood on."""
         self._sessions.close(visit.secret)
+        await self.logins.left(visit)
         response = RedirectResponse("/login", status_code=303)
         security.set_cookie(response, "", visit.request)
         return response

@@ -41,12 +41,14 @@ def cookie_of(request: Request) -> str:
     return request.cookies.get(cookie_name(request), "")
 
 
-def set_cookie(response: Response, secret: str, request: Request) -> None:
+def set_cookie(
+    response: Response, secret: str, request: Request, seconds: float = SESSION_SECONDS
+) -> None:
     """Give the browser a session; an empty secret takes it away."""
     response.set_cookie(
         cookie_name(request),
         secret,
-        max_age=int(SESSION_SECONDS) if secret else 0,
+        max_age=int(seconds) if secret else 0,
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +41,12 @@ class Visit:
         command = self.node.commands[command_name]
         shape: msgspec.Struct = msgspec.convert(params, command.params)
         return await self.node.perform(command, shape, self.principal, None)
+
+    def stream(self, command_name: str, /, **params: Any) -> AsyncIterator[Any]:
+        """Yield the results of a command that streams, for whoever asks."""
+        command = self.node.commands[command_name]
+        shape: msgspec.Struct = msgspec.convert(params, command.params)
+        return self.node.stream(command, shape, self.principal)
 
     def tell(self, message: str, *, good: bool = True) -> None:
         """Leave a message for the next page."""

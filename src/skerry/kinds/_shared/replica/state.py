@@ -7,12 +7,12 @@ copied byte by byte, and folded into the copied database where the other one sta
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
+from skerry.kernel.disk import sync_filesystem
 from skerry.kernel.errors import CONFLICT, INVALID
 from skerry.kernel.replica import LATER, REMOVE, WRITE, Change, Mark, Replica
 from skerry.kinds._shared.replica.inside import open_inside
@@ -32,22 +32,6 @@ FILES_MAX = 10_000
 
 _MANY_FILES = 32
 """From so many on, writing out the whole file system is cheaper than file by file."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def sync_filesystem(path: Path) -> None:
-    """Bring everything on a directory's file system to the disk (syncfs(2))."""
-    if not hasattr(_libc, "syncfs"):
-        os.sync()
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        if _libc.syncfs(descriptor) < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, f"syncfs: {os.strerror(number)}", str(path))
-    finally:
-        os.close(descriptor)
 
 
 class StateReplica(Replica):

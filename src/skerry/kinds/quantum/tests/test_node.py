@@ -16,7 +16,8 @@ import pytest
 
 from skerry.app import kinds, make_node, services
 from skerry.kernel.errors import INVALID, NOT_FOUND, SkerryError
-from skerry.kinds._shared.http.request import Answer, request
+from skerry.kinds._shared.http.message import Answer
+from skerry.kinds._shared.http.request import request
 from skerry.kinds.quantum import stacks
 from skerry.kinds.quantum.reports import JobReport
 from skerry.kinds.quantum.tests.conftest import ghz, slow

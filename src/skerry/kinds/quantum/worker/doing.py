@@ -73,6 +73,18 @@ def _estimate(params: dict[str, Any]) -> Any:
     return estimate(params)
 
 
+def _disassemble(params: dict[str, Any]) -> Any:
+    from .qir import disassembled  # noqa: PLC0415
+
+    return disassembled(params)
+
+
+def _recorded(params: dict[str, Any]) -> Any:
+    from .qir import recorded  # noqa: PLC0415
+
+    return recorded(params["source"])
+
+
 def _chemistry(params: dict[str, Any]) -> Any:
     from .chemistry import chemistry  # noqa: PLC0415
 
@@ -103,6 +115,8 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "compile": _compile,
     "run": _run,
     "estimate": _estimate,
+    "disassemble": _disassemble,
+    "recorded": _recorded,
     "emit": _emit,
     "primitives": _primitives,
     "mitigated": _mitigated,

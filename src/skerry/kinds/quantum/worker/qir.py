@@ -7,6 +7,7 @@ calls are read as text. Source: the QIR specification, profile `base_profile`.
 
 from __future__ import annotations
 
+import base64
 import re
 import struct
 from typing import Any
@@ -178,6 +179,20 @@ def _number(text: str) -> float:
     return float(text)
 
 
+def disassembled(params: dict[str, Any]) -> str:
+    """Return the text of a program in LLVM's bitcode, which comes in base64."""
+    try:
+        from pyqir import Context, Module  # noqa: PLC0415
+    except ImportError as error:
+        raise UnsupportedError(
+            "QIR as bitcode needs pyqir.", "pip install 'skerry[quantum]'"
+        ) from error
+    try:
+        return str(Module.from_bitcode(Context(), base64.b64decode(params["source"])))
+    except ValueError as error:
+        raise UnsupportedError("The program is no bitcode of LLVM.", str(error)[:200]) from error
+
+
 def compiled(source: str) -> str:
     """Return the QIR of a program in Q#, whose entry is `Main`; raise UnsupportedError."""
     try:
@@ -186,8 +201,16 @@ def compiled(source: str) -> str:
         raise UnsupportedError(
             "Q# needs Microsoft's qdk.", "pip install 'skerry[quantum]'"
         ) from error
+    # The base profile moves measurements to the end, which every machine takes.
     try:
-        qsharp.init(target_profile=TargetProfile.Base)
+        return _compiled(qsharp, TargetProfile.Base, source)
+    except UnsupportedError:
+        return _compiled(qsharp, TargetProfile.Adaptive_RIF, source)
+
+
+def _compiled(qsharp: Any, profile: Any, source: str) -> str:
+    try:
+        qsharp.init(target_profile=profile)
         qsharp.eval(source)
         return str(qsharp.compile("Main()"))
     except Exception as error:  # the compiler's own errors have no common class

@@ -284,15 +284,16 @@ class _Reader:
         if compare is not None and compare[1][-2:] in _SIGNS:
             sign, width = _SIGNS[compare[1][-2:]], int(compare[2])
             mask = (1 << width) - 1 if compare[1].startswith("u") else -1
-            sides = (self._operand(each, number) for each in compare.groups()[2:])
-            return self._paired(*sides, lambda a, b: sign(int(a) & mask, int(b) & mask), number)
+            return self._paired(
+                compare[3], compare[4], lambda a, b: sign(int(a) & mask, int(b) & mask), number
+            )
         if order is not None and order[1][-2:] in _SIGNS:
-            sides = (self._operand(each, number) for each in order.groups()[1:])
-            return self._paired(*sides, _SIGNS[order[1][-2:]], number)
+            return self._paired(order[2], order[3], _SIGNS[order[1][-2:]], number)
         if compute is not None and compute[1] in (*_WHOLE, *_REAL):
-            name, width_of = compute[1], compute[2]
-            sides = (self._operand(each, number) for each in compute.groups()[2:])
-            return self._paired(*sides, lambda a, b: _compute(name, width_of, a, b), number)
+            name, sort = compute[1], compute[2]
+            return self._paired(
+                compute[3], compute[4], lambda a, b: _compute(name, sort, a, b), number
+            )
         raise UnsupportedError("The instruction is not known.", text[:60], number)
 
     def _operand(self, text: str, number: int) -> Value:
@@ -334,12 +335,11 @@ class _Reader:
             self._add(made, change(value), node, 0)
         return made
 
-    def _paired(
-        self, one: Value, other: Value, job: Callable[[Any, Any], Any], number: int
-    ) -> Value:
+    def _paired(self, one: str, other: str, job: Callable[[Any, Any], Any], number: int) -> Value:
+        """Return what is made of every pair of numbers that two operands may be."""
         made: Value = {}
-        for first, left in one.items():
-            for second, right in other.items():
+        for first, left in self._operand(one, number).items():
+            for second, right in self._operand(other, number).items():
                 node = self._diagram.both(left, right)
                 if node == NEVER:
                     continue

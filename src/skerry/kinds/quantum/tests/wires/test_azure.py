@@ -6,19 +6,18 @@ import base64
 import gzip
 import json
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pyqir
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import Head
-from skerry.kinds.quantum import claim
+from skerry.kinds.quantum import claim, transfer
 from skerry.kinds.quantum.contract import JobState
 from skerry.kinds.quantum.engine import QuantumEngine
 from skerry.kinds.quantum.store import Store
@@ -26,8 +25,8 @@ from skerry.kinds.quantum.tests.conftest import RESOURCE_ID, MakeContext
 from skerry.kinds.quantum.tests.test_pulser import sequence
 from skerry.kinds.quantum.tests.wires.calling import Answer, Caller
 from skerry.kinds.quantum.tests.wires.conftest import Place, python_of
-from skerry.kinds.quantum.wires.azure import blobs, filters, quil, results, signing
-from skerry.kinds.quantum.worker import qir
+from skerry.kinds.quantum.tests.wires.recording import READ_0, READ_1, recording
+from skerry.kinds.quantum.wires.azure import blobs, results, signing
 
 ROOT = "/azure/subscriptions/s/resourceGroups/g/providers/Microsoft.Quantum/workspaces/w"
 GHZ = {"qubits": 2, "circuit": [{"gate": "h", "target": 0}, {"gate": "cnot", "control": 0,
@@ -37,20 +36,15 @@ NOBODY = str(uuid.UUID(int=1))
 BLOCK = {"x-ms-blob-type": "BlockBlob"}
 
 
-def recording(*lines: str) -> str:
-    """Return a program in QIR that flips qubit 0, reads two, and records as it is told."""
-    calls = "\n".join(f"  call void @__quantum__{each}" for each in lines)
-    return (
-        "define i64 @ENTRYPOINT__main() #0 {\nblock_0:\n"
-        "  call void @__quantum__qis__x__body(ptr inttoptr (i64 0 to ptr))\n"
-        "  call void @__quantum__qis__m__body(ptr inttoptr (i64 0 to ptr), ptr null)\n"
-        "  call void @__quantum__qis__m__body(ptr inttoptr (i64 1 to ptr),"
-        f" ptr inttoptr (i64 1 to ptr))\n{calls}\n  ret i64 0\n}}\n"
+DECLARED = "".join(
+    f"declare void @__quantum__{name}({kinds})\n"
+    for name, kinds in (
+        ("qis__x__body", "ptr"),
+        ("qis__m__body", "ptr, ptr"),
+        ("rt__array_record_output", "i64, ptr"),
+        ("rt__result_record_output", "ptr, ptr"),
     )
-
-
-READ_0 = "rt__result_record_output(ptr null, ptr @0)"
-READ_1 = "rt__result_record_output(ptr inttoptr (i64 1 to ptr), ptr @1)"
+) + "".join(f'@{number} = internal constant [1 x i8] c"a"\n' for number in range(3))
 REVERSED = recording("rt__array_record_output(i64 2, ptr @2)", READ_1, READ_0)
 
 
@@ -171,6 +165,11 @@ async def test_the_official_clients(place: Place) -> None:
 
 async def test_every_format_has_its_own_outcome(client: Client) -> None:
     send = client.send
+    noisy = {"inputParams": {"shots": 200, "noise": {"model": "forte-1"}}}
+    job = await send(GHZ, "ionq.simulator", "ionq.circuit.v1", **noisy, name="noisy")
+    assert "IonQ Forte 1" in job.json["metadata"]["nature"]
+    found = (await client.outcome(job))["histogram"]
+    assert found["0"] + found["3"] > 0.9
     found = await client.outcome(await send(GHZ, "ionq.simulator", "ionq.circuit.v1"))
     assert set(found["histogram"]) == {"0", "3"}
     zipped = {"x_ms_blob_content_encoding": "gzip"}
@@ -185,8 +184,14 @@ async def test_every_format_has_its_own_outcome(client: Client) -> None:
     assert found["Results"][0]["Shots"] == [[0, 1]] * 20
     job = await send(REVERSED.encode(), "ionq.simulator", "qir.v1", outputDataFormat=results.V1)
     assert await client.outcome(job) == {"Histogram": ["[0, 1]", 1.0]}
-    rows = (await client.api("GET", "jobs?top=3&filter=startswith(Name,'by')")).json
-    assert len(rows["value"]) == 3
+    bitcode = pyqir.Module.from_ir(pyqir.Context(), DECLARED + REVERSED).bitcode
+    job = await send(bitcode, "quantinuum.qpu.h2-1", "qir.v1")
+    assert (await client.outcome(job))["Results"][0]["Shots"].count([0, 1]) > 15
+    job = await send(REVERSED.encode(), "quantinuum.sim.h2-1sc", "qir.v1")
+    assert (await client.outcome(job))["Results"][0]["Shots"] == [[0, 0]] * 20
+    assert "nothing of the program was run" in job.json["metadata"]["nature"]
+    rows = (await client.api("GET", "jobs?top=5&filter=startswith(Name,'by')")).json
+    assert len(rows["value"]) == 5
     more = urlsplit(rows["nextLink"])
     rest = (await client.call("GET", f"{more.path}?{more.query}", None, {
         "Authorization": f"Bearer {client.call.token}"})).json  # fmt: skip
@@ -231,8 +236,16 @@ BAD: tuple[tuple[Any, str, str, dict[str, Any], int, str], ...] = (
     (GHZ, "ionq.simulator", "ionq.circuit.v1", {"sessionId": NOBODY}, 404, "session"),
     (GHZ, "ionq.simulator", "ionq.circuit.v1", {"containerUri": "x://y/job-x"}, 400, "not sent"),
     (GHZ, "ionq.simulator", "ionq.circuit.v1", {"metadata": {"a": "x" * 70_000}}, 400, "KiB"),
+    (GHZ, "ionq.simulator", "ionq.circuit.v1", {"name": "n" * 300}, 400, "256"),
+    (GHZ, "ionq.simulator", "ionq.circuit.v1", {"inputParams": {"noise": {"model": "none"}}},
+     404, "noise model"),
+    (GHZ, "ionq.simulator", "ionq.circuit.v1", {"inputParams": {"noise": "loud"}}, 400, "noise"),
+    (GHZ, "ionq.simulator", "ionq.circuit.v1",
+     {"inputParams": {"error-mitigation": {"debias": True}}}, 400, "Debiasing"),
     (GHZ, "ionq.qpu.nowhere", "ionq.circuit.v1", {}, 404, "no target"),
     (b"BC\xc0\xde", "ionq.simulator", "qir.v1", {}, 400, "bitcode"),
+    (FIRST.replace("[3]", "[57]").encode(), "quantinuum.sim.h2-1sc", "honeywell.openqasm.v1", {},
+     400, "57"),
     (b"\xff\xfe", "quantinuum.qpu.h2-1", "honeywell.openqasm.v1", {}, 400, "UTF-8"),
     (FIRST.replace("x q", "no q").encode(), "quantinuum.qpu.h2-1", "honeywell.openqasm.v1", {},
      400, "no"),
@@ -311,6 +324,9 @@ async def test_blocks_make_a_blob_and_everything_is_bounded(
     monkeypatch.setattr(blobs, "ALL_BYTES_MAX", 100)
     assert (await blob("PUT", own, "more", b"x")).status == 413
     monkeypatch.setattr(blobs, "ALL_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(blobs, "CONTAINER_BYTES_MAX", 100)
+    assert (await blob("PUT", own, "more", b"x")).status == 413
+    monkeypatch.setattr(blobs, "CONTAINER_BYTES_MAX", 1 << 20)
     monkeypatch.setattr(blobs, "BLOBS_MAX", 1)
     assert (await blob("PUT", own, "more", b"x")).status == 413
     assert (await blob("DELETE", own, "whole")).status == 202
@@ -341,6 +357,42 @@ def test_an_address_opens_for_an_hour(make_context: MakeContext) -> None:
     later = query | {"se": query["se"].replace("20", "21", 1)}
     with pytest.raises(SkerryError, match="not signed"):
         signing.check(context, later, ("job", "a"), "w")
+
+
+async def test_a_job_that_waits_is_cancelled_and_one_that_runs_is_stopped(client: Client) -> None:
+    layers = "".join(
+        f"ry(0.{turn + 3}) q; " + "".join(f"cz q[{i}], q[{i + 1}]; " for i in range(11))
+        for turn in range(7)
+    )
+    text = f'OPENQASM 2.0; include "qelib1.inc"; qreg q[12]; creg c[12]; {layers} measure q -> c;'
+    params = {"inputParams": {"shots": 10_000}}
+    runs = await client.send(
+        text.encode(), "quantinuum.qpu.h2-1", "honeywell.openqasm.v1", **params
+    )
+    assert runs.status == 201, runs.body
+    waits = await client.send(GHZ, "ionq.simulator", "ionq.circuit.v1")
+    for sent, stopped in ((waits, "Cancelled"), (runs, "Cancel")):
+        answer = await client.api("POST", f"jobs/{sent.json['id']}:cancel")
+        assert answer.status == 200
+        assert answer.json["status"].startswith(stopped)
+        await client.engine.desk.wait(sent.json["id"], 30.0)
+        told = (await client.api("GET", f"jobs/{sent.json['id']}")).json
+        assert told["status"] == "Cancelled"
+        assert told["cancellationTime"]
+
+
+async def test_blobs_and_estimates_are_exported_with_the_jobs(
+    client: Client, tmp_path: Path
+) -> None:
+    desk = client.engine.desk
+    job = (await client.send(GHZ, "ionq.simulator", "ionq.circuit.v1")).json["id"]
+    target = tmp_path / "export"
+    target.mkdir()
+    await desk.stored(transfer.export, target)
+    await desk.stored(blobs.remove, f"job-{job}")
+    await desk.restore(target)
+    found = await desk.stored(blobs.get, f"job-{job}", "inputData")
+    assert json.loads(found.data) == GHZ
 
 
 async def test_blobs_of_no_job_are_dropped_a_day_later(engine: QuantumEngine) -> None:
@@ -438,7 +490,7 @@ async def test_the_estimator_is_a_target(client: Client) -> None:
     assert (await client.api("GET", f"jobs/{job}")).status == 404
 
 
-async def test_tokens_and_the_workspace_are_told_as_azures_directory_tells_them(
+async def test_a_token_is_granted_for_the_clients_secret(
     client: Client,
 ) -> None:
     form = f"grant_type=client_credentials&client_secret={client.call.token}".encode()
@@ -446,85 +498,7 @@ async def test_tokens_and_the_workspace_are_told_as_azures_directory_tells_them(
     assert (found.status, found.json["access_token"]) == (200, client.call.token)
     wrong = form.replace(b"client_secret=skt", b"client_secret=not")
     assert (await client.call("POST", "/azure/tenant/oauth2/v2.0/token", wrong)).status == 401
-    own = (await client.call.bearer("GET", ROOT)).json
-    assert own["properties"]["endpointUri"].endswith("/azure")
+    assert (await client.call.bearer("GET", f"{ROOT}/jobs")).status == 200
     assert (await client.call.bearer("GET", "/azure/subscriptions")).status == 404
     quotas = (await client.api("GET", "quotas")).json["value"]
     assert {each["limit"] for each in quotas} == {10_000}
-
-
-SHAPES: tuple[tuple[tuple[str, ...], Any, str], ...] = (
-    ((READ_1,), 1, "0"),
-    ((), None, ""),
-    (("rt__array_record_output(i64 0, ptr @0)",), ["array", []], "[]"),
-    (("rt__tuple_record_output(i64 1, ptr @0)", READ_0), ["tuple", [0]], "(1,)"),
-    (
-        ("rt__tuple_record_output(i64 2, ptr @0)", "rt__array_record_output(i64 1, ptr @1)", READ_1,
-         "rt__array_record_output(i64 2, ptr @2)", READ_0, READ_1),
-        ["tuple", [["array", [1]], ["array", [0, 1]]]],
-        "([0], [1, 0])",
-    ),
-    ((READ_0, READ_1), ["tuple", [0, 1]], "(1, 0)"),
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(("lines", "shape", "text"), SHAPES)
-def test_what_a_program_records_gives_outcomes_their_shape(
-    lines: tuple[str, ...], shape: Any, text: str
-) -> None:
-    assert qir.recorded(recording(*lines)) == shape
-    if shape is not None:
-        assert results.display(results.value(shape, "10")) == text
-
-
-FIELD = st.sampled_from(["Name", "State", "Target", "ProviderId"])
-VALUE = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=8)
-
-
-@given(st.lists(st.tuples(FIELD, VALUE), min_size=1, max_size=4), VALUE)
-def test_a_filter_finds_what_it_says(terms: list[tuple[str, str]], other: str) -> None:
-    def quoted(value: str) -> str:
-        return "'" + value.replace("'", "''") + "'"
-
-    text = " and ".join(f"({name} eq {quoted(v)} or {name} eq 'x y')" for name, v in terms)
-    row: dict[str, Any] = {}
-    for name, value in terms:
-        row.setdefault(filters._field(name), value)
-    expected = all(
-        str(row[filters._field(name)]).lower() in (value.lower(), "x y") for name, value in terms
-    )
-    assert filters._Reader(text).read()(row) is expected
-    assert filters._Reader(f"startswith(Name, {quoted(other)})").read()({"name": f"{other}z"})
-
-
-@given(st.text(max_size=60))
-def test_any_text_is_a_filter_or_is_refused(text: str) -> None:
-    refused_or(lambda: filters._Reader(text).read())
-
-
-@given(st.text(st.sampled_from("XRCZ()[]0123 pi\n*/ro.DELAMESUBIT#"), max_size=60))
-def test_any_text_is_quil_or_is_refused(text: str) -> None:
-    refused_or(lambda: quil.circuits(text, {}))
-
-
-def refused_or(job: Callable[[], Any]) -> None:
-    try:
-        job()
-    except SkerryError as error:
-        assert error.problem.http in (400, 501)
-
-
-def test_quil_is_read_with_its_memory_and_angles() -> None:
-    text = "PRAGMA X\nDECLARE ro BIT[2]\nDECLARE t REAL[2]\nRX(2*t[1] - pi/2) 5 # why\nCNOT 5 3\n"
-    found = quil.circuits(f"{text}MEASURE 3 ro[1]", {"t": [[0, 1], [0, 2.5]]})
-    assert [each["ops"][0][2][0] for each in found] == pytest.approx([0.4292, 3.4292], abs=1e-3)
-    assert found[0]["ops"][1:] == [["cx", [1, 0], []], ["measure", [0], [1]]]
-    assert found[0]["registers"] == [["ro", 0, 2]]
-    for bad in ("RX(t[9]) 0", "RX(1/0) 0", "CNOT 1 1", "MEASURE 0 ro[2]", "JUMP @a", "RX 0"):
-        with pytest.raises(SkerryError, match="Line 6"):
-            quil.circuits(f"{text}{bad}", {"t": [[0, 1]]})
-    unfit: list[Any] = [[1], {"t": []}, {"t": [[1, "x"]]}, {"t": 1}]
-    unfit.append({"t": [[1, 1]], "u": [[1], [2]]})
-    for sets in unfit:
-        with pytest.raises(SkerryError):
-            quil.circuits(text, sets)

@@ -6,7 +6,7 @@ workspaces/{name}`; whatever these are called, the key names the resource. In it
     GET  /jobs, /sessions, /sessions/{id}/jobs, /topLevelItems, /quotas, /providerStatus
     PUT, GET, PATCH, DELETE /jobs/{id}                 POST /jobs/{id}:cancel
     PUT, GET /sessions/{id}                            POST /sessions/{id}:close
-    POST /storage/sasUri                               GET of the workspace: where it is
+    POST /storage/sasUri
     POST /{tenant}/oauth2/v2.0/token                   the resource's token for its own
 
 Source: azure-quantum 3.13, API version 2026-01-15-preview.
@@ -14,13 +14,14 @@ Source: azure-quantum 3.13, API version 2026-01-15-preview.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from skerry.kernel.errors import INVALID, NOT_FOUND, SkerryError
-from skerry.kinds.quantum.contract import TERMINAL, Job
+from skerry.kinds.quantum.contract import TERMINAL, Job, Session
 from skerry.kinds.quantum.store import OPEN_JOBS_MAX
 from skerry.kinds.quantum.wires.azure import (
     estimates,
@@ -36,9 +37,6 @@ from skerry.kinds.quantum.wires.frame import Call, Reply, Vendor
 from skerry.kinds.quantum.wires.names import STORE
 
 KEY = "x-ms-quantum-api-key"
-REGION = "westeurope"
-"""Clients accept no location that is none of Azure's; this one stands for the node."""
-
 TOKEN_SECONDS = 3600
 _CODES = {
     "INVALID": (400, "InvalidRequest"),
@@ -51,6 +49,9 @@ _CODES = {
     "EXTRA_MISSING": (400, "NotSupported"),
     "TOO_LARGE": (413, "RequestBodyTooLarge"),
     "BUSY": (429, "TooManyRequests"),
+    # Clients send again for minutes what a server's own failure answers; these would fail again.
+    "TIMED_OUT": (400, "OperationTimedOut"),
+    "ENGINE_FAILED": (400, "EngineFailed"),
 }
 _TOKEN_BYTES_MAX = 16 << 10
 
@@ -80,8 +81,6 @@ async def answer(call: Call) -> Reply:
 
 async def _workspace(call: Call, parts: list[str]) -> Reply:
     match (call.method, *parts):
-        case ("GET",):
-            return Reply(_self(call))
         case ("GET", "providerStatus"):
             return Reply(await targets.statuses(call))
         case ("GET", "quotas" | "quotaUsages"):
@@ -89,7 +88,7 @@ async def _workspace(call: Call, parts: list[str]) -> Reply:
         case ("POST", "storage", "sasUri"):
             return Reply(await _address(call))
         case ("GET", "topLevelItems"):
-            return Reply(await _items(call))
+            return Reply(await _top_level(call))
         case (_, "jobs", *rest):
             return await _jobs(call, rest)
         case (_, "sessions", *rest):
@@ -100,7 +99,7 @@ async def _workspace(call: Call, parts: list[str]) -> Reply:
 async def _jobs(call: Call, rest: list[str]) -> Reply:
     match (call.method, rest):
         case ("GET", []):
-            return Reply(filters.page(call, await _rows(call, await jobs.every(call))))
+            return Reply(filters.page(call, await _items(call, await jobs.every(call))))
         case ("PUT", [job]):
             asked = msgspec.convert(await call.json(), jobs.Asked)
             if asked.target.lower() == targets.ESTIMATOR:
@@ -123,39 +122,51 @@ async def _jobs(call: Call, rest: list[str]) -> Reply:
 
 
 async def _sessions(call: Call, rest: list[str]) -> Reply:
-    own = await jobs.every(call)
     match (call.method, rest):
         case ("GET", []):
-            rows = [sessions.told(call, each, own) for each in await sessions.every(call)]
-            return Reply(filters.page(call, rows))
-        case ("PUT", [session]):
-            return await sessions.open_one(call, session, own)
-        case ("GET", [session]):
-            found = await sessions.find(call, session)
-            return Reply(sessions.told(call, found, own))
-        case ("GET", [session, "jobs"]):
-            found = await sessions.find(call, session)
-            rows = [jobs.told(call, each) for each in sessions.jobs_of(found, own)]
-            return Reply(filters.page(call, rows))
+            return Reply(filters.page(call, await _session_items(call)))
+        case ("PUT", [name]):
+            session = await sessions.open_one(call, name)
+            return Reply(sessions.told(call, session, await _own(call, session)), 201)
+        case ("GET", [name]):
+            session = await sessions.find(call, name)
+            return Reply(sessions.told(call, session, await _own(call, session)))
+        case ("GET", [name, "jobs"]):
+            own = await _own(call, await sessions.find(call, name))
+            return Reply(filters.page(call, [jobs.item(call, each) for each in own]))
         case ("POST", [text]) if text.endswith(":close"):
-            return await sessions.close(call, text.removesuffix(":close"), own)
+            session = await sessions.find(call, text.removesuffix(":close"))
+            session = await call.desk.close_session(session.id)
+            return Reply(sessions.told(call, session, await _own(call, session)))
     raise _nothing(call)
 
 
-async def _rows(call: Call, own: list[Job]) -> list[dict[str, Any]]:
+async def _own(call: Call, session: Session) -> list[Job]:
+    """Return the jobs of a session."""
+    return sessions.grouped(await jobs.every(call, session.created))[session.id]
+
+
+async def _session_items(call: Call) -> list[filters.Item]:
+    found = await sessions.every(call)
+    since = min((each.created for each in found), default=0)
+    own = sessions.grouped(await jobs.every(call, since)) if found else defaultdict(list)
+    return [sessions.item(call, each, own[each.id]) for each in found]
+
+
+async def _items(call: Call, own: list[Job]) -> list[filters.Item]:
     """Return jobs and estimates, the newest first."""
-    rows = [jobs.told(call, each) for each in own]
-    rows += [estimates.told(call, each) for each in await estimates.every(call)]
-    return sorted(rows, key=lambda row: str(row["creationTime"]), reverse=True)
+    items = [jobs.item(call, each) for each in own]
+    return _sorted([*items, *(estimates.item(call, each) for each in await estimates.every(call))])
 
 
-async def _items(call: Call) -> dict[str, Any]:
+def _sorted(items: list[filters.Item]) -> list[filters.Item]:
+    return sorted(items, key=lambda each: str(each.fields["creationTime"]), reverse=True)
+
+
+async def _top_level(call: Call) -> dict[str, Any]:
     """Return sessions, and the jobs that belong to none."""
-    own = await jobs.every(call)
-    rows = await _rows(call, [each for each in own if not each.request.session])
-    rows += [sessions.told(call, each, own) for each in await sessions.every(call)]
-    rows.sort(key=lambda row: str(row["creationTime"]), reverse=True)
-    return filters.page(call, rows)
+    alone = [each for each in await jobs.every(call) if not each.request.session]
+    return filters.page(call, _sorted([*await _items(call, alone), *await _session_items(call)]))
 
 
 async def _address(call: Call) -> dict[str, Any]:
@@ -188,22 +199,6 @@ async def _quotas(call: Call) -> dict[str, Any]:
         for provider in targets.MAKERS
     ]
     return {"value": rows}
-
-
-def _self(call: Call) -> dict[str, Any]:
-    """Return the workspace as Azure's management API tells it, with where its own API is."""
-    return {
-        "id": f"/{'/'.join(call.parts)}",
-        "name": call.parts[7],
-        "type": "Microsoft.Quantum/workspaces",
-        "location": REGION,
-        "properties": {
-            "endpointUri": f"{call.base}/azure",
-            "workspaceKind": "V1",
-            "provisioningState": "Succeeded",
-            "usable": "Yes",
-        },
-    }
 
 
 async def _token(call: Call) -> Reply:

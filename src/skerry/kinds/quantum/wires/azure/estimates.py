@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from skerry.kernel.errors import INVALID, NOT_FOUND, SkerryError
 from skerry.kinds.quantum.store import Store
 from skerry.kinds.quantum.wires.azure import blobs, jobs, names, programs
 from skerry.kinds.quantum.wires.azure.blobs import Blob
+from skerry.kinds.quantum.wires.azure.filters import Item
 from skerry.kinds.quantum.wires.frame import Call, Reply
 
 FORMAT = "microsoft.resource-estimates.v1"
@@ -56,11 +58,11 @@ async def create(call: Call, job_id: str, asked: jobs.Asked) -> Reply:
         raise INVALID(f"There is a job {wanted} already.")
     begun = call.desk.context.clock.now()
     blob, place = await jobs.input_of(call, asked)
-    source = programs.text(programs.unpacked(blob))
+    source = programs.text(await programs.source(call, blob))
     found = [await call.desk.estimate(source, each) for each in _items(asked.input_params or {})]
     made = Estimate(
         wanted,
-        asked.name[:256],
+        names.shown(asked.name),
         begun,
         call.desk.context.clock.now(),
         jobs.native_of(asked, place, FORMAT),
@@ -110,6 +112,21 @@ async def delete(call: Call, job_id: str) -> Reply:
     await call.desk.stored(Store.drop_paper, names.WIRE, _SORT, job_id.lower())
     await call.desk.stored(blobs.remove, names.container_of(job_id.lower()))
     return Reply(status=204)
+
+
+def item(call: Call, found: Estimate) -> Item:
+    """Return an estimate for a listing."""
+    native = found.native
+    fields = {
+        "name": found.name,
+        "itemType": "Job",
+        "jobType": "QuantumComputing",
+        "providerId": native["provider"],
+        "target": native["target"],
+        "status": "Succeeded",
+        "creationTime": names.moment(found.created),
+    }
+    return Item(fields, partial(told, call, found))
 
 
 def told(call: Call, found: Estimate) -> dict[str, Any]:

@@ -44,6 +44,13 @@ Row = dict[str, Any]
 Test = Callable[[Row], bool]
 
 
+class Item(NamedTuple):
+    """A row: the fields that it is found and ordered by, and how all of it is told."""
+
+    fields: Row
+    told: Callable[[], Row]
+
+
 class _Token(NamedTuple):
     kind: str
     text: str
@@ -146,22 +153,24 @@ def _comparable(field: str, found: str, wanted: str) -> tuple[str, str]:
     return found.lower(), wanted.lower()
 
 
-def page(call: Call, rows: list[Row]) -> dict[str, Any]:
-    """Return the rows that a request asks for, and where more are; the newest come first."""
+def page(call: Call, items: list[Item]) -> dict[str, Any]:
+    """Return the rows that a request asks for, and where more are."""
     query = call.query
     text = query.get("filter") or query.get("$filter", "")
     if text:
         test = _Reader(text).read()
-        rows = [row for row in rows if test(row)]
+        items = [each for each in items if test(each.fields)]
     order = (query.get("orderby") or query.get("$orderby", "")).split()
     if order:
         field = _field(order[0])
         is_last_first = order[1:] == ["desc"]
-        rows = sorted(rows, key=lambda row: str(row.get(field) or ""), reverse=is_last_first)
+        items = sorted(
+            items, key=lambda each: str(each.fields.get(field) or ""), reverse=is_last_first
+        )
     skip = _number(query.get("skip") or query.get("$skip"), 0)
     top = min(_number(query.get("top") or query.get("$top"), TOP), TOP_MAX)
-    found: dict[str, Any] = {"value": rows[skip : skip + top]}
-    if len(rows) > skip + top:
+    found: dict[str, Any] = {"value": [each.told() for each in items[skip : skip + top]]}
+    if len(items) > skip + top:
         more = {name: value for name, value in query.items() if name.lstrip("$") != "skip"}
         url = f"{call.base}{call.raw_path}?{urlencode({**more, 'skip': skip + top})}"
         found["nextLink"] = url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -10,7 +11,7 @@ import msgspec
 
 from skerry.kernel.errors import INVALID, NOT_FOUND, UNSUPPORTED, SkerryError
 from skerry.kinds.quantum.checks import MEMORY_SHOTS_MAX
-from skerry.kinds.quantum.contract import Cost, Job, JobRequest, JobState, Options, Result
+from skerry.kinds.quantum.contract import Cost, Job, JobRequest, JobState, Options, Program, Result
 from skerry.kinds.quantum.store import Store
 from skerry.kinds.quantum.twins import IDEAL
 from skerry.kinds.quantum.wires.azure import (
@@ -23,7 +24,10 @@ from skerry.kinds.quantum.wires.azure import (
     targets,
 )
 from skerry.kinds.quantum.wires.azure.blobs import Blob
+from skerry.kinds.quantum.wires.azure.filters import Item
+from skerry.kinds.quantum.wires.azure.targets import Target
 from skerry.kinds.quantum.wires.frame import Call, Reply
+from skerry.kinds.quantum.wires.ionq import devices as ionq_devices
 
 SHOTS = 500
 """How often a program is run that says nothing about it."""
@@ -87,16 +91,19 @@ async def create(call: Call, job_id: str, asked: Asked) -> Reply:
 
 
 async def _request(call: Call, job_id: str, asked: Asked) -> JobRequest:
-    target = targets.find(asked.target, asked.provider_id)
     form = asked.input_data_format or ""
     params = asked.input_params or {}
+    target = _as_asked(targets.find(asked.target, asked.provider_id), params)
     blob, place = await input_of(call, asked)
-    read = programs.read(programs.unpacked(blob), form, target, params)
+    data = await programs.source(call, blob)
+    read = await asyncio.to_thread(programs.read, data, form, target, params)
     output = asked.output_data_format or results.USUAL[form]
     results.check(output, form)
     shots = _shots(params)
     is_exact = target.device.id == IDEAL and output == results.USUAL["ionq.circuit.v1"]
-    native = native_of(asked, place, output) | {"shape": read.shape}
+    native = native_of(asked, place, output)
+    if form == "qir.v1":
+        native["shape"] = await call.desk.recorded(read.programs[0].source)
     run = max(shots, SIMULATOR_SHOTS) if is_exact else shots
     request = JobRequest(
         device=target.device.id,
@@ -108,15 +115,46 @@ async def _request(call: Call, job_id: str, asked: Asked) -> JobRequest:
             fidelity=target.fidelity,
             seed=params.get("seed") if isinstance(params.get("seed"), int) else None,
         ),
-        name=asked.name[:256],
+        name=asked.name,
         token=f"{names.WIRE}-{job_id}",
         session=names.identity(asked.session_id) if asked.session_id else "",
         one_task=True,
         native=native,
     )
     if asked.session_id:
-        await sessions.use(call, asked.session_id, target, await every(call))
-    return request
+        session = await sessions.find(call, asked.session_id)
+        own = sessions.grouped(await every(call, session.created))
+        sessions.check(call, session, target, own[session.id])
+    return await _checked(call, request) if target.checks else request
+
+
+async def _checked(call: Call, request: JobRequest) -> JobRequest:
+    """Return what a syntax checker runs: the program's measurements alone, so that all are 0.
+
+    Raise what is wrong with the program on the machine.
+    """
+    await call.desk.plan(request)
+    found = await call.desk.parse(request.programs[0])
+    count = found["bits"]
+    ops = [["measure", [place], [place]] for place in range(count)]
+    blank = {"qubits": count, "bits": count, "registers": found["registers"], "ops": ops}
+    program = Program(msgspec.json.encode(blank).decode(), "circuit", dialect=names.WIRE)
+    return msgspec.structs.replace(request, device=IDEAL, programs=(program,), level="logical")
+
+
+def _as_asked(target: Target, params: dict[str, Any]) -> Target:
+    """Return a target with the noise that a job asks IonQ's simulator for; refuse mitigation."""
+    mitigation = params.get("error-mitigation")
+    if isinstance(mitigation, dict) and mitigation.get("debias"):
+        raise UNSUPPORTED("Debiasing is not done here.", why="Switch error mitigation off.")
+    noise = params.get("noise")
+    if noise is None or target.name != targets.IONQ_SIMULATOR:
+        return target
+    if not isinstance(noise, dict):
+        raise INVALID("The noise is an object with a model.")
+    model = str(noise.get("model") or "ideal")
+    device = ionq_devices.find(ionq_devices.SIMULATOR, model)
+    return target if device.id == IDEAL else target._replace(device=device, fidelity="twin")
 
 
 def _shots(params: dict[str, Any]) -> int:
@@ -172,14 +210,14 @@ async def has(call: Call, job_id: str) -> bool:
     return True
 
 
-async def every(call: Call) -> list[Job]:
-    """Return the jobs of this wire, the newest first, as many as a listing looks at."""
+async def every(call: Call, since: int = 0) -> list[Job]:
+    """Return the jobs of this wire since a moment, the newest first, as far as is looked back."""
     found: list[Job] = []
     before = ""
     for _ in range(_PAGES_MAX):
         page = await call.desk.jobs((), _PAGE, before)
         found += [each for each in page if is_shown(each)]
-        if len(page) < _PAGE:
+        if len(page) < _PAGE or page[-1].created < since:
             break
         before = page[-1].id
     return found
@@ -216,7 +254,7 @@ async def change(call: Call, job_id: str) -> Reply:
         native["tags"] = list(asked.tags)
     if len(msgspec.json.encode(native["tags"])) > NATIVE_BYTES_MAX:
         raise INVALID(f"Tags have at most {NATIVE_BYTES_MAX >> 10} KiB.")
-    name = job.request.name if asked.name is None else asked.name[:256]
+    name = job.request.name if asked.name is None else names.shown(asked.name)
     await _rewrite(call, job, name=name, native=native)
     return Reply({"name": name, "priority": PRIORITY, "tags": native["tags"]})
 
@@ -278,9 +316,26 @@ def row(call: Call, job_id: str, native: dict[str, Any], nature: str) -> dict[st
     }
 
 
+def item(call: Call, job: Job) -> Item:
+    """Return a job for a listing."""
+    native = job.request.native
+    fields = {
+        "name": job.request.name,
+        "itemType": "Job",
+        "jobType": "QuantumComputing",
+        "providerId": native["provider"],
+        "target": native["target"],
+        "status": _STATES.get(job.state, "Queued"),
+        "creationTime": names.moment(job.created),
+    }
+    return Item(fields, partial(told, call, job))
+
+
 def told(call: Call, job: Job) -> dict[str, Any]:
     """Return a job in Azure's shape."""
-    found = row(call, job.id, job.request.native, job.nature) | {
+    target = targets.find(job.request.native["target"])
+    nature = target.nature if target.checks else job.nature
+    found = row(call, job.id, job.request.native, nature) | {
         "name": job.request.name,
         "status": _STATES.get(job.state, "Queued"),
         "creationTime": names.moment(job.created),

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 
 from skerry.kernel.errors import INVALID
+from skerry.kinds.quantum.checks import TEXT_MAX
 
 WIRE = "azure"
 """What this wire's jobs, sessions and papers are marked with."""
@@ -62,6 +63,13 @@ def blob(text: str) -> str:
     """Return the name of a blob; raise INVALID for what is none."""
     if not 0 < len(text) <= _BLOB_MAX or not text.isprintable():
         raise INVALID(f"The name of a blob has 1 to {_BLOB_MAX} printable characters.")
+    return text
+
+
+def shown(text: str) -> str:
+    """Return what a job or session is called; raise INVALID if it is too long."""
+    if len(text) > TEXT_MAX:
+        raise INVALID(f"A name has at most {TEXT_MAX} characters.")
     return text
 
 

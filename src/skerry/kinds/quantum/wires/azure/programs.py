@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,9 +16,8 @@ from skerry.kinds.quantum.wires.azure import quil
 from skerry.kinds.quantum.wires.azure.blobs import Blob
 from skerry.kinds.quantum.wires.azure.names import WIRE
 from skerry.kinds.quantum.wires.azure.targets import Target
+from skerry.kinds.quantum.wires.frame import Call
 from skerry.kinds.quantum.wires.ionq import circuits
-from skerry.kinds.quantum.worker import qir
-from skerry.kinds.quantum.worker.ir import UnsupportedError
 
 _GZIP = 16 + zlib.MAX_WBITS
 _BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")
@@ -25,11 +25,10 @@ _BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")
 
 
 class Read(NamedTuple):
-    """What came: programs, how far they were compiled, and what they record (see `results`)."""
+    """What came: programs, and how far they were compiled."""
 
     programs: tuple[Program, ...]
     level: Level = "logical"
-    shape: Any = None
 
 
 class _Circuit(msgspec.Struct, frozen=True):
@@ -44,6 +43,14 @@ class _Sequence(msgspec.Struct, frozen=True):
     """What Pasqal's targets take: Pulser's abstract JSON in a text."""
 
     sequence_builder: str
+
+
+async def source(call: Call, blob: Blob) -> bytes:
+    """Return a blob's bytes as they are read: unzipped, and bitcode as text."""
+    data = await asyncio.to_thread(unpacked, blob)
+    if data.startswith(_BITCODE):
+        return (await call.desk.disassemble(data)).encode()
+    return data
 
 
 def unpacked(blob: Blob) -> bytes:
@@ -97,22 +104,12 @@ def _quantinuum(data: bytes, target: Target, params: dict[str, Any]) -> Read:
 
 
 def _qir(data: bytes, target: Target, params: dict[str, Any]) -> Read:
-    if data.startswith(_BITCODE):
-        raise UNSUPPORTED(
-            "QIR is read here as LLVM's text, not as bitcode.",
-            why="`llvm-dis`, or str() of pyqir's module, makes text of it.",
-        )
     entries = params.get("items") or [{}]
     if not isinstance(entries, list) or len(entries) != 1 or not isinstance(entries[0], dict):
         raise UNSUPPORTED("A job runs one entry point here; send a job for each.")
     if params.get("arguments") or entries[0].get("arguments"):
         raise UNSUPPORTED("An entry point takes no arguments here; compile them in.")
-    source = text(data)
-    try:
-        shape = qir.recorded(source)
-    except UnsupportedError as error:
-        raise INVALID(error.what, why=error.why) from error
-    return Read((Program(source, format="qir", dialect=WIRE),), shape=shape)
+    return Read((Program(text(data), format="qir", dialect=WIRE),))
 
 
 def _rigetti(data: bytes, target: Target, params: dict[str, Any]) -> Read:

@@ -5,6 +5,8 @@ A session that has had no job for ten minutes is over.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -12,7 +14,8 @@ import msgspec
 from skerry.kernel.errors import CONFLICT, NOT_FOUND, UNSUPPORTED, SkerryError
 from skerry.kinds.quantum.contract import Job, JobState, Session
 from skerry.kinds.quantum.wires.azure import names, targets
-from skerry.kinds.quantum.wires.frame import Call, Reply
+from skerry.kinds.quantum.wires.azure.filters import Item
+from skerry.kinds.quantum.wires.frame import Call
 
 IDLE_SECONDS = 600
 LISTED_MAX = 1000
@@ -31,15 +34,15 @@ class Asked(msgspec.Struct, frozen=True, rename="camel"):
     priority: str | None = None
 
 
-async def open_one(call: Call, session_id: str, own: list[Job]) -> Reply:
-    """Open a session; one that is open already is told as it stands."""
+async def open_one(call: Call, session_id: str) -> Session:
+    """Open a session, or return the one that is open already."""
     asked = msgspec.convert(await call.json(), Asked)
     if asked.priority not in (None, "Standard"):
         raise UNSUPPORTED(f"There is no priority {asked.priority[:20]!r}.")
     target = targets.find(asked.target, asked.provider_id)
     native = {
         "wire": names.WIRE,
-        "name": asked.name[:256],
+        "name": names.shown(asked.name),
         "provider": asked.provider_id,
         "target": target.name,
         "policy": asked.job_failure_policy or "Abort",
@@ -54,7 +57,7 @@ async def open_one(call: Call, session_id: str, own: list[Job]) -> Reply:
         made = await find(call, wanted)
         if made.native != native:
             raise
-    return Reply(told(call, made, own), 201)
+    return made
 
 
 async def find(call: Call, session_id: str) -> Session:
@@ -65,9 +68,8 @@ async def find(call: Call, session_id: str) -> Session:
     return found
 
 
-async def use(call: Call, session_id: str, target: targets.Target, own: list[Job]) -> None:
-    """Raise CONFLICT unless a session takes a job for a target."""
-    session = await find(call, session_id)
+def check(call: Call, session: Session, target: targets.Target, own: list[Job]) -> None:
+    """Raise CONFLICT unless a session, with the jobs that it has, takes one for a target."""
     if session.native["target"] != target.name:
         raise CONFLICT(f"The session is on {session.native['target']}, not on {target.name}.")
     now = status(call, session, own)
@@ -75,26 +77,21 @@ async def use(call: Call, session_id: str, target: targets.Target, own: list[Job
         raise CONFLICT(f"The session {session.id} is {now}; it takes no more jobs.")
 
 
-async def close(call: Call, session_id: str, own: list[Job]) -> Reply:
-    """Let a session take no more jobs; those that it has go on."""
-    session = await find(call, session_id)
-    await call.desk.close_session(session.id)
-    return Reply(told(call, await find(call, session_id), own))
-
-
 async def every(call: Call) -> list[Session]:
     """Return the newest sessions of this wire."""
     return await call.desk.sessions(names.WIRE, LISTED_MAX)
 
 
-def jobs_of(session: Session, every: list[Job]) -> list[Job]:
-    """Return the jobs of a session among others."""
-    return [each for each in every if each.request.session == session.id]
+def grouped(every: list[Job]) -> defaultdict[str, list[Job]]:
+    """Return jobs by the session that they are of."""
+    found: defaultdict[str, list[Job]] = defaultdict(list)
+    for each in every:
+        found[each.request.session].append(each)
+    return found
 
 
-def status(call: Call, session: Session, every: list[Job]) -> str:
-    """Return what Azure calls the state of a session."""
-    own = jobs_of(session, every)
+def status(call: Call, session: Session, own: list[Job]) -> str:
+    """Return what Azure calls the state of a session that has some jobs."""
     failed = any(each.state in _FAILURES for each in own)
     if failed and session.native["policy"] == "Abort":
         return "Failed"
@@ -109,10 +106,24 @@ def status(call: Call, session: Session, every: list[Job]) -> str:
     return "Executing" if own else "Waiting"
 
 
-def told(call: Call, session: Session, every: list[Job]) -> dict[str, Any]:
-    """Return a session in Azure's shape."""
-    own, native = jobs_of(session, every), session.native
-    state = status(call, session, every)
+def item(call: Call, session: Session, own: list[Job]) -> Item:
+    """Return a session for a listing."""
+    native = session.native
+    fields = {
+        "name": native["name"],
+        "itemType": "Session",
+        "providerId": native["provider"],
+        "target": native["target"],
+        "status": status(call, session, own),
+        "creationTime": names.moment(session.created),
+    }
+    return Item(fields, partial(told, call, session, own))
+
+
+def told(call: Call, session: Session, own: list[Job]) -> dict[str, Any]:
+    """Return a session with the jobs that it has in Azure's shape."""
+    native = session.native
+    state = status(call, session, own)
     begun = min((each.started for each in own if each.started), default=0)
     updated = max([session.created, session.closed, *(each.updated for each in own)])
     return {

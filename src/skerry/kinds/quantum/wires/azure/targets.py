@@ -1,6 +1,7 @@
 """Targets as Azure calls them, and the devices of the catalogue that stand for them.
 
-`<maker>.qpu.…` is the machine's twin; what Quantinuum calls an emulator (`…e`) is the same twin.
+`<maker>.qpu.…` is the machine's twin; what Quantinuum calls an emulator (`…e`) is the same twin,
+and a syntax checker (`…sc`) tells of a program what the twin would.
 """
 
 from __future__ import annotations
@@ -19,18 +20,24 @@ from skerry.kinds.quantum.wires.frame import Call
 MAKERS = ("ionq", "pasqal", "quantinuum", "rigetti")
 ESTIMATOR = "microsoft.estimator"
 ESTIMATOR_PROVIDER = "microsoft-qc"
+IONQ_SIMULATOR = "ionq.simulator"
 _FRESNEL = "pasqal-fresnel"
+_CHECKED = "a syntax checker: nothing of the program was run, and every outcome is 0"
 _MACHINE, _SIMULATOR = ".qpu.", ".sim."
 
 
 class Target(NamedTuple):
-    """A target: what it runs on, with or without errors, and how many qubits it has."""
+    """A target: what it runs on, with or without errors, and how many qubits it has.
+
+    One that `checks` runs nothing of a program: it tells whether the machine would take it.
+    """
 
     name: str
     device: Device
     qubits: int
     fidelity: Fidelity = "twin"
     nature: str = "a twin on this node, not the machine"
+    checks: bool = False
 
     @property
     def provider(self) -> str:
@@ -39,7 +46,7 @@ class Target(NamedTuple):
 
 
 _SIMULATORS = (
-    ("ionq.simulator", IDEAL, 29),
+    (IONQ_SIMULATOR, IDEAL, 29),
     ("rigetti.sim.qvm", IDEAL, 20),
     ("pasqal.sim.emu-free", _FRESNEL, 12),
     ("pasqal.sim.emu-mps", _FRESNEL, 80),
@@ -63,6 +70,8 @@ def known() -> Iterator[Target]:
             if alias.startswith("quantinuum"):
                 emulator = f"{alias.replace(_MACHINE, _SIMULATOR)}e"
                 yield Target(emulator, device, device.qubits)
+                checker = f"{emulator.removesuffix('e')}sc"
+                yield Target(checker, device, device.qubits, "ideal", _CHECKED, checks=True)
 
 
 def find(name: str, provider: str = "") -> Target:

@@ -1,0 +1,1 @@
+"""Logging in by an identity provider of the operator's own (OpenID Connect)."""
