@@ -168,7 +168,7 @@ async def test_estimate_run_cost_and_histogram(node: Node) -> None:
     table = await ask(
         node, "estimate", app=APP, program=ghz(3), budget="5", currency="EUR", **where
     )
-    fitting = {"iqm-garnet", "iqm-emerald", "sim-ideal", "sim-density"}
+    fitting = {"iqm-garnet", "iqm-emerald", "sim-ideal", "sim-density", "sim-mps"}
     assert {each.device for each in table.quotes} == fitting
     assert "1.42 EUR" in table.draw(100)
     report: JobReport = await ask(node, "run", app=APP, program=ghz(3), device="iqm-garnet")

@@ -41,7 +41,8 @@ def with_readout(circuit: Circuit) -> Circuit:
     if circuit["qubits"] == 0:
         raise UnsupportedError("The program has no qubits.")
     unseen = {p for _, at, size in circuit.get("hidden", ()) for p in range(at, at + size)}
-    if any(op[0] == "measure" and op[2][0] not in unseen for op in flat(circuit["ops"])):
+    reads = [op[2][0] for op in flat(circuit["ops"]) if op[0] == "measure"]
+    if any(bit not in unseen for bit in reads) or (reads and circuit["registers"]):
         return circuit
     start, count = circuit["bits"], circuit["qubits"]
     ops: list[Op] = [["measure", [each], [start + each]] for each in range(count)]

@@ -192,7 +192,9 @@ def mitigated(job: Job, done: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _done(job: Job) -> dict[str, Any]:
     """Return what was done against noise, in the words of IBM's metadata."""
-    noise = job.request.native["noise"]
+    noise = job.request.native.get("noise")
+    if noise is None:  # a job of before there was any mitigation
+        return {}
     zne = noise["zne"]
     resilience: dict[str, Any] = {
         "measure_mitigation": noise["readout"],

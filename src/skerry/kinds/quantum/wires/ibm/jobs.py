@@ -62,7 +62,7 @@ async def submit(desk: Desk, asked: Asked) -> Job:
         "labels": backends.labels(device, calibration),
         "shots": options.get("default_shots") or SHOTS,
         "precision": _precision(options),
-        "seed": desk.chance(),
+        "seed": desk.chance() if noise["seed"] is None else abs(noise["seed"]),
         "noise": noise,
         "device": for_worker(device, calibration) if noise["decoupling"] else None,
     }
@@ -90,7 +90,9 @@ async def submit(desk: Desk, asked: Asked) -> Job:
     )
     ordered = asked.program_id != "estimator" or noise["randomised"]
     keep = ordered and request.all_shots <= MEMORY_MAX
-    return await desk.submit(msgspec.structs.replace(request, options=Options(memory=keep)))
+    return await desk.submit(
+        msgspec.structs.replace(request, options=Options(memory=keep, seed=noise["seed"]))
+    )
 
 
 def _precision(options: dict[str, Any]) -> float:

@@ -73,8 +73,19 @@ class Execution(msgspec.Struct, frozen=True):
     meas_type: str | None = None
 
 
+class Simulator(msgspec.Struct, frozen=True):
+    """What IBM's local mode is told of its simulator."""
+
+    seed_simulator: int | None = None
+    noise_model: Any = None
+    coupling_map: Any = None
+    basis_gates: Any = None
+
+
 class Options(msgspec.Struct, frozen=True):
     """The options that change an outcome."""
+
+    simulator: Simulator = Simulator()
 
     twirling: Twirling = Twirling()
     resilience: Resilience = Resilience()
@@ -89,6 +100,11 @@ def noise(params: dict[str, Any], program: str) -> dict[str, Any]:
     """
     options = msgspec.convert(params.get("options") or {}, Options)
     _refuse_execution(options.execution)
+    for name in ("noise_model", "coupling_map", "basis_gates"):
+        if getattr(options.simulator, name) is not None:
+            raise UNSUPPORTED(
+                f"simulator.{name} is not taken: a twin has its own.", why="Choose another backend."
+            )
     level = params.get("resilience_level") or 0
     if level not in (0, 1, 2):
         raise UNSUPPORTED(f"There is no resilience level {level!s:.20}.", why="0, 1 and 2 are.")
@@ -115,6 +131,7 @@ def noise(params: dict[str, Any], program: str) -> dict[str, Any]:
         "zne": _zne(resilience.zne) if zne else None,
         "randomised": gates or measure or zne,
         "decoupling": msgspec.to_builtins(decoupling) if decoupling.enable else None,
+        "seed": options.simulator.seed_simulator,
     }
 
 
