@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ from harness import (
 
 from node import Node, node, user_of
 from skerry.kinds.postgres import install
+
+STAY_SECONDS = 0.5
+"""How long a branch is awake before it sleeps again, at the least."""
 
 TOML = '[app]\nname = "bench"\n[postgres.db]\nidle = "1h"\n'
 POOLS = ("session", "transaction")
@@ -77,6 +81,13 @@ def measure(options: Options) -> Report:
             ways = [
                 Way("direct", str(socket_folder(made)), 5432, "app"),
                 Way("node", fields["host"], int(fields["port"]), fields["database"], (made.pid,)),
+                Way(
+                    "node, pooler",
+                    fields["host"],
+                    int(fields["port"]),
+                    f"{fields['database']}-pooler",
+                    (made.pid,),
+                ),
             ]
             for pool in POOLS:
                 found = stack.enter_context(pgbouncer(made, fields, pool, report))
@@ -194,9 +205,9 @@ def throughput(report: Report, bench: Bench, ways: list[Way], options: Options) 
     """Run every load on every way in turns; compare each with PgBouncer and with no relay."""
     seconds, rounds = options.pick(1, 2), options.pick(2, 7)
     table = Table(
-        ("load", "direct TPS", "node TPS", "node / direct",
-         *(f"node / PgBouncer ({pool})" for pool in POOLS),
-         "node ms", "PgBouncer ms", "CPU µs/transaction: node", "PgBouncer")
+        ("load", "direct TPS", "node TPS", "node / direct", "node / PgBouncer (session)",
+         "node, pooler / PgBouncer (transaction)", "node ms", "PgBouncer ms",
+         "CPU µs/transaction: node", "PgBouncer", "node, pooler", "PgBouncer (transaction)")
     )  # fmt: skip
     cells: dict[str, dict[str, list[dict[str, float]]]] = {}
     for name, words, prepared in loads():
@@ -232,13 +243,13 @@ def row(found: dict[str, list[Run]]) -> Iterator[object]:
     yield tps["direct"]
     yield tps["node"]
     yield paired(found, "node", "direct")
-    for name in pools.values():
-        yield paired(found, "node", name) if name else "n/a"
+    session, transaction = (pools[pool] for pool in POOLS)
+    yield paired(found, "node", session) if session else "n/a"
+    yield paired(found, "node, pooler", transaction) if transaction else "n/a"
     yield median(run.latency_ms for run in found["node"])
-    session = pools["session"]
     yield median(run.latency_ms for run in found[session]) if session else "n/a"
-    yield median(run.relay_us for run in found["node"])
-    yield median(run.relay_us for run in found[session]) if session else "n/a"
+    for name in ("node", session, "node, pooler", transaction):
+        yield median(run.relay_us for run in found[name]) if name else "n/a"
 
 
 def paired(found: dict[str, list[Run]], ours: str, theirs: str) -> str:
@@ -262,6 +273,7 @@ def waking(report: Report, made: Node, fields: dict[str, str], options: Options)
 
     def asleep(mode: str) -> Callable[[], float]:
         def run() -> float:
+            time.sleep(STAY_SECONDS)
             made.sleep("bench")
             return first_row(mode)
 

@@ -11,9 +11,9 @@ from tests.conformance.leaky.subject import LeakySubject
 
 from skerry.kernel.manifest import read_manifests
 from skerry.node.node import Node
-from skerry.testing.conformance import TestPlace as Place
 from skerry.testing.lab import lab as make_lab
 from skerry.testing.nodes import running_node
+from skerry.testing.placing import TestPlace as Place
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = read_manifests(["tests.conformance.leaky"])["leaky"]

@@ -205,7 +205,11 @@ async def test_policy_decides_before_a_byte_moves(top: Path) -> None:
         assert caught.value.code == "DENIED"
         assert "jurisdiction" in caught.value.why
         assert "US" in caught.value.why
+        with pytest.raises(SkerryError, match="resource:place") as caught:
+            await perform(one, "federation.place", app="shop/sessions", to="liberty")
+        assert caught.value.code == "DENIED" and "US" in caught.value.why
         assert sent == []
+        assert one.catalogue.app("shop").keepers == set()
         assert (await fetch(one, "/"))[0] == 200
 
 
@@ -280,8 +284,8 @@ async def test_what_does_not_fit_is_refused(top: Path) -> None:
             await perform(one, "federation.place", app="shop", to="rock")
         with pytest.raises(SkerryError, match="no node shoal"):
             await perform(one, "federation.place", app="shop", to="shoal")
-        with pytest.raises(SkerryError, match="sessions cannot lie") as caught:
-            await perform(one, "federation.place", app="shop/sessions", to="skerry")
+        with pytest.raises(SkerryError, match="web cannot lie") as caught:
+            await perform(one, "federation.place", app="shop/web", to="skerry")
         assert caught.value.hint == "skerry place shop --to skerry"
         with pytest.raises(SkerryError, match="place for leases") as caught:
             await perform(one, "federation.place", app="shop", replicas=1)

@@ -95,6 +95,20 @@ def test_signatures_that_do_not_hold() -> None:
         read(signed(GOOD, OTHER, kid="one"))
 
 
+def test_sets_hold_other_keys_too() -> None:
+    odd = [{"kty": "oct", "k": "AAAA", "kid": "one"}, {"kty": "future", "kid": "x"}, "?"]
+    enc = {**RSA.as_dict(private=False), "use": "enc", "kid": "four"}
+    keys = {"keys": [*odd, enc, *SET["keys"]]}
+    said: dict[str, Any] = {"issuer": ISSUER, "client": CLIENT, "nonce": NONCE, "now": NOW}
+    assert verified(signed(GOOD), keys, **said) == GOOD
+    with pytest.raises(UnknownKeyError):
+        verified(signed(GOOD, RSA, alg="RS256", kid="four"), keys, **said)
+    nothing: list[dict[str, Any]] = [{"keys": []}, {}, {"keys": None}]
+    for none in nothing:
+        with pytest.raises((SkerryError, UnknownKeyError)):
+            verified(signed(GOOD), none, **said)
+
+
 def test_groups_stand_where_the_operator_says() -> None:
     claims = {"groups": ["a", 7, "b"], "realm_access": {"roles": ["c"]}, "x.y": "d"}
     assert groups_in(claims, "groups") == ["a", "b"]

@@ -62,7 +62,10 @@ async def the_first_group_counts_and_none_lets_nobody_in(node: Node, issuer: str
         assert refused.status_code == 403 and "no group that may log in" in refused.text
         assert (await eve.go("/apps/shop")).url.path == "/login"
     entries = [each for each in await perform(node, "audit.entries") if each.what == "login"]
-    assert len(entries) == 5, "in: grace, linus, ada; out: linus; refused: eve"
+    said = [each.said for each in entries]
+    assert len(said) == 5, "in: grace, linus, ada; out: linus; refused: eve"
+    assert said[0].endswith(f"logged in by {issuer}, in the group admins")
+    assert any("was not let in" in each for each in said) and any("out" in each for each in said)
 
 
 async def a_log_in_belongs_to_one_browser_and_works_once(node: Node) -> None:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skerry.kernel import catalogue as events
-from skerry.kernel import ledger
+from skerry.kernel import events, ledger
 from skerry.kernel.app import AppSpec, ResourceSpec
-from skerry.kernel.catalogue import Catalogue, Event, ResourceRecord
+from skerry.kernel.catalogue import Catalogue, ResourceRecord
 from skerry.kernel.errors import CORRUPT, NOT_FOUND, SkerryError
+from skerry.kernel.events import Event
 from skerry.kernel.ledger import Ledger, Posted, Reading, SourcesClosed
 from skerry.kernel.log import GENESIS, Entry, check_chain
 
@@ -22,6 +22,7 @@ BRANCHES = st.sampled_from(["main", "one", "two"])
 VERSIONS = st.integers(1, 4)
 DIRECTORIES = st.sampled_from(["d1", "d2", "d3"])
 TIMES = st.integers(0, 2**60)
+NAMES = st.sampled_from(["a", "b", "c"])
 IDS = st.integers(0, 2**64 - 1).map(lambda number: f"{number:016x}")
 RECORDS = st.lists(
     st.builds(
@@ -29,7 +30,7 @@ RECORDS = st.lists(
         id=IDS,
         lineage=IDS,
         kind=st.just("hello"),
-        name=st.sampled_from(["a", "b", "c"]),
+        name=NAMES,
     ),
     max_size=3,
     unique_by=lambda record: record.name,
@@ -69,6 +70,13 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(events.BranchDeleted, app=APPS, branch=BRANCHES),
     st.builds(events.SecretSet, app=APPS, name=st.just("KEY"), sealed=st.binary(max_size=8)),
     st.builds(events.SecretDeleted, app=APPS, name=st.just("KEY")),
+    st.builds(
+        events.ResourceLeaving, app=APPS, resource=NAMES, to=st.just("rock"), transfer=st.just("t")
+    ),
+    st.builds(events.ResourceStays, app=APPS, resource=NAMES),
+    st.builds(events.ResourceMoved, app=APPS, resource=NAMES, to=st.just("rock")),
+    st.builds(events.ResourceReturned, app=APPS, resource=NAMES, transfer=st.just("t")),
+    st.builds(events.KeysLetGo, app=APPS, to=st.just("rock")),
 )
 
 
@@ -212,3 +220,54 @@ def test_a_chain_that_was_cut_moved_or_edited_is_found() -> None:
         with pytest.raises(SkerryError) as found:
             list(check_chain(iter(broken), GENESIS, 0))
         assert found.value.problem is CORRUPT
+
+
+@given(st.lists(EVENTS, max_size=30).map(lambda found: [events.encode(each) for each in found]))
+def test_a_resource_is_here_or_away(bodies: list[bytes]) -> None:
+    catalogue = folded(bodies)
+    for branch in catalogue.branches():
+        assert not set(branch.resources) & set(branch.away)
+        for away in branch.away.values():
+            assert catalogue.away[f"{branch.app}/{away.record.name}"] == away.node == "rock"
+            assert catalogue.node_of_id(away.record.id) in (None, "rock")
+            with pytest.raises(SkerryError, match="on the node rock now"):
+                catalogue.record(branch.app, branch.name, away.record.name)
+    for place in catalogue.away:
+        assert place.partition("/")[0] in catalogue.apps
+
+
+def test_keys_of_a_guest_that_has_gone_are_not_those_of_another_app() -> None:
+    made = events.BranchCreated("shop", "main", "d1", None, 1, (), 5)
+    guest = events.GuestArrived("shop", 0, "t", (), (made,), {}, {}, "id", "rock", "a")
+    bodies = [events.encode(guest), events.encode(events.AppMoved("shop", "rock"))]
+    assert folded(bodies[:1]).app("shop").guest == guest
+    assert folded(bodies).guests_gone == {"shop"}
+    for event in (guest, events.AppCreated("shop", 1)):
+        assert folded([*bodies, events.encode(event)]).guests_gone == set()
+
+
+def test_what_comes_back_is_what_went() -> None:
+    record = ResourceRecord("1" * 16, "1" * 16, "hello", "a")
+    made = events.BranchCreated("shop", "main", "d1", None, 1, (record,), 5)
+    catalogue = folded([events.encode(events.AppCreated("shop", 0)), events.encode(made)])
+    before = catalogue.branch("shop", "main")
+    for event in (
+        events.ResourceLeaving("shop", "a", "rock", "t1"),
+        events.ResourceMoved("shop", "a", "rock"),
+    ):
+        catalogue.apply(events.encode(event))
+    assert catalogue.find(record.id) is None
+    assert catalogue.node_of_id(record.id) == "rock"
+    assert catalogue.node_of_resource("shop", "main", None, "hello") == "rock"
+    again = events.ResourcesAdded(
+        "shop", "main", (ResourceRecord("2" * 16, "2" * 16, "hello", "a"),)
+    )
+    catalogue.apply(events.encode(again))
+    assert catalogue.branch("shop", "main").record("a") == record
+    catalogue.apply(events.encode(events.ResourceReturned("shop", "a", "t2")))
+    assert catalogue.branch("shop", "main") == before
+    assert catalogue.find(record.id) == ("shop", "main", "a")
+    app = catalogue.app("shop")
+    assert app.keepers == {"rock"}, "it has not said that it let go of the keys"
+    catalogue.apply(events.encode(events.KeysLetGo("shop", "rock")))
+    assert app.keepers == set() and catalogue.away == {}

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kernel.test_folds import APPS, EVENTS, IDS, POSTINGS, RECORDS, SPECS, VERSIONS
 
-from skerry.kernel import catalogue as events
-from skerry.kernel import ledger, snapshots
+from skerry.kernel import events, ledger, snapshots
 from skerry.kernel.branch import MemoryShelf
-from skerry.kernel.catalogue import Catalogue, Event
+from skerry.kernel.catalogue import Catalogue
+from skerry.kernel.events import Event
 from skerry.kernel.ledger import Ledger, Posted, SourcesClosed
 from skerry.kernel.ledger.metering import MemoryBalances
 
@@ -47,8 +47,14 @@ ARRIVED = st.builds(
     secrets=st.just({}),
     keys=KEYS,
 )
+GUESTS = ARRIVED.map(
+    lambda each: events.GuestArrived(
+        **msgspec.structs.asdict(each), home="h", home_name="fi-1", resource="a"
+    )
+)
 MOVING: st.SearchStrategy[Event] = st.one_of(
     ARRIVED,
+    GUESTS,
     st.builds(events.VersionDropped, app=APPS, version=VERSIONS),
     st.builds(events.AppLeaving, app=APPS, to=NODES, transfer=st.just("move")),
     st.builds(events.AppStays, app=APPS),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from skerry.kernel import catalogue as events
-from skerry.kernel.catalogue import Catalogue, Replication, ResourceRecord
+from skerry.kernel import events
+from skerry.kernel.catalogue import Catalogue, ResourceRecord
 from skerry.kernel.errors import SkerryError
+from skerry.kernel.events import Replication
 
 RECORD = ResourceRecord("r1", "r1", "kv", "visits")
 BRANCH = events.BranchCreated("shop", "main", "d1", None, 1, (RECORD,), 5)

@@ -12,7 +12,7 @@ import pytest
 from tests.backup.conftest import node_at
 from tests.keys.transit_server import Transit, serving
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.errors import CONFLICT, KEY_DESTROYED, SkerryError
 from skerry.node.audit.offline import verify
 from skerry.node.audit.service import Verify

@@ -139,7 +139,8 @@ async def test_keys_live_through_restarts_rotation_and_wrapping(
     first = await ring.ensure("shop")
     assert await ring.ensure("shop") == first and not ring.is_external("shop")
     assert KEY not in (tmp_path / "s" / "keys.json").read_bytes()
-    second = await ring.rotate("shop")
+    second = ring.fresh()
+    await ring.adopt("shop", *second)
     assert make_ring(tmp_path).current("shop") == second
     assert make_ring(tmp_path).key(first.id) == first.key
     await ring.hold(spec, default=False)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.app import AppSpec
 from skerry.kernel.catalogue import Catalogue, ResourceRecord
 from skerry.kernel.clock import SystemClock

@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 
 from skerry.app import kinds
-from skerry.kinds._shared.http.request import Answer, request
+from skerry.kinds._shared.http.message import Answer
+from skerry.kinds._shared.http.request import request
 from skerry.kinds.models.tests.fake import FakeProvider
 from skerry.node.node import Node
 from skerry.testing.hosts import served

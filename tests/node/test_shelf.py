@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.branch import Branch, MemoryShelf, ResourceRecord, Shelf
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.ledger import Balance, Ledger, Posted, Reading, SourcesClosed, encode
@@ -41,6 +41,7 @@ BRANCHES = st.builds(
 )
 STEPS = st.one_of(
     st.tuples(st.just("put"), BRANCHES),
+    st.tuples(st.just("put"), BRANCHES.map(lambda made: made.without("db", "rock"))),
     st.tuples(st.just("remove"), APPS, NAMES),
     st.tuples(st.just("note_elsewhere"), APPS, st.lists(IDS, max_size=2)),
 )

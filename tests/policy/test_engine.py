@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.policy.test_random import DAY, Fixed
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.app import AppSpec
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.errors import CONFIG_INVALID, DENIED, SkerryError

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.policy.evaluator import allowed, residency
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.app import AppSpec
 from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.errors import DENIED, SkerryError

@@ -10,8 +10,10 @@ from skerry import __version__
 from skerry.federation import health
 from skerry.federation import messages as m
 from skerry.federation.calls import Calls, address_of
+from skerry.federation.guests import Guests
 from skerry.federation.identity import Identity, authority_key, id_of, verify
 from skerry.federation.invitation import Invitations, decode
+from skerry.federation.lending import Lending
 from skerry.federation.listener import Listener
 from skerry.federation.meeting import Meeting
 from skerry.federation.peers import Card, Peer, PeerJoined, PeerRevoked, Peers, Reached, encode
@@ -32,7 +34,6 @@ from skerry.kernel.errors import (
     EXTRA_MISSING,
     INVALID,
     UNAUTHENTICATED,
-    UNSUPPORTED,
     SkerryError,
 )
 from skerry.kernel.lease import Leases
@@ -58,7 +59,8 @@ class Federation:
         self.peers = Peers()
         self.wire = Wire(self._answer_join, m.Joining)
         self.wire.add("/hello", self._answer_hello, m.Hello)
-        self._receiving = Receiving(node, self.wire)
+        self._guests = Guests(node, self.wire, self.peers, self._give_back)
+        self._receiving = Receiving(node, self.wire, self._guests)
         self.replicas = Replicas(node, self.wire, self._receiving, self.peers)
         self.leases: Leases | None = None
         self._meeting = Meeting(self.peers, self._meet)
@@ -81,6 +83,7 @@ class Federation:
                 self.identity, [each.authority for each in self.peers], node.ports
             ),
             self._leads_to,
+            self._guests.lead_in,
         )
         self._tunnels = Tunnels(node.home.run, self.identity, self.peers.find)
         node.router.lead_elsewhere(self._tunnels.path)
@@ -89,6 +92,15 @@ class Federation:
         self._residency = Residency(node, self.identity, self.peers, self.calls, self.wire)
         await self._residency.start()
         self._placing = Placing(node, self.calls, self._tunnels.open)
+        self._lending = Lending(
+            node,
+            self.calls,
+            self.peers,
+            self._placing,
+            self._tunnels,
+            self._receiving.give_up,
+        )
+        await self._guests.start()
         if self._bus_type is not None:
             self._bus = self._bus_type(
                 node, self.identity, self.peers, self.calls, self.wire, self._meet
@@ -98,7 +110,7 @@ class Federation:
         self._replicating = Replicating(
             node, self.identity.id, self.calls, self.peers, self.replicas
         )
-        for name in set(node.catalogue.moved.values()):
+        for name in {*node.catalogue.moved.values(), *node.catalogue.away.values()}:
             await self._lead_to(name)
         self._renewing = asyncio.create_task(self._renew_for_ever())
         self._settling = asyncio.create_task(self._settle_for_ever())
@@ -118,6 +130,7 @@ class Federation:
         """Close everything."""
         await self._meeting.stop()
         await self.replicas.stop()
+        await self._receiving.stop()
         if self._bus is not None:
             await self._bus.stop()
         self._renewing.cancel()
@@ -174,11 +187,12 @@ class Federation:
         """Ask whose an app is whose move was cut off, until that is known."""
         while True:
             for app in list(self.node.catalogue.apps.values()):
-                if app.leaving is not None:
-                    try:
+                try:
+                    if app.leaving is not None:
                         await self._placing.settle(app, self.peers.find(app.leaving.to))
-                    except SkerryError as error:
-                        _log.warning("whose %s is cannot be known yet: %s", app.name, error)
+                    await self._lending.settle(app)
+                except SkerryError as error:
+                    _log.warning("whose %s is cannot be known yet: %s", app.name, error)
             await asyncio.sleep(SETTLE_SECONDS)
 
     def card(self) -> Card:
@@ -256,8 +270,11 @@ class Federation:
 
     async def do_place(self, params: m.Place, progress: Progress) -> m.Placed:
         """See `federation.place`."""
-        _check_whole(params)
         await self._listen()
+        if "/" in params.app:
+            return await self._place_resource(params, progress)
+        self._check_whole(params.app)
+        await self._lending.collect_keys(self.node.catalogue.app(params.app))
         if params.replicas is not None:
             if params.to:
                 raise INVALID("A move and standbys are two commands.", hint="skerry place --help")
@@ -275,6 +292,28 @@ class Federation:
                 hint=f"skerry place {params.app} --replicas 0",
             )
         return await self._placing.place(params.app, self.peers.find(params.to), progress)
+
+    def _check_whole(self, app: str) -> None:
+        """Raise CONFLICT unless all of an app is here, and it is this node's own."""
+        self.node.abroad.check_own(app, "Placing it")
+        for branch in self.node.catalogue.app(app).branches.values():
+            self.node.abroad.check_whole(branch, "Placing an app")
+
+    async def _place_resource(self, params: m.Place, progress: Progress) -> m.Placed:
+        """Move one resource, to another node or back to this one."""
+        app, _, resource = params.app.partition("/")
+        if params.replicas is not None or params.within or params.survive:
+            raise INVALID("Standbys are of whole apps.", hint=f"skerry place {app} --replicas <n>")
+        if not params.to:
+            raise INVALID("Say where to.", hint=f"skerry place {params.app} --to <node>")
+        if params.to == self.node.name:
+            return await self._lending.bring_back(app, resource, progress)
+        peer = self.peers.find(params.to)
+        return await self._lending.place(app, resource, peer, progress)
+
+    async def _give_back(self, app: str, home: str) -> m.Placed:
+        """Move a guest to the node that keeps the rest of its app."""
+        return await self._placing.place(app, self.peers.find(home), lambda *_: None)
 
     async def do_revoke(self, params: m.NodeNamed, progress: Progress) -> Done:
         """See `federation.revoke`."""
@@ -344,15 +383,22 @@ class Federation:
         return self._tunnels.path(peer.card.id)
 
     def _heard_of(self, peer: Peer) -> m.Greeting | None:
-        """Return what a peer that does not answer has told of itself on the bus."""
-        if self._bus is None:
+        """Return what is known of a peer that does not answer: what it has of this node's apps, and
+        what it has told of itself on the bus.
+        """
+        holds = [
+            m.Held(branch.app, len(app.branches), (away.record.kind,), away.record.name)
+            for app in self.node.catalogue.apps.values()
+            for branch in list(app.branches.values())[:1]
+            for away in branch.away.values()
+            if away.node == peer.card.name
+        ]
+        if self._bus is None and not holds:
             return None
-        holds = tuple(
-            m.Held(told.app, len(told.branches), kinds)
-            for told in self._bus.hearing.of(peer.card.id)
-            for kinds in [tuple(sorted({name.partition("/")[0] for name in told.resources()}))]
-        )
-        return m.Greeting(peer.card, "", holds)
+        for told in self._bus.hearing.of(peer.card.id) if self._bus is not None else ():
+            kinds = tuple(sorted({name.partition("/")[0] for name in told.resources()}))
+            holds.append(m.Held(told.app, len(told.branches), kinds))
+        return m.Greeting(peer.card, "", tuple(holds))
 
     async def _greet(self, peer: Peer) -> m.Greeting:
         self._decide(peer)
@@ -403,6 +449,7 @@ class Federation:
                 tuple(
                     sorted({r.kind for b in app.branches.values() for r in b.resources.values()})
                 ),
+                app.guest.resource if app.guest is not None else "",
             )
             for app in apps
         )
@@ -440,19 +487,6 @@ class Federation:
         event = PeerJoined(card, known.public_key, known.authority, known.joined)
         await self._log_file.append(encode(event))
         self._learn(self.peers.by_id[peer])
-
-
-def _check_whole(params: m.Place) -> None:
-    """Raise UNSUPPORTED if one resource of an app is named."""
-    app, slash, resource = params.app.partition("/")
-    if slash:
-        to = f"--to {params.to}" if params.to else "--to <node>"
-        raise UNSUPPORTED(
-            f"{resource} cannot lie on another node than {app}.",
-            why="Functions use what they are bound to on their own machine, most of it as files. "
-            "An app moves with all that it has.",
-            hint=f"skerry place {app} {to}",
-        )
 
 
 def _bus_type(node: Node) -> type[NodeBus]:
@@ -496,9 +530,13 @@ def _info(
         health=health,
         ms=ms,
         version=found.version if found else "",
-        holds=tuple(f"{each.app} ({', '.join(each.kinds)})" for each in holds),
+        holds=tuple(f"{_name(each)} ({', '.join(each.kinds)})" for each in holds),
         url=card.url,
         id=card.id,
         joined=joined,
         copies=copies,
     )
+
+
+def _name(held: m.Held) -> str:
+    return f"{held.app}/{held.resource}" if held.resource else held.app

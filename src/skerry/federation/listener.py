@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from uvicorn.config import Config
@@ -13,8 +13,8 @@ from uvicorn.server import ServerState
 
 from skerry.federation.identity import check_certificate, signer_of
 from skerry.federation.peers import Peers
-from skerry.federation.tls import PORT, TUNNEL
-from skerry.federation.tunnel import Pipe, lead_in
+from skerry.federation.tls import PORT, RESOURCE, TUNNEL
+from skerry.federation.tunnel import Opening, Pipe, lead_in
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import ASGIApplication
 
@@ -34,7 +34,9 @@ class Listener:
         peers: Peers,
         context: Callable[[], ssl.SSLContext],
         leads_to: Callable[[str], tuple[str, int] | None],
+        lead_to_resource: Callable[[str, Pipe, str], Awaitable[None]],
     ) -> None:
+        self._lead_to_resource = lead_to_resource
         self._leads_to = leads_to
         self._tunnels: set[asyncio.Task[None]] = set()
         self._application = application
@@ -96,8 +98,13 @@ class Listener:
         config.load()
         return _Protocol(caller, config, self._state, self._lead_in)
 
-    def _lead_in(self, transport: asyncio.Transport, protocol: str) -> None:
-        """Relay a tunnel to this node's router, or to a port wire, from now on."""
+    def _lead_in(self, transport: asyncio.Transport, protocol: str, peer: str) -> None:
+        """Relay a tunnel to this node's router, a port wire, or one resource, from now on."""
+        if protocol == RESOURCE:
+            opening = Opening(lambda far, name: self._lead_to_resource(peer, far, name))
+            transport.set_protocol(opening)
+            opening.connection_made(transport)
+            return
         place = self._leads_to(protocol)
         if place is None:
             transport.abort()
@@ -141,7 +148,7 @@ class _Protocol(HttpToolsProtocol):
         caller: _Caller,
         config: Config,
         state: ServerState,
-        lead_in: Callable[[asyncio.Transport, str], None],
+        lead_in: Callable[[asyncio.Transport, str, str], None],
     ) -> None:
         super().__init__(config=config, server_state=state, app_state={})
         self._caller = caller
@@ -152,10 +159,11 @@ class _Protocol(HttpToolsProtocol):
         found = transport.get_extra_info("ssl_object")
         self._caller.certificate = found.getpeercert(binary_form=True) if found else None
         protocol = (found.selected_alpn_protocol() if found else None) or ""
-        if protocol.startswith((TUNNEL, PORT)):
-            if self._caller.peer() is None:
+        if protocol.startswith((TUNNEL, RESOURCE, PORT)):
+            peer = self._caller.peer()
+            if peer is None:
                 transport.abort()
             else:
-                self._lead_in(transport, protocol)
+                self._lead_in(transport, protocol, peer)
             return
         super().connection_made(transport)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -10,6 +11,10 @@ from skerry.federation.bus.held import Held as HeldByServer
 from skerry.federation.peers import Card
 from skerry.kernel.app import AppSpec
 from skerry.kernel.commands import Params, about
+from skerry.kernel.errors import INVALID
+from skerry.node.keys.ring import KEY_BYTES, OpenKey
+
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 Key = bytes
 """A key; some messages call something else bytes."""
@@ -50,6 +55,8 @@ class Held(msgspec.Struct, frozen=True):
     app: str
     branches: int
     kinds: tuple[str, ...]
+    resource: str = ""
+    """The only one that lies there, if the rest of the app is on another node."""
 
 
 class Greeting(msgspec.Struct, frozen=True):
@@ -85,7 +92,7 @@ class Join(Params, frozen=True):
 class Place(Params, frozen=True, rename={"within": "in"}):
     """Parameters of `federation.place`."""
 
-    app: Annotated[str, about("the app", positional=True)]
+    app: Annotated[str, about("the app, or one resource: app/resource", positional=True)]
     to: Annotated[str, about("the node that is to have it")] = ""
     replicas: Annotated[
         int | None, about("how many other nodes are to stand by; 0 takes them away")
@@ -97,7 +104,7 @@ class Place(Params, frozen=True, rename={"within": "in"}):
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """An app that was moved.
+    """An app, or one resource of it, that was moved.
 
     `still_seconds` is how long its requests had to wait, `first_bytes` what was sent while it went
     on answering, `last_bytes` what had changed since and was sent while it stood still. `residency`
@@ -116,13 +123,15 @@ class Placed(msgspec.Struct, frozen=True):
     entry: int = 0
     standbys: tuple[str, ...] = ()
     survive: str = ""
+    resource: str = ""
 
 
 class Offer(msgspec.Struct, frozen=True):
     """What a node asks before it moves an app: may it come?
 
     `data_keys` are the app's own by their ids, the one in use first: they come along, parcels are
-    sealed under the first, and the receiving node has its own holder wrap them.
+    sealed under the first, and the receiving node has its own holder wrap them. With a `resource`,
+    it alone moves: as a guest, or back to the node that keeps the rest.
     """
 
     app: str
@@ -130,6 +139,7 @@ class Offer(msgspec.Struct, frozen=True):
     branches: tuple[str, ...]
     bytes: int
     data_keys: tuple[tuple[str, Key], ...] = ()
+    resource: str = ""
 
     def __repr__(self) -> str:
         return f"Offer({self.app})"
@@ -208,6 +218,43 @@ class Outcome(msgspec.Struct, frozen=True):
     """Whether the app is the answering node's."""
 
     committed: bool
+
+
+def check_key(id: str, key: Key) -> OpenKey:  # noqa: A002 (the word of the ring)
+    """Return a data key that came from another node; raise INVALID if it is none."""
+    if not _KEY_ID.fullmatch(id) or len(key) != KEY_BYTES:
+        raise INVALID("That is no data key.", why="The other node may be older.")
+    return OpenKey(id, key)
+
+
+class OfGuest(msgspec.Struct, frozen=True):
+    """A request: give the resource of this app back."""
+
+    app: str
+
+
+class LetGo(msgspec.Struct, frozen=True):
+    """A request: remove all that you have of this app of mine, its data keys by these ids too."""
+
+    app: str
+    keys: tuple[str, ...]
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """What a node has removed; nothing of it is left there."""
+
+    said: tuple[str, ...]
+
+
+class HandedKey(msgspec.Struct, frozen=True):
+    """A new data key of an app, for the node that has a resource of it."""
+
+    app: str
+    id: str
+    key: Key
+
+    def __repr__(self) -> str:
+        return f"HandedKey({self.id})"
 
 
 class OfNode(Params, frozen=True):

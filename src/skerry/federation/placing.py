@@ -25,7 +25,8 @@ import msgspec
 from skerry.federation import messages as m
 from skerry.federation.calls import Calls
 from skerry.federation.peers import Peer
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
+from skerry.kernel.app import AppSpec
 from skerry.kernel.catalogue import App, Branch
 from skerry.kernel.errors import CONFLICT, SkerryError
 from skerry.kernel.policy import Decision, Request, enforce
@@ -45,13 +46,15 @@ _log = logging.getLogger("skerry.federation")
 
 @dataclass
 class Move:
-    """A move under way."""
+    """A move under way: of a whole app, or `only` of one resource, with the cut down `specs`."""
 
     peer: Peer
     transfer: str
     app: str
     key: OpenKey
     sent: dict[str, Marks] = field(default_factory=dict)
+    only: str = ""
+    specs: dict[int, AppSpec] = field(default_factory=dict)
 
 
 class Placing:
@@ -128,8 +131,11 @@ class Placing:
         size = await self.bytes_of(branches)
         names = tuple(branch.name for branch in branches)
         key, data_keys = await self.keys_of(app)
-        offer = m.Offer(app, tuple(sorted(kinds)), names, size, data_keys)
-        accepted = await self._calls.ask(peer, "/place/offer", offer, m.Accepted)
+        guest = self._node.catalogue.app(app).guest
+        only = guest.resource if guest is not None else ""
+        offer = m.Offer(app, tuple(sorted(kinds)), names, size, data_keys, only)
+        path = "/guest/offer" if only else "/place/offer"
+        accepted = await self._calls.ask(peer, path, offer, m.Accepted)
         return Move(peer, accepted.transfer, app, key)
 
     async def keys_of(self, app: str) -> tuple[OpenKey, tuple[tuple[str, bytes], ...]]:
@@ -138,14 +144,14 @@ class Placing:
         key = await ring.ensure(app)
         return key, tuple((each.id, ring.key(each.id)) for each in ring.of(app))
 
-    async def bytes_of(self, branches: list[Branch]) -> int:
-        """Return how many bytes the state of branches has."""
-        paths = [self._node.volume.path(branch.directory) for branch in branches]
+    async def bytes_of(self, branches: list[Branch], only: str = "") -> int:
+        """Return how many bytes the state of branches has, or that of one resource on them."""
+        paths = [self._node.volume.path(branch.directory) / only for branch in branches]
         return await asyncio.to_thread(lambda: sum(map(_bytes, paths)))
 
     async def send(self, move: Move, branch: str, directory: Path) -> int:
         """Send what a directory holds that was not sent before; return how many bytes."""
-        now = await asyncio.to_thread(parcels.survey, directory)
+        now = await asyncio.to_thread(parcels.survey, directory, move.only)
         changed, gone = parcels.differences(move.sent.get(branch, {}), now)
         move.sent[branch] = now
         head = m.ParcelHead(move.transfer, branch=branch, gone=tuple(gone))
@@ -159,6 +165,14 @@ class Placing:
             paths = list(await asyncio.to_thread(parcels.survey, code))
             head = m.ParcelHead(move.transfer, version=version)
             total += await self._send_parcel(move, head, code, paths)
+        return total
+
+    async def send_no_code(self, move: Move, app: str) -> int:
+        """Send the versions of a single resource without their code; return how many bytes."""
+        total = 0
+        for version in move.specs:
+            head = m.ParcelHead(move.transfer, version=version)
+            total += await self._send_parcel(move, head, self._node.home.apps, [])
         return total
 
     async def _send_parcel(
@@ -177,6 +191,11 @@ class Placing:
     async def _finish(self, move: Move, app: str, branches: list[Branch]) -> int:
         """Let the app stand still, send what has changed, and give it away."""
         node = self._node
+        if node.catalogue.app(app).guest is not None:
+            still = m.Transfer(move.transfer, app)
+            await self._calls.ask(
+                move.peer, "/guest/still", still, m.Outcome, seconds=COMMIT_SECONDS
+            )
         cells = [node.supervisor.cell(app, branch.name) for branch in branches]
         async with contextlib.AsyncExitStack() as stack:
             for cell in cells:
@@ -199,7 +218,7 @@ class Placing:
                 move.peer, "/place/commit", commit, m.Outcome, seconds=COMMIT_SECONDS
             )
         except SkerryError:
-            if not await self._is_committed(leaving, move.peer):
+            if not await self.is_committed(leaving, move.peer):
                 await self._node.catalogue_log.append(events.encode(events.AppStays(app.name)))
                 raise
         await self._note_moved(app.name, move.peer)
@@ -211,14 +230,17 @@ class Placing:
         """
         if app.leaving is None or self._node.branches.is_changing(app.name):
             return
-        if await self._is_committed(app.leaving, peer):
+        if await self.is_committed(app.leaving, peer):
             branches = list(app.branches.values())
             await self._note_moved(app.name, peer)
             await self._discard(app.name, branches)
         else:
             await self._node.catalogue_log.append(events.encode(events.AppStays(app.name)))
 
-    async def _is_committed(self, leaving: events.AppLeaving, peer: Peer) -> bool:
+    async def is_committed(
+        self, leaving: events.AppLeaving | events.ResourceLeaving, peer: Peer
+    ) -> bool:
+        """Ask whether what was leaving has arrived; if not, it never will."""
         question = m.Transfer(leaving.transfer, leaving.app)
         outcome = await self._calls.ask(peer, "/place/outcome", question, m.Outcome)
         return outcome.committed
@@ -247,13 +269,16 @@ class Placing:
                 m.MovedVersion(version, app.versions[version].spec, app.versions[version].digest)
                 for version in self._served(app.name)
             ),
-            branches=tuple(map(self._branch, app.branches.values())),
+            branches=tuple(map(self.branch, app.branches.values())),
             secrets=node.vault.open_named(app.name, app.secrets),
         )
 
-    def _branch(self, branch: Branch) -> m.MovedBranch:
+    def branch(self, branch: Branch, only: str = "") -> m.MovedBranch:
+        """Return a branch as it moves, with all its resources or only one."""
         records = []
         for each in branch.resources.values():
+            if only and each.name != only:
+                continue
             own, lineage = self._node.workshop.keys(each)
             records.append(m.Record(each.id, each.lineage, each.kind, each.name, own, lineage))
         return m.MovedBranch(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,23 +11,23 @@ from pathlib import Path
 import msgspec
 
 from skerry.federation import messages as m
+from skerry.federation.guests import Guests, Standing
 from skerry.federation.placing import check_free
 from skerry.federation.wire import Chunks, Wire
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.catalogue import ResourceRecord
 from skerry.kernel.errors import BUSY, DISK_FULL, INVALID, NOT_FOUND, UNSUPPORTED
 from skerry.kernel.names import check_name
 from skerry.kernel.policy import Request, enforce
 from skerry.node import parcels
 from skerry.node.archives import give
-from skerry.node.keys.ring import KEY_BYTES, OpenKey
+from skerry.node.keys.ring import OpenKey
 from skerry.node.keys.sealing import Header, Reader
 from skerry.node.node import Node
 
 TRANSFERS_MAX = 4
 HEAD_BYTES_MAX = 1 << 20
 DATA_KEYS_MAX = 100
-_KEY_ID = re.compile(r"[0-9a-f]{16}")
 SPARE = 1.2
 """A parcel lies in the spool and in the volume for a moment, its last part at least."""
 
@@ -37,7 +36,8 @@ SPARE = 1.2
 class _Arriving:
     """An app on its way here: where the state of each branch and the code of versions lie.
 
-    `kept` are directories that were here before, and stay if the app does not come.
+    `kept` are directories that were here before, and stay if the app does not come. `only` is the
+    resource that comes alone: as a guest, or, if it `returns`, into the branches that it is of.
     """
 
     peer: str
@@ -46,16 +46,22 @@ class _Arriving:
     directories: dict[str, str] = field(default_factory=dict)
     code: dict[int, Path] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
+    only: str = ""
+    returns: bool = False
+    standing: Standing | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Receiving:
     """Takes apps from other nodes."""
 
-    def __init__(self, node: Node, wire: Wire) -> None:
+    def __init__(self, node: Node, wire: Wire, guests: Guests) -> None:
         self._node = node
+        self._guests = guests
         self._arriving: dict[str, _Arriving] = {}
         wire.add("/place/offer", self._offer, m.Offer)
+        wire.add("/guest/offer", self._offer, m.Offer)
+        wire.add("/guest/still", self._still, m.Transfer)
         wire.add("/place/parcel", self._parcel, None)
         wire.add("/place/commit", self._commit, m.Commit)
         wire.add("/place/outcome", self._outcome, m.Transfer)
@@ -66,9 +72,27 @@ class Receiving:
         for branch in offer.branches:
             check_name(branch, "a branch")
         enforce(node.policy, Request(f"node:{peer}", "app:receive", node.name, app=offer.app))
+        if offer.resource:
+            check_name(offer.resource, "a resource")
+            if self._guests.comes_back(peer, offer):
+                return await self._expect_back(peer, offer)
         check_free(node, offer.app)
         self.check_kinds(offer.kinds)
-        return await self.expect(peer, offer.app, offer.branches, offer.bytes, keys=offer.data_keys)
+        accepted = await self.expect(
+            peer, offer.app, offer.branches, offer.bytes, keys=offer.data_keys
+        )
+        self._arriving[accepted.transfer].only = offer.resource
+        return accepted
+
+    async def _expect_back(self, peer: str, offer: m.Offer) -> m.Accepted:
+        """Make room for a resource that comes back, beside what stayed."""
+        directories = await self._guests.make_room(offer)
+        accepted = await self.expect(
+            peer, offer.app, (), offer.bytes, keys=offer.data_keys, kept=directories
+        )
+        arriving = self._arriving[accepted.transfer]
+        arriving.only, arriving.returns = offer.resource, True
+        return accepted
 
     def check_kinds(self, kinds: tuple[str, ...]) -> None:
         """Raise UNSUPPORTED if this node lacks a kind."""
@@ -124,7 +148,8 @@ class Receiving:
             file = self._node.archives.path(await self._node.archives.receive(rest))
             try:
                 target = self._target(arriving, head)
-                await asyncio.to_thread(_unpack, file, target, head.gone, arriving.keys[0])
+                only = arriving.only if head.branch else ""
+                await asyncio.to_thread(_unpack, file, target, head.gone, arriving.keys[0], only)
                 size = file.stat().st_size
             finally:
                 file.unlink()
@@ -143,11 +168,57 @@ class Receiving:
     async def _commit(self, peer: str, commit: m.Commit) -> m.Outcome:
         arriving = self._find(peer, commit.transfer)
         node = self._node
+        if arriving.returns:
+            return await self._take_back(arriving, commit)
         async with arriving.lock, node.deploys.held():
             check_free(node, arriving.app)
             event = await self._take(arriving, commit)
+            if arriving.only:
+                event = self._guests.as_guest(event, peer, arriving.only)
             await node.catalogue_log.append(events.encode(event))
         return m.Outcome(arriving.app in node.catalogue.apps)
+
+    async def give_up(self, app: str) -> None:
+        """Give up what comes back to an app, unless it has come: it will not come from now on."""
+        for transfer, arriving in list(self._arriving.items()):
+            if arriving.returns and arriving.app == app:
+                async with arriving.lock:
+                    await self._forget(transfer)
+
+    async def stop(self) -> None:
+        """Let apps go on that stand still."""
+        for arriving in self._arriving.values():
+            if arriving.standing is not None:
+                await arriving.standing.release()
+
+    async def _still(self, peer: str, asked: m.Transfer) -> m.Outcome:
+        """Let the app stand still that a resource comes back to."""
+        arriving = self._find(peer, asked.transfer)
+        if not arriving.returns:
+            raise INVALID("The move is of a whole app.")
+        async with arriving.lock:
+            await self._stand_still(arriving)
+        return m.Outcome(False)
+
+    async def _stand_still(self, arriving: _Arriving) -> Standing:
+        if arriving.standing is None or arriving.standing.is_over:
+            arriving.standing = await self._guests.stand_still(arriving.app)
+        return arriving.standing
+
+    async def _take_back(self, arriving: _Arriving, commit: m.Commit) -> m.Outcome:
+        """Put a resource that has come back where it was."""
+        async with arriving.lock:
+            _check_whole(arriving, commit)
+            standing = await self._stand_still(arriving)
+            try:
+                owner = self._node.workshop.uid(arriving.app)
+                await asyncio.to_thread(self._give, arriving, commit, owner)
+                await self._guests.take_back(arriving.app, arriving.only, arriving.keys, commit)
+                self._arriving.pop(commit.transfer, None)
+            finally:
+                await standing.release()
+            await self._clear_code(arriving)
+        return m.Outcome(True)
 
     async def copy(self, peer: str, commit: m.Commit) -> events.AppArrived:
         """Return what a copy that has come whole would arrive as; nobody serves it yet."""
@@ -170,17 +241,17 @@ class Receiving:
             await node.deploys.adopt(arriving.app, each.version, each.spec, code)
         known = node.catalogue.standbys.get(arriving.app)
         index = node.catalogue.next_index if known is None else known.arrived.index
-        await asyncio.to_thread(self._settle, arriving, commit, index)
+        owner = node.workshop.uid_of(index)
+        await asyncio.to_thread(self._give, arriving, commit, owner)
         for key in reversed(arriving.keys):
             await node.keyring.adopt(arriving.app, *key)
         event = self._event(arriving, commit, index)
         self._arriving.pop(commit.transfer, None)
         return event
 
-    def _settle(self, arriving: _Arriving, commit: m.Commit, index: int) -> None:
+    def _give(self, arriving: _Arriving, commit: m.Commit, owner: int | None) -> None:
         """Give the state to the app's user here, and bring all of it to the disk."""
         node = self._node
-        owner = node.workshop.uid_of(index)
         for branch in commit.branches:
             directory = node.volume.path(arriving.directories[branch.name])
             for record in branch.records:
@@ -231,7 +302,9 @@ class Receiving:
             async with found.lock:
                 await self._forget(question.transfer)
         app = self._node.catalogue.apps.get(question.app)
-        return m.Outcome(app is not None and app.transfer == question.transfer)
+        if app is None:
+            return m.Outcome(False)
+        return m.Outcome(question.transfer in (app.transfer, *app.returns.values()))
 
     async def _forget(self, transfer: str) -> None:
         """Give a move up, with what has come of it."""
@@ -240,17 +313,23 @@ class Receiving:
             return
         for directory in set(arriving.directories.values()) - arriving.kept:
             await asyncio.to_thread(self._node.volume.delete, directory)
+        await self._clear_code(arriving)
+        if arriving.standing is not None:
+            await arriving.standing.release()
+        if arriving.returns and arriving.app in self._node.catalogue.apps:
+            for branch in self._node.catalogue.app(arriving.app).branches.values():
+                await self._node.branches.clear_away(branch)
+
+    async def _clear_code(self, arriving: _Arriving) -> None:
         for path in arriving.code.values():
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
 
 
 def _data_keys(keys: tuple[tuple[str, bytes], ...]) -> tuple[OpenKey, ...]:
     """Return the data keys that an app brings, the one in use first; raise INVALID."""
-    found = tuple(OpenKey(*each) for each in keys[:DATA_KEYS_MAX])
-    wrong = [each for each in found if not _KEY_ID.fullmatch(each.id) or len(each.key) != KEY_BYTES]
-    if not found or wrong:
+    if not keys:
         raise INVALID("The app comes without its data keys.", why="That node may be older.")
-    return found
+    return tuple(m.check_key(*each) for each in keys[:DATA_KEYS_MAX])
 
 
 def _check_whole(arriving: _Arriving, commit: m.Commit) -> None:
@@ -264,10 +343,10 @@ def _check_whole(arriving: _Arriving, commit: m.Commit) -> None:
         raise INVALID("The move contradicts itself.")
 
 
-def _unpack(file: Path, target: Path, gone: tuple[str, ...], key: OpenKey) -> None:
-    parcels.remove(target, gone)
+def _unpack(file: Path, target: Path, gone: tuple[str, ...], key: OpenKey, only: str) -> None:
+    parcels.remove(target, gone, only)
     with file.open("rb") as opened:
-        parcels.unpack(Reader(opened, lambda header: _key(header, key)), target)
+        parcels.unpack(Reader(opened, lambda header: _key(header, key)), target, only)
 
 
 def _key(header: Header, key: OpenKey) -> bytes:

@@ -18,7 +18,13 @@ SERVICE = Service(
             Nothing,
             list[m.NodeInfo],
         ),
-        Command("federation.place", "Move an app to another node", m.Place, m.Placed, True),
+        Command(
+            "federation.place",
+            "Move an app, or one resource of it, to another node",
+            m.Place,
+            m.Placed,
+            True,
+        ),
         Command(
             "federation.residency.show",
             "How well it is shown where nodes are",

@@ -15,6 +15,9 @@ TUNNEL = "skerry-tunnel/1"
 PORT = "skerry-port/1/"
 """The beginning of the protocol of connections that are relayed to a port wire, by its name."""
 
+RESOURCE = "skerry-resource/1"
+"""The protocol of connections to one resource; their first line is its id."""
+
 _HTTP = "http/1.1"
 
 
@@ -29,7 +32,7 @@ def server_context(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _prepare(context, identity, authorities)
     context.verify_mode = ssl.CERT_OPTIONAL
-    context.set_alpn_protocols([TUNNEL, *(f"{PORT}{wire}" for wire in wires), _HTTP])
+    context.set_alpn_protocols([TUNNEL, RESOURCE, *(f"{PORT}{wire}" for wire in wires), _HTTP])
     return context
 
 

@@ -76,6 +76,11 @@ class AppSpec(msgspec.Struct, frozen=True):
         """Return the resource of that name."""
         return next((each for each in self.resources if each.name == name), None)
 
+    def only(self, name: str) -> AppSpec:
+        """Return it cut down to one resource and the policy, or to the policy without that."""
+        found = self.resource(name)
+        return AppSpec(self.name, (found,) if found else (), None, self.policy)
+
 
 def parse_duration(text: str) -> float:
     """Return the seconds in `300ms`, `5m`, `1h30m`; '0' is zero. Raises ValueError."""

@@ -21,11 +21,19 @@ class ResourceRecord(msgspec.Struct, frozen=True):
     name: str
 
 
+class Away(msgspec.Struct, frozen=True):
+    """A resource of a branch that lies on another node, by its name; its functions stayed here."""
+
+    record: ResourceRecord
+    node: str
+
+
 class Branch(msgspec.Struct, frozen=True):
     """A branch as it stood when it was asked for.
 
-    `history` holds the versions that it served, the last one now. The branch of a reader has an
-    `origin`, the app that it is of, and a `leader`, the node that serves that one.
+    `history` holds the versions that it served, the last one now. `away` are resources of it that
+    lie on other nodes; they are not among `resources`, whose state is here. The branch of a reader
+    has an `origin`, the app that it is of, and a `leader`, the node that serves that one.
     """
 
     app: str
@@ -39,6 +47,7 @@ class Branch(msgspec.Struct, frozen=True):
     history: tuple[int, ...] = ()
     origin: str = ""
     leader: str = ""
+    away: dict[str, Away] = {}
 
     def serving(self, version: int) -> Branch:
         """Return it with another version; going back to one forgets what came after it."""
@@ -49,8 +58,26 @@ class Branch(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, version=version, history=history)
 
     def ref(self, name: str) -> ResourceRef:
-        """Return the reference of one of its resources."""
-        return ResourceRef(self.app, self.name, self.resources[name].kind, name)
+        """Return the reference of one of its resources, also of one that is away."""
+        return ResourceRef(self.app, self.name, self.record(name).kind, name)
+
+    def record(self, name: str) -> ResourceRecord:
+        """Return the record of one of its resources, also of one that is away. Raises KeyError."""
+        found = self.away.get(name)
+        return found.record if found is not None else self.resources[name]
+
+    def without(self, name: str, node: str) -> Branch:
+        """Return it with a resource away on a node."""
+        record = self.record(name)
+        here = {each: known for each, known in self.resources.items() if each != name}
+        away = self.away | {name: Away(record, node)}
+        return msgspec.structs.replace(self, resources=here, away=away)
+
+    def having(self, name: str) -> Branch:
+        """Return it with a resource here that was away."""
+        away = {each: known for each, known in self.away.items() if each != name}
+        here = self.resources | {name: self.record(name)}
+        return msgspec.structs.replace(self, resources=here, away=away)
 
 
 class Shelf(Protocol):
@@ -64,7 +91,10 @@ class Shelf(Protocol):
         ...
 
     def put(self, branch: Branch) -> None:
-        """Keep a branch, in the place of the one that it had before."""
+        """Keep a branch, in the place of the one that it had before.
+
+        A resource that is away has no place here: `place_of` does not know it.
+        """
         ...
 
     def remove(self, app: str, name: str) -> None:
@@ -88,7 +118,7 @@ class Shelf(Protocol):
         ...
 
     def note_elsewhere(self, app: str, ids: Iterable[str]) -> None:
-        """Remember that resources are of an app that another node has."""
+        """Remember that resources are of an app, or an `app/resource`, that another node has."""
         ...
 
     def app_elsewhere(self, resource_id: str) -> str | None:
@@ -121,6 +151,8 @@ class MemoryShelf:
         self._branches.setdefault(branch.app, {})[branch.name] = branch
         for record in branch.resources.values():
             self._places[record.id] = (branch.app, branch.name, record.name)
+        for away in branch.away.values():
+            self._places.pop(away.record.id, None)
 
     def remove(self, app: str, name: str) -> None:
         """See `Shelf.remove`."""

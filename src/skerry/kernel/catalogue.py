@@ -17,199 +17,46 @@ from skerry.kernel.branch import Branch as Branch  # noqa: PLC0414 (its users re
 from skerry.kernel.branch import BranchesOfApp, MemoryShelf, Shelf
 from skerry.kernel.branch import ResourceRecord as ResourceRecord  # noqa: PLC0414
 from skerry.kernel.errors import NOT_FOUND
+from skerry.kernel.events import (
+    AppArrived,
+    AppCreated,
+    AppDeleted,
+    AppElsewhere,
+    AppFollowed,
+    AppLeaving,
+    AppMoved,
+    AppReplicated,
+    AppStays,
+    AppTaken,
+    AppUnfollowed,
+    BranchCreated,
+    BranchDeleted,
+    BranchDeployed,
+    BranchReplaced,
+    GuestArrived,
+    KeysLetGo,
+    OfAnApp,
+    Replication,
+    ResourceLeaving,
+    ResourceMoved,
+    ResourceReturned,
+    ResourcesAdded,
+    ResourceStays,
+    SecretDeleted,
+    SecretSet,
+    VersionAdded,
+    VersionDropped,
+    event_of,
+)
 from skerry.kernel.names import did_you_mean, reader_name
 
 
-class Event(msgspec.Struct, frozen=True, tag_field="event"):
-    """What happened; one entry of the catalogue's log."""
-
-    app: str
-
-
-class AppCreated(Event, frozen=True, tag="app-created"):
-    """An app came to be; `index` numbers it on its node for ever: its user id follows from it."""
-
-    index: int
-
-
-class AppDeleted(Event, frozen=True, tag="app-deleted"):
-    """An app and all its branches are gone."""
-
-
-class VersionAdded(Event, frozen=True, tag="version-added"):
-    """Code and declaration of an app were uploaded as a version."""
-
-    version: int
-    spec: AppSpec
-    digest: str
-
-
-class VersionDropped(Event, frozen=True, tag="version-dropped"):
-    """A version did not start and is gone; its number may be another's."""
-
-    version: int
-
-
-class BranchCreated(Event, frozen=True, tag="branch-created"):
-    """A branch came to be, with resources of its own, in a directory of its own."""
-
-    branch: str
-    directory: str
-    parent: str | None
-    version: int
-    resources: tuple[ResourceRecord, ...]
-    time: int
-
-
-class BranchReplaced(Event, frozen=True, tag="branch-replaced"):
-    """A branch got another directory: the copy of `source`; names, ids and secrets stay."""
-
-    branch: str
-    directory: str
-    source: str
-    version: int
-
-
-class ResourcesAdded(Event, frozen=True, tag="resources-added"):
-    """Resources of a branch came to be."""
-
-    branch: str
-    resources: tuple[ResourceRecord, ...]
-
-
-class BranchDeployed(Event, frozen=True, tag="branch-deployed"):
-    """A branch serves a version."""
-
-    branch: str
-    version: int
-    time: int
-
-
-class BranchDeleted(Event, frozen=True, tag="branch-deleted"):
-    """A branch is gone."""
-
-    branch: str
-
-
-class SecretSet(Event, frozen=True, tag="secret-set"):
-    """An app's secret has a value; `sealed` is encrypted and opens on its node only."""
-
-    name: str
-    sealed: bytes
-
-
-class SecretDeleted(Event, frozen=True, tag="secret-deleted"):
-    """An app's secret is gone."""
-
-    name: str
-
-
-class AppLeaving(Event, frozen=True, tag="app-leaving"):
-    """An app is about to be another node's; until it is known whose it is, nobody serves it.
-
-    `transfer` names the move to both nodes.
-    """
-
-    to: str
-    transfer: str
-
-
-class AppStays(Event, frozen=True, tag="app-stays"):
-    """The move of an app came to nothing."""
-
-
-class AppMoved(Event, frozen=True, tag="app-moved"):
-    """An app is the node's `to` now; requests that still come here are passed on."""
-
-    to: str
-
-
-class AppArrived(Event, frozen=True, tag="app-arrived"):
-    """An app came whole from another node: one entry, so that it is here or there.
-
-    `keys` are those of its resources, sealed, by `resource/<id>` and `lineage/<id>`: a resource
-    keeps its passwords when it moves.
-    """
-
-    index: int
-    transfer: str
-    versions: tuple[VersionAdded, ...]
-    branches: tuple[BranchCreated, ...]
-    secrets: dict[str, bytes]
-    keys: dict[str, bytes]
-
-
-class Replication(msgspec.Struct, frozen=True):
-    """How an app is kept on several nodes.
-
-    `members` are the ids of the nodes that have it, the one that serves it included. `survive` is
-    "node" if a write counts only once a standby has it. `epoch` is the one of the lease under which
-    the node that serves has served it first.
-    """
-
-    members: tuple[str, ...]
-    survive: str = ""
-    epoch: int = 0
-
-
-class AppReplicated(Event, frozen=True, tag="app-replicated"):
-    """An app has standbys on other nodes, or, without `replication`, has none any more."""
-
-    replication: Replication | None
-
-
-class AppFollowed(Event, frozen=True, tag="app-followed"):
-    """This node stands by for an app that `holder` serves; it replaces what it had of it before.
-
-    `arrived` is all that it needs to serve the app itself.
-    """
-
-    holder: str
-    replication: Replication
-    arrived: AppArrived
-
-
-class AppTaken(Event, frozen=True, tag="app-taken"):
-    """This node serves the app that it stood by for."""
-
-    replication: Replication
-
-
-class AppUnfollowed(Event, frozen=True, tag="app-unfollowed"):
-    """This node does not stand by for an app any more."""
-
-
-class AppElsewhere(Event, frozen=True, tag="app-elsewhere"):
-    """An app that this node does not have is served by the node `to`; `ids` are its resources'."""
-
-    to: str
-    ids: tuple[str, ...]
-
-
-OfAnApp = (
-    AppDeleted
-    | VersionAdded
-    | VersionDropped
-    | BranchCreated
-    | BranchReplaced
-    | ResourcesAdded
-    | BranchDeployed
-    | BranchDeleted
-    | SecretSet
-    | SecretDeleted
-    | AppLeaving
-    | AppStays
-    | AppMoved
-    | AppReplicated
-)
-AnyEvent = OfAnApp | AppCreated | AppArrived | AppFollowed | AppTaken | AppUnfollowed | AppElsewhere
-
-
-_decoder = msgspec.json.Decoder(AnyEvent)
-
-
 class App(msgspec.Struct):
-    """An app as it stands; `started` are the versions that some branch of it has served here."""
+    """An app as it stands; `started` are the versions that some branch of it has served here.
+
+    `parting` is a resource of it whose place is not known now. `keepers` are the nodes that may
+    hold its data keys too. `guest` says, of an app that is one resource of another node's, whose.
+    """
 
     name: str
     index: int
@@ -220,10 +67,17 @@ class App(msgspec.Struct):
     leaving: AppLeaving | None = None
     transfer: str = ""
     replication: Replication | None = None
+    parting: ResourceLeaving | None = None
+    keepers: frozenset[str] = frozenset()
+    returns: dict[str, str] = {}
+    guest: GuestArrived | None = None
 
 
 class Catalogue:
     """All apps of a node; `moved` says which node the others went to, `keys` what they brought.
+
+    `away` says it of single resources, by `app/resource`. `unreached` are, by app, nodes that may
+    hold data keys of an app that was deleted, `guests_gone` the apps whose guest here has gone.
 
     `standbys` are the apps that it could serve if the node that serves them failed. Each has a
     *reader* in `readers`, under a name of its own: the same branches with ids and directories of
@@ -239,6 +93,9 @@ class Catalogue:
         self.apps: dict[str, App] = {}
         self.next_index = 0
         self.moved: dict[str, str] = {}
+        self.away: dict[str, str] = {}
+        self.unreached: dict[str, frozenset[str]] = {}
+        self.guests_gone: set[str] = set()
         self.standbys: dict[str, AppFollowed] = {}
         self.readers: dict[str, App] = {}
         self.origins: dict[str, str] = {}
@@ -252,6 +109,8 @@ class Catalogue:
     def apply(self, body: bytes) -> None:
         """Fold one entry of the log."""
         event = event_of(body)
+        if isinstance(event, AppCreated | AppArrived | AppFollowed):
+            self.guests_gone.discard(event.app)
         if isinstance(event, AppCreated | AppArrived):
             self._make(event)
         elif isinstance(event, AppFollowed | AppTaken | AppUnfollowed | AppElsewhere):
@@ -281,6 +140,11 @@ class Catalogue:
             app.leaving = event if isinstance(event, AppLeaving) else None
         elif isinstance(event, AppReplicated):
             app.replication = event.replication
+        elif isinstance(
+            event,
+            ResourceLeaving | ResourceStays | ResourceMoved | ResourceReturned | KeysLetGo,
+        ):
+            self._apply_to_resource(app, event)
         elif isinstance(event, VersionAdded):
             app.versions[event.version] = event
         elif isinstance(event, VersionDropped):
@@ -292,9 +156,42 @@ class Catalogue:
         elif event.branch in app.branches:
             self._apply_to_branch(app.branches[event.branch], event)
 
+    def _apply_to_resource(
+        self,
+        app: App,
+        event: ResourceLeaving | ResourceStays | ResourceMoved | ResourceReturned | KeysLetGo,
+    ) -> None:
+        """Note where a resource is, on every branch."""
+        if isinstance(event, KeysLetGo):
+            app.keepers -= {event.to}
+            return
+        app.parting = event if isinstance(event, ResourceLeaving) else None
+        place = f"{app.name}/{event.resource}"
+        if isinstance(event, ResourceLeaving):
+            app.keepers |= {event.to}
+        elif isinstance(event, ResourceMoved):
+            self.away[place] = event.to
+            for branch in list(app.branches.values()):
+                if event.resource in branch.resources:
+                    ids = [branch.resources[event.resource].id]
+                    self._shelf.note_elsewhere(place, ids)
+                    self._shelf.put(branch.without(event.resource, event.to))
+        elif isinstance(event, ResourceReturned):
+            self.away.pop(place, None)
+            app.returns = app.returns | {event.resource: event.transfer}
+            for branch in list(app.branches.values()):
+                if event.resource in branch.away:
+                    self._shelf.put(branch.having(event.resource))
+
     def _remove(self, app: App, event: AppDeleted | AppMoved) -> None:
-        """Forget an app; remember where it went if it was moved."""
+        """Forget an app; remember where it went if it was moved, and who may have its keys."""
         del self.apps[app.name]
+        for place in [each for each in self.away if each.startswith(f"{app.name}/")]:
+            del self.away[place]
+        if app.guest is not None:
+            self.guests_gone.add(app.name)
+        if app.keepers:
+            self.unreached[app.name] = self.unreached.get(app.name, frozenset()) | app.keepers
         # Whoever holds the app clears away what its branches leave.
         app.branches = dict(app.branches)
         if isinstance(event, AppMoved):
@@ -312,6 +209,7 @@ class Catalogue:
             return
         self.moved.pop(event.app, None)
         app = self._add_app(App(event.app, event.index, transfer=event.transfer))
+        app.guest = event if isinstance(event, GuestArrived) else None
         app.versions = {each.version: each for each in event.versions}
         app.secrets = dict(event.secrets)
         self.keys |= event.keys
@@ -401,7 +299,24 @@ class Catalogue:
 
     def node_of_id(self, resource_id: str) -> str | None:
         """Return the node that a resource was moved to, by its id."""
-        return self.moved.get(self._shelf.app_elsewhere(resource_id) or "")
+        place = self._shelf.app_elsewhere(resource_id) or ""
+        return self.away.get(place) or self.moved.get(place.partition("/")[0])
+
+    def node_of_resource(self, app: str, branch: str, name: str | None, kind: str = "") -> str:
+        """Return the node that a resource of an app that is here lies on; '' if it is here.
+
+        Without a name, it is the only resource of a kind that the branch has.
+        """
+        found = self.known(app)
+        place = found.branches.get(branch) if found is not None else None
+        if place is None:
+            return ""
+        if name is None:
+            records = (*place.resources.values(), *(each.record for each in place.away.values()))
+            of_kind = [each.name for each in records if each.kind == kind]
+            name = of_kind[0] if len(of_kind) == 1 else ""
+        away = place.away.get(name)
+        return away.node if away is not None else ""
 
     def _create_branch(self, app: App, event: BranchCreated) -> None:
         """Make a branch, unless its name was taken before."""
@@ -432,7 +347,8 @@ class Catalogue:
         if isinstance(event, BranchReplaced):
             branch = replace(branch.serving(event.version), directory=event.directory)
         elif isinstance(event, ResourcesAdded):
-            branch = replace(branch, resources=_with(branch.resources, event.resources))
+            added = [each for each in event.resources if each.name not in branch.away]
+            branch = replace(branch, resources=_with(branch.resources, added))
         else:
             branch = replace(branch.serving(event.version), deployed=event.time)
             self.apps[branch.app].started.add(event.version)
@@ -469,8 +385,19 @@ class Catalogue:
         return branches[name]
 
     def record(self, app: str, branch: str, name: str) -> ResourceRecord:
-        """Return a resource of a branch; raise NOT_FOUND with the nearest name."""
-        resources = self.branch(app, branch).resources
+        """Return a resource of a branch; raise NOT_FOUND with the nearest name.
+
+        Of one that is away, NOT_FOUND says where it is.
+        """
+        found = self.branch(app, branch)
+        resources = found.resources
+        if name in found.away:
+            node = found.away[name].node
+            raise NOT_FOUND(
+                f"{name} of {app} is on the node {node} now.",
+                why="Its functions are here, and use it there.",
+                hint=f"Ask there: skerry --node <url of {node}> resource list --app {app}",
+            )
         if name not in resources:
             raise NOT_FOUND(
                 f"There is no resource {name} on branch {branch} of {app}.",
@@ -532,14 +459,3 @@ def _keep_secret(app: App, event: SecretSet | SecretDeleted) -> None:
         app.secrets[event.name] = event.sealed
     else:
         app.secrets.pop(event.name, None)
-
-
-def event_of(body: bytes) -> AnyEvent:
-    """Return the event that a log entry's body tells."""
-    event: AnyEvent = _decoder.decode(body)
-    return event
-
-
-def encode(event: Event) -> bytes:
-    """Return the log entry's body for an event."""
-    return msgspec.json.encode(event)

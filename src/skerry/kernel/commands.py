@@ -227,7 +227,7 @@ class Deployed(msgspec.Struct, frozen=True):
 
 
 class ResourceInfo(msgspec.Struct, frozen=True):
-    """A resource in a list."""
+    """A resource in a list; `node` is the one that it lies on, if that is another."""
 
     name: str
     kind: str
@@ -235,6 +235,7 @@ class ResourceInfo(msgspec.Struct, frozen=True):
     awake: bool
     engine: str
     bindings: tuple[str, ...] = ()
+    node: str = ""
 
 
 class ConnectionLine(msgspec.Struct, frozen=True):

@@ -241,10 +241,21 @@ class Gateway(Protocol):
         """Wake the resource, single-flight, and hold it. May raise any `SkerryError`."""
         ...
 
-    async def elsewhere(self, app: str, wire: str) -> str | None:
+    async def elsewhere(
+        self, app: str, wire: str, kind: str = "", branch: str = "", name: str | None = None
+    ) -> str | None:
         """Return the socket that leads to a port wire of the node that an app is on now.
 
-        None if the app is on this node, or on none that is known. Raises NODE_UNREACHABLE.
+        With a kind and a branch, it may be the node that the resource alone is on; without a name,
+        that is the only one of the kind. None if it is on this node, or on none that is known.
+        Raises NODE_UNREACHABLE.
+        """
+        ...
+
+    async def elsewhere_by_id(self, resource_id: str, wire: str) -> str | None:
+        """Return the socket that leads to a port wire of the node that a resource is on now.
+
+        None if it is on this node, or on none that is known. Raises NODE_UNREACHABLE.
         """
         ...
 

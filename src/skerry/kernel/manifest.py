@@ -106,6 +106,18 @@ class Wire:
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """How functions use a resource that lies on another node than they do.
+
+    `binding` has the signature of the manifest's own; it speaks the `wire` named, over the socket
+    that `Host.ready` returns.
+    """
+
+    binding: str
+    wire: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """What a kind counts."""
 
@@ -176,6 +188,8 @@ class Manifest:
     `gpu`: its engine uses a GPU where the operator keeps one for engines.
     `readable`: a standby's copy can be read: the engine refuses every write to a state of which
     `kernel.reading` says that another node writes it.
+    `remote`: how functions use a resource of this kind that lies on another node; without it, none
+    of its resources is placed on another node than its app.
     """
 
     name: str
@@ -202,6 +216,7 @@ class Manifest:
     replicates: Capability = NOT_SAID
     replica: str = ""
     readable: bool = False
+    remote: Remote | None = None
     gpu: bool = False
     package: str = field(default="", compare=False)
 
@@ -214,11 +229,18 @@ class Manifest:
         able = self.replicates.answer is Answer.YES
         assert bool(self.replica) == (able and self.keeps_state), self.name
         assert not self.readable or self.replica, self.name
+        assert self.remote is None or (self.binding and self.remote_wire), self.name
 
     def load(self, dotted: str) -> Any:
         """Import what `module:attribute` names inside the kind's package."""
         module, _, attribute = dotted.partition(":")
         return getattr(importlib.import_module(f"{self.package}.{module}"), attribute)
+
+    @property
+    def remote_wire(self) -> Wire | None:
+        """The wire that functions speak to a resource on another node, if they can."""
+        named = self.remote.wire if self.remote else ""
+        return next((each for each in self.wires if each.name == named), None)
 
     def able(self, verb: Verb) -> bool:
         """Tell whether the kind can do it today."""

@@ -12,9 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.branch import BranchesOfApp, Shelf
-from skerry.kernel.catalogue import App, AppFollowed, Branch, Catalogue
+from skerry.kernel.catalogue import App, Branch, Catalogue
+from skerry.kernel.events import AppFollowed
 from skerry.kernel.ledger import Balance, Balances, Ledger
 
 PAGE_ROWS = 1000
@@ -31,6 +32,9 @@ class Known(msgspec.Struct, frozen=True):
 
     next_index: int
     moved: dict[str, str]
+    away: dict[str, str]
+    unreached: dict[str, frozenset[str]]
+    guests_gone: set[str]
     standbys: dict[str, AppFollowed]
     keys: dict[str, bytes]
 

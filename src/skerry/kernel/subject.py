@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,14 @@ class Subject(ABC):
     @abstractmethod
     async def get(self) -> dict[str, str]:
         """Return everything that was written."""
+
+    async def put_by(self, binding: Any, key: str, value: str) -> None:
+        """Write as `put` does, by what a function is bound to; for kinds that have `remote`."""
+        raise NotImplementedError
+
+    async def get_by(self, binding: Any) -> dict[str, str]:
+        """Read as `get` does, by what a function is bound to."""
+        raise NotImplementedError
 
     @classmethod
     def way_out(cls, action: str, address: str) -> WayOut | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.errors import ALREADY_EXISTS, CONFLICT, NOT_FOUND, UNSUPPORTED, SkerryError
@@ -21,6 +22,7 @@ from skerry.kernel.kind import RECOVER_FILE, Recover
 from skerry.kernel.log import Log
 from skerry.kernel.manifest import Manifest, Verb
 from skerry.kernel.names import MAIN, check_name
+from skerry.node.abroad import Abroad
 from skerry.node.archives import give
 from skerry.node.cells import Cell, Running
 from skerry.node.keys.at_rest import AtRest
@@ -54,7 +56,9 @@ class Branches:
         clock: Clock,
         entropy: Entropy,
         at_rest: AtRest,
+        abroad: Abroad,
     ) -> None:
+        self._abroad = abroad
         self._catalogue = catalogue
         self._log = log
         self._manifests = manifests
@@ -93,10 +97,23 @@ class Branches:
         return any(place[0] == app for place in self._changing)
 
     @asynccontextmanager
-    async def copied(self, branch: Branch, progress: Progress) -> AsyncIterator[Path]:
-        """Yield a copy of a branch's directory, of one instant; it is removed at the end."""
-        directory = await self._clone(branch, progress)
+    async def copied(
+        self, branch: Branch, progress: Progress, only: str = ""
+    ) -> AsyncIterator[Path]:
+        """Yield a copy of a branch's directory, of one instant; it is removed at the end.
+
+        With `only`, that resource is in it, and where a copy takes time no other is copied.
+        """
+        if only and not self._volume.atomic:
+            directory = await self.make_directory(branch.app)
+        else:
+            directory = await self._clone(branch, progress)
         try:
+            if only and not self._volume.atomic:
+                state = self._volume.path(branch.directory) / only
+                if await asyncio.to_thread(state.is_dir):
+                    target = self._volume.path(directory)
+                    await self.copy_states(branch, frozenset({only}), target)
             yield self._volume.path(directory)
         finally:
             await asyncio.to_thread(self._volume.delete, directory)
@@ -107,7 +124,17 @@ class Branches:
         left = [name for name in found if not self._catalogue.has_directory(name)]
         for name in left:
             await asyncio.to_thread(self._volume.delete, name)
+        for branch in self._catalogue.branches():
+            await self.clear_away(branch)
         return len(left)
+
+    async def clear_away(self, branch: Branch) -> None:
+        """Remove what resources that are on other nodes have left here."""
+        for name in branch.away:
+            place = self._volume.path(branch.directory) / name
+            # Two who find out at once where it is may both clear.
+            with contextlib.suppress(FileNotFoundError):
+                await asyncio.to_thread(shutil.rmtree, place)
 
     def new_id(self) -> str:
         """Return an id for a directory or a resource: 16 hexadecimal digits."""
@@ -139,7 +166,9 @@ class Branches:
     async def _create(
         self, app: str, name: str, source: str, moment: int | None, progress: Progress
     ) -> Branch:
+        self._abroad.check_own(app, "A branch")
         parent = self._catalogue.branch(app, source)
+        self._abroad.check_whole(parent, "A copy")
         if name in self._catalogue.app(app).branches:
             raise ALREADY_EXISTS(
                 f"{app} has a branch {name} already.",
@@ -327,7 +356,9 @@ class Branches:
             raise CONFLICT(
                 "main is production and is not deleted alone.", hint=f"skerry app delete {app}"
             )
+        self._abroad.check_own(app, "Deleting a branch")
         with self._change(app, name):
+            self._abroad.check_whole(branch, "Deleting a branch")
             await self._delete(branch)
 
     async def _delete(self, branch: Branch) -> None:
@@ -341,7 +372,8 @@ class Branches:
         A request may have woken it between its sleep and its end in the catalogue.
         """
         await self._supervisor.sleep(branch.app, branch.name)
-        for record in branch.resources.values():
+        away = [each.record for each in branch.away.values()]
+        for record in (*branch.resources.values(), *away):
             self._workshop.clear_run(record.id)
         await asyncio.to_thread(self._volume.delete, branch.directory)
 
@@ -356,7 +388,10 @@ class Branches:
                 hint=f"skerry branch create {name}-again",
             )
         parent = self._catalogue.branch(app, branch.parent)
+        self._abroad.check_own(app, "Resetting a branch")
         with self._change(app, name):
+            for each in (branch, parent):
+                self._abroad.check_whole(each, "Resetting a branch")
             old = await self._replace(branch, parent, progress)
         await asyncio.to_thread(self._volume.delete, old)
         return self._catalogue.branch(app, name)
@@ -422,8 +457,11 @@ class Branches:
             return await self._promote(app, name, progress)
 
     async def _promote(self, app: str, name: str, progress: Progress) -> Branch:
+        self._abroad.check_own(app, "Promoting a branch")
         main = self._catalogue.branch(app, MAIN)
         branch = self._catalogue.branch(app, name)
+        for each in (main, branch):
+            self._abroad.check_whole(each, "Promoting a branch")
         records = tuple(
             ResourceRecord(self.new_id(), each.lineage, each.kind, each.name)
             for each in main.resources.values()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.app import FILE_NAME, LENGTH_MAX, AppSpec, parse
 from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock
@@ -23,6 +23,7 @@ from skerry.kernel.log import Log
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.names import MAIN
 from skerry.kernel.service import Service
+from skerry.node.abroad import Abroad
 from skerry.node.archives import Archives
 from skerry.node.branches import Branches
 from skerry.node.cell.spec import packages_beside
@@ -84,7 +85,9 @@ class Deploys:
         services: Mapping[str, Service],
         clock: Clock,
         tenure: Tenure,
+        abroad: Abroad,
     ) -> None:
+        self._abroad = abroad
         self._home = home
         self._catalogue = catalogue
         self._log = log
@@ -192,6 +195,7 @@ class Deploys:
                     hint=f"skerry rollback --app {app}",
                 )
             spec = self._catalogue.app(app).versions[version].spec
+            self._abroad.check_version(app, branch, spec)
             self._placement.admit(spec.policy, app, branch)
             await self._serve(app, branch, version, progress)
         return self._catalogue.branch(app, branch)
@@ -212,6 +216,7 @@ class Deploys:
             spec = await asyncio.to_thread(with_cedar, spec, folder)
             self._placement.admit(spec.policy, spec.name, branch)
             self._check_shared(spec)
+            self._check_abroad(spec, branch)
             yield Unpacked(folder, spec, await asyncio.to_thread(_seal, folder))
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -252,6 +257,13 @@ class Deploys:
                     why=f"{manifest.replicates.reason}.",
                     hint=f"skerry place {spec.name} --replicas 0",
                 )
+
+    def _check_abroad(self, spec: AppSpec, branch: str) -> None:
+        """Raise CONFLICT if what is on other nodes does not allow this version on a branch."""
+        self._abroad.check_version(spec.name, branch, spec)
+        app = self._catalogue.apps.get(spec.name)
+        if app is not None and branch not in app.branches and MAIN in app.branches:
+            self._abroad.check_whole(app.branches[MAIN], "A copy")
 
     async def _prepare_code(self, spec: AppSpec, place: Path, progress: Progress) -> list[str]:
         """Install what the app requires beside its code, and compile the code; return remarks."""
@@ -315,7 +327,8 @@ class Deploys:
         They stay even if the version turns out not to start: what exists is never dropped unasked.
         """
         current = self._catalogue.app(app).branches.get(branch)
-        known = current.resources if current else {}
+        away = {name: each.record for name, each in current.away.items()} if current else {}
+        known = current.resources | away if current else {}
         self._check_kinds(spec, known)
         added = tuple(
             self._branches.new_record(each.kind, each.name)

@@ -15,6 +15,7 @@ from skerry.kernel.commands import Download
 from skerry.kernel.errors import INVALID, NOT_FOUND, UNSUPPORTED
 from skerry.kernel.manifest import Manifest, Verb
 from skerry.kernel.names import did_you_mean
+from skerry.node.abroad import Abroad
 from skerry.node.archives import Archives, give
 from skerry.node.supervisor import Supervisor
 from skerry.node.workshop import Workshop
@@ -52,7 +53,9 @@ class Exports:
         supervisor: Supervisor,
         workshop: Workshop,
         archives: Archives,
+        abroad: Abroad,
     ) -> None:
+        self._abroad = abroad
         self._catalogue = catalogue
         self._manifests = manifests
         self._supervisor = supervisor
@@ -61,6 +64,8 @@ class Exports:
 
     async def export(self, branch: Branch, name: str | None, progress: Progress) -> Download:
         """Export a resource, or every one that can be; return the archive's id."""
+        if name is None:
+            self._abroad.check_whole(branch, "An export")
         names = [name] if name else self._able(branch, Verb.EXPORT)
         owner = self._workshop.uid(branch.app)
         top = self._archives.new_directory()
@@ -137,12 +142,7 @@ class Exports:
         ]
 
     def _check(self, branch: Branch, name: str, verb: Verb) -> str:
-        record = branch.resources.get(name)
-        if record is None:
-            raise NOT_FOUND(
-                f"There is no resource {name} on branch {branch.name} of {branch.app}.",
-                why=did_you_mean(name, branch.resources),
-            )
+        record = self._catalogue.record(branch.app, branch.name, name)
         manifest = self._manifests[record.kind]
         if not manifest.able(verb):
             raise UNSUPPORTED(

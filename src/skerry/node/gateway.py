@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from skerry.node.cells import PortSession, Running
 from skerry.node.certificate import tls_context
 from skerry.node.supervisor import Supervisor
 from skerry.node.workshop import Workshop
+
+TOUCH_SECONDS = 0.02
 
 OpenWay = Callable[[str, str], Awaitable[str]]
 """From a node and a wire to a socket that leads there."""
@@ -27,11 +30,20 @@ class HeldSession:
         self._running = running
         self._resource = resource
         self._session = session
+        self._now = asyncio.get_running_loop().time
+        self._touched = 0.0
 
     def active(self, active: bool) -> None:
-        """See `Session.active`; each change counts as use."""
-        if active != self._session.is_active:
-            self._session.is_active = active
+        """See `Session.active`; each change counts as use, of which the process hears now and then.
+
+        A pool's sessions change with every transaction.
+        """
+        if active == self._session.is_active:
+            return
+        self._session.is_active = active
+        now = self._now()
+        if now - self._touched >= TOUCH_SECONDS:
+            self._touched = now
             self._running.channel.note("touch", self._resource)
 
     def on_sleep(self, callback: Callable[[], None]) -> None:
@@ -68,7 +80,8 @@ class NodeGateway:
         if place is None:
             return None
         names = [each.name for each in self._catalogue.declared(place) if each.kind == kind]
-        if name is None and len(names) == 1:
+        away = [each for each in place.away.values() if each.record.kind == kind]
+        if name is None and len(names) == 1 and not away:
             name = names[0]
         return self._workshop.resource(place, name) if name in names else None
 
@@ -91,10 +104,21 @@ class NodeGateway:
         """Name what opens, and returns, the socket that leads to a port wire of another node."""
         self._open_way = open_way
 
-    async def elsewhere(self, app: str, wire: str) -> str | None:
+    async def elsewhere(
+        self, app: str, wire: str, kind: str = "", branch: str = "", name: str | None = None
+    ) -> str | None:
         """See `Gateway.elsewhere`."""
         node = self._catalogue.node_of(app)
-        if node is None or self._open_way is None:
+        if not node and kind:
+            node = self._catalogue.node_of_resource(app, branch, name, kind)
+        if not node or self._open_way is None:
+            return None
+        return await self._open_way(node, wire)
+
+    async def elsewhere_by_id(self, resource_id: str, wire: str) -> str | None:
+        """See `Gateway.elsewhere_by_id`."""
+        node = self._catalogue.node_of_id(resource_id)
+        if not node or self._open_way is None:
             return None
         return await self._open_way(node, wire)
 

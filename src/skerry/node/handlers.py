@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import msgspec
 
 from skerry import __version__
-from skerry.kernel import catalogue as events
 from skerry.kernel import commands as c
+from skerry.kernel import events
 from skerry.kernel.app import parse_duration
 from skerry.kernel.catalogue import Branch
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
@@ -24,6 +24,7 @@ from skerry.kernel.names import (
     is_secret_name,
     reader_name,
 )
+from skerry.node.audit.receipts import RECEIPT, of_deletion
 from skerry.node.cells import Cell, Running
 from skerry.node.doctor import examine
 from skerry.node.log_lines import ENGINES
@@ -67,6 +68,11 @@ class Handlers:
                 survive = ", a write survives this node" if shared.survive == "node" else ""
                 count = len(shared.members) - 1
                 yield f"{name}: {what}, {count} standbys{survive}, epoch {shared.epoch}"
+        for place, there in sorted(catalogue.away.items()):
+            yield f"{place}: on the node {there}, used from here"
+        for name, app in sorted(catalogue.apps.items()):
+            if app.guest is not None:
+                yield f"{name}/{app.guest.resource}: here for the node {app.guest.home_name}"
         for name, followed in sorted(catalogue.standbys.items()):
             yield f"{name}: stands by for {followed.holder}"
 
@@ -173,6 +179,14 @@ class Handlers:
                 why="They keep its state and its data keys until they are told to let go.",
                 hint=f"skerry place {app.name} --replicas 0",
             )
+        node.abroad.check_own(app.name, "Deleting the app")
+        if app.parting is not None:
+            node.abroad.check_served(app.name, app.parting.resource)
+        # What lies on other nodes goes first: one that does not answer keeps the app from going.
+        said = await node.abroad.let_go(app)
+        if said:
+            how = "what other nodes had of it was removed there"
+            await node.audit.add(RECEIPT, of_deletion(app.name, how, said=said))
         for branch in list(app.branches.values()):
             await node.supervisor.sleep(app.name, branch.name)
         await node.catalogue_log.append(events.encode(events.AppDeleted(app.name)))
@@ -180,7 +194,8 @@ class Handlers:
         for branch in branches:
             await node.branches.discard(branch)
         await asyncio.to_thread(node.remove_code, app.name)
-        return c.Done(f"{app.name} and its {len(branches)} branches are deleted.")
+        elsewhere = f" On other nodes: {'; '.join(said)}." if said else ""
+        return c.Done(f"{app.name} and its {len(branches)} branches are deleted.{elsewhere}")
 
     async def do_branch_create(self, params: c.BranchCreate, progress: Progress) -> c.BranchCreated:
         """See `branch.create`."""
@@ -282,7 +297,10 @@ class Handlers:
         branch = node.catalogue.branch(params.app, params.branch)
         spec = node.catalogue.spec(branch)
         infos = []
-        for record in branch.resources.values():
+        places = dict.fromkeys(branch.resources, "")
+        places |= {name: each.node for name, each in branch.away.items()}
+        for name, place in places.items():
+            record = branch.record(name)
             info = node.manifests[record.kind].engine_info
             declared = spec.resource(record.name)
             infos.append(
@@ -293,6 +311,7 @@ class Handlers:
                     awake=node.supervisor.running(branch.app, branch.name, record.name) is not None,
                     engine=f"{info.name} {info.version}".strip(),
                     bindings=declared.bindings if declared else (),
+                    node=place,
                 )
             )
         return infos
@@ -300,8 +319,9 @@ class Handlers:
     async def do_resource_connect(self, params: c.Connect, progress: Progress) -> c.Connections:
         """See `resource.connect`."""
         app = self._reader_of(params.app) if params.replica else params.app
-        self._node.catalogue.record(app, params.branch, params.name)
         branch = self._node.catalogue.branch(app, params.branch)
+        if params.name not in branch.away:
+            self._node.catalogue.record(app, params.branch, params.name)
         return self._connections(branch, params.name)
 
     def _reader_of(self, app: str) -> str:
@@ -361,6 +381,7 @@ class Handlers:
         node = self._node
         if not is_secret_name(params.name):
             raise INVALID(f"{params.name!r} cannot name a secret.", why=SECRET_NAMES)
+        node.abroad.check_own(params.app, "Setting a secret")
         if params.app not in node.catalogue.apps:
             check_name(params.app, "an app")
             created = events.AppCreated(params.app, node.catalogue.next_index)

@@ -31,6 +31,7 @@ from skerry.kernel.snapshots import (
     save_catalogue,
     save_ledger,
 )
+from skerry.node.abroad import Abroad
 from skerry.node.accountant import Accountant
 from skerry.node.archives import Archives
 from skerry.node.audit.identity import audit_signer, witness_signer
@@ -57,7 +58,7 @@ from skerry.node.ports import Ports, taken
 from skerry.node.processes import Processes
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
-from skerry.node.sandbox.cgroup import Group, detect
+from skerry.node.sandbox.cgroup import Cgroups, detect
 from skerry.node.scheduler import Scheduler
 from skerry.node.secrets import Vault
 from skerry.node.services import Services
@@ -129,6 +130,7 @@ class Node:
         self.ports: dict[str, int] = {}
         self.host = "127.0.0.1"
         self.http_port = 0
+        self.name = options.name or ""
         self.since = self.clock.now()
         self._make_api = make_api
         self._stop_asked = asyncio.Event()
@@ -253,6 +255,7 @@ class Node:
         stack.callback(self.catalogue.shelf.close)
         stack.push_async_callback(self.catalogue_log.close)
         self.tenure = Tenure(self.catalogue)
+        self.abroad = Abroad(self.name, self.catalogue)
         self.ledger_log = FoldedLog(
             self.home.ledger,
             self.clock,
@@ -301,20 +304,7 @@ class Node:
         cgroups = await asyncio.to_thread(detect)
         await asyncio.to_thread(cgroups.reap, f"{self.home.digest}.")
         self.gpus = Gpus(self.config.engine_gpus)
-        self.workshop = Workshop(
-            home=self.home,
-            node_name=self.name,
-            group_prefix=self.home.digest,
-            catalogue=self.catalogue,
-            manifests=self.manifests,
-            volume=self.volume,
-            vault=self.vault,
-            policy=self.policy,
-            cgroups=cgroups,
-            engine_read=self.config.engine_read,
-            gpus=self.gpus,
-            at_rest=self.at_rest,
-        )
+        self._make_workshop(cgroups)
         packages = [manifest.package for manifest in self.manifests.values()]
         processes = Processes(packages)
         stack.push_async_callback(processes.stop)
@@ -332,6 +322,7 @@ class Node:
             on_end=self._process_ended,
             on_leave=self._process_leaving,
             tenure=self.tenure,
+            abroad=self.abroad,
         )
         self.accountant = Accountant(
             run=self.home.run,
@@ -367,11 +358,28 @@ class Node:
             stack.callback(asyncio.create_task(work).cancel)
         stack.push_async_callback(self.supervisor.stop_all)
 
+    def _make_workshop(self, cgroups: Cgroups) -> None:
+        self.workshop = Workshop(
+            home=self.home,
+            node_name=self.name,
+            group_prefix=self.home.digest,
+            catalogue=self.catalogue,
+            manifests=self.manifests,
+            volume=self.volume,
+            vault=self.vault,
+            policy=self.policy,
+            cgroups=cgroups,
+            engine_read=self.config.engine_read,
+            gpus=self.gpus,
+            at_rest=self.at_rest,
+            abroad=self.abroad,
+        )
+
     async def _process_ended(self, cell: Cell, running: Running) -> None:
         await self.accountant.on_end(cell, running)
         await asyncio.to_thread(self.workshop.clear_after, running)
         try:
-            await asyncio.to_thread(_clear_group, running.group)
+            await asyncio.to_thread(running.group.clear)
         except (SkerryError, OSError):
             _log.exception("what %s left running could not be ended", running.instance)
 
@@ -379,7 +387,7 @@ class Node:
         self.router.leaving(running)
 
     def _make_operations(self) -> None:
-        self.branches = Branches(
+        self.branches: Branches = Branches(
             catalogue=self.catalogue,
             log=self.catalogue_log,
             manifests=self.manifests,
@@ -389,6 +397,7 @@ class Node:
             clock=self.clock,
             entropy=self.entropy,
             at_rest=self.at_rest,
+            abroad=self.abroad,
         )
         self.deploys = Deploys(
             home=self.home,
@@ -403,10 +412,16 @@ class Node:
             services=self.services.declared,
             clock=self.clock,
             tenure=self.tenure,
+            abroad=self.abroad,
         )
         self.words = Words(self.catalogue, self.manifests, self.supervisor)
         self.exports = Exports(
-            self.catalogue, self.manifests, self.supervisor, self.workshop, self.archives
+            self.catalogue,
+            self.manifests,
+            self.supervisor,
+            self.workshop,
+            self.archives,
+            self.abroad,
         )
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
@@ -524,9 +539,3 @@ async def _given_up(task: asyncio.Task[None]) -> None:
     """Await the end of what a start that failed, or a stop, does not wait for."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _clear_group(group: Group) -> None:
-    """End whatever a process left behind in its cgroup, and remove it."""
-    group.kill()
-    group.remove()

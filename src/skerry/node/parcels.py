@@ -34,10 +34,16 @@ Marks = dict[str, Mark]
 """What a directory holds, by path."""
 
 
-def survey(directory: Path) -> Marks:
-    """Return what a directory holds; sockets and pipes are left out, as nothing lasting."""
+def survey(directory: Path, only: str = "") -> Marks:
+    """Return what a directory holds, or only one folder of it, by paths from the directory.
+
+    Sockets and pipes are left out, as nothing lasting.
+    """
     found: Marks = {}
-    for folder, names, files in os.walk(directory):
+    top = directory / only
+    if only and top.is_dir():
+        found[only] = Mark(True, stat.S_IMODE(top.lstat().st_mode), 0, 0)
+    for folder, names, files in os.walk(top):
         for name in sorted((*names, *files)):
             path = Path(folder, name)
             status = path.lstat()
@@ -100,23 +106,24 @@ def _content(source: Path, size: int) -> Iterator[bytes]:
     yield b"\0" * (-size % tarfile.BLOCKSIZE)
 
 
-def unpack(archive: Path | Reader, target: Path) -> None:
+def unpack(archive: Path | Reader, target: Path, only: str = "") -> None:
     """Unpack a parcel into a directory, over what is there; a sealed one is read in order.
 
-    Raises INVALID, and CORRUPT for a sealed one that does not open.
+    With `only`, all of it must lie in one folder. Raises INVALID, and CORRUPT for a sealed one that
+    does not open.
     """
     if isinstance(archive, Path):
         with tarfile.open(archive) as parcel:
-            _unpack(parcel, target)
+            _unpack(parcel, target, only)
         return
     with tarfile.open(fileobj=cast("IO[bytes]", archive), mode="r|") as parcel:
-        _unpack(parcel, target)
+        _unpack(parcel, target, only)
     archive.drain()
 
 
-def _unpack(parcel: tarfile.TarFile, target: Path) -> None:
+def _unpack(parcel: tarfile.TarFile, target: Path, only: str) -> None:
     for member in parcel:
-        place = _place(target, member.name)
+        place = _place(target, member.name, only)
         if member.isdir():
             place.mkdir(parents=True, exist_ok=True)
             place.chmod(member.mode & 0o777)
@@ -126,20 +133,22 @@ def _unpack(parcel: tarfile.TarFile, target: Path) -> None:
             raise INVALID(f"{member.name[:80]!r} is no plain file.")
 
 
-def remove(target: Path, gone: Iterable[str]) -> None:
+def remove(target: Path, gone: Iterable[str], only: str = "") -> None:
     """Remove paths from a directory; what is in a folder comes after it in `gone`."""
     for path in sorted(gone, reverse=True):
-        place = _place(target, path)
+        place = _place(target, path, only)
         if place.is_dir() and not place.is_symlink():
             place.rmdir()
         else:
             place.unlink(missing_ok=True)
 
 
-def _place(target: Path, name: str) -> Path:
+def _place(target: Path, name: str, only: str = "") -> Path:
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\0" in name:
         raise INVALID(f"{name[:80]!r} leads out of the directory.")
+    if only and parts[0] != only:
+        raise INVALID(f"{name[:80]!r} is not of {only}.")
     return target.joinpath(*parts)
 
 

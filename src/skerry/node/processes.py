@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import msgspec
 
 from skerry.kernel.errors import ENGINE_FAILED
-from skerry.node.zygote import MESSAGE_BYTES_MAX, Ended, Forked, Setup, expose_paths
+from skerry.node.zygote import MESSAGE_BYTES_MAX, Ended, Fork, Forked, Setup, expose_paths
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -96,8 +96,11 @@ class Processes:
         self._connection = ours
         loop.add_reader(ours.fileno(), self._read, ours)
 
-    async def fork(self) -> Child:
-        """Fork a process; it waits for its first frame on the channel."""
+    async def fork(self, like: int = 0) -> Child:
+        """Fork a process; it waits for its first frame on the channel.
+
+        Meanwhile it copies the memory that the process `like` has written to since its own fork.
+        """
         await self.start()
         connection = self._connection
         assert connection is not None
@@ -107,7 +110,8 @@ class Processes:
         forked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[request] = forked
         try:
-            socket.send_fds(connection, [b"%d" % request], [theirs.fileno(), their_output])
+            data = msgspec.msgpack.encode(Fork(request, like))
+            socket.send_fds(connection, [data], [theirs.fileno(), their_output])
             async with asyncio.timeout(START_SECONDS):
                 pid = await forked
         except BaseException:

@@ -120,6 +120,8 @@ class DiskShelf:
                     "INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?)",
                     record.id, branch.app, branch.name, record.name,
                 )  # fmt: skip
+            for away in branch.away.values():
+                self._index.rows("DELETE FROM places WHERE id = ?", away.record.id)
 
     def remove(self, app: str, name: str) -> None:
         """See `Shelf.remove`."""

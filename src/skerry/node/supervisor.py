@@ -23,12 +23,14 @@ from skerry.kernel.errors import (
     SkerryError,
 )
 from skerry.kernel.manifest import Manifest
+from skerry.node.abroad import Abroad
 from skerry.node.cell.spec import PermitCall, ProcessSpec
 from skerry.node.cells import SHARED, Cell, Failures, PortSession, Running
 from skerry.node.channel import Call, Channel
 from skerry.node.log_lines import ENGINES, LINE_BYTES_MAX, marked
 from skerry.node.processes import Child, Processes, how_it_ended, read_lines
 from skerry.node.sandbox.cgroup import Group
+from skerry.node.spares import Spares
 from skerry.node.tenure import Tenure
 from skerry.node.workshop import Workshop
 
@@ -80,13 +82,16 @@ class Supervisor:
         on_end: Callable[[Cell, Running], Awaitable[None]],
         on_leave: Callable[[Running], None],
         tenure: Tenure,
+        abroad: Abroad,
     ) -> None:
+        self._abroad = abroad
         self._catalogue = catalogue
         self._manifests = manifests
         self._processes = processes
         self._workshop = workshop
         self._clock = clock
         self._entropy = entropy
+        self._spares = Spares(processes, workshop.group, entropy)
         self._joiners = ThreadPoolExecutor(JOINERS, thread_name_prefix="cgroup")
         self._on_line = on_line
         self._on_end = on_end
@@ -128,6 +133,7 @@ class Supervisor:
         """Return the process that serves a resource, started if need be, once for all callers."""
         self._catalogue.record(app, branch, resource)
         self._tenure.check(app)
+        self._abroad.check_served(app, resource)
         served = self._catalogue.branch(app, branch)
         key = self.key_of(served, resource)
         self._workshop.declaration(self.deploying.get((app, branch), served), resource)
@@ -141,6 +147,9 @@ class Supervisor:
                     # It may have been forgotten meanwhile: two cells must not serve one state.
                     if self._cells.setdefault((app, branch), cell) is not cell:
                         continue
+                    # It may have moved to another node while this waited.
+                    self._catalogue.record(app, branch, resource)
+                    self._abroad.check_served(app, resource)
                     running = cell.processes.get(key)
                     if running is None or not running.usable:
                         running = await self._start_held(cell, key)
@@ -185,16 +194,15 @@ class Supervisor:
     async def start(self, cell: Cell, branch: Branch, key: str) -> Running:
         """Start a process for a branch; the caller says when it becomes the current one."""
         sealed = self._workshop.sealed(branch, key)
-        spec, group = await self._workshop.process(branch, key, self._entropy.bytes(4).hex())
+        spare = self._spares.take()
+        instance = spare.instance if spare else self._entropy.bytes(4).hex()
         try:
-            child = await self._processes.fork()
+            spec, group = await self._workshop.process(branch, key, instance)
         except BaseException:
-            await asyncio.to_thread(group.remove)
+            if spare is not None:
+                self._spares.discard(spare)
             raise
-        # The kernel takes milliseconds to move a process into a group; until that is done, the
-        # child sets itself up and nothing is asked of it.
-        loop = asyncio.get_running_loop()
-        joining = loop.run_in_executor(self._joiners, group.add, child.pid)
+        child, joining = (spare.child, _done()) if spare else await self._fork(group)
         parts = Parts(spec, child, group, sealed)
         running, listening = await self._adopt(cell, branch, key, parts)
         try:
@@ -206,7 +214,22 @@ class Supervisor:
             if isinstance(error, OSError):
                 raise ENGINE_FAILED("A process could not join its group.", why=str(error)) from None
             raise
+        self._spares.refill(child.pid)
         return running
+
+    async def _fork(self, group: Group) -> tuple[Child, asyncio.Future[None]]:
+        """Fork a process that joins a group meanwhile.
+
+        The kernel takes milliseconds to move a process into a group; until that is done, the child
+        sets itself up and nothing is asked of it.
+        """
+        try:
+            child = await self._processes.fork()
+        except BaseException:
+            await asyncio.to_thread(group.remove)
+            raise
+        loop = asyncio.get_running_loop()
+        return child, loop.run_in_executor(self._joiners, group.add, child.pid)
 
     async def _adopt(
         self, cell: Cell, branch: Branch, key: str, parts: Parts
@@ -326,7 +349,11 @@ class Supervisor:
         await self._wait_gone(cell, SHARED)
         bound = {name for each in cell.running() if each.key != SHARED for name in each.bound}
         branch = self._catalogue.branch(cell.app, cell.branch)
-        names = sorted(name for name in bound if self.key_of(branch, name) == SHARED)
+        names = sorted(
+            name
+            for name in bound
+            if name in branch.resources and self.key_of(branch, name) == SHARED
+        )
         engines = cell.processes.get(SHARED)
         if names and (engines is None or not engines.usable):
             await self._start_held(cell, SHARED)
@@ -347,6 +374,10 @@ class Supervisor:
         """Start an engine for a process to which it is bound; return where it listens."""
         if resource not in running.bound:
             raise DENIED(f"{resource} is not bound to {running.key}.")
+        branch = self._catalogue.branch(cell.app, cell.branch)
+        away = branch.away.get(resource)
+        if away is not None:
+            return await self._abroad.open_way(branch, away.record, away.node)
         _, endpoint = await self.ready(cell.app, cell.branch, resource)
         return endpoint
 
@@ -433,6 +464,7 @@ class Supervisor:
 
     async def stop_all(self) -> None:
         """Put every branch to sleep."""
+        await self._spares.close()
         await asyncio.gather(*(self.sleep(cell.app, cell.branch) for cell in self.awake()))
         for task in list(self._tasks):
             task.cancel()
@@ -441,6 +473,12 @@ class Supervisor:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _done() -> asyncio.Future[None]:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future
 
 
 async def _cannot_renew(branch: Branch, resource: str) -> None:

@@ -18,6 +18,7 @@ from skerry.kernel.keys import Keys, derive
 from skerry.kernel.kind import Resource
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.policy import Decision, Policy, Request, enforce
+from skerry.node.abroad import Abroad
 from skerry.node.archives import app_spool
 from skerry.node.cell.journal import SOCKET
 from skerry.node.cell.spec import PermitCall, ProcessSpec, SlotSpec, http_socket, scratch
@@ -63,7 +64,9 @@ class Workshop:
         engine_read: tuple[str, ...] = (),
         gpus: Gpus,
         at_rest: AtRest,
+        abroad: Abroad,
     ) -> None:
+        self._abroad = abroad
         self._home = home
         self._engine_read = engine_read
         self.gpus = gpus
@@ -109,11 +112,11 @@ class Workshop:
         return self._home.apps / app / str(version) / "code"
 
     def resource(self, branch: Branch, name: str) -> Resource:
-        """Return a resource as fronts and connection lines see it.
+        """Return a resource as fronts and connection lines see it, also one that is away.
 
         Raises NOT_FOUND if the served version does not declare it.
         """
-        record = branch.resources[name]
+        record = branch.record(name)
         spec = self.declaration(branch, name)
         manifest = self._manifests[record.kind]
         return Resource(
@@ -148,16 +151,15 @@ class Workshop:
         declared = self._catalogue.declared(branch)
         served = [each for each in declared if self._serves(key, branch, each)]
         names = {bound for each in served for bound in _bindings(spec, each.name)}
-        bound = [branch.resources[name] for name in sorted(names)]
         if key == SHARED or branch.leader:
-            bound = []
+            names = set()
+        bound = self._abroad.bound(branch, names)
         for record in (*served, *bound):
             self._decide(branch, record)
             self.make_directories(branch, record)
         tight = key != SHARED and not branch.leader
-        name = f"{self._group_prefix}.{instance}"
         limits = self._limits(spec, key)
-        group = self._cgroups.create(name, limits)
+        group = self.group(instance, limits)
         confinement = self._confinement(branch, served, bound, limits, group, tight=tight)
         process = ProcessSpec(
             instance=instance,
@@ -170,6 +172,10 @@ class Workshop:
         )
         return process, group
 
+    def group(self, instance: str, limits: Limits = Limits()) -> Group:  # noqa: B008
+        """Make the group of a process, or bound the one it has."""
+        return self._cgroups.create(f"{self._group_prefix}.{instance}", limits)
+
     def own_process(self, branch: Branch, record: ResourceRecord) -> bool:
         """Tell whether a process serves this resource alone.
 
@@ -178,26 +184,33 @@ class Workshop:
         return bool(branch.leader) or self._manifests[record.kind].own_process
 
     def _serves(self, key: str, branch: Branch, record: ResourceRecord) -> bool:
+        """Tell whether a process is to serve a resource; nobody does while it is on its way."""
+        app = self._catalogue.apps.get(branch.app)
+        if app is not None and app.parting is not None and app.parting.resource == record.name:
+            return False
         return record.name == key if self.own_process(branch, record) else key == SHARED
 
     def _decide(self, branch: Branch, record: ResourceRecord) -> None:
-        request = Request(
-            principal=f"app:{branch.app}",
-            action="resource:wake",
-            where=self._node_name,
-            app=branch.app,
-            branch=branch.name,
-            kind=record.kind,
-            resource=record.name,
-        )
-        enforce(self.policy, request)
+        """Ask whether a resource may be used here, and lie where it does if it is away."""
+        away = branch.away.get(record.name)
+        for where in (self._node_name, *([away.node] if away else ())):
+            request = Request(
+                principal=f"app:{branch.app}",
+                action="resource:wake",
+                where=where,
+                app=branch.app,
+                branch=branch.name,
+                kind=record.kind,
+                resource=record.name,
+            )
+            enforce(self.policy, request)
 
     def permit(self, branch: Branch, asked: PermitCall) -> Decision:
         """Decide whether something of a resource may go to a place outside the node.
 
         Facts are not taken from a process: code of users may run in it.
         """
-        record = branch.resources[asked.resource]
+        record = branch.record(asked.resource)
         request = Request(
             principal=f"app:{branch.app}",
             action=asked.action,
@@ -215,7 +228,8 @@ class Workshop:
     def make_directories(self, branch: Branch, record: ResourceRecord) -> None:
         """Make what a resource needs before its process starts; state is never touched."""
         uid = self.uid(branch.app)
-        for path in (self.state(branch, record), self.run(record)):
+        here = record.name not in branch.away
+        for path in (*([self.state(branch, record)] if here else ()), self.run(record)):
             path.mkdir(parents=True, exist_ok=True)
             if uid is not None:
                 os.chown(path, uid, uid)
@@ -247,6 +261,7 @@ class Workshop:
             secrets=self._secrets(branch, spec),
             journal=str(self.journal(record)) if self._is_replicated(branch, record) else "",
             leader=branch.leader,
+            away=record.name in branch.away,
         )
 
     def sealed(self, branch: Branch, key: str) -> dict[str, bytes]:
@@ -300,7 +315,8 @@ class Workshop:
         writable = [str(self.run(each)) for each in (*served, *bound)]
         if not tight:
             writable.append(str(app_spool(self._home.spool, branch.app, uid)))
-        writable += [str(self.state(branch, each)) for each in (*served, *bound)]
+        here = [each for each in (*served, *bound) if each.name not in branch.away]
+        writable += [str(self.state(branch, each)) for each in here]
         return Confinement(
             uid=uid,
             gid=uid,

@@ -27,11 +27,19 @@ import msgspec
 
 from skerry.kernel.manifest import Manifest, read_manifests
 from skerry.node.sandbox import expose, prepare
+from skerry.node.written_pages import Span, copy_ahead, written_by
 
 MESSAGE_BYTES_MAX = 64 * 1024
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PROCESSES_MAX = 1 << 20
+
+
+class Fork(msgspec.Struct, frozen=True):
+    """A request to fork a process, which prepares to do what the process `like` has done."""
+
+    id: int
+    like: int = 0
 
 
 class Forked(msgspec.Struct, tag=True, frozen=True):
@@ -93,6 +101,8 @@ def preload(manifests: dict[str, Manifest]) -> None:
     importlib.import_module("skerry.node.cell.process")
     importlib.import_module("uvicorn.protocols.websockets.websockets_sansio_impl")
     for manifest in manifests.values():
+        # What is to be known of a type is found out with its first decoder, and kept in it.
+        msgspec.msgpack.Decoder(manifest.config)
         wires = (wire.application for wire in manifest.wires if wire.application)
         for dotted in (manifest.engine, manifest.binding, *wires):
             if dotted:
@@ -105,6 +115,7 @@ class _Zygote:
         self._connection = connection
         self._manifests = manifests
         self._forked: set[int] = set()
+        self._ahead: list[Span] = []
         self._wake, self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -133,16 +144,20 @@ class _Zygote:
         if not data:
             return False
         channel, output = descriptors
+        request = msgspec.msgpack.decode(data, type=Fork)
+        if request.like in self._forked:
+            # A process that slept again at once is gone; an earlier one tells the same.
+            self._ahead = written_by(request.like) or self._ahead
         pid = os.fork()
         if pid == 0:
-            self._become(channel, output)
+            self._become(channel, output, self._ahead if request.like else [])
         self._forked.add(pid)
         os.close(channel)
         os.close(output)
-        self._send(Forked(int(data), pid))
+        self._send(Forked(request.id, pid))
         return True
 
-    def _become(self, channel: int, output: int) -> None:
+    def _become(self, channel: int, output: int, ahead: list[Span]) -> None:
         """Become the forked process; never returns."""
         status = 1
         try:
@@ -154,6 +169,7 @@ class _Zygote:
             os.dup2(output, 1)
             os.dup2(output, 2)
             os.close(output)
+            copy_ahead(ahead)
             process = importlib.import_module("skerry.node.cell.process")
             process.main(socket.socket(fileno=channel), self._manifests)
             status = 0

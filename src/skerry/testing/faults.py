@@ -18,7 +18,8 @@ class FaultProxy:
 
     `cut_after`: every connection is reset once so many more bytes have gone to the server, over all
     of them; None for never. `refuses`: new connections are reset at once. `delay_seconds` passes
-    before each chunk; `passed` counts the bytes that have gone to the server, `cuts` the resets.
+    before each chunk; `passed` counts the bytes that have gone to the server, `cuts` the resets,
+    `accepted` the connections.
     """
 
     host: str
@@ -28,11 +29,13 @@ class FaultProxy:
     delay_seconds: float = 0.0
     passed: int = 0
     cuts: int = 0
+    accepted: int = 0
     listening: int = 0
     _open: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Relay one connection until either side ends or a fault is due."""
+        self.accepted += 1
         if self.refuses or len(self._open) >= CONNECTIONS_MAX:
             self._reset(writer)
             return

@@ -11,8 +11,9 @@ from pathlib import Path
 from skerry.federation.replicas.desk import Desk
 from skerry.federation.replicas.messages import Batch, Position
 from skerry.federation.replicas.stream import Follower, Stream
-from skerry.kernel import catalogue as events
-from skerry.kernel.catalogue import AppReplicated, Branch, Replication
+from skerry.kernel import events
+from skerry.kernel.catalogue import Branch
+from skerry.kernel.events import AppReplicated, Replication
 from skerry.kernel.replica import Replica
 from skerry.node.archives import give
 from skerry.testing.lab import RESOURCE, Lab

@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from skerry.app import kinds
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.app import AppSpec, ResourceSpec
 from skerry.kernel.catalogue import Catalogue, ResourceRecord
 from skerry.kernel.clock import SystemClock

@@ -103,7 +103,7 @@ class Telling:
         wanted = {
             app.name: told_of(self._identity.id, app)
             for app in self._catalogue.apps.values()
-            if app.branches and self._may_tell(app.name)
+            if app.branches and app.guest is None and self._may_tell(app.name)
         }
         if set(said) - set(wanted) or self._entries > ENTRIES_MAX:
             # What is gone, or may be known no longer, must not lie there any longer either.

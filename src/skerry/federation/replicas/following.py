@@ -15,9 +15,10 @@ from skerry.federation.peers import Peers
 from skerry.federation.receiving import Receiving
 from skerry.federation.replicas import messages as r
 from skerry.federation.wire import Chunks, Wire
-from skerry.kernel import catalogue as events
-from skerry.kernel.catalogue import AppFollowed, reader_directory
+from skerry.kernel import events
+from skerry.kernel.catalogue import reader_directory
 from skerry.kernel.errors import CONFLICT, FENCED, INVALID, NOT_FOUND, TOO_LARGE
+from skerry.kernel.events import AppFollowed
 from skerry.kernel.names import check_name, reader_name
 from skerry.kernel.policy import Request, enforce
 from skerry.kernel.replica import Replica

@@ -25,10 +25,11 @@ from skerry.federation.placing import Move, Placing
 from skerry.federation.replicas import messages as r
 from skerry.federation.replicas.desk import Desk
 from skerry.federation.replicas.stream import Follower, Stream
-from skerry.kernel import catalogue as events
-from skerry.kernel.catalogue import App, Branch, Replication
+from skerry.kernel import events
+from skerry.kernel.catalogue import App, Branch
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import CONFLICT, FENCED, NOT_FOUND, TIMED_OUT, SkerryError
+from skerry.kernel.events import Replication
 from skerry.kernel.lease import Lease, Leases
 from skerry.kernel.policy import Request, enforce
 from skerry.node.audit.receipts import RECEIPT

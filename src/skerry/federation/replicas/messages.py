@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from skerry.federation.messages import Commit, Key
-from skerry.kernel.catalogue import Replication
+from skerry.kernel.events import Replication
 from skerry.kernel.replica import Change, Mark
 
 BATCH_BYTES_MAX = 32 << 20

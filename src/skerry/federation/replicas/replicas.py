@@ -19,10 +19,10 @@ from skerry.federation.replicas.following import Following
 from skerry.federation.replicas.holding import LEASE_SECONDS, Holding, Tools
 from skerry.federation.replicas.reading import Reading
 from skerry.federation.wire import Wire
-from skerry.kernel import catalogue as events
-from skerry.kernel.catalogue import AppFollowed
+from skerry.kernel import events
 from skerry.kernel.clock import BootClock, Clock
 from skerry.kernel.errors import CONFLICT, NOT_FOUND, SkerryError
+from skerry.kernel.events import AppFollowed
 from skerry.kernel.lease import Lease, Leases
 from skerry.node.node import Node
 

@@ -12,8 +12,8 @@ from skerry.federation.calls import Calls
 from skerry.federation.peers import Peer, Peers
 from skerry.federation.replicas import messages as r
 from skerry.federation.replicas.replicas import Replicas
-from skerry.kernel import catalogue as events
-from skerry.kernel.catalogue import App, Replication
+from skerry.kernel import events
+from skerry.kernel.catalogue import App
 from skerry.kernel.errors import (
     CONFLICT,
     DENIED,
@@ -22,6 +22,7 @@ from skerry.kernel.errors import (
     UNSUPPORTED,
     SkerryError,
 )
+from skerry.kernel.events import Replication
 from skerry.kernel.lease import Leases
 from skerry.kernel.policy import Decision, Request
 from skerry.kernel.territory import is_territory, meant
@@ -101,6 +102,9 @@ class Replicating:
             )
         if app.leaving is not None:
             raise CONFLICT(f"{app.name} is being moved to {app.leaving.to}.")
+        self._node.abroad.check_own(app.name, "Standing by")
+        for branch in app.branches.values():
+            self._node.abroad.check_whole(branch, "A standby")
         self._node.tenure.check(app.name)
         unable = {}
         for branch in app.branches.values():

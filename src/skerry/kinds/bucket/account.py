@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from skerry.kernel.keys import Keys
 from skerry.kernel.kind import Context
 from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds.bucket.claim import ACCESS_KEY_PREFIX
@@ -27,6 +28,11 @@ class Identity:
     email: str
     access_key: str
     secret: str = field(repr=False)
+
+
+def owner_credential(resource_id: str, keys: Keys) -> tuple[str, str]:
+    """Return the access key and the secret of the resource's owner."""
+    return f"{ACCESS_KEY_PREFIX}{resource_id.upper()}", keys.secret("s3", _SECRET_LENGTH)
 
 
 ANONYMOUS = Identity("", "", "", "", "")

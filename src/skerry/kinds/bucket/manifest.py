@@ -7,6 +7,7 @@ from skerry.kernel.manifest import (
     Client,
     EngineInfo,
     Manifest,
+    Remote,
     Unit,
     Verb,
     Wire,
@@ -66,6 +67,7 @@ MANIFEST = Manifest(
         ),
     ),
     binding="binding:bind",
+    remote=Remote("remote:bind", wire="s3"),
     config=BucketConfig,
     units=(
         Unit("class_a", "Requests that write or list."),

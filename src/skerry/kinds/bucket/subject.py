@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from skerry.kernel.clock import SystemClock
@@ -27,6 +28,15 @@ class BucketSubject(Subject):
         keys = [unquote(key) for key in _KEYS.findall(listed.decode())]
         values = await asyncio.gather(*(self._call("GET", key) for key in keys))
         return {key: value.decode() for key, value in zip(keys, values, strict=True)}
+
+    async def put_by(self, binding: Any, key: str, value: str) -> None:
+        """See `Subject.put_by`."""
+        await binding.put(key, value)
+
+    async def get_by(self, binding: Any) -> dict[str, str]:
+        """See `Subject.get_by`."""
+        found = (await binding.list()).objects
+        return {each.key: await (await binding.get(each.key)).text() for each in found}
 
     async def _call(
         self,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote, urlsplit
 
-from skerry.kernel.errors import INVALID, NOT_FOUND, UNSUPPORTED
+from skerry.kernel.errors import NOT_FOUND
 from skerry.kernel.kind import Address, Context, Resource
 from skerry.kernel.names import check_name
-from skerry.kinds._shared.s3 import sigv4, times
-from skerry.kinds.bucket.account import Account
-from skerry.kinds.bucket.claim import ACCESS_KEY_PREFIX
+from skerry.kinds._shared.s3 import times
+from skerry.kinds.bucket.account import Account, owner_credential
 from skerry.kinds.bucket.messages import (
     Entry,
     Key,
@@ -21,6 +19,7 @@ from skerry.kinds.bucket.messages import (
     PresignParams,
     UserParams,
 )
+from skerry.kinds.bucket.presigning import Presign, presign
 from skerry.kinds.bucket.state import buckets, objects
 from skerry.kinds.bucket.state import listing as listings
 from skerry.kinds.bucket.state.database import Db
@@ -72,14 +71,15 @@ class Words:
 
     async def word_presign(self, params: PresignParams) -> str:
         """Return a URL with which anybody can GET or PUT one object until it expires."""
-        return presign(
-            self.account,
+        owner = (self.account.owner.access_key, self.account.owner.secret)
+        ask = Presign(
             params.bucket or self.context.ref.name,
             params.key,
             params.method,
             params.expires_seconds,
             params.endpoint,
         )
+        return presign(self.context, self.account.config, owner, ask)
 
     async def word_grant(self, params: UserParams) -> Key:
         """Add a user with a key of its own."""
@@ -100,27 +100,6 @@ class Words:
             Key(each.name, each.id, each.access_key, each.secret)
             for each in self.account.identities.values()
         ]
-
-
-def presign(
-    account: Account, bucket: str, key: str, method: str, expires_seconds: int, endpoint: str
-) -> str:
-    """Return a presigned URL at `endpoint`, the configured one, or the node's; raise INVALID."""
-    base = urlsplit(endpoint or account.config.endpoint or account.context.url)
-    if base.scheme not in ("http", "https") or not base.netloc:
-        raise INVALID(
-            "A presigned URL needs the URL under which clients reach the bucket.",
-            hint='Set endpoint = "https://…" in skerry.toml, or give --endpoint.',
-        )
-    if method not in ("GET", "PUT", "HEAD", "DELETE"):
-        raise UNSUPPORTED(f"A URL for {method} cannot be presigned.")
-    if not 0 < expires_seconds <= sigv4.EXPIRES_SECONDS_MAX:
-        raise INVALID("A presigned URL lives 1 second to 7 days.")
-    path = f"{base.path.rstrip('/')}/{bucket}/{quote(key, safe='/-_.~')}"
-    owner = account.owner
-    credential = (owner.access_key, owner.secret)
-    signed = sigv4.presign(method, base.netloc, path, credential, account.now(), expires_seconds)
-    return f"{base.scheme}://{base.netloc}{signed}"
 
 
 def status(db: Db) -> dict[str, Any]:
@@ -144,13 +123,14 @@ def status(db: Db) -> dict[str, Any]:
 
 def connection(resource: Resource, address: Address) -> dict[str, str]:
     """Return what the lines of `skerry connect` name."""
+    access_key, secret = owner_credential(resource.id, resource.keys)
     return {
         "url": address.http,
         "host_url": f"http://{address.hostname}:{address.http_port}",
         "host": address.hostname,
         "port": str(address.http_port),
-        "access_key": f"{ACCESS_KEY_PREFIX}{resource.id.upper()}",
-        "secret_key": resource.keys.secret("s3", 40),
+        "access_key": access_key,
+        "secret_key": secret,
         "bucket": resource.ref.name,
         "name": resource.ref.name,
         "id": resource.id,

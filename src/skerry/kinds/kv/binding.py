@@ -1,59 +1,47 @@
-"""What a function receives as `env.<name>`: the namespace itself, opened in its own process.
+"""The binding of a namespace on this node: a function opens it in its own process.
 
-    env.sessions.put("u7", {"cart": [1, 2]}, expiration_ttl=3600)
-    env.sessions.get("u7", "json")
-
-Calls are plain and quick (microseconds for a read). A write waits for the disk and for other
-writers, so asynchronous code that minds uses the same calls under `env.sessions.aio`.
+A read takes microseconds. A write waits for the disk and for other writers.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
+import weakref
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import msgspec
 
-from skerry.kernel.errors import INVALID
 from skerry.kernel.kind import Context
 from skerry.kinds.kv.manifest import Page
-from skerry.kinds.kv.store import BULK_MAX, FILE, LIST_MAX, Entry, Store, new_entry
-
-Type = Literal["text", "json", "bytes"]
-
-
-class WithMetadata(NamedTuple):
-    """A value and its metadata; both are None where there is no value."""
-
-    value: Any
-    metadata: Any
+from skerry.kinds.kv.store import FILE, LIST_MAX, Store
+from skerry.kinds.kv.surface import Namespace, Type, WithMetadata, decoded, entry_of, few
 
 
-class Namespace:
-    """A namespace as a function uses it; safe to use from many threads and tasks."""
+class OpenNamespace(Namespace):
+    """A namespace whose file is open in this process."""
 
     def __init__(self, context: Context) -> None:
+        super().__init__()
         self._context = context
         self._local = threading.local()
-        self.aio = AsyncNamespace(self)
+        self._stores: weakref.WeakSet[Store] = weakref.WeakSet()
 
     def get(self, key: str, type: Type = "text") -> Any:  # noqa: A002 - Workers KV calls it so
-        """Return the value under a key as `text`, `json` or `bytes`, or None."""
+        """See `Namespace.get`."""
         entry = self._store().get(key)
-        return None if entry is None else _decoded(entry.value, type)
+        return None if entry is None else decoded(entry.value, type)
 
     def get_with_metadata(self, key: str, type: Type = "text") -> WithMetadata:  # noqa: A002
-        """Return the value under a key and its metadata."""
+        """See `Namespace.get_with_metadata`."""
         entry = self._store().get(key)
         if entry is None:
             return WithMetadata(None, None)
         metadata = None if entry.metadata is None else msgspec.json.decode(entry.metadata)
-        return WithMetadata(_decoded(entry.value, type), metadata)
+        return WithMetadata(decoded(entry.value, type), metadata)
 
     def get_many(self, keys: Iterable[str], type: Type = "text") -> dict[str, Any]:  # noqa: A002
-        """Return the values under some keys; None where there is none."""
+        """See `Namespace.get_many`."""
         return {key: self.get(key, type) for key in keys}
 
     def put(
@@ -65,14 +53,10 @@ class Namespace:
         expiration_ttl: int | None = None,
         metadata: Any = None,
     ) -> None:
-        """Keep a value, durably: text and bytes as they are, anything else as JSON.
-
-        `expiration` is a moment in seconds since 1970, `expiration_ttl` seconds from now. Raises
-        INVALID or TOO_LARGE beyond 512 bytes of key, 25 MiB of value, 1024 bytes of metadata.
-        """
+        """See `Namespace.put`."""
         store = self._store()
-        entry = _entry(
-            store,
+        entry = entry_of(
+            store.now(),
             key,
             value,
             expiration=expiration,
@@ -82,24 +66,30 @@ class Namespace:
         store.put([entry])
 
     def put_many(self, values: Mapping[str, Any], *, expiration_ttl: int | None = None) -> None:
-        """Keep up to 10,000 values in one transaction."""
-        if len(values) > BULK_MAX:
-            raise INVALID(f"{len(values)} values are more than {BULK_MAX}.")
+        """See `Namespace.put_many`."""
+        few(values)
         store = self._store()
+        now = store.now()
         store.put(
             [
-                _entry(store, key, each, expiration_ttl=expiration_ttl)
+                entry_of(now, key, each, expiration_ttl=expiration_ttl)
                 for key, each in values.items()
             ]
         )
 
     def delete(self, *keys: str) -> None:
-        """Delete keys, durably; those that are not there are fine."""
+        """See `Namespace.delete`."""
         self._store().delete(keys)
 
     def list(self, prefix: str = "", limit: int = LIST_MAX, cursor: str = "") -> Page:
-        """Return a page of the keys that begin with `prefix`, in the order of their bytes."""
+        """See `Namespace.list`."""
         return self._store().list(prefix, limit, cursor)
+
+    def close(self) -> None:
+        """See `Namespace.close`."""
+        self._local = threading.local()
+        while self._stores:
+            self._stores.pop().close()
 
     def _store(self) -> Store:
         """Return this thread's store."""
@@ -109,75 +99,11 @@ class Namespace:
             context = self._context
             store = Store(context.directory / FILE, context.clock, context.meter)
             self._local.store = store
+            self._stores.add(store)
         return store
-
-
-class AsyncNamespace:
-    """The calls of `Namespace` as coroutines; they wait in a thread."""
-
-    def __init__(self, namespace: Namespace) -> None:
-        self._namespace = namespace
-
-    async def get(self, key: str, type: Type = "text") -> Any:  # noqa: A002
-        """See `Namespace.get`."""
-        return await asyncio.to_thread(self._namespace.get, key, type)
-
-    async def get_with_metadata(self, key: str, type: Type = "text") -> WithMetadata:  # noqa: A002
-        """See `Namespace.get_with_metadata`."""
-        return await asyncio.to_thread(self._namespace.get_with_metadata, key, type)
-
-    async def put(self, key: str, value: Any, **options: Any) -> None:
-        """See `Namespace.put`."""
-        await asyncio.to_thread(self._namespace.put, key, value, **options)
-
-    async def delete(self, *keys: str) -> None:
-        """See `Namespace.delete`."""
-        await asyncio.to_thread(self._namespace.delete, *keys)
-
-    async def list(self, prefix: str = "", limit: int = LIST_MAX, cursor: str = "") -> Page:
-        """See `Namespace.list`."""
-        return await asyncio.to_thread(self._namespace.list, prefix, limit, cursor)
 
 
 async def bind(context: Context) -> Namespace:
     """Return the binding; the namespace is made by its engine if this is its first use."""
     await context.host.ready(context.ref.name)
-    return Namespace(context)
-
-
-def _entry(
-    store: Store,
-    key: str,
-    value: Any,
-    *,
-    expiration: int | None = None,
-    expiration_ttl: int | None = None,
-    metadata: Any = None,
-) -> Entry:
-    if not isinstance(value, str | bytes | bytearray | memoryview):
-        try:
-            value = msgspec.json.encode(value)
-        except (TypeError, ValueError, msgspec.MsgspecError) as error:
-            raise INVALID(f"The value of {key!r} is not JSON.", why=str(error)) from error
-    return new_entry(
-        key,
-        value,
-        store.now(),
-        metadata=metadata,
-        expiration=expiration,
-        expiration_ttl=expiration_ttl,
-    )
-
-
-def _decoded(value: bytes, kind: str) -> Any:
-    """Return a value as it was asked for; raise INVALID if it is not of that type."""
-    try:
-        if kind == "text":
-            return value.decode()
-        if kind == "json":
-            return msgspec.json.decode(value)
-    except (UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise INVALID(f"The value is not {kind}.", why=str(error)) from error
-    if kind != "bytes":
-        raise INVALID(f"A value is read as text, json or bytes, not {kind!r}.")
-    return value
+    return OpenNamespace(context)

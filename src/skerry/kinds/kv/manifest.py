@@ -12,6 +12,7 @@ from skerry.kernel.manifest import (
     EngineInfo,
     Manifest,
     NoConfig,
+    Remote,
     Unit,
     Verb,
     Wire,
@@ -124,6 +125,7 @@ MANIFEST = Manifest(
         ),
     ),
     binding="binding:bind",
+    remote=Remote("remote:bind", wire="rest"),
     config=NoConfig,
     units=(
         Unit("reads", "Values that were asked for."),

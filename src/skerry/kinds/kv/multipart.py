@@ -1,8 +1,9 @@
-"""Reading `multipart/form-data` (RFC 7578) that is in memory, byte for byte."""
+"""Reading and writing `multipart/form-data` (RFC 7578) in memory, byte for byte."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from skerry.kernel.errors import INVALID
 
@@ -29,3 +30,13 @@ def parts(content_type: str, body: bytes) -> dict[str, bytes]:
             raise INVALID("A part of the form has no name.")
         fields[name[1].decode()] = content
     return fields
+
+
+def form(fields: Mapping[str, bytes], boundary: str) -> tuple[str, bytes]:
+    """Return the content type and the bytes of a form; no field may hold the boundary."""
+    pieces = []
+    for name, content in fields.items():
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
+        pieces += [head.encode(), content, b"\r\n"]
+    pieces.append(f"--{boundary}--\r\n".encode())
+    return f"multipart/form-data; boundary={boundary}", b"".join(pieces)

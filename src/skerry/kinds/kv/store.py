@@ -116,11 +116,9 @@ class Store:
 
     def list(self, prefix: str = "", limit: int = LIST_MAX, cursor: str = "") -> Page:
         """Return a page of the keys that begin with `prefix`."""
-        if not 1 <= limit <= LIST_MAX:
-            raise INVALID(f"limit is {limit}, not 1 to {LIST_MAX}.")
-        start = key_bytes(prefix) if prefix else b""
+        start, after = listable(prefix, limit, cursor)
         stop = _after(start)
-        bounds = (_read_cursor(cursor), start, stop, stop, self.now(), limit + 1)
+        bounds = (after, start, stop, stop, self.now(), limit + 1)
         found = list(self._connection.execute(_LIST, bounds))
         self._meter.add("lists")
         keys = tuple(
@@ -190,6 +188,13 @@ def key_bytes(key: str) -> bytes:
     if len(raw) > KEY_BYTES_MAX:
         raise TOO_LARGE(f"The key has {len(raw)} bytes; {KEY_BYTES_MAX} are allowed.")
     return raw
+
+
+def listable(prefix: str, limit: int, cursor: str) -> tuple[bytes, bytes]:
+    """Return where a list begins: its prefix, and the key before; raise INVALID or TOO_LARGE."""
+    if not 1 <= limit <= LIST_MAX:
+        raise INVALID(f"limit is {limit}, not 1 to {LIST_MAX}.")
+    return key_bytes(prefix) if prefix else b"", _read_cursor(cursor)
 
 
 def metadata_text(metadata: Any) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from skerry.kernel.subject import Subject
-from skerry.kinds._shared.http.request import Answer, request
+from skerry.kinds._shared.http.message import Answer
+from skerry.kinds._shared.http.request import request
 
 
 class KvSubject(Subject):
@@ -24,6 +26,15 @@ class KvSubject(Subject):
         names = [each["name"] for each in listed["result"]]
         values = await asyncio.gather(*(self._call(f"values/{quote(name)}") for name in names))
         return {name: each.body.decode() for name, each in zip(names, values, strict=True)}
+
+    async def put_by(self, binding: Any, key: str, value: str) -> None:
+        """See `Subject.put_by`."""
+        await binding.aio.put(key, value)
+
+    async def get_by(self, binding: Any) -> dict[str, str]:
+        """See `Subject.get_by`."""
+        keys = (await binding.aio.list()).keys
+        return {each.name: await binding.aio.get(each.name) for each in keys}
 
     async def _call(self, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
         fields = self.place.fields

@@ -7,11 +7,13 @@
     PUT    /namespaces/{id}/bulk             POST …/bulk/delete, …/bulk/get
 
 The account is not looked at: the bearer token alone decides. Every answer but a value is the
-envelope `{success, errors, messages, result}`. Source: https://developers.cloudflare.com/api (KV).
+envelope `{success, errors, messages, result}`. Beside the types of Cloudflare, `bulk/get` knows
+`bytes`: values in base64, whatever they are. Source: https://developers.cloudflare.com/api (KV).
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -19,21 +21,25 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
-from skerry.kernel.errors import INVALID, NOT_FOUND, SkerryError
+from skerry.kernel.errors import INVALID, NOT_FOUND, TOO_LARGE, SkerryError
 from skerry.kernel.kind import ASGIApplication
 from skerry.kinds.kv import claim
 from skerry.kinds.kv.engine import KvEngine
 from skerry.kinds.kv.multipart import parts
-from skerry.kinds.kv.store import BULK_MAX, VALUE_BYTES_MAX, Store, new_entry
+from skerry.kinds.kv.store import BULK_MAX, VALUE_BYTES_MAX, Entry, Store, new_entry
 from skerry.kinds.kv.transfer import Item, as_text, from_item
+from skerry.kinds.kv.wire_limits import (
+    BULK_BODY_MAX,
+    GET_MANY_BYTES_MAX,
+    GET_MANY_MAX,
+    KEY_NOT_FOUND,
+)
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 VALUE_BODY_MAX = VALUE_BYTES_MAX + (64 << 10)
-BULK_BODY_MAX = 100 << 20
-GET_MANY_MAX = 100
-AUTHENTICATION, KEY_NOT_FOUND, NAMESPACE_NOT_FOUND, REFUSED = 10000, 10009, 10013, 10147
+AUTHENTICATION, NAMESPACE_NOT_FOUND, REFUSED = 10000, 10013, 10147
 
 _BASE = rb"/client/v4/accounts/[^/]+/storage/kv/namespaces"
 _ROUTE = re.compile(
@@ -93,10 +99,12 @@ class Call:
         return int(text)
 
     async def body(self, limit: int) -> bytes:
-        """Return the body; raise RefusedError beyond the limit."""
+        """Return the body; raise RefusedError beyond the limit, or if it breaks off."""
         chunks, size, more = [], 0, True
         while more:
             message = await self._receive()
+            if message["type"] != "http.request":
+                raise RefusedError(400, REFUSED, "The body broke off.")
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
             if size > limit:
@@ -245,16 +253,26 @@ async def _bulk_get(engine: KvEngine, call: Call, _: str) -> Reply:
         raise INVALID(f"{len(body.keys)} keys are more than {GET_MANY_MAX}.")
 
     def get(store: Store) -> dict[str, Any]:
-        return {key: _one(store, key, body) for key in body.keys}
+        left, found = GET_MANY_BYTES_MAX, {}
+        for key in body.keys:
+            entry = store.get(key)
+            left -= len(entry.value) if entry is not None else 0
+            if left < 0:
+                raise TOO_LARGE(f"The values have more than {GET_MANY_BYTES_MAX} bytes together.")
+            found[key] = _one(entry, body)
+        return found
 
     return Reply({"values": await engine.reads.run(get)})
 
 
-def _one(store: Store, key: str, body: GetMany) -> Any:
-    entry = store.get(key)
+def _one(entry: Entry | None, body: GetMany) -> Any:
     if entry is None:
         return None
-    value: Any = as_text(entry.value)[0]
+    value: Any
+    if body.type == "bytes":
+        value = base64.b64encode(entry.value).decode()
+    else:
+        value = as_text(entry.value)[0]
     if body.type == "json":
         value = msgspec.json.decode(entry.value)
     if not body.with_metadata:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.app import parse_duration
-from skerry.kernel.errors import CONFIG_INVALID
+from skerry.kernel.errors import CONFIG_INVALID, INVALID
 from skerry.kernel.kind import Context, Engine
 from skerry.kinds.ledger import transfer, words
 from skerry.kinds.ledger.address import cluster_id
@@ -28,7 +28,7 @@ from skerry.kinds.ledger.manifest import (
     TransferParams,
     TransfersParams,
 )
-from skerry.kinds.ledger.operations import SHAPES, Operation
+from skerry.kinds.ledger.operations import SHAPES
 from skerry.kinds.ledger.questions import Questions
 from skerry.kinds.ledger.tiger.server import Connection, Server
 
@@ -134,10 +134,12 @@ class LedgerEngine(Engine):
     @property
     def questions(self) -> Questions:
         """The ledger as Python calls it."""
-        return Questions(self._carry)
+        return Questions(self.carry)
 
-    async def _carry(self, operation: Operation, body: bytes) -> bytes:
-        assert operation in SHAPES
+    async def carry(self, operation: int, body: bytes) -> bytes:
+        """Carry out a request that is packed as in TigerBeetle's protocol; see `Keeper.submit`."""
+        if operation not in SHAPES:
+            raise INVALID(f"There is no operation {operation}.")
         return (await self.keeper.submit(operation, body)).body
 
     async def _expire(self) -> None:

@@ -11,6 +11,7 @@ from skerry.kernel.manifest import (
     Client,
     EngineInfo,
     Manifest,
+    Remote,
     Unit,
     Verb,
     Wire,
@@ -173,6 +174,7 @@ MANIFEST = Manifest(
         ),
     ),
     binding="binding:bind",
+    remote=Remote("remote:bind", wire="rest"),
     config=LedgerConfig,
     units=(
         Unit("accounts", "Accounts that were asked to be created."),

@@ -8,6 +8,7 @@
     GET  /accounts/{id}/transfers?limit=…&flags=debits
     GET  /accounts/{id}/balances
     GET  /changes?timestamp_min=…
+    POST /packed/{operation}    a body of TigerBeetle's protocol → the body of its reply
 
 Up to 8,189 at a time. Records and filters have TigerBeetle's fields; see `values` for how numbers
 and flags are written. The cursor of a next page is `timestamp_min` (or `timestamp_max`).
@@ -16,6 +17,7 @@ and flags are written. The cursor of a next page is `timestamp_min` (or `timesta
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -39,6 +41,8 @@ from skerry.kinds.ledger.questions import Questions
 from skerry.kinds.ledger.values import parse, shown, shown_change, shown_result
 
 BODY_MAX = 8 << 20
+_BYTES, _JSON = b"application/octet-stream", b"application/json"
+_PACKED = re.compile(r"/packed/(\d{1,3})")
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -59,6 +63,11 @@ def make(engine: LedgerEngine) -> ASGIApplication:
                 raise UNAUTHENTICATED(
                     "A bearer token is needed.", hint=f"skerry connect {context.ref.name}"
                 )
+            packed = _PACKED.fullmatch(scope["path"])
+            if packed and scope["method"] == "POST":
+                asked = await _bytes(receive)
+                await _send(send, 200, await engine.carry(int(packed[1]), asked), _BYTES)
+                return
             found = await _call(engine.questions, scope, receive)
             await _answer(send, 200, found)
         except SkerryError as error:
@@ -121,7 +130,7 @@ def _ids(items: list[Any]) -> list[int]:
     return [parse(Account, {"id": each}).id for each in items]
 
 
-async def _body(receive: Receive) -> list[Any]:
+async def _bytes(receive: Receive) -> bytes:
     parts = []
     size = 0
     more = True
@@ -134,8 +143,12 @@ async def _body(receive: Receive) -> list[Any]:
         if size > BODY_MAX:
             raise TOO_LARGE(f"A request is at most {BODY_MAX} bytes.")
         more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+async def _body(receive: Receive) -> list[Any]:
     try:
-        found = msgspec.json.decode(b"".join(parts))
+        found = msgspec.json.decode(await _bytes(receive))
     except msgspec.DecodeError as error:
         raise INVALID("The body is not JSON.", why=str(error)) from error
     if not isinstance(found, list):
@@ -144,10 +157,10 @@ async def _body(receive: Receive) -> list[Any]:
 
 
 async def _answer(send: Send, status: int, found: Any) -> None:
-    body = msgspec.json.encode(found)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
+    await _send(send, status, msgspec.json.encode(found), _JSON)
+
+
+async def _send(send: Send, status: int, body: bytes, kind: bytes) -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

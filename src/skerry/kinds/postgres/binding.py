@@ -33,6 +33,7 @@ class Database:
     def __init__(self, context: Context, config: PostgresConfig) -> None:
         self._context = context
         self._size = config.pool_size
+        self._database = APPLICATION
         self._external = context.secrets.get(config.dsn_secret, "") if config.external else ""
         self._pool: Any = None
         self._making = asyncio.Lock()
@@ -44,7 +45,8 @@ class Database:
             return self._external
         secret = quote(password(self._context.keys))
         folder = quote(str(self._context.run), safe="")
-        return f"postgresql://{APPLICATION}:{secret}@/{APPLICATION}?host={folder}"
+        database = quote(self._database, safe="")
+        return f"postgresql://{APPLICATION}:{secret}@/{database}?host={folder}"
 
     async def ready(self) -> str:
         """Wake the database and return its DSN."""
@@ -114,11 +116,15 @@ class Database:
         if self._external:
             return await asyncpg.connect(self._external, **options)
         socket = await self._context.host.ready(self._context.ref.name)
+        return await self._open(str(Path(socket).parent), **options)
+
+    async def _open(self, folder: str, **options: Any) -> Any:
+        """Open a connection by the socket in a folder."""
         return await asyncpg.connect(
-            host=str(Path(socket).parent),
+            host=folder,
             user=APPLICATION,
             password=password(self._context.keys),
-            database=APPLICATION,
+            database=self._database,
             timeout=_CONNECT_SECONDS,
             **options,
         )

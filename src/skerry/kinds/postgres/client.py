@@ -12,8 +12,9 @@ import contextlib
 
 from skerry.kernel.kind import Resource, Session
 from skerry.kinds._shared.pgwire.messages import WireError
+from skerry.kinds._shared.relay.pipe import pass_on
 from skerry.kinds.postgres import snapshot
-from skerry.kinds.postgres.elsewhere import Elsewhere, pass_on
+from skerry.kinds.postgres.elsewhere import Elsewhere
 from skerry.kinds.postgres.handshake import Handshake, Welcome
 from skerry.kinds.postgres.lobby import Lobby, config_of
 from skerry.kinds.postgres.pooled import PooledClient
@@ -150,7 +151,7 @@ class Client(Stream):
                 return
             if isinstance(welcome, Elsewhere):
                 early, self.buffer = bytes(self.buffer), bytearray()
-                await pass_on(self.transport, welcome, early)
+                await pass_on(self.transport, welcome.path, welcome.startup + early)
                 return
             self.welcome = welcome
             self._lobby.welcome(self, welcome.process)

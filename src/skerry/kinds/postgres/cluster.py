@@ -50,6 +50,8 @@ _EMPTY_FOLDERS = (
 )
 """What is empty in a new data directory; none of it may be missing."""
 
+_WAKING = "waking.conf"
+
 _HBA = "local all all scram-sha-256\nlocal replication all scram-sha-256\n"
 
 _DEFAULTS: dict[str, str | bool | int | float] = {
@@ -68,7 +70,11 @@ _DEFAULTS: dict[str, str | bool | int | float] = {
     "log_timezone": "UTC",
     "log_line_prefix": "",
     "log_checkpoints": False,
+    "max_files_per_process": 300,
 }
+"""What makes a server small, and its start short: it counts descriptors up to the last of these."""
+
+_WORKER_SLOTS = 4
 
 
 def major_version(data: Path) -> int | None:
@@ -149,6 +155,7 @@ def configure(
     settings = dict(_DEFAULTS)
     if installation.major >= 18:
         settings["io_method"] = "sync"
+        settings["autovacuum_worker_slots"] = _worker_slots(config)
         settings["extension_control_path"] = trusted.control_path(places.data.parent)
     if sys.platform == "linux":
         settings["recovery_init_sync_method"] = "syncfs"
@@ -174,8 +181,39 @@ def configure(
     settings |= extra
     text = f"include '{_quoted(str(places.data / 'postgresql.conf'))}'\n"
     text += "".join(f"{name} = {_value(value)}\n" for name, value in settings.items())
-    (places.run / "pg_hba.conf").write_text(_HBA)
-    (places.run / "postgresql.conf").write_text(text)
+    text += f"include_if_exists '{_WAKING}'\n"
+    _write(places.run / "pg_hba.conf", _HBA)
+    _write(places.run / "postgresql.conf", text)
+    (places.run / _WAKING).write_text("autovacuum = off\n")
+
+
+def finish_waking(run: Path) -> bool:
+    """Let begin what nobody waits for, once the server has reloaded its settings.
+
+    Return whether it has to: a server is started without the launcher of autovacuum, which would
+    take a processor from whoever has woken it, and would wait for a minute after that anyway.
+    """
+    try:
+        (run / _WAKING).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file unless it is so already: a file that is emptied first may wait for the disk."""
+    try:
+        written = path.read_text() == text
+    except FileNotFoundError:
+        written = False
+    if not written:
+        path.write_text(text)
+
+
+def _worker_slots(config: PostgresConfig) -> int:
+    """Return for how many workers of autovacuum memory is set aside: enough for those asked for."""
+    asked = str(config.settings.get("autovacuum_max_workers", ""))
+    return max(_WORKER_SLOTS, int(asked)) if asked.isdecimal() else _WORKER_SLOTS
 
 
 def _checked(settings: dict[str, str | bool | int | float]) -> dict[str, str | bool | int | float]:

@@ -103,9 +103,7 @@ class PostgresEngine(Engine):
             before = msgspec.structs.replace(before, id=last.id)
         cloned = last is not None and last != owner
         cloned = cloned or (before is not None and before.id != self.context.id)
-        taking = self.history.pending() is None and await asyncio.to_thread(
-            following.take_up, self.context.directory
-        )
+        taking = await self._takes_up()
         pending = await self._make_ready(cloned)
         if last != owner:
             await asyncio.to_thread(records.write, self._owner_file, owner, follows=True)
@@ -154,6 +152,12 @@ class PostgresEngine(Engine):
         self._configure(installation, standby.settings(self.config))
         await self.server.start(installation.program("postgres"))
         await self._standby.catch_up(self.control.replayed)
+
+    async def _takes_up(self) -> bool:
+        """Take up what was received from another node's server, if anything was."""
+        if self.history.pending() is not None or not following.may_take_up(self.context.directory):
+            return False
+        return await asyncio.to_thread(following.take_up, self.context.directory)
 
     async def _make_ready(self, cloned: bool) -> Recover | None:
         """Make the directory fit to be opened; return what is to be replayed then.
@@ -404,6 +408,8 @@ class PostgresEngine(Engine):
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             try:
+                if cluster.finish_waking(self.context.run):
+                    self.server.reload()
                 await self._settle()
                 if not self.server.running:
                     self.context.log.error("PostgreSQL has died: %s", self.server.last_words)

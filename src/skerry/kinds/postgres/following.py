@@ -248,6 +248,11 @@ def seed(data: Path) -> None:
         journal.announce(*paths[begin : begin + _SEED_FILES])
 
 
+def may_take_up(directory: Path) -> bool:
+    """Tell whether there is something to take up: most often there is not."""
+    return (directory / "data" / _SIGNAL).exists() or (directory / STREAM).exists()
+
+
 def take_up(directory: Path) -> bool:
     """Put what was received where the server recovers from; return whether it has to.
 

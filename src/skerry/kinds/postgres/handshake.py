@@ -20,7 +20,6 @@ from skerry.kinds.postgres.lobby import Lobby
 from skerry.kinds.postgres.stream import Stream
 from skerry.kinds.postgres.tls import ALPN, server_name
 
-WIRE = "pg"
 """The name of the port wire in the manifest."""
 
 _TLS_RECORD = 0x16
@@ -121,7 +120,7 @@ class Handshake:
         name = server_name(self._client.transport) if self._encrypted else None
         target = find_target(startup.parameters, name, self._lobby.knows)
         for each in (target, target.pooled()):
-            path = await self._lobby.gateway.elsewhere(each.app, WIRE) if each else None
+            path = await self._lobby.elsewhere(each) if each else None
             if path is not None:
                 return Elsewhere(path, startup_for(target.parameters, target.label))
         resource, pooled = self._lobby.resource(target)

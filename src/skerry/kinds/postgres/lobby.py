@@ -22,6 +22,7 @@ from skerry.kinds.postgres.pooler import Pool
 from skerry.kinds.postgres.tls import ServerTLS
 
 _KIND = "postgres"
+_WIRE = "pg"
 _LOOK_SECONDS = 0.5
 _REMEMBERED = 10_000
 
@@ -69,6 +70,10 @@ class Lobby:
         """Tell whether a host label selects a resource of ours."""
         parsed = parse_host_label(label.removesuffix(POOLER))
         return parsed is not None and self._find(*parsed) is not None
+
+    async def elsewhere(self, target: Target) -> str | None:
+        """Return the socket that leads to the node that has what a client asks for, if another."""
+        return await self.gateway.elsewhere(target.app, _WIRE, _KIND, target.branch, target.name)
 
     def resource(self, target: Target) -> tuple[Resource, bool]:
         """Return the resource that a client asks for, and whether by its pooler.

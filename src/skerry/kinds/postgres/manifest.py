@@ -12,6 +12,7 @@ from skerry.kernel.manifest import (
     Client,
     EngineInfo,
     Manifest,
+    Remote,
     Unit,
     Verb,
     Wire,
@@ -147,6 +148,7 @@ MANIFEST = Manifest(
         ),
     ),
     binding="binding:bind",
+    remote=Remote("remote:bind", wire="pg"),
     config=PostgresConfig,
     units=(
         Unit("sessions", "Sessions that clients opened."),

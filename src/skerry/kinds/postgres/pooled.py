@@ -184,6 +184,10 @@ class PooledClient(asyncio.Protocol):
         if self._input[position] == _EXIT:
             self._transport.close()
         elif self._task is None:
+            server = self._pool.take_idle(self._identity)
+            if server is not None:
+                self._join(server)
+                return True
             self._start(self._attach())
         return False
 
@@ -302,12 +306,16 @@ class PooledClient(asyncio.Protocol):
             self._task = None
             refuse(self._client, error)
             return
+        self._join(server)
+        self._go_on()
+
+    def _join(self, server: ServerSession) -> None:
         self._server = server
-        self._answers = Answers()
+        if not self._answers.settled:
+            self._answers = Answers()
         server.user = self
         if self._paused:
             server.upstream.transport.pause_reading()
-        self._go_on()
 
     async def _examine(self, server: ServerSession) -> None:
         """Ask the idle session whether it holds something of the client's; pin it if so."""

@@ -138,7 +138,7 @@ class Pool:
         """Return a session for one transaction; waits for its turn. Raises what `connect` does."""
         deadline = asyncio.get_running_loop().time() + self._limits.pooler_seconds
         while True:
-            found = self._find(identity)
+            found = self.take_idle(identity)
             if found is None and self._has_room():
                 async with asyncio.timeout(self._limits.wake_seconds):
                     found = await self._open(identity, credential)
@@ -175,7 +175,8 @@ class Pool:
         if not self._all:
             self._lookup.slept(self._resource)
 
-    def _find(self, identity: Identity) -> ServerSession | None:
+    def take_idle(self, identity: Identity) -> ServerSession | None:
+        """Return a session for one transaction if one is free at once."""
         for place in range(len(self._idle) - 1, -1, -1):
             server = self._idle[place]
             if server.identity == identity:

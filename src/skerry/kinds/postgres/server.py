@@ -115,6 +115,12 @@ class Server:
                     await process.wait()
         await self._finish()
 
+    def reload(self) -> None:
+        """Have the server read its settings again, if it runs."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGHUP)
+
     async def freeze(self) -> None:
         """Stop every process of the server, the postmaster first so that it makes no more.
 

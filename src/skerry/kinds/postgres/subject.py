@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import asyncpg
 
 from skerry.kernel.subject import Place, Subject
@@ -26,6 +28,14 @@ class PostgresSubject(Subject):
         """See `Subject.get`."""
         rows = await self._run("select key, value from notes")
         return {row["key"]: row["value"] for row in rows}
+
+    async def put_by(self, binding: Any, key: str, value: str) -> None:
+        """See `Subject.put_by`."""
+        await binding.execute("insert into notes values ($1, $2)", key, value)
+
+    async def get_by(self, binding: Any) -> dict[str, str]:
+        """See `Subject.get_by`."""
+        return dict(await binding.fetch("select key, value from notes"))
 
     async def _run(self, sql: str, *values: str) -> list[asyncpg.Record]:
         """Run a statement that may run twice; again if the server died under it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from skerry.kinds.quantum.contract import JobRequest, Program
 from skerry.kinds.quantum.twins import EXACT, is_runnable
 
 SOURCE_BYTES_MAX = 4 << 20
-EXECUTIONS_MAX = 1000
+EXECUTIONS_MAX = 4096
 TEXT_MAX = 256
 TAGS_MAX = 50
 MEMORY_SHOTS_MAX = 1_000_000
@@ -78,6 +79,19 @@ def _program(program: Program, device: Device) -> None:
         raise UNSUPPORTED(
             f"Programs in {program.format} cannot run on {device.name}.",
             why=f"It takes {', '.join(sorted(known))}.",
+        )
+
+
+def binding(program: Program, number: int) -> None:
+    """Raise INVALID unless a circuit's binding has numbers for the names that its first one has.
+
+    That is all that can be wrong with it: nothing else of a circuit in JSON depends on values.
+    """
+    first, found = program.bindings[0], program.bindings[number]
+    if not first.keys() <= found.keys() or not all(map(math.isfinite, found.values())):
+        raise INVALID(
+            f"Binding {number} is not of numbers for the names of the first.",
+            why=f"These are {', '.join(sorted(first)) or 'none'}."[:300],
         )
 
 

@@ -189,6 +189,10 @@ class Desk:
         found: str = await self._checkers.of("resources").ask("disassemble", params, PLAN_SECONDS)
         return found
 
+    async def recorded(self, source: str) -> Any:
+        """Return what a program in QIR records, see `worker.qir`; raise INVALID."""
+        return await self._checkers.of("gates").ask("recorded", {"source": source}, PLAN_SECONDS)
+
     async def chemistry(self, molecule: Molecule) -> list[Energy]:
         """Return the energies of a molecule."""
         asked = msgspec.to_builtins(molecule)
@@ -265,6 +269,8 @@ class Desk:
             for binding in range(1, len(program.bindings)):
                 if twins.engine_of(request, program, device) in twins.EXACT.values():
                     await self.plan(request, number, binding)
+                elif program.format == "circuit":
+                    checks.binding(program, binding)
                 elif program.format in checks.CIRCUITS:
                     await self.parse(program, binding)
         cost = self._cost(device, uses, request)
@@ -298,6 +304,10 @@ class Desk:
             await self.stored(sessions.check, request, now)
         if request.reservation:
             await self.stored(reservations.check, request, now)
+
+    def chance(self) -> int:
+        """Return a seed for what is drawn at random before a job is queued."""
+        return int.from_bytes(self._entropy.bytes(7), "big")
 
     def _new_id(self) -> str:
         """Return an id in the shape of a UUID, which vendors' clients expect."""
@@ -517,6 +527,14 @@ class Desk:
         asked = {"program": program, "params": params, **limits}
         found: dict[str, Any] = await self._checkers.of("gates").ask(
             "primitives", asked, PLAN_SECONDS
+        )
+        return found
+
+    async def mitigated(self, items: list[Any], tasks: list[Any]) -> list[dict[str, Any]]:
+        """Return what an estimator's PUBs come to with errors mitigated (`worker.mitigation`)."""
+        asked = {"items": items, "tasks": tasks}
+        found: list[dict[str, Any]] = await self._checkers.of("gates").ask(
+            "mitigated", asked, PLAN_SECONDS
         )
         return found
 

@@ -327,7 +327,7 @@ class Hardware:
         if seen.seconds is not None:
             usage["hardware_ms"] = round(seen.seconds * 1000)
         kept = await desk.stored(
-            Store.keep_result, job.id, result, state, done=1, usage=usage, **values
+            Store.keep_results, job.id, [result], state, done=1, usage=usage, **values
         )
         desk.context.meter.add("shots", shots)
         return kept

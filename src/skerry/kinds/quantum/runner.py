@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ from skerry.kinds.quantum.contract import (
     JobState,
     Program,
     Reservation,
+    Result,
 )
 from skerry.kinds.quantum.line import Line
 from skerry.kinds.quantum.store import Store
@@ -31,6 +33,30 @@ from skerry.kinds.quantum.workers import StoppedError, Workers
 T = TypeVar("T")
 _RECENT = 20
 _LOOK_SECONDS = 30.0
+KEEP_SECONDS = 0.25
+"""How long a result may wait to be written; a crash makes it again from the same seed."""
+
+
+@dataclass
+class _Found:
+    """What a job has come to: results that are not kept yet, and what was used, in all and since.
+
+    Jobs of many executions would spend more on writing each than on running it.
+    """
+
+    done: int
+    usage: dict[str, int]
+    kept_at: float
+    results: list[Result] = field(default_factory=list)
+    spent: dict[str, int] = field(default_factory=dict)
+
+    def add(self, result: Result, spent: dict[str, int]) -> None:
+        """Take the result of the next execution."""
+        self.results.append(result)
+        self.done += 1
+        for unit, amount in spent.items():
+            self.usage[unit] = self.usage.get(unit, 0) + amount
+            self.spent[unit] = self.spent.get(unit, 0) + amount
 
 
 class Bench(Protocol):
@@ -250,45 +276,62 @@ class Runner:
             for program in job.request.programs
             for binding in range(len(program.bindings))
         ]
-        for number in range(job.done, len(pairs)):
-            await self._execution(job_id, number, *pairs[number], last=number + 1 == len(pairs))
-            await self.tell()
+        found = _Found(job.done, dict(job.usage), clock.monotonic())
+        try:
+            for number in range(job.done, len(pairs)):
+                await self._execution(job, number, *pairs[number], found)
+                last = number + 1 == len(pairs)
+                if last or clock.monotonic() - found.kept_at >= KEEP_SECONDS:
+                    await self._keep(job, found, last=last)
+        except (SkerryError, StoppedError):
+            await self._keep(job, found, last=False)
+            raise
         self._recent.append(clock.monotonic() - began)
 
     async def _execution(
-        self, job_id: str, number: int, program: Program, binding: int, *, last: bool
+        self, job: Job, number: int, program: Program, binding: int, found: _Found
     ) -> None:
+        """Run one execution; `_keep` writes its result, or it is made again after a crash."""
         desk, clock = self._desk, self._desk.context.clock
-        job = await desk.stored(Store.job, job_id)
-        if job.state is JobState.CANCELLING:
+        if await desk.stored(Store.state, job.id) is JobState.CANCELLING:
             raise StoppedError
         seed = (results.seed_of(job) + number) % (1 << 63)
         params = desk.worker_params(job.request, program, binding, seed)
         started, began = clock.now(), clock.monotonic()
         device, _, _ = desk.device(job.request.device)
         worker = self.workers.of(twins.stack_of(device, params["engine"]))
-        found = await worker.ask("run", params, float(desk.config.job_seconds_max))
+        answer = await worker.ask("run", params, float(desk.config.job_seconds_max))
         seconds = clock.monotonic() - began
         run = results.Run(number, program, seed, started, seconds)
-        result = results.made(desk.context, job, run, found, desk.device(job.request.device))
-        shots = int(found.get("shots", job.request.shots_of(program)))
-        usage = self._count(job, shots, found, seconds)
-        values: dict[str, Any] = {"done": number + 1, "usage": usage}
+        made = results.made(desk.context, job, run, answer, desk.device(job.request.device))
+        shots = int(answer.get("shots", job.request.shots_of(program)))
+        found.add(made, self._spent(job, shots, answer, seconds))
+
+    async def _keep(self, job: Job, found: _Found, *, last: bool) -> None:
+        """Meter the results that came since the last time, and keep them durably."""
+        if not found.results:
+            return
+        clock = self._desk.context.clock
+        for unit, amount in found.spent.items():
+            self._desk.context.meter.add(unit, amount)
+        values: dict[str, Any] = {"done": found.done, "usage": found.usage}
         state = None
         if last:
             state, values["ended"] = JobState.COMPLETED, clock.now()
-        await desk.stored(Store.keep_result, job_id, result, state, **values)
+        await self._desk.stored(Store.keep_results, job.id, found.results, state, **values)
+        found.results, found.spent, found.kept_at = [], {}, clock.monotonic()
+        await self.tell()
 
-    def _count(self, job: Job, shots: int, found: dict[str, Any], seconds: float) -> dict[str, int]:
-        """Meter one execution; return the job's usage so far."""
+    def _spent(
+        self, job: Job, shots: int, answer: dict[str, Any], seconds: float
+    ) -> dict[str, int]:
+        """Return what one execution used."""
         device, _, _ = self._desk.device(job.request.device)
         spent = {"shots": shots, "engine_ms": round(seconds * 1000)}
         if any(price.hqc for price in device.prices):
-            use = pricing.Use(1, shots, *found["gates"])
+            use = pricing.Use(1, shots, *answer["gates"])
             spent["hqc_thousandths"] = int(pricing.hqc(use) * 1000)
-        for unit, amount in spent.items():
-            self._desk.context.meter.add(unit, amount)
-        return {unit: job.usage.get(unit, 0) + amount for unit, amount in spent.items()}
+        return spent
 
     async def _cancelled(self, job_id: str) -> None:
         ended = self._desk.context.clock.now()

@@ -35,8 +35,16 @@ class Stack(NamedTuple):
 
 STACKS = {
     "gates": Stack(
-        "circuits: OpenQASM, Qiskit's transpiler, Stim, Aer, qsim",
-        ("openqasm3[parser]>=1", "qiskit>=2.1", "qiskit-aer>=0.17", "stim>=1.14", "qsimcirq>=0.22"),
+        "circuits: OpenQASM, Qiskit's transpiler, Stim, Aer, qsim, IBM's mitigation",
+        (
+            "openqasm3[parser]>=1",
+            "qiskit>=2.1",
+            "qiskit-aer>=0.17",
+            "stim>=1.14",
+            "qsimcirq>=0.22",
+            "samplomatic>=0.21",
+            "qiskit-mitigation>=0.1.1",
+        ),
         ("openqasm3", "qiskit", "qiskit_aer", "stim"),
     ),
     "gates-gpu": Stack(
@@ -47,6 +55,8 @@ STACKS = {
             "qiskit-aer-gpu>=0.15; platform_machine == 'x86_64'",
             "stim>=1.14",
             "qsimcirq>=0.22",
+            "samplomatic>=0.21",
+            "qiskit-mitigation>=0.1.1",
         ),
         ("openqasm3", "qiskit", "qiskit_aer", "stim"),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,13 @@ class Store:
             raise NOT_FOUND(f"There is no job {id[:100]}.", hint="skerry quantum jobs")
         return _jobs.decode(found)
 
+    def state(self, id: str) -> JobState:  # noqa: A002
+        """Return a job's state alone, which is cheap; raise NOT_FOUND."""
+        found = self.db.execute("SELECT state FROM jobs WHERE id = ?", (id,)).get
+        if found is None:
+            raise NOT_FOUND(f"There is no job {id[:100]}.", hint="skerry quantum jobs")
+        return JobState(found)
+
     def start(self, id: str, at: int) -> Job:  # noqa: A002
         """Note that a job runs, without waiting for the disk: a power cut leaves it queued."""
         self.db.pragma("synchronous", "normal")
@@ -227,19 +234,18 @@ class Store:
         sql = "SELECT body FROM papers WHERE wire = ? AND sort = ? ORDER BY created DESC, id"
         return [bytes(body) for (body,) in self.db.execute(sql, (wire, sort))]
 
-    def keep_result(
+    def keep_results(
         self,
         id: str,  # noqa: A002
-        result: Result,
+        results: Sequence[Result],
         state: JobState | None = None,
         **values: Any,
     ) -> Job:
-        """Keep the result of one execution with the job's new state and values, durably."""
-        body = zlib.compress(_encoder.encode(result), 6)
+        """Keep results of executions with the job's new state and values, durably."""
+        rows = [(id, each.execution, zlib.compress(_encoder.encode(each), 6)) for each in results]
         with writing(self.db) as db:
-            db.execute(
-                "INSERT OR REPLACE INTO results VALUES (?, ?, ?)", (id, result.execution, body)
-            )
+            for row in rows:
+                db.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?)", row)
             job = self.job(id)
             if state is not None:
                 assert state in STEPS[job.state], "the runner keeps to the steps"

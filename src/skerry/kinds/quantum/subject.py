@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.subject import Subject, WayOut
-from skerry.kinds._shared.http.request import Answer, request
+from skerry.kinds._shared.http.message import Answer
+from skerry.kinds._shared.http.request import request
 from skerry.kinds.quantum.hardware import ACTION
 from skerry.kinds.quantum.providers.iqm import TOKEN
 

@@ -18,7 +18,7 @@ from skerry.kinds.quantum.contract import Calibrated, JobRequest, Program
 from skerry.kinds.quantum.worker import exactly
 
 PESSIMISM_MAX = 20.0
-IDEAL, DENSITY = "sim-ideal", "sim-density"
+IDEAL, DENSITY, CHAIN = "sim-ideal", "sim-density", "sim-mps"
 EXACT = {IDEAL: exactly.VECTOR, DENSITY: exactly.DENSITY}
 """The engine of each simulator that tells exact results, without shots."""
 
@@ -121,6 +121,8 @@ def engine_of(request: JobRequest, program: Program, device: Device) -> str:
     """
     if request.options.engine:
         return request.options.engine
+    if device.id == CHAIN:
+        return "mps"
     is_own = program.format == "openqasm3" and _OWN.search(program.source)
     return EXACT.get(device.id, "") if is_own else ""
 

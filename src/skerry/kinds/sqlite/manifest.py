@@ -11,6 +11,7 @@ from skerry.kernel.manifest import (
     Client,
     EngineInfo,
     Manifest,
+    Remote,
     Unit,
     Verb,
     Wire,
@@ -109,6 +110,7 @@ MANIFEST = Manifest(
         ),
     ),
     binding="binding:bind",
+    remote=Remote("remote:bind", wire="hrana"),
     config=SqliteConfig,
     units=(
         Unit("queries", "Statements that were run."),

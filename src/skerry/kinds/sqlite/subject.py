@@ -25,6 +25,16 @@ class SqliteSubject(Subject):
         result = await self._run("select key, value from notes")
         return {row[0]["value"]: row[1]["value"] for row in result["rows"]}
 
+    async def put_by(self, binding: Any, key: str, value: str) -> None:
+        """See `Subject.put_by`."""
+        await binding.aio.batch(
+            [_TABLE, ("insert or replace into notes values (?, ?)", [key, value])]
+        )
+
+    async def get_by(self, binding: Any) -> dict[str, str]:
+        """See `Subject.get_by`."""
+        return dict(await binding.aio.query("select key, value from notes"))
+
     async def _run(self, sql: str, *arguments: str) -> Any:
         values = [{"type": "text", "value": each} for each in arguments]
         requests = [

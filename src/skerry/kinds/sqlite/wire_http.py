@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.kernel.errors import SkerryError
 from skerry.kinds.sqlite.engine import SqliteEngine
 from skerry.kinds.sqlite.exchange import LARGE_BYTES, Exchange
 from skerry.kinds.sqlite.hrana import (
@@ -145,6 +146,9 @@ async def cursor(engine: SqliteEngine, exchange: Exchange) -> None:
                 held = chunk
         # Only now is the stream free; clients go on with it as soon as they see the last entry.
         await exchange.part(held, last=True)
+    except (HranaError, SkerryError) as error:
+        await streams.close(stream)
+        await exchange.part(_failed(error), last=True)
     except BaseException:
         await streams.close(stream)
         raise
@@ -156,8 +160,12 @@ def _lines(stream: Stream, batch: Batch) -> Steps:
         for part in stream.cursor(batch, CHUNK_BYTES):
             yield _encoder.encode_lines(part) if isinstance(part, list) else part
     except Exception as error:
-        shape = from_any(error).answer()
-        yield _encoder.encode({"type": "error", "error": shape}) + b"\n"
+        yield _failed(error)
+
+
+def _failed(error: Exception) -> bytes:
+    """Return the entry that ends a cursor early."""
+    return _encoder.encode({"type": "error", "error": from_any(error).answer()}) + b"\n"
 
 
 async def execute(engine: SqliteEngine, exchange: Exchange) -> None:

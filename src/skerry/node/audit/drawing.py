@@ -35,6 +35,14 @@ def _billed(of: Mapping[str, Any]) -> str:
     return "; ".join(rows) + (f"; and {more} more" if more > 0 else "")
 
 
+def _login(of: Mapping[str, Any]) -> str:
+    if of["event"] == "out":
+        return f"{of['name']} logged out"
+    if of["event"] == "refused":
+        return f"{of['name']} was not let in by {of['issuer']}: in no group that may"
+    return f"{of['name']} logged in by {of['issuer']}, in the group {of['group']}"
+
+
 def _other(of: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in of.items() if isinstance(value, str | int))
 
@@ -43,5 +51,6 @@ _SENTENCES = {
     "decision": _decision,
     "catalogue": _catalogue,
     "billed": _billed,
+    "login": _login,
     receipts.RECEIPT: receipts.sentence,
 }

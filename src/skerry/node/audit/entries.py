@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from skerry.kernel.catalogue import AnyEvent, BranchCreated, ResourceRecord, ResourcesAdded
-from skerry.kernel.catalogue import VersionAdded as _VersionAdded
+from skerry.kernel.catalogue import ResourceRecord
 from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.errors import CORRUPT
+from skerry.kernel.events import AnyEvent, BranchCreated, ResourcesAdded
+from skerry.kernel.events import VersionAdded as _VersionAdded
 from skerry.kernel.policy import Decision, Fact, Request
 from skerry.node.audit.tiles import ENTRY_BYTES_MAX
 
@@ -127,7 +128,7 @@ def of_event(
         "sequence": sequence,
         "digest": digest.hex(),
     }
-    for name in ("branch", "parent", "source", "version", "name"):
+    for name in ("branch", "parent", "source", "version", "name", "resource", "to", "home_name"):
         value = getattr(event, name, None)
         if value is not None:
             said[name] = value

@@ -6,7 +6,18 @@ from typing import Any
 
 import msgspec
 
-WHAT = ("decision", "catalogue", "receipt", "billed", "drill", "residency", "key", "token", "note")
+WHAT = (
+    "decision",
+    "catalogue",
+    "receipt",
+    "billed",
+    "drill",
+    "residency",
+    "key",
+    "token",
+    "login",
+    "note",
+)
 
 
 async def view(visit: Any) -> dict[str, Any]:

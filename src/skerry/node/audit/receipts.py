@@ -15,7 +15,18 @@ RECEIPT = "receipt"
 PLACEMENT = "placement"
 DELETION = "deletion"
 OF_CATALOGUE = frozenset(
-    ("app-created", "app-deleted", "app-moved", "app-arrived", "branch-created", "branch-deleted")
+    (
+        "app-created",
+        "app-deleted",
+        "app-moved",
+        "app-arrived",
+        "branch-created",
+        "branch-deleted",
+        "guest-arrived",
+        "resource-moved",
+        "resource-returned",
+        "keys-let-go",
+    )
 )
 """Events of the catalogue whose entries are receipts too: they name the resources by their ids."""
 
@@ -66,8 +77,9 @@ def is_receipt(what: str, of: Mapping[str, Any]) -> bool:
 def sentence(of: Mapping[str, Any]) -> str:
     """Return a receipt in a sentence."""
     if of.get(RECEIPT) == PLACEMENT:
+        what = f"{of['app']}/{of['resource']}" if "resource" in of else of["app"]
         return (
-            f"{of['app']} was placed on {of['to']} from {of['from']}, residency {of['residency']}, "
+            f"{what} was placed on {of['to']} from {of['from']}, residency {of['residency']}, "
             f"by {', '.join(of['rules'])}"
         )
     where = f"{of['app']}/{of['branch']}" if "branch" in of else str(of["app"])

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import apsw
 
 from skerry import __version__
-from skerry.kernel.catalogue import Branch, Catalogue, event_of
+from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.clock import NANOSECONDS, Clock
 from skerry.kernel.errors import CONFLICT, DISK_FULL, NOT_FOUND, SkerryError
+from skerry.kernel.events import event_of
 from skerry.kernel.manifest import Verb
 from skerry.node.backup import digests
 from skerry.node.backup.index import (
@@ -195,6 +196,11 @@ class _Cutter:
         found = []
         memory = digests.Memory(self._node.home.service("backup") / "digests.sqlite")
         try:
+            for away in branch.away.values():
+                gone = away.record.name
+                if self._scope.holds(branch.app, branch.name, gone):
+                    where = f"it is on the node {away.node}: back it up there"
+                    self._left_out.append(f"{branch.app}/{branch.name}/{gone}: {where}")
             for record in branch.resources.values():
                 if not self._scope.holds(branch.app, branch.name, record.name):
                     continue

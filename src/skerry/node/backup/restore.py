@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.catalogue import ResourceRecord
 from skerry.kernel.errors import (
     ALREADY_EXISTS,

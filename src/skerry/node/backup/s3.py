@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import http.client
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from skerry.kernel.errors import STORE_UNREACHABLE
-from skerry.kinds._shared.s3 import sigv4, times
+from skerry.kinds._shared.s3 import sigv4
 from skerry.node.backup.destination import Destination
 
 _SECONDS = 60.0
@@ -59,23 +58,7 @@ def sign(
 
     `payload` is the SHA-256 of the body, or what S3 writes there instead.
     """
-    stamp = times.moment(now_ns).strftime("%Y%m%dT%H%M%SZ")
+    headers = {"host": urlsplit(destination.endpoint).netloc, **more}
+    credential = (destination.access_key, destination.secret_key)
     region = destination.region or "us-east-1"
-    credential = sigv4.Credential(destination.access_key, stamp[:8], region, "s3")
-    headers = {
-        "host": urlsplit(destination.endpoint).netloc,
-        "x-amz-content-sha256": payload,
-        "x-amz-date": stamp,
-        **more,
-    }
-    names = tuple(sorted(headers))
-    request = sigv4.Request(method, path, query, tuple(headers.items()))
-    signed = sigv4.Signed(credential, names, "", stamp, payload, query=False)
-    text = sigv4.string_to_sign(stamp, credential.scope, sigv4.canonical_request(request, signed))
-    key = sigv4.signing_key(destination.secret_key, stamp[:8], region, "s3")
-    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    authorization = (
-        f"{sigv4.ALGORITHM} Credential={destination.access_key}/{credential.scope}, "
-        f"SignedHeaders={';'.join(names)}, Signature={signature}"
-    )
-    return {**headers, "authorization": authorization}
+    return sigv4.sign(method, path, query, headers, credential, payload, now_ns, region)

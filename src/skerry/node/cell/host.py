@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from typing import Any
 
 import msgspec
 
 from skerry.kernel.errors import DENIED
-from skerry.kernel.kind import Context
-from skerry.kernel.manifest import Manifest
 from skerry.kernel.policy import Decision, Place
 from skerry.node.cell.slot import Slot
 from skerry.node.cell.spec import PermitCall
@@ -19,6 +17,9 @@ from skerry.node.channel import Call, Channel
 
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
 """The call of the node that is being carried out, to which progress is reported."""
+
+Bind = Callable[[], Coroutine[Any, Any, Any]]
+"""Makes the binding of a resource."""
 
 
 class SlotHost:
@@ -28,7 +29,7 @@ class SlotHost:
         self,
         name: str,
         slots: Mapping[str, Slot],
-        bound: Mapping[str, Callable[[], tuple[Manifest, Context]]],
+        bound: Mapping[str, Bind],
         channel: Channel,
     ) -> None:
         self._name = name
@@ -55,9 +56,7 @@ class SlotHost:
             )
         known = self._bindings.get(resource)
         if known is None or (known.done() and (known.cancelled() or known.exception())):
-            manifest, context = self._bound[resource]()
-            connect = manifest.load(manifest.binding)
-            known = self._bindings[resource] = asyncio.ensure_future(connect(context))
+            known = self._bindings[resource] = asyncio.ensure_future(self._bound[resource]())
         return await known
 
     async def permit(self, action: str, place: Place, *, encrypted: bool = False) -> Decision:

@@ -28,7 +28,7 @@ from skerry.kernel.keys import Keys
 from skerry.kernel.kind import Context
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.reading import keep_leader
-from skerry.node.cell.host import SlotHost, current_call
+from skerry.node.cell.host import Bind, SlotHost, current_call
 from skerry.node.cell.journal import SocketJournal
 from skerry.node.cell.server import Server
 from skerry.node.cell.slot import Slot
@@ -44,11 +44,12 @@ TICK_SECONDS_MAX = 5.0
 TICK_SECONDS_MIN = 0.05
 
 _log = logging.getLogger(__name__)
+_spec_in = msgspec.msgpack.Decoder(ProcessSpec).decode
 
 
 def main(connection: socket.socket, manifests: Mapping[str, Manifest]) -> None:
     """Become the process that the node asks for; returns when it is over."""
-    spec = msgspec.msgpack.decode(_read_frame(connection), type=ProcessSpec)
+    spec = _spec_in(_read_frame(connection))
     confine(spec.confinement)
     _log_to_standard_error()
     sys.path.insert(0, spec.code)
@@ -144,7 +145,7 @@ class Process:
         meter_directory = spec.run if served else self._spec.served[0].run
         name = file_name(self._spec.instance, spec.id)
         bound = {
-            each.ref.name: self._bound_context(each)
+            each.ref.name: self._bound(each)
             for each in (*self._spec.bound, *self._spec.served)
             if each.ref.name in spec.bindings
         }
@@ -167,8 +168,16 @@ class Process:
             environments=Path(self._spec.environments) if self._spec.environments else None,
         )
 
-    def _bound_context(self, spec: SlotSpec) -> Callable[[], tuple[Manifest, Context]]:
-        return lambda: (self._manifests[spec.ref.kind], self._context(spec, served=False))
+    def _bound(self, spec: SlotSpec) -> Bind:
+        """Return what makes the binding of a resource: the kind's own, or the one from afar."""
+        manifest = self._manifests[spec.ref.kind]
+        remote = manifest.remote if spec.away else None
+        name = remote.binding if remote is not None else manifest.binding
+
+        async def bind() -> Any:
+            return await manifest.load(name)(self._context(spec, served=False))
+
+        return bind
 
     async def _rest_when_idle(self) -> None:
         """Stop engines that nobody uses; when none is left, ask the node to end the process."""

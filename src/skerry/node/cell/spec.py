@@ -19,7 +19,8 @@ class SlotSpec(msgspec.Struct, frozen=True):
     """A resource as a process sees it; `own` and `lineage` are its keys.
 
     `journal` is the socket on which the node hears of writes to the state, if it is replicated.
-    `leader` is the node that writes the state, if this is a copy that is only read.
+    `leader` is the node that writes the state, if this is a copy that is only read. `away` tells of
+    a resource that is bound here and lies on another node.
     """
 
     ref: ResourceRef
@@ -34,6 +35,7 @@ class SlotSpec(msgspec.Struct, frozen=True):
     secrets: dict[str, str] = {}
     journal: str = ""
     leader: str = ""
+    away: bool = False
 
     def __repr__(self) -> str:
         return f"SlotSpec({self.ref})"

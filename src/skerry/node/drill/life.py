@@ -86,9 +86,20 @@ def apps_of(node: Node, app: str | None, found: Outcome) -> list[str]:
     """Return the apps to drill on; note if there is none."""
     names = [name for name, each in node.catalogue.apps.items() if "main" in each.branches]
     names = [name for name in names if app in (None, name)]
-    if not names:
-        found.not_tried = "No app is here."
-    return names
+    whole = []
+    for name in names:
+        each = node.catalogue.app(name)
+        away = each.branches["main"].away
+        lies = [f"{gone} is on the node {away[gone].node}" for gone in sorted(away)]
+        if each.guest is not None:
+            lies.append(f"all but {each.guest.resource} is on the node {each.guest.home_name}")
+        if lies:
+            found.lack(f"{name}, of which {', '.join(lies)}")
+        else:
+            whole.append(name)
+    if not whole:
+        found.not_tried = "No app is here as a whole." if names else "No app is here."
+    return whole
 
 
 async def deletion(node: Node, app: str | None) -> Outcome:

@@ -107,7 +107,7 @@ async def identity(node: Node, app: str | None) -> Outcome:
     provider = node.services.known("identity")
     if provider is None or not provider.issuer:
         text = "the customer's identity provider can be used: none is configured"
-        found.check(False, text)
+        found.check(False, f"{text} (skerry docs identity)")
         return found
     problem = await provider.problem()
     text = f"the customer's identity provider can be used: {provider.issuer}"

@@ -41,6 +41,8 @@ async def location(node: Node, app: str | None) -> Outcome:
                 path = node.workshop.state(branch, record)
                 size = await asyncio.to_thread(_bytes_below, path)
                 rows.append([branch.app, branch.name, record.kind, record.name, size])
+            for name, each in sorted(branch.away.items()):
+                found.lack(f"{branch.app}/{branch.name}/{name}, which is on the node {each.node}")
     found.detail["resources"] = rows[:1000]
     total = sum(row[4] for row in rows)
     found.check(True, f"{len(rows)} resources have {total:,} bytes here")

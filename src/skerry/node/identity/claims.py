@@ -14,6 +14,7 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "RS384", "PS384", "ES384", "RS512", "PS
 LEEWAY_SECONDS = 60
 AGE_SECONDS_MAX = 600
 GROUPS_MAX = 1000
+KEYS_MAX = 100
 TOKEN_LETTERS_MAX = 1 << 16
 
 
@@ -38,7 +39,7 @@ def verified(
     if len(token) > TOKEN_LETTERS_MAX:
         raise _refused("it is too long")
     try:
-        found = jose.jwt.decode(token, jose.jwk.KeySet.import_key_set(dict(keys)), ALGORITHMS)
+        found = jose.jwt.decode(token, _signing(jose, keys), ALGORITHMS)
         claims: dict[str, Any] = dict(found.claims)
         registry = jose.jwt.JWTClaimsRegistry(
             now=now,
@@ -57,6 +58,19 @@ def verified(
         raise _refused(_said(error)) from error
     _check_more(claims, client, now)
     return claims
+
+
+def _signing(jose: ModuleType, keys: Mapping[str, Any]) -> Any:
+    """Return the keys of a set that signatures are made with; sets hold others too."""
+    listed = keys.get("keys")
+    kept = [
+        each
+        for each in (listed if isinstance(listed, list) else ())[:KEYS_MAX]
+        if isinstance(each, dict)
+        and each.get("kty") in ("RSA", "EC", "OKP")
+        and each.get("use", "sig") == "sig"
+    ]
+    return jose.jwk.KeySet.import_key_set({"keys": kept})
 
 
 def _check_more(claims: Mapping[str, Any], client: str, now: int) -> None:

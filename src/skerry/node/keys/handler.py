@@ -7,7 +7,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from skerry.kernel import catalogue as events
+from skerry.kernel import events
 from skerry.kernel.commands import Check, Done, Nothing
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND, UNSUPPORTED, SkerryError
 from skerry.node.audit.receipts import DELETION, RECEIPT
@@ -145,7 +145,11 @@ class Handler:
         node = self._node
         app = node.catalogue.app(params.app)
         values = {name: node.vault.open(app.name, name) for name in app.secrets}
-        made = await self._ring.rotate(app.name)
+        node.abroad.check_own(app.name, "Rotating its keys")
+        made = self._ring.fresh()
+        # Nodes that have something of the app get it first: one that cannot be reached refuses all.
+        await node.abroad.hand_key(app, made)
+        await self._ring.adopt(app.name, *made)
         for name, value in values.items():
             sealed = node.vault.seal(app.name, name, value)
             await node.catalogue_log.append(events.encode(events.SecretSet(app.name, name, sealed)))
@@ -242,6 +246,12 @@ class Handler:
         outside = bool(wrapped) and all(each.holder != NODE for each in self._ring.of(app))
         ended = await self._ring.destroy(app)
         reach = REACH_OUTSIDE if outside else REACH_NODE
+        unreached = sorted(node.catalogue.unreached.get(app, ()))
+        if unreached:
+            reach += (
+                f" Not reached: {', '.join(unreached)}, which had a resource and data keys of "
+                f"{app}, and was bound to this node no more when the app was deleted."
+            )
         said = {
             RECEIPT: DELETION,
             "app": app,

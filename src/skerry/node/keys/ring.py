@@ -220,12 +220,15 @@ class KeyRing:
             return found
         return await self._change(lambda: self.current(app) or self._make(app))
 
-    async def rotate(self, app: str) -> OpenKey:
-        """Give an app a new key; older ones stay, to open what they encrypted."""
-        return await self._change(lambda: self._make(app))
+    def fresh(self) -> OpenKey:
+        """Return a key that nobody has yet, for `adopt`."""
+        return OpenKey(self._entropy.bytes(8).hex(), self._entropy.bytes(KEY_BYTES))
 
     async def adopt(self, app: str, id: str, key: bytes) -> None:  # noqa: A002
-        """Keep a key that an app brought from another node, as the one in use."""
+        """Keep a key as the one in use; older ones stay, to open what they encrypted.
+
+        It is a fresh one, or one that an app brought from another node.
+        """
         await self._change(lambda: self._make(app, id, key))
 
     def _make(self, app: str, brought: str = "", key: bytes = b"") -> OpenKey:
@@ -318,16 +321,23 @@ class KeyRing:
         self._open.pop(id, None)
         self.locked.pop(id, None)
 
-    async def forget(self, app: str) -> None:
-        """Let go of the keys of an app that is another node's now; that node has its own wrap."""
+    async def forget(self, app: str, only: frozenset[str] | None = None) -> list[Ended]:
+        """Let go of keys of an app that is another node's now; that node has its own wrap.
 
-        def work() -> None:
+        With `only`, it is those ids. Returns what became of each.
+        """
+
+        def work() -> list[Ended]:
+            ended = []
             for each in self.of(app):
-                self._end(each)
-                self._drop(each.id, self._file.destroyed)
+                if only is None or each.id in only:
+                    ended.append(self._end(each))
+                    self._drop(each.id, self._file.destroyed)
+            return ended
 
-        await self._change(work)
+        ended = await self._change(work)
         await self._tell_end()
+        return ended
 
     # ---- holders -------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ LEAVING = (
     "app:receive",
     "backup:send",
     "market:bid",
+    "resource:place",
     "resource:replicate",
     "resource:wake",
 )

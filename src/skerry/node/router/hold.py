@@ -44,8 +44,12 @@ class Switchboard(Protocol):
     """The router, as a client's connection sees it."""
 
     pool: Pool
-    draining: bool
     domain: str
+
+    @property
+    def draining(self) -> bool:
+        """Whether the node stops, so that no further request is taken."""
+        ...
 
     def admit(self, client: asyncio.BaseProtocol) -> bool:
         """Note a connection; false if there are too many."""

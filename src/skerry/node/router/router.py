@@ -99,8 +99,8 @@ class Router:
         except TimeoutError as error:
             raise TIMED_OUT(f"{target.app}/{target.branch} did not wake in time.") from error
         except SkerryError:
-            node = self._targets.node_of(target.app)
-            if node is None:
+            node = self._targets.node_of(target.app, target.branch, target.resource)
+            if not node:
                 raise
             return Hold(self._elsewhere(node), None, elsewhere=True)
         return self._hold(running, target)

@@ -27,9 +27,9 @@ from skerry.node.router.head import RequestHead
 class Target:
     """A resource, and the target line and path prefix that it is given; no app means the node.
 
-    `shares_origin`: it was not selected by a host of its own. `node`: the app was moved to that
-    node, and the request goes there as it came. `socket` is where it answers if it is no resource,
-    and `own_host` then the host before the node's domain that selects it.
+    `shares_origin`: it was not selected by a host of its own. `node`: the app or the resource was
+    moved to that node, and the request goes there as it came. `socket` is where it answers if it is
+    no resource, and `own_host` then the host before the node's domain that selects it.
     """
 
     app: str
@@ -76,9 +76,10 @@ class Targets:
             if wire.claim
         ]
 
-    def node_of(self, app: str) -> str | None:
-        """Return the node that an app was moved to, if it was."""
-        return self._catalogue.node_of(app)
+    def node_of(self, app: str, branch: str, resource: str) -> str:
+        """Return the node that an app, or a resource of it, was moved to; '' if it was not."""
+        moved = self._catalogue.node_of(app)
+        return moved or self._catalogue.node_of_resource(app, branch, resource)
 
     def find(self, head: RequestHead) -> Target:
         """Return the target of a request; raise NOT_FOUND if what it names does not exist."""
@@ -92,7 +93,7 @@ class Targets:
             place = parse_host_label(label)
             if place is not None:
                 app, branch, resource = place
-                node = self._catalogue.node_of(app)
+                node = self.node_of(app, branch, resource or "")
                 if node:
                     return Target(app, branch, resource or "", head.target, node=node)
                 resource = self._resource(app, branch, resource)
@@ -103,9 +104,9 @@ class Targets:
         for each in self._claims:
             resource_id = each(claim) or ""
             found = self._catalogue.find(resource_id)
-            node = self._catalogue.node_of_id(resource_id) if found is None else None
-            if node:
-                return Target("", "", "", head.target, shares_origin=True, node=node)
+            moved = self._catalogue.node_of_id(resource_id) if found is None else None
+            if moved:
+                return Target("", "", "", head.target, shares_origin=True, node=moved)
             if found is not None:
                 return Target(*found, head.target, shares_origin=True)
         return Target(NODE, "", "", head.target)
@@ -115,11 +116,11 @@ class Targets:
         parts = path.split(b"/", 4)
         names = [_plain(part).decode("ascii", "replace") for part in parts[1:4]]
         app = names[0][1:]
-        node = self._catalogue.node_of(app)
-        if node:
-            return Target(app, "", "", target, shares_origin=True, node=node)
         branch = names[1] if len(names) > 1 and names[1] else MAIN
         resource = names[2][1:] if len(names) > 2 and names[2].startswith("@") else ""
+        node = self.node_of(app, branch, resource)
+        if node:
+            return Target(app, "", "", target, shares_origin=True, node=node)
         if resource in self._branch(app, branch).resources:
             prefix = b"/".join(parts[:4])
         else:
@@ -151,6 +152,10 @@ class Targets:
                 why="It declares none, or several of which none is named web.",
                 hint='Set entry = "<function>" under [app] in skerry.toml.',
             )
+        app_known = self._catalogue.apps.get(app)
+        parting = app_known.parting if app_known is not None else None
+        if parting is not None and parting.resource == resource:
+            raise BUSY(f"{resource} of {app} is being moved to the node {parting.to}.")
         record = found.resources.get(resource)
         if record is None or record.kind not in self._speak_http or not spec.resource(resource):
             raise NOT_FOUND("Nothing is served here.")

@@ -152,6 +152,11 @@ class Group:
         """Remove the group, which must be empty; a group that is gone is fine."""
         self._wait(self._removed, "be removed")
 
+    def clear(self) -> None:
+        """End whatever is left in the group, and remove it. Raises TIMED_OUT."""
+        self.kill()
+        self.remove()
+
     def _gone(self) -> bool:
         if not self.processes():
             return True

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from skerry.kinds._shared.http.message import Answer
+
 SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 def request(

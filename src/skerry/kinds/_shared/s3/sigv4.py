@@ -1,4 +1,4 @@
-"""Verifying AWS Signature Version 4: in a header, in a query, over chunks and on a POST policy.
+"""AWS Signature Version 4, made and verified: in headers, queries, chunks and POST policies.
 
 Source: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)". Nothing here
 reads a clock or a secret by itself; the caller looks both up.
@@ -10,7 +10,7 @@ import functools
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_plus, unquote_to_bytes
 
@@ -220,6 +220,36 @@ def verify_policy(policy: str, fields: dict[str, str], secret: str) -> None:
     given = fields.get("x-amz-signature", "").encode("utf-8", "replace")
     if not hmac.compare_digest(_hex(key, policy), given):
         raise S3Error("SignatureDoesNotMatch", "The policy's signature does not match.")
+
+
+def sign(
+    method: str,
+    path: str,
+    query: str,
+    headers: Mapping[str, str],
+    credential: tuple[str, str],
+    payload: str,
+    now_ns: int,
+    region: str = "us-east-1",
+) -> dict[str, str]:
+    """Return the headers, all signed, with what the signature adds; `headers` name the host.
+
+    `credential` is access key and secret; `payload` is the SHA-256 of the body, or what S3 writes
+    there instead.
+    """
+    stamp = times.moment(now_ns).strftime("%Y%m%dT%H%M%SZ")
+    scope = Credential(credential[0], stamp[:8], region, "s3")
+    whole = {**headers, "x-amz-content-sha256": payload, "x-amz-date": stamp}
+    names = tuple(sorted(whole))
+    request = Request(method, path, query, tuple(whole.items()))
+    signed = Signed(scope, names, "", stamp, payload, query=False)
+    text = string_to_sign(stamp, scope.scope, canonical_request(request, signed))
+    key = signing_key(credential[1], stamp[:8], region, "s3")
+    whole["authorization"] = (
+        f"{ALGORITHM} Credential={credential[0]}/{scope.scope}, "
+        f"SignedHeaders={';'.join(names)}, Signature={signature(key, text)}"
+    )
+    return whole
 
 
 def presign(

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from skerry.kinds.bucket.binding import Bucket, bind
+from skerry.kinds.bucket.binding import bind
 from skerry.kinds.bucket.state import buckets, listing, objects
 from skerry.kinds.bucket.state.database import Db
 
@@ -185,7 +185,7 @@ class Versions(RuleBasedStateMachine):
         return found
 
 
-def store(bucket: Bucket) -> Any:
+def store(bucket: Any) -> Any:
     return bucket._store
 
 

@@ -21,8 +21,10 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from skerry.kinds._shared.s3 import sigv4
+from skerry.kinds.bucket.account import owner_credential
+from skerry.kinds.bucket.config import BucketConfig
 from skerry.kinds.bucket.messages import UserParams
-from skerry.kinds.bucket.words import presign
+from skerry.kinds.bucket.presigning import Presign, presign
 
 MIB = 1024 * 1024
 
@@ -166,8 +168,9 @@ def test_presigned_urls_open_one_object_until_they_expire(served: Any, version: 
             urllib.request.urlopen(broken)
         assert caught.value.code == 403
         caught.value.close()
-    ours = served.engine.account
-    url = presign(ours, "media", "k +&?", method="GET", expires_seconds=60, endpoint=endpoint)
+    owner = owner_credential(served.engine.context.id, served.engine.context.keys)
+    ask = Presign("media", "k +&?", "GET", 60, endpoint)
+    url = presign(served.engine.context, BucketConfig(), owner, ask)
     with urllib.request.urlopen(url) as answer:
         assert answer.read() == b"hello"
 

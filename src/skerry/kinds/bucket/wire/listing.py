@@ -11,6 +11,7 @@ from urllib.parse import quote
 from skerry.kinds._shared.s3 import times, xml
 from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds.bucket.access import acl
+from skerry.kinds.bucket.shapes import described
 from skerry.kinds.bucket.state import listing
 from skerry.kinds.bucket.state.listing import Page, Query
 from skerry.kinds.bucket.state.records import Version
@@ -143,6 +144,8 @@ def _add_object(
     _describe(each, version)
     if owner:
         _add_owner(call, each, version)
+    if call.query.get("skerry-record") == "true":
+        each.add("Record", described(version))
 
 
 def _describe(each: xml.Element, version: Version) -> None:

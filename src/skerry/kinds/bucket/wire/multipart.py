@@ -12,7 +12,7 @@ from skerry.kinds.bucket.state.records import Bucket, Part, Upload
 from skerry.kinds.bucket.wire import encrypting, intake, tagging
 from skerry.kinds.bucket.wire.call import Call, Reply, malformed_xml, xml_reply
 from skerry.kinds.bucket.wire.listing import add_prefixes, asked, encoder
-from skerry.kinds.bucket.wire.writing import condition_of, new_record, version_header
+from skerry.kinds.bucket.wire.writing import condition_of, new_record, stored_headers
 
 
 async def create(call: Call) -> Reply:
@@ -189,7 +189,7 @@ async def complete(call: Call) -> Reply:
         root.add(f"Checksum{algorithm}", value)
         root.add("ChecksumType", version.record.checksum_type)
     reply = xml_reply(root)
-    reply.headers += version_header(bucket, version)
+    reply.headers += stored_headers(bucket, version)
     reply.headers += encrypting.headers_of(version.record.encryption)
     return reply
 

@@ -84,11 +84,17 @@ async def store(
 
 def written_headers(bucket: Bucket, version: Version) -> list[tuple[str, str]]:
     """Return what the answer to a write says of the new version."""
-    found = [("etag", f'"{version.etag}"'), *version_header(bucket, version)]
+    found = [("etag", f'"{version.etag}"'), *stored_headers(bucket, version)]
     found += encrypting.headers_of(version.record.encryption)
     found += checksum_headers(version.record)
     found += lifecycle.expiration_header(bucket, version)
     return found
+
+
+def stored_headers(bucket: Bucket, version: Version) -> list[tuple[str, str]]:
+    """Return what names a new version, and when it was stored, which S3 itself does not say."""
+    modified = ("last-modified", times.http_date(version.modified))
+    return [modified, *version_header(bucket, version)]
 
 
 def version_header(bucket: Bucket, version: Version) -> list[tuple[str, str]]:

@@ -16,10 +16,11 @@ from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import INVALID, NOT_FOUND, SkerryError
 from skerry.kernel.kind import Context
 from skerry.kernel.usage import NoMeter
-from skerry.kinds.kv.binding import Namespace, bind
+from skerry.kinds.kv.binding import bind
 from skerry.kinds.kv.engine import KvEngine
 from skerry.kinds.kv.manifest import MANIFEST, KeyParams, ListParams, PutParams
 from skerry.kinds.kv.store import FILE, Store, new_entry
+from skerry.kinds.kv.surface import Namespace
 
 WRITER = """
 import sys

@@ -60,13 +60,14 @@ class Node:
         self.engine: LedgerEngine | None = None
         self.sessions: list[Held] = []
         self.wakes = 0
+        self.moved: str | None = None
         self.port = 0
 
     def find(self, kind: str, app: str, branch: str, name: str | None) -> Resource | None:
         return None
 
     def by_id(self, resource_id: str) -> Resource | None:
-        if resource_id != RESOURCE_ID:
+        if resource_id != RESOURCE_ID or self.moved:
             return None
         return Resource(REF, RESOURCE_ID, self.folder, LedgerConfig(), KEYS)
 
@@ -78,8 +79,12 @@ class Node:
         self.sessions.append(held)
         return held
 
-    async def elsewhere(self, app: str, wire: str) -> str | None:
+    async def elsewhere(self, app: str, wire: str, *place: str | None) -> str | None:
         return None
+
+    async def elsewhere_by_id(self, resource_id: str, wire: str) -> str | None:
+        assert wire == "tigerbeetle"
+        return self.moved
 
     def tls(self) -> Any:
         raise NotImplementedError

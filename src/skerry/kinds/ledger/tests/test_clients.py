@@ -12,6 +12,8 @@ import pytest
 import tigerbeetle as tb
 
 from skerry.kinds.ledger.tests.harness import Node
+from skerry.kinds.ledger.tiger.front import TigerFront
+from skerry.testing.tunnels import tunnel
 
 SCRIPT = Path(__file__).with_name("client.mjs")
 CREATED = tb.CreateTransferStatus.CREATED
@@ -143,6 +145,27 @@ async def test_a_number_that_opens_nothing_is_refused_at_once(node: Node, wrong:
     number = node.cluster ^ wrong if wrong else 0
     await with_client(node, use, number)
     assert node.wakes == 0
+
+
+async def test_a_client_of_a_ledger_that_was_moved_is_passed_on(node: Node, folder: Path) -> None:
+    left = Node(folder)
+    left.moved = str(folder / "to-other.sock")
+    server = await asyncio.get_running_loop().create_server(
+        (front := TigerFront(left)).protocol, "127.0.0.1", 0
+    )
+    left.port = server.sockets[0].getsockname()[1]
+
+    def use(client: Any) -> None:
+        assert statuses(client.create_accounts([account(1), account(2)]))
+        assert statuses(client.create_transfers([transfer(1) for _ in range(8189)]))
+        assert client.lookup_accounts([1])[0].debits_posted == 8189
+
+    async with server, tunnel(Path(left.moved), node.port):
+        await with_client(left, use)
+        assert (left.wakes, node.wakes) == (0, 1)
+        async with asyncio.timeout(5):
+            while front.clients:
+                await asyncio.sleep(0.01)
 
 
 async def test_the_javascript_client_keeps_books(node: Node, javascript: Path) -> None:

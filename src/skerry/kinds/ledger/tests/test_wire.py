@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ import pytest
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND, TOO_LARGE, SkerryError
 from skerry.kernel.kind import Head
 from skerry.kernel.ledger import AccountStatus, TransferStatus
-from skerry.kinds.ledger import checks
+from skerry.kinds.ledger import checks, remote
 from skerry.kinds.ledger import manifest as m
 from skerry.kinds.ledger.address import claim, token
 from skerry.kinds.ledger.binding import Ledger, bind
 from skerry.kinds.ledger.engine import LedgerEngine
 from skerry.kinds.ledger.tests.harness import started
 from skerry.kinds.ledger.wire import make
-from skerry.testing.hosts import KEYS, RESOURCE_ID, Tally
+from skerry.testing.hosts import KEYS, RESOURCE_ID, Tally, served
+from skerry.testing.tunnels import Tunnelled, tunnel
 
 BIG = 2**100 + 1
 
@@ -62,14 +64,29 @@ def call(engine: LedgerEngine) -> Caller:
 @pytest.fixture
 async def books(engine: LedgerEngine) -> AsyncIterator[Ledger]:
     made = await bind(engine.context)
+    await open_accounts(made)
+    yield made
+    await made.close()
+
+
+@pytest.fixture(params=["here", "elsewhere"])
+async def either(request: Any, engine: LedgerEngine, folder: Path) -> AsyncIterator[Ledger]:
+    async with served(make(engine)) as port, tunnel(folder / "away.sock", port):
+        context = replace(engine.context, host=Tunnelled(folder / "away.sock"))
+        there = request.param == "elsewhere"
+        made = await (remote.bind(context) if there else bind(engine.context))
+        await open_accounts(made)
+        yield made
+        await made.close()
+
+
+async def open_accounts(made: Ledger) -> None:
     accounts: list[Any] = [
         {"id": 1, "ledger": 978, "code": 1},
         {"id": BIG, "ledger": 978, "code": 2, "flags": ["history"]},
     ]
     results = await made.create_accounts(accounts)
     assert [each.status for each in results] == [AccountStatus.CREATED] * 2
-    yield made
-    await made.close()
 
 
 def move(amount: Any, **fields: Any) -> dict[str, Any]:
@@ -83,10 +100,10 @@ def move(amount: Any, **fields: Any) -> dict[str, Any]:
     }
 
 
-async def test_a_function_keeps_books(books: Ledger, engine: LedgerEngine) -> None:
-    pending, other = books.id(), books.id()
+async def test_a_function_keeps_books(either: Ledger, engine: LedgerEngine) -> None:
+    pending, other = either.id(), either.id()
     assert pending < other < 2**128
-    results = await books.create_transfers(
+    results = await either.create_transfers(
         [
             move(100, id=pending, flags=["pending"], timeout=60),
             move(2**90, id=other),
@@ -95,20 +112,20 @@ async def test_a_function_keeps_books(books: Ledger, engine: LedgerEngine) -> No
         ]
     )
     assert [each.status for each in results] == [TransferStatus.CREATED] * 3
-    (account,) = await books.lookup_accounts([BIG])
+    (account,) = await either.lookup_accounts([BIG])
     assert (account.credits_posted, account.credits_pending) == (2**90, 0)
-    found = await books.get_account_transfers({"account_id": BIG, "flags": ["credits"]})
+    found = await either.get_account_transfers({"account_id": BIG, "flags": ["credits"]})
     assert [each.amount for each in found] == [100, 2**90, 100]
-    balances = await books.get_account_balances({"account_id": BIG})
+    balances = await either.get_account_balances({"account_id": BIG})
     assert [each.credits_pending for each in balances] == [100, 100, 0]
-    assert len(await books.query_transfers({"code": 7, "limit": 2})) == 2
-    assert [each.id for each in await books.query_accounts({"code": 2})] == [BIG]
-    assert len(await books.get_change_events({})) == 3
+    assert len(await either.query_transfers({"code": 7, "limit": 2})) == 2
+    assert [each.id for each in await either.query_accounts({"code": 2})] == [BIG]
+    assert len(await either.get_change_events({})) == 3
     assert isinstance(engine.context.meter, Tally)
     assert engine.context.meter.counts["transfers"] == 3
 
 
-async def test_a_function_is_told_what_is_wrong_and_goes_on(books: Ledger) -> None:
+async def test_a_function_is_told_what_is_wrong_and_goes_on(either: Ledger) -> None:
     oddities: list[Any] = [
         {"id": 1, "colour": "red"},
         {"id": -1},
@@ -122,12 +139,12 @@ async def test_a_function_is_told_what_is_wrong_and_goes_on(books: Ledger) -> No
     ]
     for wrong in oddities:
         with pytest.raises(SkerryError) as told:
-            await books.create_transfers([wrong])
+            await either.create_transfers([wrong])
         assert told.value.problem is INVALID, wrong
     with pytest.raises(SkerryError) as told:
-        await books.lookup_accounts([1] * 8190)
+        await either.lookup_accounts([1] * 8190)
     assert told.value.problem is TOO_LARGE
-    assert len(await books.lookup_accounts([1])) == 1
+    assert len(await either.lookup_accounts([1])) == 1
 
 
 async def test_a_function_outlives_the_restart_of_the_engine(
@@ -170,6 +187,10 @@ async def test_what_is_no_request_is_told_in_json(call: Caller) -> None:
         ("POST", "/accounts", {"id": 1}, 400),
         ("POST", "/accounts", ["x"], 400),
         ("POST", "/elsewhere", [], 404),
+        ("POST", "/packed/2", b"", 400),
+        ("POST", "/packed/128", b"", 400),
+        ("POST", "/packed/146", b"no trailer", 400),
+        ("GET", "/packed/146", None, 404),
         ("GET", "/elsewhere", None, 404),
         ("GET", "/transfers?colour=red", None, 400),
         ("GET", "/accounts/x", None, 400),

@@ -2,7 +2,8 @@
 
 The cluster's number in a client's first message says which ledger it means, and proves that it may.
 Pings are answered here, so that a client that only waits keeps nothing awake; requests go to the
-ledger's cell, which is woken for them, and replies come back as they are.
+ledger's cell, which is woken for them, and replies come back as they are. A client whose ledger is
+on another node now is passed on to the port there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import cast
 
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import Front, Gateway, Resource, Session
+from skerry.kinds._shared.relay.pipe import pass_on
 from skerry.kinds.ledger import address
 from skerry.kinds.ledger.tiger import head as heads
 from skerry.kinds.ledger.tiger.head import HEAD_BYTES, Command, Head, Reason
@@ -25,6 +27,7 @@ WAKE_SECONDS = 60.0
 HELD_BYTES = 2 << 20
 _SIZE_AT = 96
 _KIND = "ledger"
+_WIRE = "tigerbeetle"
 _log = logging.getLogger(__name__)
 
 
@@ -45,6 +48,10 @@ class TigerFront(Front):
         if resource is None or resource.ref.kind != _KIND:
             return None
         return resource if address.opens(head.cluster, resource.id, resource.keys) else None
+
+    async def elsewhere(self, cluster: int) -> str | None:
+        """Return the socket that leads to the ledger's port on another node, if it was moved."""
+        return await self.gateway.elsewhere_by_id(address.resource_of(cluster), _WIRE)
 
 
 class Frames:
@@ -121,6 +128,7 @@ class Client(asyncio.Protocol):
         self._upstream: Upstream | None = None
         self._opening: asyncio.Task[None] | None = None
         self._under_way = 0
+        self._leaving = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -146,6 +154,9 @@ class Client(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         at = 0
         while at < len(data) and not self.transport.is_closing():
+            if self._leaving:
+                self._held.append(data[at:])
+                return
             if self._missing:
                 taken = min(self._missing, len(data) - at)
                 self._forward(data[at : at + taken])
@@ -165,10 +176,9 @@ class Client(asyncio.Protocol):
             self.transport.abort()
             return
         if self._front.find(head) is None:
-            client = heads.client_of(head, packed)
-            if client:
-                self.transport.write(heads.eviction(head, client, Reason.NO_SESSION))
-            self.transport.close()
+            self._leaving = True
+            self.transport.pause_reading()
+            self._opening = asyncio.ensure_future(self._leave(head, packed))
             return
         self._cluster = head.cluster
         if self._timer is not None:
@@ -210,6 +220,29 @@ class Client(asyncio.Protocol):
         self._held.clear()
         self._upstream = upstream
         self.transport.resume_reading()
+
+    async def _leave(self, head: Head, packed: bytes) -> None:
+        """Pass a client on to where its ledger is now; end one whose ledger is nowhere."""
+        try:
+            path = await self._front.elsewhere(head.cluster)
+            if path is not None:
+                if self._timer is not None:
+                    self._timer.cancel()
+                first = b"".join((packed, *self._held))
+                await pass_on(self.transport, path, first, self._left)
+                return
+        except (SkerryError, OSError) as error:
+            _log.warning("a client could not be passed on to another node: %s", error)
+            self.transport.abort()
+            return
+        client = heads.client_of(head, packed)
+        if client:
+            self.transport.write(heads.eviction(head, client, Reason.NO_SESSION))
+        self.transport.close()
+
+    def _left(self) -> None:
+        """Count the client no more."""
+        self._front.clients -= 1
 
     async def _connect(self) -> Upstream:
         assert self._cluster is not None

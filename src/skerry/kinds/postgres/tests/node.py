@@ -112,7 +112,10 @@ class Node:
         self.sessions.append(held)
         return held
 
-    async def elsewhere(self, app: str, wire: str) -> str | None:
+    async def elsewhere(self, app: str, wire: str, *place: str | None) -> str | None:
+        return None
+
+    async def elsewhere_by_id(self, resource_id: str, wire: str) -> str | None:
         return None
 
     def tls(self) -> ssl.SSLContext:

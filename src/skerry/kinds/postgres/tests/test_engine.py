@@ -384,3 +384,31 @@ def test_settings_are_quoted(tmp_path: Path) -> None:
     assert "search_path = 'a''b\\\\c '\n" in text
     assert "jit = off\n" in text
     assert os.sep + "it''s/postgresql.conf'" in text
+
+
+def test_settings_that_stay_are_not_written_again(tmp_path: Path) -> None:
+    places = cluster.Places(tmp_path / "data", tmp_path, None)
+    written = []
+    for value in (True, True, False):
+        config = PostgresConfig(settings={"jit": value})
+        cluster.configure(find("", None), config, places, "name", {})
+        written.append((tmp_path / "postgresql.conf").stat().st_mtime_ns)
+    assert written[0] == written[1] != written[2]
+    assert "autovacuum_worker_slots = 4\n" in (tmp_path / "postgresql.conf").read_text()
+    many = PostgresConfig(settings={"autovacuum_max_workers": 6})
+    cluster.configure(find("", None), many, places, "name", {})
+    assert "autovacuum_worker_slots = 6\n" in (tmp_path / "postgresql.conf").read_text()
+    assert cluster.finish_waking(tmp_path)
+    assert not cluster.finish_waking(tmp_path)
+
+
+async def test_autovacuum_begins_once_the_first_session_has_been_served(
+    engine: EngineProcess,
+) -> None:
+    connection = await connect(engine)
+    launcher = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum launcher'"
+    async with asyncio.timeout(10):
+        while not await connection.fetchval(launcher):
+            await asyncio.sleep(0.05)
+    assert await connection.fetchval("SHOW autovacuum") == "on"
+    await connection.close()

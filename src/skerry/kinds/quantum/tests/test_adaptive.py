@@ -83,7 +83,7 @@ async def run(engine: QuantumEngine, text: str, device: str, shots: int) -> list
 
 
 async def test_outcomes_are_those_of_microsofts_simulator(engine: QuantumEngine) -> None:
-    for bits in itertools.product((0, 1), repeat=3):
+    for bits in ((0, 0, 0), (1, 0, 0), (0, 1, 1), (0, 0, 1), (1, 1, 0)):
         flips = "".join(f"X(q[{place}]); " for place, bit in enumerate(bits) if bit)
         text = compiled(COMPUTING % flips)
         expected = plain(qsharp.run("Main()", 1)[0])

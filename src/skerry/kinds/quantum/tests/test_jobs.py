@@ -114,7 +114,7 @@ async def test_a_token_finds_the_job_that_it_made(engine: QuantumEngine) -> None
         (asked(ghz(21)), INVALID),
         (asked(programs=()), INVALID),
         (asked(programs=(Program("x" * 5_000_000),)), TOO_LARGE),
-        (asked(programs=(Program(ghz(2), bindings=({},) * 2000),)), TOO_LARGE),
+        (asked(programs=(Program(ghz(2), bindings=({},) * 5000),)), TOO_LARGE),
         (asked(device="no-such"), NOT_FOUND),
         (asked(where=("DE",)), DENIED),
         (asked(budget=Budget("0.1")), DENIED),
@@ -147,7 +147,11 @@ async def test_cancelling_a_running_and_a_waiting_job(engine: QuantumEngine) -> 
     assert after.state is JobState.COMPLETED
 
 
-async def test_what_was_done_before_a_failure_is_kept(engine: QuantumEngine) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 1000.0], ids=["one by one", "together"])
+async def test_what_was_done_before_a_failure_is_kept(
+    engine: QuantumEngine, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr("skerry.kinds.quantum.runner.KEEP_SECONDS", seconds)
     turn = "OPENQASM 3; input float t; qubit q; bit c; rx(1 / t) q; c = measure q;"
     program = Program(turn, bindings=({"t": 1.0}, {"t": 2.0}))
     job = await engine.desk.submit(asked(device="sim-ideal", programs=(program,)))
@@ -160,6 +164,25 @@ async def test_what_was_done_before_a_failure_is_kept(engine: QuantumEngine) -> 
     assert job.error is not None
     assert "value" in job.error["what"]
     assert len(await engine.desk.results(job.id)) == 1
+    counted = engine.context.meter.counts["shots"]  # type: ignore[attr-defined]
+    assert job.usage["shots"] == counted == job.request.shots
+
+
+async def test_a_circuit_has_numbers_for_the_same_names_in_every_binding(
+    engine: QuantumEngine,
+) -> None:
+    source = '{"qubits":1,"bits":1,"ops":[["rx",[0],["t"]],["measure",[0],[0]]]}'
+
+    def swept(other: dict[str, float]) -> JobRequest:
+        program = Program(source, format="circuit", bindings=({"t": 0.0}, other))
+        return asked(device="sim-ideal", programs=(program,), shots=20)
+
+    job = await finished(engine, await engine.desk.submit(swept({"t": 3.141592653589793})))
+    assert [each.counts for each in await engine.desk.results(job.id)] == [{"0": 20}, {"1": 20}]
+    for wrong in ({"u": 1.0}, {"t": float("nan")}, {}):
+        with pytest.raises(SkerryError) as refused:
+            await engine.desk.submit(swept(wrong))
+        assert refused.value.problem is INVALID
 
 
 async def test_a_worker_that_dies_fails_its_job_and_no_other(engine: QuantumEngine) -> None:

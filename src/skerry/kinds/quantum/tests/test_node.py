@@ -16,7 +16,8 @@ import pytest
 
 from skerry.app import kinds, make_node, services
 from skerry.kernel.errors import INVALID, NOT_FOUND, SkerryError
-from skerry.kinds._shared.http.request import Answer, request
+from skerry.kinds._shared.http.message import Answer
+from skerry.kinds._shared.http.request import request
 from skerry.kinds.quantum import stacks
 from skerry.kinds.quantum.reports import JobReport
 from skerry.kinds.quantum.tests.conftest import ghz, slow
@@ -167,7 +168,7 @@ async def test_estimate_run_cost_and_histogram(node: Node) -> None:
     table = await ask(
         node, "estimate", app=APP, program=ghz(3), budget="5", currency="EUR", **where
     )
-    fitting = {"iqm-garnet", "iqm-emerald", "sim-ideal", "sim-density"}
+    fitting = {"iqm-garnet", "iqm-emerald", "sim-ideal", "sim-density", "sim-mps"}
     assert {each.device for each in table.quotes} == fitting
     assert "1.42 EUR" in table.draw(100)
     report: JobReport = await ask(node, "run", app=APP, program=ghz(3), device="iqm-garnet")

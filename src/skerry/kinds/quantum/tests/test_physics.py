@@ -90,6 +90,20 @@ def test_engines_agree_on_noisy_circuits(source: str) -> None:
         assert _agree(exact, counts), engine
 
 
+def test_parts_of_a_circuit_are_read_as_the_whole_is() -> None:
+    """By chi-squared at the false-alarm rate of `_agree`; the seeds are fixed."""
+    source = (
+        'OPENQASM 3.0; include "stdgates.inc"; qubit[14] q; bit[14] c; ry(0.7) q[2];'
+        "cx q[2], q[9]; rx(0.4) q[5]; cp(1.1) q[5], q[0]; h q[13]; cx q[13], q[1]; x q[7];"
+        "c = measure q; "
+    )
+    apart = running.run(params(source))
+    whole = running.run(params(source, engine="statevector"))
+    assert "12 others" in apart["reason"]
+    assert "stim" in apart["reason"]
+    assert _agree(apart["counts"], whole["counts"])
+
+
 def _agree(one: dict[str, int], other: dict[str, int]) -> bool:
     """Tell whether two samples may be of one distribution, by a chi-squared test of homogeneity."""
     statistic, freedom, rest = 0.0, -1, [0, 0]
@@ -184,7 +198,8 @@ def test_routing() -> None:
     def engine(source: str, device_id: str = "") -> str:
         return str(running.plan(params(source, device_id))["engine"])
 
-    chain = NEAR.replace("[4]", "[40]")
+    apart = NEAR.replace("[4]", "[40]")
+    chain = apart.replace("c = measure", "for int i in [3:38] { cx q[i], q[i + 1]; } c = measure")
     wide = (
         'OPENQASM 3.0; include "stdgates.inc"; qubit[12] q; bit[12] c;'
         "for int j in [0:5] { ry(0.3) q; for int i in [0:10] { cz q[i], q[i + 1]; } }"
@@ -193,6 +208,7 @@ def test_routing() -> None:
     assert engine(ghz(100), "ibm-boston") == "stim"
     assert engine(NEAR, "iqm-garnet") == "density-matrix"
     assert engine(chain) == "mps"
+    assert engine(apart) == "statevector", "four qubits, and 36 that no gate joins to them"
     assert engine(wide, "iqm-garnet") == "qsim"
 
 

@@ -10,10 +10,14 @@ from .conditions import Condition
 from .ir import UnsupportedError
 
 NODES_MAX = 50_000
+CHOICES_MAX = 500_000
+"""How many different choices are made among them."""
+
 PARTS_MAX = 4096
 """How many parts a condition has when it is written out."""
 
 NEVER, ALWAYS = 0, 1
+_TOO_MANY = "The program decides by too many measured bits at once."
 _LAST = 1 << 62
 
 
@@ -39,6 +43,8 @@ class Diagram:
             return condition
         key = (condition, then, otherwise)
         if key not in self._known:
+            if len(self._known) >= CHOICES_MAX:
+                raise UnsupportedError(_TOO_MANY)
             place = min(self._nodes[each][0] for each in key)
             low = self.choose(*(self._side(each, place, 1) for each in key))
             high = self.choose(*(self._side(each, place, 2) for each in key))
@@ -94,7 +100,7 @@ class Diagram:
         key = (place, low, high)
         if key not in self._places:
             if len(self._nodes) >= NODES_MAX:
-                raise UnsupportedError("The program decides by too many measured bits at once.")
+                raise UnsupportedError(_TOO_MANY)
             self._places[key] = len(self._nodes)
             self._nodes.append(key)
         return self._places[key]

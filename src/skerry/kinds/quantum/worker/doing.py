@@ -79,6 +79,12 @@ def _disassemble(params: dict[str, Any]) -> Any:
     return disassembled(params)
 
 
+def _recorded(params: dict[str, Any]) -> Any:
+    from .qir import recorded  # noqa: PLC0415
+
+    return recorded(params["source"])
+
+
 def _chemistry(params: dict[str, Any]) -> Any:
     from .chemistry import chemistry  # noqa: PLC0415
 
@@ -89,6 +95,12 @@ def _primitives(params: dict[str, Any]) -> Any:
     from .primitives import primitives  # noqa: PLC0415
 
     return primitives(params)
+
+
+def _mitigated(params: dict[str, Any]) -> Any:
+    from .mitigation import finished  # noqa: PLC0415
+
+    return finished(params)
 
 
 def _ready(params: dict[str, Any]) -> Any:
@@ -104,8 +116,10 @@ DO: dict[str, Callable[[dict[str, Any]], Any]] = {
     "run": _run,
     "estimate": _estimate,
     "disassemble": _disassemble,
+    "recorded": _recorded,
     "emit": _emit,
     "primitives": _primitives,
+    "mitigated": _mitigated,
     "ready": _ready,
     "chemistry": _chemistry,
     "resources": _resources,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from . import conditions
 from .ir import BLOCKS, TURN, Circuit, Op, UnsupportedError, flat, line_of_choice
 
@@ -145,7 +147,11 @@ def _line(circuit: Circuit, op: Op, names: dict[str, str], *, braket: bool) -> s
 
 def _physical(circuit: Circuit) -> bool:
     """Tell whether the qubits can be written as physical ones, which have numbers."""
-    labels = circuit.get("labels") or ()
+    return _are_numbers(tuple(circuit.get("labels") or ()))
+
+
+@lru_cache(maxsize=64)
+def _are_numbers(labels: tuple[str, ...]) -> bool:
     return bool(labels) and all(label.isdigit() for label in labels)
 
 

@@ -11,17 +11,17 @@ share a program.
 
 from __future__ import annotations
 
-import json
 import math
-from io import BytesIO
+from collections.abc import Callable
 from typing import Any
 
-from .ir import Circuit, Op, UnsupportedError, flat, mapped
-from .qpy import circuit_of, load, load_all, registers_of, unpacked
+from . import pubs
+from .decoupling import decoupled
+from .ir import Circuit, UnsupportedError, flat
+from .programs import Programs, shots_of
+from .qpy import circuit_of, registers_of
 
-PROGRAMS_MAX = 1000
 TERMS_MAX = 100_000
-ARRAY_BYTES_MAX = 16 << 20
 
 _BASES = {"I": "", "X": "X", "Y": "Y", "Z": "Z"}
 _PROJECTORS = {"0": "Z", "1": "Z", "+": "X", "-": "X", "r": "Y", "l": "Y"}
@@ -39,78 +39,69 @@ def primitives(params: dict[str, Any]) -> dict[str, Any]:
     """Return the programs and the places of their results for a call of a primitive."""
     asked = params["params"]
     if params["program"] == "executor":
-        return _executor(asked, params)
-    pubs = asked.get("pubs")
-    if not isinstance(pubs, list) or not pubs:
+        from .executor import executed  # noqa: PLC0415
+
+        return executed(asked, params)
+    given = asked.get("pubs")
+    if not isinstance(given, list) or not given:
         raise UnsupportedError("`pubs` is a list of at least one PUB.")
-    made = _Programs(params.get("labels"))
-    read = _sampled if params["program"] == "sampler" else _estimated
-    found = []
-    for number, pub in enumerate(pubs):
+    made = Programs(params.get("labels"))
+    randomised = (params.get("noise") or {}).get("randomised")
+    if params["program"] == "estimator" and randomised:
+        from .mitigation import Mitigation  # noqa: PLC0415
+
+        work = Mitigation(params, made)
+        found = _each(given, work.read)
         try:
-            found.append(read(pub, params, made))
+            items = work.items()
+        except (ValueError, TypeError, KeyError) as error:  # the library's own refusals
+            what = "These PUBs cannot be mitigated."
+            raise UnsupportedError(what, f"{type(error).__name__}: {error}"[:300]) from error
+        return {"programs": made.made, "pubs": items, "mitigation": work.told(found)}
+    if params["program"] == "estimator":
+        found = _each(given, lambda pub: _estimated(pub, params, made))
+    elif randomised:
+        from .twirled import twirled  # noqa: PLC0415
+
+        found = _each(given, lambda pub: twirled(pub, params, made))
+    else:
+        found = _each(given, lambda pub: _sampled(pub, params, made))
+    return {"programs": made.made, "pubs": found}
+
+
+def _each(given: list[Any], read: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what was read of every PUB; raise UnsupportedError with its number."""
+    found = []
+    for number, pub in enumerate(given):
+        try:
+            found.append(read(pub))
         except UnsupportedError as error:
             raise UnsupportedError(f"PUB {number}: {error.what}", error.why) from error
         except (KeyError, IndexError, TypeError, ValueError) as error:
             what = f"PUB {number} is malformed."
             raise UnsupportedError(what, f"{type(error).__name__}: {error}"[:300]) from error
-    return {"programs": made.texts, "pubs": found}
+    return found
 
 
-class _Programs:
-    """The circuits so far, over the qubits that each uses."""
-
-    def __init__(self, labels: list[str] | None) -> None:
-        self._labels = labels
-        self.texts: list[str] = []
-
-    def add(self, circuit: Circuit) -> int:
-        """Keep a circuit; return its number."""
-        if len(self.texts) >= PROGRAMS_MAX:
-            raise UnsupportedError(f"A job has at most {PROGRAMS_MAX} circuits.")
-        if not any(op[0] == "measure" for op in flat(circuit["ops"])):
-            raise UnsupportedError("The circuit measures nothing.")
-        self.texts.append(json.dumps(self._compact(circuit)))
-        return len(self.texts) - 1
-
-    def _compact(self, circuit: Circuit) -> Circuit:
-        acting = (op for op in flat(circuit["ops"]) if op[0] != "barrier")
-        used = sorted({place for _, places, _ in acting for place in places})
-        at = {place: number for number, place in enumerate(used)}
-
-        def moved(op: Op) -> Op:
-            return [op[0], [at[q] for q in op[1] if q in at], op[2]]
-
-        ops = mapped(circuit["ops"], moved)
-        found = circuit | {"qubits": len(used), "ops": ops}
-        if self._labels is None:
-            return found
-        if used[-1] >= len(self._labels):
-            raise UnsupportedError(f"The device has no qubit {used[-1]}.")
-        return found | {"labels": [self._labels[place] for place in used], "verbatim": True}
-
-
-def _sampled(pub: Any, params: dict[str, Any], made: _Programs) -> dict[str, Any]:
+def _sampled(pub: Any, params: dict[str, Any], made: Programs) -> dict[str, Any]:
     parts = pub if isinstance(pub, list) else [pub]
-    found = _circuit(parts[0])
-    values, shape = _bindings(parts[1] if len(parts) > 1 else None, found)
+    found = decoupled(pubs.circuit(parts[0]), params)
+    values, shape = pubs.bindings(parts[1] if len(parts) > 1 else None, found)
     shots = parts[2] if len(parts) > 2 and parts[2] is not None else params["shots"]
     registers = registers_of(found)
     if not registers:
         raise UnsupportedError("The circuit has no classical register.")
-    numbers = [made.add(circuit_of(found, each)) for each in values]
-    return {"shape": shape, "shots": _shots(shots), "registers": registers, "programs": numbers}
+    numbers = made.sweep(found, values)
+    return {"shape": shape, "shots": shots_of(shots), "registers": registers, "programs": numbers}
 
 
-def _estimated(pub: Any, params: dict[str, Any], made: _Programs) -> dict[str, Any]:
+def _estimated(pub: Any, params: dict[str, Any], made: Programs) -> dict[str, Any]:
     import numpy as np  # noqa: PLC0415
 
-    found = _circuit(pub[0])
-    values, shape = _bindings(pub[2] if len(pub) > 2 else None, found)
-    observables, outer = _observables(pub[1], found.num_qubits)
-    precision = pub[3] if len(pub) > 3 and pub[3] is not None else params["precision"]
-    if not isinstance(precision, int | float) or not 0 < precision < 1e6:
-        raise UnsupportedError("A precision is a number above 0.")
+    found = decoupled(pubs.circuit(pub[0]), params)
+    values, shape = pubs.bindings(pub[2] if len(pub) > 2 else None, found)
+    observables, outer = pubs.observables(pub[1], found.num_qubits)
+    precision = pubs.precision(pub[3] if len(pub) > 3 else None, params["precision"])
     which = np.arange(len(observables)).reshape(outer)
     whose = np.arange(len(values)).reshape(shape)
     chosen, bound = np.broadcast_arrays(which, whose)
@@ -127,58 +118,11 @@ def _estimated(pub: Any, params: dict[str, Any], made: _Programs) -> dict[str, A
     placed = [[group.term(number) for group, number in each] for each in terms]
     return {
         "shape": list(chosen.shape),
-        "shots": _shots(math.ceil(1 / precision**2 - 1e-9)),
+        "shots": shots_of(math.ceil(1 / precision**2 - 1e-9)),
         "precision": precision,
         "programs": [number for each in groups.values() for number in each.programs],
         "values": placed,
     }
-
-
-def _executor(asked: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    """Return the programs of a call of the executor, whose items are circuits with arguments."""
-    if asked.get("schema_version") != "v2.0":
-        raise UnsupportedError("The executor's schema is v2.0 here.")
-    made = _Programs(params.get("labels"))
-    try:
-        program = asked["quantum_program"]
-        items = program["items"]
-        if program.get("meas_level", "classified") != "classified":
-            raise UnsupportedError("Twins have no raw signals; measure at the level `classified`.")
-        packed = program["circuits"].get("b64_data")
-        if packed is None:
-            raise UnsupportedError("The circuits of an executor's program come in QPY.")
-        circuits = load_all(unpacked(packed), PROGRAMS_MAX)
-        pairs = zip(items, circuits, strict=True)
-        found = [_item(item, circuit, program["shots"], made) for item, circuit in pairs]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = "The executor's program is malformed."
-        raise UnsupportedError(what, f"{type(error).__name__}: {error}"[:300]) from error
-    return {
-        "programs": made.texts,
-        "pubs": found,
-        "role": program.get("semantic_role"),
-        "passthrough": program.get("passthrough_data"),
-    }
-
-
-def _item(item: dict[str, Any], found: Any, shots: int, made: _Programs) -> dict[str, Any]:
-    import numpy as np  # noqa: PLC0415
-
-    if item["item_type"] != "circuit":
-        raise UnsupportedError(
-            f"Items of the sort {item['item_type']!s:.20} are not run here.",
-            "Switch twirling and mitigation off: randomisations are drawn by IBM's own service.",
-        )
-    tensor = item["circuit_arguments"]
-    data = np.frombuffer(unpacked(tensor["data"], ARRAY_BYTES_MAX), dtype="<f8")
-    shape = [int(each) for each in item["shape"]]
-    if not 0 <= math.prod(shape) <= PROGRAMS_MAX or min(shape, default=1) < 0:
-        raise UnsupportedError(f"A job has at most {PROGRAMS_MAX} circuits.")
-    values = np.broadcast_to(data.reshape(tensor["shape"]), (*shape, len(found.parameters)))
-    rows = values.reshape(math.prod(shape), len(found.parameters)).tolist()
-    numbers = [made.add(circuit_of(found, each)) for each in rows]
-    registers = registers_of(found)
-    return {"shape": shape, "shots": _shots(shots), "registers": registers, "programs": numbers}
 
 
 class _Groups:
@@ -210,7 +154,7 @@ class _Groups:
         self._bases.append(wanted)
         return len(self._bases) - 1
 
-    def finish(self, made: _Programs) -> None:
+    def finish(self, made: Programs) -> None:
         """Make a program of every basis."""
         for bases in self._bases:
             ops = list(self._circuit["ops"])
@@ -219,7 +163,7 @@ class _Groups:
                 ops.append(["measure", [qubit], [bit]])
             registers = [["c", 0, len(bases)]]
             read = {"ops": ops, "bits": len(bases), "registers": registers}
-            self.programs.append(made.add(self._circuit | read))
+            self.programs += made.add(self._circuit | read)
 
     def term(self, number: int) -> list[Any]:
         """Return a term: coefficient, program, bits whose parity counts, bits that must be 0, 1."""
@@ -236,96 +180,3 @@ class _Groups:
             elif _BASES.get(sign):
                 parity.append(order.index(qubit))
         return [coefficient, self.programs[group], parity, zeros, ones]
-
-
-def _circuit(found: Any) -> Any:
-    if isinstance(found, str):
-        return _written(found)
-    if not isinstance(found, dict) or found.get("__type__") != "QuantumCircuit":
-        raise UnsupportedError("A PUB begins with a circuit, in QPY or OpenQASM 3.")
-    return load(unpacked(found["__value__"]))
-
-
-def _written(text: str) -> Any:
-    """Return a circuit that is written in OpenQASM 3; the parser of ours bounds its size."""
-    from qiskit import qasm3  # noqa: PLC0415 (seconds; only where a circuit comes as text)
-
-    from .running import parsed  # noqa: PLC0415
-
-    parsed({"source": text, "format": "openqasm3", "bindings": {}})
-    try:
-        return qasm3.loads(text)
-    except qasm3.QASM3ImporterError as error:
-        raise UnsupportedError("The circuit cannot be read.", str(error)[:300]) from error
-
-
-def _bindings(found: Any, circuit: Any) -> tuple[list[list[float]], list[int]]:
-    """Return the values of every binding, and the shape that they are laid out in."""
-    wanted = len(circuit.parameters)
-    if found is None or (isinstance(found, list) and not found):
-        if wanted:
-            raise UnsupportedError(f"The circuit has {wanted} parameters without values.")
-        return [[]], []
-    array = _array(found)
-    if wanted == 0 and array.size == 0:
-        shape = list(array.shape[:-1])
-        count = math.prod(shape)
-        if count > PROGRAMS_MAX:
-            raise UnsupportedError(f"A job has at most {PROGRAMS_MAX} circuits.")
-        return [[] for _ in range(count)], shape
-    if array.ndim == 0 or array.shape[-1] != wanted:
-        raise UnsupportedError(f"The circuit has {wanted} parameters, not {array.shape[-1:]}.")
-    return array.reshape(-1, wanted).tolist(), list(array.shape[:-1])
-
-
-def _array(found: Any) -> Any:
-    """Return numbers as an array; pickled ones are refused."""
-    import numpy as np  # noqa: PLC0415
-
-    if isinstance(found, dict) and found.get("__type__") == "ndarray":
-        found = found["__value__"]
-    if isinstance(found, str):
-        data = unpacked(found, ARRAY_BYTES_MAX)
-        array = np.load(BytesIO(data), allow_pickle=False)
-    else:
-        array = np.asarray(found)
-    if array.dtype.kind not in "fiu":
-        raise UnsupportedError("Values of parameters are real numbers.")
-    if not np.all(np.isfinite(array)):
-        raise UnsupportedError("A parameter's value is no number.")
-    return array.astype(float)
-
-
-def _observables(found: Any, qubits: int) -> tuple[list[list[tuple[str, float]]], list[int]]:
-    """Return observables as lists of terms, and the shape of their array."""
-    if isinstance(found, dict) and found.get("__type__") == "ndarray":
-        found = found["__value__"]
-    shape: list[int] = []
-    flat = [found]
-    while isinstance(flat[0], list):
-        sizes = {len(each) for each in flat}
-        if len(sizes) != 1 or 0 in sizes:
-            raise UnsupportedError("The observables are no full array.")
-        shape.append(len(flat[0]))
-        flat = [inner for each in flat for inner in each]
-    return [_terms(each, qubits) for each in flat], shape
-
-
-def _terms(found: Any, qubits: int) -> list[tuple[str, float]]:
-    terms = {found: 1.0} if isinstance(found, str) else found
-    if not isinstance(terms, dict):
-        raise UnsupportedError("An observable is a sum of Pauli strings.")
-    known = {*_BASES, *_PROJECTORS}
-    for text in terms:
-        if len(text) != qubits or not set(text) <= known:
-            raise UnsupportedError(
-                f"{text[:40]!r} is no observable of {qubits} qubits.",
-                f"It has one of {''.join(sorted(known))} for each.",
-            )
-    return [(text, float(value)) for text, value in terms.items()]
-
-
-def _shots(found: Any) -> int:
-    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise UnsupportedError("Shots are a whole number above 0.")
-    return found

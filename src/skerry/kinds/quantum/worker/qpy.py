@@ -30,6 +30,7 @@ DEPTH_MAX = 40
 TICK_SECONDS = 1e-9
 """How long one `dt` is here; what is said of a device to Qiskit's clients says so."""
 
+_NAMED = ("Parameter", "ParameterVectorElement")
 _HEAD = struct.Struct("!6sBBBBQc")
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12, "dt": TICK_SECONDS}
 
@@ -56,6 +57,12 @@ def load(data: bytes) -> Any:
 
 def load_all(data: bytes, most: int) -> list[Any]:
     """Return the circuits that QPY holds, at least one; raise UnsupportedError."""
+    readable(data, most)
+    return _loaded(data)
+
+
+def readable(data: bytes, most: int) -> None:
+    """Raise UnsupportedError unless QPY's header says that it is safe to read, and how many."""
     if len(data) < _HEAD.size:
         raise UnsupportedError("The circuit is not QPY.")
     preface, version, _, _, _, count, symbols = _HEAD.unpack_from(data)
@@ -74,7 +81,6 @@ def load_all(data: bytes, most: int) -> list[Any]:
         raise UnsupportedError(
             f"QPY holds {'one circuit' if most == 1 else f'1 to {most} circuits'}."
         )
-    return _loaded(data)
 
 
 def _loaded(data: bytes) -> list[Any]:
@@ -101,12 +107,19 @@ def circuit_of(found: Any, values: Sequence[float] = ()) -> Circuit:
         raise UnsupportedError(
             f"The circuit has {len(found.parameters)} parameters, and {len(values)} values came."
         )
-    bound = found.assign_parameters(list(values)) if values else found
+    return template_of(found.assign_parameters(list(values)) if values else found)
+
+
+def template_of(found: Any) -> Circuit:
+    """Return a circuit of Qiskit as ours, parameters that stand alone as their names.
+
+    Raises UnsupportedError for what cannot be run, and for expressions of parameters.
+    """
     ops: list[Op] = []
-    _walk(bound, list(range(bound.num_qubits)), list(range(bound.num_clbits)), ops, 0)
-    bits = bound.num_clbits
+    _walk(found, list(range(found.num_qubits)), list(range(found.num_clbits)), ops, 0)
+    bits = found.num_clbits
     registers = [["c", 0, bits]] if bits else []
-    return {"qubits": bound.num_qubits, "bits": bits, "registers": registers, "ops": ops}
+    return {"qubits": found.num_qubits, "bits": bits, "registers": registers, "ops": ops}
 
 
 def registers_of(found: Any) -> dict[str, list[int]]:
@@ -119,10 +132,11 @@ def registers_of(found: Any) -> dict[str, list[int]]:
 def _walk(found: Any, qubits: list[int], bits: list[int], ops: list[Op], depth: int) -> None:
     if depth > DEPTH_MAX:
         raise UnsupportedError("A gate is defined too deeply.")
+    at = dict(zip(found.clbits, bits, strict=True))
+    place = dict(zip(found.qubits, qubits, strict=True))
     for each in found.data:
-        places = [qubits[found.find_bit(qubit).index] for qubit in each.qubits]
-        targets = [bits[found.find_bit(bit).index] for bit in each.clbits]
-        at = dict(zip(found.clbits, bits, strict=True))
+        places = [place[qubit] for qubit in each.qubits]
+        targets = [at[bit] for bit in each.clbits]
         if each.operation.name in ("if_else", "switch_case", "for_loop", "while_loop"):
             _control(each.operation, places, targets, at, ops, depth)
         elif each.operation.name == "store":
@@ -218,15 +232,20 @@ def _is_closed(gate: Any) -> bool:
 
 def _spelled(gate: Any, qubits: list[int]) -> list[Op] | None:
     try:
-        params = [float(each) for each in gate.params]
+        params = [_value(each) for each in gate.params]
     except (TypeError, ValueError):
         return None
     if gate.name in NOT_GATES:
         return None
     try:
         return spelled_out(gate.name, qubits, params)
-    except UnsupportedError:
+    except (UnsupportedError, TypeError):  # one whose angle is computed takes no name
         return None
+
+
+def _value(param: Any) -> Any:
+    """Return a gate's parameter as a number, or as the name of the circuit's own."""
+    return param.name if type(param).__name__ in _NAMED else float(param)
 
 
 def _seconds(gate: Any) -> float:

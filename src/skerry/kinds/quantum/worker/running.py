@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from . import emitting, routing, stretching
+from .apart import Part, parts
 from .compiling import compiled
 from .conditions import bits_of
 from .devices import device, is_virtual
@@ -40,8 +41,8 @@ def with_readout(circuit: Circuit) -> Circuit:
     if circuit["qubits"] == 0:
         raise UnsupportedError("The program has no qubits.")
     unseen = {p for _, at, size in circuit.get("hidden", ()) for p in range(at, at + size)}
-    written = (op[2][0] for op in flat(circuit["ops"]) if op[0] in ("measure", "set"))
-    if any(bit not in unseen for bit in written):
+    reads = [op[2][0] for op in flat(circuit["ops"]) if op[0] == "measure"]
+    if any(bit not in unseen for bit in reads) or (reads and circuit["registers"]):
         return circuit
     start, count = circuit["bits"], circuit["qubits"]
     ops: list[Op] = [["measure", [each], [start + each]] for each in range(count)]
@@ -95,7 +96,7 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
         json.loads(params["ready"]) if params.get("ready") else _compiled(params)
     )
     noisy = _noisy(compiled_circuit, params)
-    choice = _choose(noisy, params)
+    choice = _told(_chosen(noisy, params))
     found = noisy.circuit
     one, two, reads = _gate_counts(found["ops"])
     return {
@@ -166,6 +167,25 @@ def _levels(ops: list[Op], level: list[int], known: list[int]) -> list[int]:
     return level
 
 
+def _chosen(noisy: Noisy, params: dict[str, Any]) -> list[tuple[Part, routing.Choice]]:
+    """Return the parts that a circuit runs in, and the engine of each; one that is asked for has
+    the whole."""
+    whole = [Part(noisy, tuple(range(noisy.circuit["bits"])))]
+    found = whole if params.get("engine") else parts(noisy)
+    return [(each, _choose(each.noisy, params)) for each in found]
+
+
+def _told(chosen: list[tuple[Part, routing.Choice]]) -> routing.Choice:
+    """Return the engine of the largest part, and what is said of the others."""
+    first = chosen[0][1]
+    if len(chosen) == 1:
+        return first
+    qubits = sum(part.noisy.circuit["qubits"] for part, _ in chosen[1:])
+    engines = ", ".join(sorted({choice.engine for _, choice in chosen[1:]}))
+    reason = f"{first.reason} No gate joins {qubits} others to them; those run apart: {engines}."
+    return first._replace(reason=reason, bytes_needed=max(c.bytes_needed for _, c in chosen))
+
+
 def _choose(noisy: Noisy, params: dict[str, Any]) -> routing.Choice:
     return routing.choose(
         noisy,
@@ -179,17 +199,18 @@ def _choose(noisy: Noisy, params: dict[str, Any]) -> routing.Choice:
 def run(params: dict[str, Any]) -> dict[str, Any]:
     """Return counts, and how they came about."""
     circuit, noisy = prepared(params)
-    choice = _choose(noisy, params)
+    chosen = _chosen(noisy, params)
+    choice = _told(chosen)
     shots, seed = int(params["shots"]), int(params["seed"])
-    bits = _sampled(noisy, choice, shots, seed, int(params.get("threads", 1)))
+    bits = _all_sampled(noisy, chosen, shots, seed, int(params.get("threads", 1)))
     if not is_dynamic(noisy.circuit):  # such a one has read wrongly already when it decided
         bits = _read(bits, noisy, seed)
-    found, told = noisy.circuit, _told(noisy.circuit)
+    found, told = noisy.circuit, _told_bits(noisy.circuit)
     bits = bits if told is None else bits[:, told]
     result: dict[str, Any] = {
         "counts": counts_of(bits),
         "registers": _numbered(found["registers"]),
-        "measured": _kept(measured(circuit), _told(circuit)),
+        "measured": _kept(measured(circuit), _told_bits(circuit)),
         "engine": choice.engine,
         "reason": choice.reason,
         "compiled": emitting.openqasm3(_without_noise(found)),
@@ -204,7 +225,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _told(circuit: Circuit) -> list[int] | None:
+def _told_bits(circuit: Circuit) -> list[int] | None:
     """Return the bits that are told, in the order of their registers; None for all."""
     if not circuit.get("hidden"):
         return None
@@ -234,6 +255,21 @@ def _operations(ops: list[Op]) -> list[Op]:
         for op in ops
         if op[0] not in CHANNELS
     ]
+
+
+def _all_sampled(
+    noisy: Noisy, chosen: list[tuple[Part, routing.Choice]], shots: int, seed: int, threads: int
+) -> Any:
+    """Return the bits of every shot, of all parts together; each part draws from its own seed."""
+    import numpy as np  # noqa: PLC0415
+
+    if len(chosen) == 1:
+        return _sampled(noisy, chosen[0][1], shots, seed, threads)
+    found = np.zeros((shots, noisy.circuit["bits"]), dtype=bool)
+    for number, (part, choice) in enumerate(chosen):
+        own = int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 2)
+        found[:, part.bits] = _sampled(part.noisy, choice, shots, own, threads)
+    return found
 
 
 def _sampled(noisy: Noisy, choice: routing.Choice, shots: int, seed: int, threads: int) -> Any:

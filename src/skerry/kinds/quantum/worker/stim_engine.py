@@ -54,16 +54,17 @@ def sample(noisy: Noisy, shots: int, seed: int) -> Any:
     """Return the bits of every shot as an array of booleans, one row a shot."""
     if is_dynamic(noisy.circuit):
         return _decided(noisy, shots, seed)
-    circuit, written = stim.Circuit(), [-1] * noisy.circuit["bits"]
+    lines: list[str] = []
+    written = [-1] * noisy.circuit["bits"]
     records = 0
     for name, qubits, params in noisy.circuit["ops"]:
         if name == "measure":
-            circuit.append("M", qubits)
+            lines.append(f"M {qubits[0]}")
             written[params[0]] = records
             records += 1
         else:
-            _add(circuit, name, qubits, params)
-    found = circuit.compile_sampler(seed=seed).sample(shots)
+            lines += _lines(name, qubits, params)
+    found = stim.Circuit("\n".join(lines)).compile_sampler(seed=seed).sample(shots)
     bits = np.zeros((shots, len(written)), dtype=bool)
     for bit, record in enumerate(written):
         if record >= 0:
@@ -71,14 +72,16 @@ def sample(noisy: Noisy, shots: int, seed: int) -> Any:
     return bits
 
 
-def _add(circuit: Any, name: str, qubits: list[int], params: list[float]) -> None:
+def _lines(name: str, qubits: list[int], params: list[float]) -> list[str]:
+    """Return an operation as Stim's text: to read that is ten times faster than to append."""
     if name in _PLAIN:
-        circuit.append(_PLAIN[name], qubits, params)
-    elif name not in ("barrier", "delay"):
-        steps = clifford(name, tuple(params))
-        assert steps is not None, "the router sends Clifford circuits only"
-        for step, targets in steps:
-            circuit.append(step, [qubits[each] for each in targets])
+        chances = f"({', '.join(map(repr, params))})" if params else ""
+        return [f"{_PLAIN[name]}{chances} {' '.join(map(str, qubits))}"]
+    if name in ("barrier", "delay"):
+        return []
+    steps = clifford(name, tuple(params))
+    assert steps is not None, "the router sends Clifford circuits only"
+    return [f"{step} {' '.join(str(qubits[each]) for each in targets)}" for step, targets in steps]
 
 
 class _Choice(NamedTuple):
@@ -128,7 +131,7 @@ def _steps(ops: list[Op]) -> list[Any]:
         else:
             if not found or not isinstance(found[-1], stim.Circuit):
                 found.append(stim.Circuit())
-            _add(found[-1], name, qubits, params)
+            found[-1] += stim.Circuit("\n".join(_lines(name, qubits, params)))
     return found
 
 

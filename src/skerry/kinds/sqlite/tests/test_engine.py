@@ -14,10 +14,11 @@ import pytest
 from skerry.kernel.errors import CONFLICT, DENIED, INVALID, SkerryError
 from skerry.kernel.kind import Context
 from skerry.kinds._shared.sqlite_state import connect
-from skerry.kinds.sqlite.binding import Database, bind
+from skerry.kinds.sqlite.binding import bind
 from skerry.kinds.sqlite.engine import FILE, SqliteEngine
 from skerry.kinds.sqlite.hrana import Statement
 from skerry.kinds.sqlite.manifest import MANIFEST, QueryParams
+from skerry.kinds.sqlite.surface import Database
 
 WRITER = """
 import sys

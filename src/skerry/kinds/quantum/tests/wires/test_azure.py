@@ -6,7 +6,6 @@ import base64
 import gzip
 import json
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from urllib.parse import urlsplit
 
 import pyqir
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import SkerryError
@@ -28,8 +25,8 @@ from skerry.kinds.quantum.tests.conftest import RESOURCE_ID, MakeContext
 from skerry.kinds.quantum.tests.test_pulser import sequence
 from skerry.kinds.quantum.tests.wires.calling import Answer, Caller
 from skerry.kinds.quantum.tests.wires.conftest import Place, python_of
-from skerry.kinds.quantum.wires.azure import blobs, filters, quil, results, signing
-from skerry.kinds.quantum.worker import qir
+from skerry.kinds.quantum.tests.wires.recording import READ_0, READ_1, recording
+from skerry.kinds.quantum.wires.azure import blobs, results, signing
 
 ROOT = "/azure/subscriptions/s/resourceGroups/g/providers/Microsoft.Quantum/workspaces/w"
 GHZ = {"qubits": 2, "circuit": [{"gate": "h", "target": 0}, {"gate": "cnot", "control": 0,
@@ -39,20 +36,6 @@ NOBODY = str(uuid.UUID(int=1))
 BLOCK = {"x-ms-blob-type": "BlockBlob"}
 
 
-def recording(*lines: str) -> str:
-    """Return a program in QIR that flips qubit 0, reads two, and records as it is told."""
-    calls = "\n".join(f"  call void @__quantum__{each}" for each in lines)
-    return (
-        "define i64 @ENTRYPOINT__main() #0 {\nblock_0:\n"
-        "  call void @__quantum__qis__x__body(ptr inttoptr (i64 0 to ptr))\n"
-        "  call void @__quantum__qis__m__body(ptr inttoptr (i64 0 to ptr), ptr null)\n"
-        "  call void @__quantum__qis__m__body(ptr inttoptr (i64 1 to ptr),"
-        f" ptr inttoptr (i64 1 to ptr))\n{calls}\n  ret i64 0\n}}\n"
-    )
-
-
-READ_0 = "rt__result_record_output(ptr null, ptr @0)"
-READ_1 = "rt__result_record_output(ptr inttoptr (i64 1 to ptr), ptr @1)"
 DECLARED = "".join(
     f"declare void @__quantum__{name}({kinds})\n"
     for name, kinds in (
@@ -341,6 +324,9 @@ async def test_blocks_make_a_blob_and_everything_is_bounded(
     monkeypatch.setattr(blobs, "ALL_BYTES_MAX", 100)
     assert (await blob("PUT", own, "more", b"x")).status == 413
     monkeypatch.setattr(blobs, "ALL_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(blobs, "CONTAINER_BYTES_MAX", 100)
+    assert (await blob("PUT", own, "more", b"x")).status == 413
+    monkeypatch.setattr(blobs, "CONTAINER_BYTES_MAX", 1 << 20)
     monkeypatch.setattr(blobs, "BLOBS_MAX", 1)
     assert (await blob("PUT", own, "more", b"x")).status == 413
     assert (await blob("DELETE", own, "whole")).status == 202
@@ -516,80 +502,3 @@ async def test_a_token_is_granted_for_the_clients_secret(
     assert (await client.call.bearer("GET", "/azure/subscriptions")).status == 404
     quotas = (await client.api("GET", "quotas")).json["value"]
     assert {each["limit"] for each in quotas} == {10_000}
-
-
-SHAPES: tuple[tuple[tuple[str, ...], Any, str], ...] = (
-    ((READ_1,), 1, "0"),
-    ((), None, ""),
-    (("rt__array_record_output(i64 0, ptr @0)",), ["array", []], "[]"),
-    (("rt__tuple_record_output(i64 1, ptr @0)", READ_0), ["tuple", [0]], "(1,)"),
-    (
-        ("rt__tuple_record_output(i64 2, ptr @0)", "rt__array_record_output(i64 1, ptr @1)", READ_1,
-         "rt__array_record_output(i64 2, ptr @2)", READ_0, READ_1),
-        ["tuple", [["array", [1]], ["array", [0, 1]]]],
-        "([0], [1, 0])",
-    ),
-    ((READ_0, READ_1), ["tuple", [0, 1]], "(1, 0)"),
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(("lines", "shape", "text"), SHAPES)
-def test_what_a_program_records_gives_outcomes_their_shape(
-    lines: tuple[str, ...], shape: Any, text: str
-) -> None:
-    assert qir.recorded(recording(*lines)) == shape
-    if shape is not None:
-        assert results.display(results.value(shape, "10")) == text
-
-
-FIELD = st.sampled_from(["Name", "State", "Target", "ProviderId"])
-VALUE = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=8)
-
-
-@given(st.lists(st.tuples(FIELD, VALUE), min_size=1, max_size=4), VALUE)
-def test_a_filter_finds_what_it_says(terms: list[tuple[str, str]], other: str) -> None:
-    def quoted(value: str) -> str:
-        return "'" + value.replace("'", "''") + "'"
-
-    text = " and ".join(f"({name} eq {quoted(v)} or {name} eq 'x y')" for name, v in terms)
-    row: dict[str, Any] = {}
-    for name, value in terms:
-        row.setdefault(filters._field(name), value)
-    expected = all(
-        str(row[filters._field(name)]).lower() in (value.lower(), "x y") for name, value in terms
-    )
-    assert filters._Reader(text).read()(row) is expected
-    assert filters._Reader(f"startswith(Name, {quoted(other)})").read()({"name": f"{other}z"})
-
-
-@given(st.text(max_size=60))
-def test_any_text_is_a_filter_or_is_refused(text: str) -> None:
-    refused_or(lambda: filters._Reader(text).read())
-
-
-@given(st.text(st.sampled_from("XRCZ()[]0123 pi\n*/ro.DELAMESUBIT#"), max_size=60))
-def test_any_text_is_quil_or_is_refused(text: str) -> None:
-    refused_or(lambda: quil.circuits(text, {}))
-
-
-def refused_or(job: Callable[[], Any]) -> None:
-    try:
-        job()
-    except SkerryError as error:
-        assert error.problem.http in (400, 501)
-
-
-def test_quil_is_read_with_its_memory_and_angles() -> None:
-    text = "PRAGMA X\nDECLARE ro BIT[2]\nDECLARE t REAL[2]\nRX(2*t[1] - pi/2) 5 # why\nCNOT 5 3\n"
-    found = quil.circuits(f"{text}MEASURE 3 ro[1]", {"t": [[0, 1], [0, 2.5]]})
-    assert [each["ops"][0][2][0] for each in found] == pytest.approx([0.4292, 3.4292], abs=1e-3)
-    assert found[0]["ops"][1:] == [["cx", [1, 0], []], ["measure", [0], [1]]]
-    assert found[0]["registers"] == [["ro", 0, 2]]
-    for bad in ("RX(t[9]) 0", "RX(1/0) 0", "CNOT 1 1", "MEASURE 0 ro[2]", "JUMP @a", "RX 0"):
-        with pytest.raises(SkerryError, match="Line 6"):
-            quil.circuits(f"{text}{bad}", {"t": [[0, 1]]})
-    unfit: list[Any] = [[1], {"t": []}, {"t": [[1, "x"]]}, {"t": 1}]
-    unfit.append({"t": [[1, 1]], "u": [[1], [2]]})
-    for sets in unfit:
-        with pytest.raises(SkerryError):
-            quil.circuits(text, sets)

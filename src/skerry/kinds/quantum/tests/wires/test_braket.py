@@ -22,6 +22,8 @@ def check_devices(found: dict[str, Any]) -> None:
 
 def check_asymmetric(found: dict[str, Any]) -> None:
     assert found["counts"] == {"100": 20}
+    assert set(found["long"]) == {"0" * 60, "1" * 60}
+    assert "matrix product states" in found["network"]
     assert found["swapped"] == [{"010": 20}, [2, 1, 0]]
 
 

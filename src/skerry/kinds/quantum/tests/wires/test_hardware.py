@@ -22,6 +22,7 @@ from skerry.kinds.quantum.results import is_signed, public_key
 from skerry.kinds.quantum.tests.conftest import MakeContext
 from skerry.kinds.quantum.tests.test_atoms import chain
 from skerry.kinds.quantum.tests.test_perceval import HOM
+from skerry.kinds.quantum.tests.test_pulser import sequence
 from skerry.kinds.quantum.tests.wires.conftest import Place as Vendor
 from skerry.testing.nodes import deploy, open_directory, perform, running_node
 
@@ -144,7 +145,7 @@ async def test_jobs_go_to_machines_by_every_way_that_a_wire_here_speaks(
 
 
 async def _makers_on_azure(own: QuantumEngine) -> None:
-    """Send what each maker's machines on Azure take: OpenQASM 2, and Quil as compiled."""
+    """Send what each maker's machines on Azure take: OpenQASM 2, Quil as compiled, sequences."""
     free = {"azure": Agreed(per_task="0.01", as_of="2026-11-27")}
     own.desk.config = msgspec.structs.replace(own.desk.config, prices=free)
     for device in ("quantinuum-h2-1", "rigetti-cepheus-1-108q"):
@@ -152,6 +153,13 @@ async def _makers_on_azure(own: QuantumEngine) -> None:
         assert job.state is JobState.COMPLETED, (device, job.error)
         counts = (await own.desk.result(job.id)).counts
         assert max(counts, key=lambda bits: counts[bits]) == "001", device
+    near = Program(sequence(((400, 7.85, 0.0, 0.0),), ((0.0, 0.0), (0.0, 5.0))), "pulser")
+    request = JobRequest("pasqal-fresnel", (near,), shots=100, budget=BUDGET, provider="azure")
+    job = await over(own, await own.desk.submit(request))
+    assert job.state is JobState.COMPLETED, job.error
+    counts = (await own.desk.result(job.id)).counts
+    assert sum(counts.values()) == 100
+    assert counts.get("rr", 0) < 20, "one atom blocks the other"
 
 
 async def _choices(own: QuantumEngine) -> None:

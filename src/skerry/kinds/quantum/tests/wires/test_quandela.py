@@ -120,7 +120,7 @@ async def test_a_job_that_was_cancelled_is_run_again(engine: QuantumEngine, call
         (body(max_shots=-1), 400, "max_shots"),
         (body(iterator=[{"max_shots": "many"}]), 400, "max_shots"),
         (body(iterator=[*ANGLES, {"circuit_params": 3}]), 400, "numbers"),
-        (body(iterator=ANGLES * 501), 413, "executions"),
+        (body(iterator=ANGLES * 2049), 413, "executions"),
         (body(experiment=HOM + "A" * (1 << 20), iterator=ANGLES * 20), 413, "variations"),
         (b" " * (33 << 20), 413, "32 MiB"),
     ],

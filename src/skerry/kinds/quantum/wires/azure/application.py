@@ -49,6 +49,9 @@ _CODES = {
     "EXTRA_MISSING": (400, "NotSupported"),
     "TOO_LARGE": (413, "RequestBodyTooLarge"),
     "BUSY": (429, "TooManyRequests"),
+    # Clients send again for minutes what a server's own failure answers; these would fail again.
+    "TIMED_OUT": (400, "OperationTimedOut"),
+    "ENGINE_FAILED": (400, "EngineFailed"),
 }
 _TOKEN_BYTES_MAX = 16 << 10
 

@@ -22,8 +22,9 @@ BLOB_BYTES_MAX = 2 * SOURCE_BYTES_MAX
 BLOBS_MAX = 64
 """How many blobs and blocks a container has."""
 
+CONTAINER_BYTES_MAX = 32 << 20
 ALL_BYTES_MAX = 1 << 30
-"""How much all blobs of a resource take on the disk, packed."""
+"""How much the blobs of a container, and all of a resource, take on the disk, packed."""
 
 KEPT_SECONDS = 86_400
 METADATA_BYTES_MAX = 8192
@@ -162,10 +163,11 @@ def _drop(store: Store, sort: str, place: str) -> None:
 def _write(store: Store, container: str, sort: str, blob: Blob) -> None:
     """Write a row within the bounds, inside of a transaction of the caller."""
     body = _encoder.encode(blob)
-    sql = f"SELECT count(*) FROM papers WHERE {_WITHIN}"  # noqa: S608 (the text above)
-    counts = [store.db.execute(sql, (WIRE, s, *_range(container))).get for s in (_SORT, _BLOCK)]
-    if sum(counts) >= BLOBS_MAX:
+    sizes = [_sizes(store, each, container) for each in (_SORT, _BLOCK)]
+    if sum(count for count, _ in sizes) >= BLOBS_MAX:
         raise TOO_LARGE(f"A container has at most {BLOBS_MAX} blobs and blocks.")
+    if sum(size for _, size in sizes) + len(body) > CONTAINER_BYTES_MAX:
+        raise TOO_LARGE(f"The blobs of a container take at most {CONTAINER_BYTES_MAX >> 20} MiB.")
     total = _total(store, blob.changed, len(body))
     if total > ALL_BYTES_MAX:
         raise TOO_LARGE(
@@ -175,6 +177,13 @@ def _write(store: Store, container: str, sort: str, blob: Blob) -> None:
     row = (WIRE, sort, f"{container}/{blob.name}", blob.changed, body)
     store.db.execute("INSERT OR REPLACE INTO papers VALUES (?, ?, ?, ?, ?)", row)
     _note(store, _BYTES, total)
+
+
+def _sizes(store: Store, sort: str, container: str) -> tuple[int, int]:
+    """Return how many rows of a sort a container has, and how much they take."""
+    sql = f"SELECT count(*), coalesce(sum(length(body)), 0) FROM papers WHERE {_WITHIN}"  # noqa: S608 (the text above)
+    count, size = next(store.db.execute(sql, (WIRE, sort, *_range(container))))
+    return int(count), int(size)
 
 
 def _total(store: Store, now: int, more: int) -> int:

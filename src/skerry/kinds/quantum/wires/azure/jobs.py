@@ -95,12 +95,15 @@ async def _request(call: Call, job_id: str, asked: Asked) -> JobRequest:
     params = asked.input_params or {}
     target = _as_asked(targets.find(asked.target, asked.provider_id), params)
     blob, place = await input_of(call, asked)
-    read = programs.read(await programs.source(call, blob), form, target, params)
+    data = await programs.source(call, blob)
+    read = await asyncio.to_thread(programs.read, data, form, target, params)
     output = asked.output_data_format or results.USUAL[form]
     results.check(output, form)
     shots = _shots(params)
     is_exact = target.device.id == IDEAL and output == results.USUAL["ionq.circuit.v1"]
-    native = native_of(asked, place, output) | {"shape": read.shape}
+    native = native_of(asked, place, output)
+    if form == "qir.v1":
+        native["shape"] = await call.desk.recorded(read.programs[0].source)
     run = max(shots, SIMULATOR_SHOTS) if is_exact else shots
     request = JobRequest(
         device=target.device.id,

@@ -18,8 +18,6 @@ from skerry.kinds.quantum.wires.azure.names import WIRE
 from skerry.kinds.quantum.wires.azure.targets import Target
 from skerry.kinds.quantum.wires.frame import Call
 from skerry.kinds.quantum.wires.ionq import circuits
-from skerry.kinds.quantum.worker import qir
-from skerry.kinds.quantum.worker.ir import UnsupportedError
 
 _GZIP = 16 + zlib.MAX_WBITS
 _BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")
@@ -27,11 +25,10 @@ _BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")
 
 
 class Read(NamedTuple):
-    """What came: programs, how far they were compiled, and what they record (see `results`)."""
+    """What came: programs, and how far they were compiled."""
 
     programs: tuple[Program, ...]
     level: Level = "logical"
-    shape: Any = None
 
 
 class _Circuit(msgspec.Struct, frozen=True):
@@ -112,12 +109,7 @@ def _qir(data: bytes, target: Target, params: dict[str, Any]) -> Read:
         raise UNSUPPORTED("A job runs one entry point here; send a job for each.")
     if params.get("arguments") or entries[0].get("arguments"):
         raise UNSUPPORTED("An entry point takes no arguments here; compile them in.")
-    source = text(data)
-    try:
-        shape = qir.recorded(source)
-    except UnsupportedError as error:
-        raise INVALID(error.what, why=error.why) from error
-    return Read((Program(source, format="qir", dialect=WIRE),), shape=shape)
+    return Read((Program(text(data), format="qir", dialect=WIRE),))
 
 
 def _rigetti(data: bytes, target: Target, params: dict[str, Any]) -> Read:

@@ -59,19 +59,22 @@ def sampled(job: Job, results: Sequence[Result]) -> dict[str, Any]:
     found = []
     for pub in job.request.native["pubs"]:
         mine = [results[number] for number in pub["programs"]]
-        fields = {name: _bits(mine, bits, pub) for name, bits in pub["registers"].items()}
+        fields = {name: _bits(mine, name, pub) for name in pub["registers"]}
         found.append(_pub("SamplerPubResult", fields, pub["shape"], {"circuit_metadata": {}}))
-    return _primitive(job, found, {})
+    return _primitive(job, found, _done(job))
 
 
-def _bits(results: Sequence[Result], bits: Sequence[int], pub: dict[str, Any]) -> dict[str, Any]:
+def _bits(results: Sequence[Result], name: str, pub: dict[str, Any]) -> dict[str, Any]:
+    bits = pub["registers"][name]
     size = (len(bits) + 7) // 8
+    flips = pub.get("flips", {}).get(name) or [""] * len(results)
     rows = bytearray()
-    for result in results:
+    for result, flipped in zip(results, flips, strict=True):
+        mask = int(flipped[::-1] or "0", 2)
         for text in shots(result):
             value = sum(1 << place for place, bit in enumerate(bits) if text[bit] == "1")
-            rows += value.to_bytes(size, "big")
-    shape = [*pub["shape"], pub["shots"], size]
+            rows += (value ^ mask).to_bytes(size, "big")
+    shape = [*pub["shape"], pub.get("total", pub["shots"]), size]
     inner = {"array": array(bytes(rows), "|u1", shape), "num_bits": len(bits)}
     return {"__type__": "BitArray", "__value__": inner}
 
@@ -90,7 +93,7 @@ def estimated(job: Job, results: Sequence[Result]) -> dict[str, Any]:
         }
         said = {"shots": pub["shots"], "target_precision": pub["precision"], "circuit_metadata": {}}
         found.append(_pub("PubResult", fields, shape, said))
-    return _primitive(job, found, {"resilience": {"note": "No mitigation was applied."}})
+    return _primitive(job, found, _done(job))
 
 
 def _mean(
@@ -135,12 +138,10 @@ def _value(masks: Sequence[tuple[float, int, int, int]], word: int) -> float:
 
 def executed(job: Job, results: Sequence[Result]) -> dict[str, Any]:
     """Return an executor's answer, of its schema 2.0."""
-    data, parts = [], []
+    data = [{"results": each, "metadata": {}} for each in items(job, results)]
+    parts = []
     for place, pub in enumerate(job.request.native["pubs"]):
-        mine = [results[number] for number in pub["programs"]]
-        tensors = {name: _tensor(mine, bits, pub) for name, bits in pub["registers"].items()}
-        data.append({"results": tensors, "metadata": {}})
-        count = len(mine)
+        count = len(pub["programs"])
         parts.append(
             {
                 "idx_item": place,
@@ -159,14 +160,66 @@ def executed(job: Job, results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
+def items(job: Job, results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Return every item's readings, and what was drawn for it, as an executor answers them."""
+    found = []
+    for pub in job.request.native["pubs"]:
+        mine = [results[number] for number in pub["programs"]]
+        read = {name: _tensor(mine, bits, pub) for name, bits in pub["registers"].items()}
+        found.append(read | pub.get("tensors", {}))
+    return found
+
+
+def mitigated(job: Job, done: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return an estimator's answer whose means were mitigated."""
+    mitigation = job.request.native["mitigation"]
+    found = []
+    for told, each in zip(mitigation["pubs"], done, strict=True):
+        fields = {
+            name: numbers(value["values"], value["shape"]) for name, value in each["fields"].items()
+        }
+        said: dict[str, Any] = {
+            "shots": told["shots"],
+            "target_precision": told["precision"],
+            "num_randomizations": told["randomisations"],
+            "circuit_metadata": {},
+        }
+        if each["extrapolators"]:
+            said["resilience"] = {"zne": {"extrapolators": each["extrapolators"]}}
+        found.append(_pub("PubResult", fields, each["shape"], said))
+    return _primitive(job, found, _done(job))
+
+
+def _done(job: Job) -> dict[str, Any]:
+    """Return what was done against noise, in the words of IBM's metadata."""
+    noise = job.request.native.get("noise")
+    if noise is None:  # a job of before there was any mitigation
+        return {}
+    zne = noise["zne"]
+    resilience: dict[str, Any] = {
+        "measure_mitigation": noise["readout"],
+        "zne_mitigation": zne is not None,
+        "pec_mitigation": False,
+    }
+    twirling = {
+        "enable_gates": noise["gates"],
+        "enable_measure": noise["measure"],
+        "num_randomizations": noise["num_randomizations"],
+        "shots_per_randomization": noise["shots_per_randomization"],
+        "interleave_randomizations": False,
+        "strategy": noise["strategy"],
+    }
+    decoupling = noise["decoupling"] or {"enable": False}
+    return {
+        "dynamical_decoupling": decoupling,
+        "twirling": twirling,
+        "resilience": resilience if zne is None else {**resilience, "zne": zne},
+    }
+
+
 def _tensor(results: Sequence[Result], bits: Sequence[int], pub: dict[str, Any]) -> dict[str, Any]:
-    word, length = 0, 0
-    for result in results:
-        for text in shots(result):
-            for bit in bits:
-                word |= (text[bit] == "1") << length
-                length += 1
-    data = word.to_bytes((length + 7) // 8, "little")
+    text = "".join(text[bit] for result in results for text in shots(result) for bit in bits)
+    data = int(text[::-1] or "0", 2).to_bytes((len(text) + 7) // 8, "little")
     shape = [*pub["shape"], pub["shots"], len(bits)]
     return {"data": packed(data), "shape": shape, "dtype": "bool"}
 

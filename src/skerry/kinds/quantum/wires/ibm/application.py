@@ -165,6 +165,10 @@ async def _results(call: Call, job: Job) -> Reply:
     if job.state is not JobState.COMPLETED:
         return Reply(status=204)
     results = await call.desk.results(job.id)
+    if (mitigation := job.request.native.get("mitigation")) is not None:
+        items = await asyncio.to_thread(answers.items, job, results)
+        done = await call.desk.mitigated(items, mitigation["tasks"])
+        return Reply(answers.mitigated(job, done))
     write = {
         "sampler": answers.sampled,
         "estimator": answers.estimated,

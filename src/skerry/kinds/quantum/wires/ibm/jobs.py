@@ -8,12 +8,14 @@ from typing import Any
 
 import msgspec
 
-from skerry.kernel.errors import INVALID, UNSUPPORTED
+from skerry.kernel.errors import INVALID
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Options, Program, Session
 from skerry.kinds.quantum.desk import Desk
+from skerry.kinds.quantum.twins import for_worker
 from skerry.kinds.quantum.wires.ibm import backends
 from skerry.kinds.quantum.wires.ibm.answers import moment
+from skerry.kinds.quantum.wires.ibm.options import noise as wanted_noise
 
 PROGRAMS = frozenset({"sampler", "estimator", "executor"})
 SHOTS = 4096
@@ -54,12 +56,15 @@ async def submit(desk: Desk, asked: Asked) -> Job:
         raise INVALID(f"A job has at most {TAGS_MAX} tags of 86 characters.")
     device = backends.find(asked.backend)
     _, calibration, _ = desk.device(device.id)
-    _refuse_options(asked)
+    noise = wanted_noise(asked.params, asked.program_id)
     options = asked.params.get("options") or {}
     limits = {
         "labels": backends.labels(device, calibration),
         "shots": options.get("default_shots") or SHOTS,
         "precision": _precision(options),
+        "seed": desk.chance() if noise["seed"] is None else abs(noise["seed"]),
+        "noise": noise,
+        "device": for_worker(device, calibration) if noise["decoupling"] else None,
     }
     found = await desk.primitives(asked.program_id, asked.params, **limits)
     programs = _programs(found)
@@ -78,10 +83,16 @@ async def submit(desk: Desk, asked: Asked) -> Job:
             "pubs": found["pubs"],
             "role": found.get("role"),
             "passthrough": found.get("passthrough"),
+            "seed": limits["seed"],
+            "noise": noise,
+            "mitigation": found.get("mitigation"),
         },
     )
-    keep = asked.program_id != "estimator" and request.all_shots <= MEMORY_MAX
-    return await desk.submit(msgspec.structs.replace(request, options=Options(memory=keep)))
+    ordered = asked.program_id != "estimator" or noise["randomised"]
+    keep = ordered and request.all_shots <= MEMORY_MAX
+    return await desk.submit(
+        msgspec.structs.replace(request, options=Options(memory=keep, seed=noise["seed"]))
+    )
 
 
 def _precision(options: dict[str, Any]) -> float:
@@ -92,28 +103,17 @@ def _precision(options: dict[str, Any]) -> float:
 
 
 def _programs(found: dict[str, Any]) -> tuple[Program, ...]:
-    shots = [0] * len(found["programs"])
-    for pub in found["pubs"]:
-        for number in pub["programs"]:
-            shots[number] = pub["shots"]
-    pairs = zip(found["programs"], shots, strict=True)
-    return tuple(Program(text, format="circuit", shots=count) for text, count in pairs)
-
-
-def _refuse_options(asked: Asked) -> None:
-    """Raise UNSUPPORTED for what would change the outcome and is not done here."""
-    options = asked.params.get("options") or {}
-    level = asked.params.get("resilience_level", options.get("resilience_level"))
-    resilience = {**(asked.params.get("resilience") or {}), **(options.get("resilience") or {})}
-    wanted = [name for name, value in resilience.items() if value is True]
-    if level or wanted:
-        raise UNSUPPORTED(
-            f"Mitigation ({', '.join(wanted) or f'resilience level {level}'}) is not done here.",
-            why="Results of twins are what they are; set resilience_level to 0.",
+    """Return the programs; all executions of one are of one PUB, which says the shots."""
+    shots = {number: pub["shots"] for pub in found["pubs"] for number in pub["programs"]}
+    made: list[Program] = []
+    start = 0
+    for each in found["programs"]:
+        bindings = tuple(each["bindings"])
+        made.append(
+            Program(each["source"], format="circuit", bindings=bindings, shots=shots[start])
         )
-    execution = options.get("execution") or {}
-    if execution.get("meas_type") not in (None, "classified"):
-        raise UNSUPPORTED("Twins have no raw signals.", why="Set meas_type to classified.")
+        start += len(bindings)
+    return tuple(made)
 
 
 def shown(job: Job, *, params: bool) -> dict[str, Any]:

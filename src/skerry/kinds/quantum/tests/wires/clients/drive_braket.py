@@ -33,6 +33,7 @@ FORTE = "arn:aws:braket:us-east-1::device/qpu/ionq/Forte-Enterprise-1"
 AQUILA = "arn:aws:braket:us-east-1::device/qpu/quera/Aquila"
 SV1 = "arn:aws:braket:::device/quantum-simulator/amazon/sv1"
 DM1 = "arn:aws:braket:::device/quantum-simulator/amazon/dm1"
+TN1 = "arn:aws:braket:::device/quantum-simulator/amazon/tn1"
 
 
 def devices() -> dict[str, Any]:
@@ -58,7 +59,13 @@ def asymmetric() -> dict[str, Any]:
     result = AwsDevice(SV1).run(circuit, shots=20).result()
     parts = Circuit().x(1).i(0).i(2).measure(2).measure(1).measure(0)
     swapped = AwsDevice(SV1).run(parts, shots=20).result()
+    long = Circuit().ry(0, 1.0)
+    for qubit in range(59):
+        long.cnot(qubit, qubit + 1)
+    network = AwsDevice(TN1).run(long, shots=50).result()
     return {
+        "long": dict(network.measurement_counts),
+        "network": AwsDevice(TN1).properties.service.deviceDocumentation.summary,
         "counts": dict(result.measurement_counts),
         "qubits": list(result.measured_qubits),
         "swapped": [dict(swapped.measurement_counts), list(swapped.measured_qubits)],

@@ -12,10 +12,13 @@ from qiskit.circuit.classical import expr
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime import Batch, EstimatorV2, QiskitRuntimeService, SamplerV2, Session
 from qiskit_ibm_runtime.exceptions import IBMRuntimeError, RuntimeJobFailureError
+from qiskit_ibm_runtime.executor_estimator import Estimator as ExecutorEstimator
 from qiskit_ibm_runtime.executor_sampler.sampler import Sampler
 
 CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/skerry:lab::"
 SEED = 7
+NEAR = [0, 1]
+"""Two qubits that interact."""
 
 
 def bell() -> QuantumCircuit:
@@ -125,11 +128,38 @@ def estimated(backend: Any, found: dict[str, Any]) -> None:
     data = EstimatorV2(backend).run([(circuit, observables, angles)]).result()[0].data
     found["evs"], found["stds"] = data.evs.tolist(), data.stds.tolist()
     try:
-        EstimatorV2(backend, options={"resilience_level": 2}).run(
+        EstimatorV2(backend, options={"resilience": {"pec_mitigation": True}}).run(
             [(circuit, observables[0], [0.0])]
         )
     except (IBMRuntimeError, ValueError) as error:
-        found["mitigation"] = str(error)
+        found["cancellation"] = str(error)
+
+
+def against_noise(backend: Any, found: dict[str, Any]) -> None:
+    """Twirling, mitigation and decoupling, done by the server and by the client's executor."""
+    circuit = transpile(rotated(), backend, initial_layout=NEAR, seed_transpiler=SEED)
+    observable = SparsePauliOp(["ZZ", "XX"], [1.0, 0.5]).apply_layout(circuit.layout)
+    pub = (circuit, [[observable], [2 * observable]], [[0.3], [1.2]], 0.03)
+    twirling = {"num_randomizations": 4}
+    for level in (0, 2):
+        options = {"resilience_level": level, "twirling": twirling}
+        result = EstimatorV2(backend, options=options).run([pub]).result()
+        found[f"level {level}"] = result[0].data.evs.tolist()
+    found["extrapolated"] = list(result[0].data.evs_extrapolated.shape)
+    found["done"] = [result.metadata["resilience"]["zne"]["noise_factors"], result[0].metadata]
+    options = {"resilience_level": 1, "default_shots": 1000, "twirling": twirling}
+    client = ExecutorEstimator(backend, options=options)
+    found["by the client"] = (
+        client.run([(circuit, observable, [[0.3], [1.2]])]).result()[0].data.evs.tolist()
+    )
+    measured = transpile(bell(), backend, initial_layout=NEAR, seed_transpiler=SEED)
+    twirled = {"twirling": {"enable_gates": True, "enable_measure": True, "num_randomizations": 4}}
+    for name, sampler in (
+        ("twirled", SamplerV2(backend, options=twirled)),
+        ("twirled by the client", Sampler(backend, options=twirled)),
+        ("decoupled", SamplerV2(backend, options={"dynamical_decoupling": {"enable": True}})),
+    ):
+        found[name] = sampler.run([measured], shots=400).result()[0].data.meas.get_counts()
 
 
 def in_sessions(backend: Any, circuit: Any, found: dict[str, Any]) -> None:
@@ -160,6 +190,7 @@ def main() -> None:
     found["t1"] = backend.qubit_properties(15).t1
     circuit = sampled(backend, found)
     estimated(backend, found)
+    against_noise(backend, found)
     in_sessions(backend, circuit, found)
     decided(service, found)
     job = SamplerV2(service.backend("sim_ideal")).run([bell()], shots=100)
