@@ -23,17 +23,15 @@ from qiskit.quantum_info import Statevector
 from skerry.kinds.quantum import twins
 from skerry.kinds.quantum.catalogue import benchmarks, load
 from skerry.kinds.quantum.catalogue.benchmarks import TwinScore
+from skerry.kinds.quantum.contract import Options
 from skerry.kinds.quantum.worker import running
 from skerry.kinds.quantum.worker.compiling import to_qiskit
 from skerry.kinds.quantum.worker.ir import UnsupportedError
 
 SEED = 20_261_127
 SHOTS = 1000
-EFFORT = 2
-"""How hard circuits are compiled: as the compiler does where nothing else is asked."""
-
-CLIFFORD_EFFORT = 1
-"""With more effort gates come out that are no Clifford gates, and 56 qubits are too many then."""
+EFFORT = Options().optimisation
+"""How hard circuits are compiled: as a job's are where it asks for nothing else."""
 
 VOLUME_CIRCUITS, VOLUME_MOST = 200, 8
 SETTINGS = 60
@@ -144,14 +142,14 @@ def ghz_56(twin: Twin) -> Score:
     Half of the stabilisers are of the Z kind, and their mean is the population of both outcomes;
     the other half's is estimated (Flammia and Liu, Physical Review Letters 106, 230501).
     """
-    counts = twin.run(benchmarks.ghz(56), optimisation=CLIFFORD_EFFORT)
+    counts = twin.run(benchmarks.ghz(56))
     population = (counts.get("0" * 56, 0) + counts.get("1" * 56, 0)) / SHOTS
     drawn = random.Random(SEED)
     signs = []
     for number in range(SETTINGS):
         flips = benchmarks.ghz_flips(56, drawn)
         source = benchmarks.ghz(56, flips)
-        found = twin.run(source, 200, SEED + number, optimisation=CLIFFORD_EFFORT)
+        found = twin.run(source, 200, SEED + number)
         signs.append(benchmarks.ghz_sign(flips) * benchmarks.sign(found))
     spread = stdev(signs) / SETTINGS**0.5
     return Score((population + mean(signs)) / 2, spread / 2)

@@ -17,6 +17,7 @@ from skerry.kernel.errors import DISK_FULL, SkerryError
 from skerry.kernel.manifest import read_manifests
 from skerry.kernel.policy import Place, Request, enforce
 from skerry.kernel.service import read_services
+from skerry.node.audit import recorder
 from skerry.node.audit.note import Verifier
 from skerry.node.audit.offline import verify
 from skerry.node.audit.results import Entry
@@ -310,6 +311,27 @@ async def test_what_the_last_stop_knew_is_not_read_again_unless_it_is_another_lo
     past.write_text("\n".join((other, *rest)))
     async with running(home) as node:
         assert len(await entries(node, "catalogue")) == 4, "the log itself is read then"
+
+
+async def test_what_the_log_says_is_kept_while_it_grows(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that runs for long and is killed need not read all of it again."""
+    monkeypatch.setattr(recorder, "KEPT_ENTRIES", 5)
+    past = home / "services" / "audit" / "past.ndjson"
+    async with running(home) as node:
+        await deploy(node, {"skerry.toml": APP})
+        for number in range(12):
+            await node.audit.add("receipt", {"n": number})
+        await node.audit.settle()
+        kept = json.loads(past.read_text().splitlines()[0])
+        assert 5 <= kept["size"] <= node.audit.log.head.size
+        assert kept["catalogue_next"] == 4
+        crashed = past.read_bytes()
+    past.write_bytes(crashed)
+    async with running(home) as node:
+        assert len(await entries(node, "catalogue")) == 4, "each change is told once"
+        assert node.audit._past.catalogue_next == 4
 
 
 class Absent(Desk):

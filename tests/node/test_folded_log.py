@@ -109,6 +109,19 @@ async def test_one_that_a_crash_left_unfinished_counts_for_nothing(tmp_path: Pat
     assert await write(tmp_path, 70, 0) == (words(70), 0)
 
 
+async def test_a_disk_that_is_full_spares_the_snapshot_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    await write(tmp_path, 0, 30)
+    with monkeypatch.context() as patched:
+        patched.setattr(folded_log, "write_secret_parts", full)
+        assert await write(tmp_path, 30, 40) == (words(70), 0)
+    assert await write(tmp_path, 70, 0) == (words(70), 40)
+
+
 async def test_a_log_that_lost_its_end_is_told(tmp_path: Path) -> None:
     await write(tmp_path, 0, 30)
     (path,) = tmp_path.glob("*.log")

@@ -51,6 +51,29 @@ def test_a_failing_step_is_counted_and_does_not_stop_the_rest(dev: ModuleType) -
     assert (outcome.passed, outcome.failed) == (1, 0)
 
 
+def test_tests_write_to_memory_where_there_is_plenty(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(dev, "MEMORY", tmp_path)
+    monkeypatch.setattr(dev, "MEMORY_BYTES_MIN", 1)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    with dev.scratch() as place:
+        folder = Path(place["TMPDIR"])
+        assert folder.parent == tmp_path
+        assert folder.stat().st_mode & 0o7777 == 0o1777, "cells have users of their own"
+        script = "import os, sys; sys.exit(os.environ['TMPDIR'] != sys.argv[1])"
+        dev.run([sys.executable, "-c", script, str(folder)], more=place)
+    assert not folder.exists()
+    for name, value in (("MEMORY_BYTES_MIN", 1 << 60), ("MEMORY", tmp_path / "none")):
+        with monkeypatch.context() as less:
+            less.setattr(dev, name, value)
+            with dev.scratch() as place:
+                assert place == {}
+    monkeypatch.setenv("TMPDIR", "/elsewhere")
+    with dev.scratch() as place:
+        assert place == {}, "whoever says where is heard"
+
+
 def test_a_program_that_hangs_is_ended(dev: ModuleType) -> None:
     start = time.monotonic()
     with pytest.raises(dev.StepError, match="longer than 1 s"):

@@ -195,8 +195,12 @@ class FoldedLog(Generic[F]):
             if task is not None:
                 await task
         await self.log.close()
-        if self._unsaved >= self._worth(self._stop_bytes):
+        if self._unsaved < self._worth(self._stop_bytes):
+            return
+        try:
             await asyncio.to_thread(self._write, self.fold, self.log.position)
+        except OSError as error:
+            _log.warning("no snapshot of the log was made: %s", error)
 
     # ---- snapshots -----------------------------------------------------------------------------
 

@@ -101,6 +101,8 @@ def preload(manifests: dict[str, Manifest]) -> None:
     importlib.import_module("skerry.node.cell.process")
     importlib.import_module("uvicorn.protocols.websockets.websockets_sansio_impl")
     for manifest in manifests.values():
+        # What is to be known of a type is found out with its first decoder, and kept in it.
+        msgspec.msgpack.Decoder(manifest.config)
         wires = (wire.application for wire in manifest.wires if wire.application)
         for dotted in (manifest.engine, manifest.binding, *wires):
             if dotted:

@@ -70,6 +70,11 @@ class Answers:
         self.forgotten = False
         self.failed: list[Expected] = []
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is remembered of what was said, so that another session may answer."""
+        return self.idle and not (self.telling or self._missing or self._rest)
+
     def expect(self, answer: Expected) -> None:
         """Await one more answer."""
         self._awaited.append(answer)

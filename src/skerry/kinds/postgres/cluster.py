@@ -70,7 +70,11 @@ _DEFAULTS: dict[str, str | bool | int | float] = {
     "log_timezone": "UTC",
     "log_line_prefix": "",
     "log_checkpoints": False,
+    "max_files_per_process": 300,
 }
+"""What makes a server small, and its start short: it counts descriptors up to the last of these."""
+
+_WORKER_SLOTS = 4
 
 
 def major_version(data: Path) -> int | None:
@@ -151,6 +155,7 @@ def configure(
     settings = dict(_DEFAULTS)
     if installation.major >= 18:
         settings["io_method"] = "sync"
+        settings["autovacuum_worker_slots"] = _worker_slots(config)
         settings["extension_control_path"] = trusted.control_path(places.data.parent)
     if sys.platform == "linux":
         settings["recovery_init_sync_method"] = "syncfs"
@@ -203,6 +208,12 @@ def _write(path: Path, text: str) -> None:
         written = False
     if not written:
         path.write_text(text)
+
+
+def _worker_slots(config: PostgresConfig) -> int:
+    """Return for how many workers of autovacuum memory is set aside: enough for those asked for."""
+    asked = str(config.settings.get("autovacuum_max_workers", ""))
+    return max(_WORKER_SLOTS, int(asked)) if asked.isdecimal() else _WORKER_SLOTS
 
 
 def _checked(settings: dict[str, str | bool | int | float]) -> dict[str, str | bool | int | float]:

@@ -311,7 +311,8 @@ class PooledClient(asyncio.Protocol):
 
     def _join(self, server: ServerSession) -> None:
         self._server = server
-        self._answers = Answers()
+        if not self._answers.settled:
+            self._answers = Answers()
         server.user = self
         if self._paused:
             server.upstream.transport.pause_reading()

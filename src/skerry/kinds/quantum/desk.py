@@ -52,7 +52,7 @@ from skerry.kinds.quantum.readied import Readied
 from skerry.kinds.quantum.results import nature
 from skerry.kinds.quantum.runner import Runner
 from skerry.kinds.quantum.store import FILE, Store
-from skerry.kinds.quantum.worker.ir import line_of_choice
+from skerry.kinds.quantum.worker.ir import computes, line_of_choice
 from skerry.kinds.quantum.workers import Workers
 
 PLAN_SECONDS = 120.0
@@ -211,10 +211,10 @@ class Desk:
         circuit = await gates.ask("parse", params, PLAN_SECONDS)
         compiled = await gates.ask("compile", params, PLAN_SECONDS)
         line = line_of_choice(circuit)
-        if line is not None and dialect != "native3":
+        if line is not None and (dialect != "native3" or computes(compiled)):
             where = f"Line {line}: an" if line else "An"
             raise UNSUPPORTED(
-                f"{where} `if` on a measured bit is not sent to {request.provider}.",
+                f"{where} `if` or a loop by measured bits is not sent to {request.provider}.",
                 why="Its form of programs here has none; IBM's has, and so have twins.",
             )
         if not dialect:

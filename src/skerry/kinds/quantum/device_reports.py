@@ -202,13 +202,17 @@ def _about(device: Device, here: str, revision: int) -> str:
     return "\n".join([*lines, *([device.note] if device.note else [])])
 
 
-_FEEDFORWARD = {"any": "by measured bits", "pulses": "gates on one qubit, by one measured bit"}
+_FEEDFORWARD = {
+    "any": "by measured bits",
+    "loops": "by measured bits, also how often it repeats something",
+    "pulses": "gates on one qubit, by one measured bit",
+}
 
 
 def feedforward_text(device: Device) -> str:
     """Return what may depend on a measured bit on a device, and who says so."""
     if device.status == "local" and device.paradigm == "gate":
-        return _FEEDFORWARD["any"]
+        return _FEEDFORWARD["loops"]
     found = device.feedforward
     return f"{_FEEDFORWARD[found.what]} [{found.source}]" if found else "not known to"
 

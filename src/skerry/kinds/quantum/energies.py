@@ -48,14 +48,9 @@ def request(energy: Energy, molecule: str, device: str, shots: int, options: Opt
 def measured(energy: Energy, outcome: Outcome) -> Energy:
     """Return an energy with what its job measured; raise BUSY or ENGINE_FAILED if it has not."""
     job = outcome.job
-    if job.state is not JobState.COMPLETED:
-        problem = ENGINE_FAILED if job.over else BUSY
-        raise problem(
-            f"Job {job.id} measured no energy: it is {job.state}.",
-            hint=f"skerry quantum job {job.id}",
-        )
+    require(outcome)
     pairs = list(zip(energy.measurements, outcome.results, strict=True))
-    found = [_mean(measurement, result) for measurement, result in pairs]
+    found = [mean_of(measurement, result) for measurement, result in pairs]
     twin = OnTwin(
         device=job.request.device,
         job=job.id,
@@ -67,7 +62,18 @@ def measured(energy: Energy, outcome: Outcome) -> Energy:
     return msgspec.structs.replace(energy, twin=twin, measurements=())
 
 
-def _mean(measurement: Measurement, result: Result) -> tuple[float, float]:
+def require(outcome: Outcome) -> None:
+    """Raise BUSY or ENGINE_FAILED for a job that has not measured what it was to."""
+    job = outcome.job
+    if job.state is not JobState.COMPLETED:
+        problem = ENGINE_FAILED if job.over else BUSY
+        raise problem(
+            f"Job {job.id} measured no energy: it is {job.state}.",
+            hint=f"skerry quantum job {job.id}",
+        )
+
+
+def mean_of(measurement: Measurement, result: Result) -> tuple[float, float]:
     """Return the mean of a circuit's terms over its shots, and the square of its error."""
     shots, total, squares = 0, 0.0, 0.0
     for text, count in result.counts.items():
@@ -107,7 +113,28 @@ def budget(energy: Energy) -> tuple[Part, ...]:
             Part("noise", noise, f"twin of {twin.device} minus circuit, within the shots' error"),
             Part("shots", twin.deviation, shots, spread=True),
         ]
-    return tuple(parts)
+    return tuple(parts + (_of_search(energy) if energy.searched else []))
+
+
+def _of_search(energy: Energy) -> list[Part]:
+    """Return the parts of the error of a search on the twin."""
+    found = energy.searched
+    assert found is not None
+    end = "settled" if found.settled else "at the end of its shots"
+    taken = f"{found.sweeps} sweeps, {found.jobs} jobs, {found.shots} shots, {end}"
+    return [
+        Part(
+            "search",
+            found.noiseless - energy.variational,
+            f"circuit at the search's parameters minus at the best, without noise; {taken}",
+        ),
+        Part(
+            "noise there",
+            found.energy - found.noiseless,
+            f"twin of {found.device} minus circuit, at the search's parameters",
+        ),
+        Part("shots there", found.deviation, "standard error of that measurement", spread=True),
+    ]
 
 
 def milli(part: Part) -> str:
@@ -116,6 +143,18 @@ def milli(part: Part) -> str:
         return "not known"
     value = round(part.hartree * 1000, 3) + 0.0
     return f"±{value:.3f}" if part.spread else f"{value:+.3f}"
+
+
+def searched_text(energy: Energy) -> str:
+    """Return the energy that a search on the twin found, beside the exact one."""
+    found = energy.searched
+    if found is None:
+        return ""
+    return (
+        f"search on the twin of {found.device}: {found.energy:.4f}±{found.deviation:.4f} hartree, "
+        f"without noise there {found.noiseless:.6f}, without noise at best "
+        f"{energy.variational:.6f}, exact {energy.exact:.6f}"
+    )
 
 
 def remarks(energies: Sequence[Energy]) -> list[str]:

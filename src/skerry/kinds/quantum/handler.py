@@ -25,6 +25,7 @@ from skerry.kinds.quantum import (
     raster,
     reports,
     results,
+    search,
     stacks,
     ways,
 )
@@ -326,11 +327,14 @@ class Handler:
             **{name: getattr(params, name) for name in energies.ASKED},
             "larger": not params.lengths,
             "circuits": twin,
+            "search": twin and params.search > 0,
         }
         progress(0, 0, "computing integrals, and optimising the circuit")
         found: list[Energy] = await self._call(params, "energies", asked, progress)
         if twin:
             found = [await self._measured(params, each, progress) for each in found]
+        if twin and params.search > 0:
+            found = [await self._searched(params, each, progress) for each in found]
         return reports.EnergyTable(params.molecule, params.basis, tuple(found))
 
     async def _measured(
@@ -344,6 +348,32 @@ class Handler:
         job = await self._call(params, "submit", {"request": request}, progress)
         outcome = await self._call(params, "wait", {"job": job.id}, progress)
         return energies.measured(energy, outcome)
+
+    async def _searched(
+        self, params: words.Chemistry, energy: Energy, progress: Progress
+    ) -> Energy:
+        """Return an energy with what a search on the twin came to."""
+        options = Options(seed=params.seed, pessimism=params.pessimism)
+
+        async def ask(request: JobRequest) -> Outcome:
+            job = await self._call(params, "submit", {"request": request}, progress)
+            found: Outcome = await self._call(params, "wait", {"job": job.id}, progress)
+            energies.require(found)
+            return found
+
+        def tell(shots: int, expected: float) -> None:
+            progress(shots, params.search, f"searching on the twin: {expected:.4f} hartree")
+
+        found = await search.search(energy, params.device, params.search, options, ask, tell)
+        asked = {name: getattr(params, name) for name in energies.ASKED}
+        asked |= {"at": found.parameters, "circuits": True}
+        asked["lengths"] = () if energy.length is None else (energy.length,)
+        (end,) = await self._call(params, "energies", asked, progress)
+        measured = await self._measured(params, end, progress)
+        if measured.twin is None:
+            return energy
+        told = search.told(found, measured.twin, end.variational)
+        return msgspec.structs.replace(energy, searched=told, searched_by=())
 
     async def do_stacks(self, params: Nothing, progress: Progress) -> list[reports.StackRow]:
         """See `quantum.stacks`."""

@@ -125,7 +125,8 @@ class Molecule(msgspec.Struct, frozen=True):
 
     `active` numbers orbitals from 1 on; without it, they are those about the highest filled one,
     and `freeze` leaves cores out. `repeats` makes the circuit longer. `larger` estimates what the
-    basis leaves out; `circuits` asks for what measures the energy.
+    basis leaves out; `circuits` asks for what measures the energy, `search` for the same with the
+    parameters as inputs. `at` are parameters that are taken instead of the best.
     """
 
     molecule: str
@@ -138,6 +139,8 @@ class Molecule(msgspec.Struct, frozen=True):
     lengths: tuple[float, ...] = ()
     larger: bool = False
     circuits: bool = False
+    search: bool = False
+    at: tuple[float, ...] = ()
 
 
 class Measurement(msgspec.Struct, frozen=True):
@@ -156,6 +159,26 @@ class OnTwin(msgspec.Struct, frozen=True):
     shots: int
     energy: float
     deviation: float
+
+
+class Searched(msgspec.Struct, frozen=True):
+    """What a search on a twin came to.
+
+    `energy` is what a job measured at its last parameters, `deviation` its standard error, and
+    `noiseless` what the circuit has there without noise; `settled` tells whether it was at its end
+    before its shots were.
+    """
+
+    device: str
+    job: str
+    sweeps: int
+    jobs: int
+    shots: int
+    settled: bool
+    parameters: tuple[float, ...]
+    energy: float
+    deviation: float
+    noiseless: float
 
 
 class Energy(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -179,7 +202,9 @@ class Energy(msgspec.Struct, frozen=True, omit_defaults=True):
     larger_basis: float | None = None
     offset: float = 0.0
     measurements: tuple[Measurement, ...] = ()
+    searched_by: tuple[Measurement, ...] = ()
     twin: OnTwin | None = None
+    searched: Searched | None = None
 
 
 class Quote(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -315,6 +315,7 @@ class EnergyTable(msgspec.Struct, frozen=True):
             "circuit: UCCSD, optimised on a perfect simulator; exact: of the same active space; "
             f"twin: that circuit, measured. Energies in hartree, basis {self.basis}."
         )
+        blocks += [text for each in self.energies if (text := energies.searched_text(each))]
         blocks += energies.remarks(self.energies)
         return "\n\n".join(blocks)
 

@@ -218,6 +218,9 @@ class Chemistry(Here, frozen=True, kw_only=True):
     shots: Annotated[int, about("of every circuit on the twin")] = 10_000
     seed: Annotated[int | None, about("makes what the twin measures repeatable")] = None
     pessimism: Annotated[float, about("multiplies every error rate of the twin")] = 1.0
+    search: Annotated[
+        int, about("shots for a search of the parameters on the twin itself; 0 for none")
+    ] = 0
     lengths: Annotated[
         tuple[float, ...], about("a length of the bond to compute too; may be repeated")
     ] = ()

@@ -53,6 +53,8 @@ GATHER_SECONDS = 0.2
 REPEAT_SECONDS = 600.0
 REPEATS_MAX = 1000
 STATEMENT_SECONDS = 600.0
+KEPT_ENTRIES = 5_000
+"""After how many entries it is kept what the log says, so that a start need not read them."""
 GROWN_MAX = 20_000
 """Accounts that may wait for a statement; it is made early when there are more."""
 ACCOUNTS_MAX = 400
@@ -125,7 +127,7 @@ class _Past:
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """The past as a clean stop left it, with the head that it holds for.
+    """The past as it was kept last, with the head that it holds for.
 
     It is the first line of its file; each further line is an account, a unit and what was stated.
     """
@@ -159,6 +161,7 @@ class Recorder:
         self._pending: list[_Wanted] = []
         self._repeats: dict[Any, _Repeat] = {}
         self._lost = 0
+        self._kept_size = 0
         self._seen = Head()
         self._barriers: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
@@ -185,7 +188,7 @@ class Recorder:
     def _read_past(self) -> None:
         """Read what the log says already, so that nothing is stated twice or left out.
 
-        What the last clean stop knew is kept beside the log, so that only what came later is read.
+        What it knew not long ago is kept beside the log, so that only what came later is read.
         """
         start = self._read_kept() if self._past_file.exists() else 0
         for data in self.log.entries(start):
@@ -199,7 +202,7 @@ class Recorder:
         self._ledger.on_growth.append(self._note_growth)
 
     def _read_kept(self) -> int:
-        """Take what the last clean stop knew; return the entry from which on the log says more."""
+        """Take what was kept last; return the entry from which on the log says more."""
         with self._past_file.open("rb") as file:
             kept = msgspec.json.decode(file.readline(), type=_Kept)
             if kept.size > self.log.head.size or kept.root != self.log.root_at(kept.size):
@@ -208,10 +211,12 @@ class Recorder:
             for line in file:
                 account, unit, amount = msgspec.json.decode(line, type=tuple[str, str, int])
                 self._past.billed.put(account, unit, Balance(amount))
+        self._kept_size = kept.size
         return kept.size
 
     def _write_past(self) -> None:
         head = self.log.head
+        self._kept_size = head.size
         kept = _Kept(head.size, head.root, self._past.catalogue_next)
         billed = ((account, unit, n.debits) for account, unit, n in self._past.billed.below())
         lines = (msgspec.json.encode(each) + b"\n" for each in chain((kept,), billed))
@@ -246,6 +251,8 @@ class Recorder:
             closing = self._closing
             try:
                 await self._flush(closing)
+                if self.log.head.size - self._kept_size >= KEPT_ENTRIES:
+                    await self._in_thread(self._write_past)
             except Exception:
                 if closing:
                     raise

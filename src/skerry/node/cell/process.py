@@ -44,11 +44,12 @@ TICK_SECONDS_MAX = 5.0
 TICK_SECONDS_MIN = 0.05
 
 _log = logging.getLogger(__name__)
+_spec_in = msgspec.msgpack.Decoder(ProcessSpec).decode
 
 
 def main(connection: socket.socket, manifests: Mapping[str, Manifest]) -> None:
     """Become the process that the node asks for; returns when it is over."""
-    spec = msgspec.msgpack.decode(_read_frame(connection), type=ProcessSpec)
+    spec = _spec_in(_read_frame(connection))
     confine(spec.confinement)
     _log_to_standard_error()
     sys.path.insert(0, spec.code)

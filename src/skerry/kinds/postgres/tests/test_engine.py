@@ -394,6 +394,10 @@ def test_settings_that_stay_are_not_written_again(tmp_path: Path) -> None:
         cluster.configure(find("", None), config, places, "name", {})
         written.append((tmp_path / "postgresql.conf").stat().st_mtime_ns)
     assert written[0] == written[1] != written[2]
+    assert "autovacuum_worker_slots = 4\n" in (tmp_path / "postgresql.conf").read_text()
+    many = PostgresConfig(settings={"autovacuum_max_workers": 6})
+    cluster.configure(find("", None), many, places, "name", {})
+    assert "autovacuum_worker_slots = 6\n" in (tmp_path / "postgresql.conf").read_text()
     assert cluster.finish_waking(tmp_path)
     assert not cluster.finish_waking(tmp_path)
 

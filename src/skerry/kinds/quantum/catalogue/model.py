@@ -99,10 +99,10 @@ class Topology(msgspec.Struct, frozen=True, omit_defaults=True):
 class Feedforward(msgspec.Struct, frozen=True):
     """What of a program may depend on a bit that was measured while it runs, and who says so.
 
-    `any` operation, or `pulses`: gates on one qubit, by one bit.
+    `any` operation, `loops` besides, or `pulses`: gates on one qubit, by one bit.
     """
 
-    what: Literal["any", "pulses"]
+    what: Literal["any", "loops", "pulses"]
     source: str
 
 

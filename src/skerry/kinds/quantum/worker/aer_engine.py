@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .compiling import append, write
-from .ir import flat, is_dynamic
+from .ir import LOOP_ENDLESS, LOOP_ROUNDS_MAX, Op, UnsupportedError, decided, flat, is_dynamic
 from .noise import CHANNELS, DEPOLARISE_1, DEPOLARISE_2, Noisy
 
 METHODS = {
@@ -44,7 +44,8 @@ def sample(
 
     circuit = noisy.circuit
     place = {qubit: number for number, qubit in enumerate(order or range(circuit["qubits"]))}
-    found = QuantumCircuit(circuit["qubits"], circuit["bits"])
+    ops, bits = _counted(circuit["ops"], circuit["bits"])
+    found = QuantumCircuit(circuit["qubits"], bits)
 
     def add(inner: Any, name: str, qubits: list[int], params: list[float]) -> None:
         places = [place[each] for each in qubits]
@@ -55,7 +56,8 @@ def sample(
         elif name not in ("barrier", "delay"):
             append(inner, name, places, params)
 
-    write(found, circuit["ops"], add)
+    # Aer keeps what writes bits alone in its place by the qubits that it stands between.
+    write(found, ops, add, fenced=True)
     simulator = AerSimulator(
         method=METHODS[engine],
         seed_simulator=seed % (1 << 31),
@@ -66,9 +68,43 @@ def sample(
     result = simulator.run(_plain(found, simulator), shots=shots, memory=True).result()
     if not result.success:
         raise RuntimeError(f"Aer did not finish: {result.status}")
-    if circuit["bits"] and "memory" not in result.data():
+    if bits and "memory" not in result.data():
         raise RuntimeError("Aer finished without results, as it does when a GPU's memory is short.")
-    return _bits(result.get_memory(), shots, circuit["bits"])
+    told = _bits(result.get_memory(), shots, bits)
+    if told[:, circuit["bits"] :: _COUNTER].any():
+        raise UnsupportedError(LOOP_ENDLESS)
+    return told[:, : circuit["bits"]]
+
+
+_COUNTER = LOOP_ROUNDS_MAX.bit_length()
+"""How many bits count the rounds of a loop; the first of them, the highest, ends it."""
+
+
+def _counted(ops: list[Op], bits: int) -> tuple[list[Op], int]:
+    """Return operations whose loops end after so many rounds, and how many bits there are then.
+
+    The highest bit of a counter stays where it is when its loop begins anew.
+    """
+    found: list[Op] = []
+    for op in ops:
+        if op[0] == "if":
+            then, bits = _counted(op[2][1], bits)
+            otherwise, bits = _counted(op[2][2], bits)
+            found.append(decided(op, then, otherwise))
+        elif op[0] == "while":
+            condition, body, _, line = op[2]
+            places = range(bits, bits + _COUNTER)
+            body, bits = _counted(body, bits + _COUNTER)
+            count: list[Op] = []
+            for at, place in enumerate(places):  # each turns where all below it are 1
+                below: list[Any] = ["and", *(["bit", each] for each in places[at + 1 :])]
+                count.append(["set", [], [place, ["xor", ["bit", place], below]]])
+            asked = ["and", condition, ["not", ["bit", places[0]]]]
+            found += [["set", [], [place, ["or"]]] for place in places[1:]]
+            found.append(decided(["while", [], [asked, [], [], line]], [*count, *body], []))
+        else:
+            found.append(op)
+    return found, bits
 
 
 def _reading(noisy: Noisy, place: dict[int, int]) -> Any:
@@ -93,7 +129,7 @@ def _plain(found: Any, simulator: Any) -> Any:
     from qiskit import transpile  # noqa: PLC0415
 
     known = set(simulator.configuration().basis_gates)
-    known |= {"measure", "reset", "quantum_channel", "if_else"}
+    known |= {"measure", "reset", "quantum_channel", "if_else", "while_loop", "store"}
     if {each.operation.name for each in found.data} <= known:
         return found
     return transpile(found, simulator, optimization_level=0)

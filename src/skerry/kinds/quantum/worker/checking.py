@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import conditions
-from .ir import ARITY, Circuit, Op, UnsupportedError, decided, flat
+from .ir import ARITY, BLOCKS, Circuit, Op, UnsupportedError, decided, flat
 
 QUBITS_MAX = 4096
 OPS_MAX = 500_000
@@ -28,15 +28,16 @@ def checked(source: str, bindings: Mapping[str, float]) -> Circuit:
         ops = [_op(each, number, qubits, bits, bindings) for number, each in enumerate(raw)]
         if sum(1 for _ in flat(ops)) > OPS_MAX:
             raise UnsupportedError(f"A circuit has at most {OPS_MAX} operations.")
-        registers: list[tuple[str, int, int]] = [
-            (str(name), int(start), int(size))
-            for name, start, size in found.get("registers", [["c", 0, bits]] if bits else [])
-        ]
+        registers = _registers(found.get("registers", [["c", 0, bits]] if bits else []))
+        hidden = _registers(found.get("hidden", []))
     except (ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
         raise UnsupportedError("The program is not a circuit in JSON.", str(error)) from error
-    if any(start < 0 or size < 1 or start + size > bits for _, start, size in registers):
+    every = [*registers, *hidden]
+    if any(start < 0 or size < 1 or start + size > bits for _, start, size in every):
         raise UnsupportedError("A register lies outside of the bits.")
     circuit: Circuit = {"qubits": qubits, "bits": bits, "registers": registers, "ops": ops}
+    if hidden:
+        circuit["hidden"] = hidden
     labels = found.get("labels")
     if labels is not None:
         if len(set(labels)) != qubits or not all(isinstance(each, str) for each in labels):
@@ -45,6 +46,10 @@ def checked(source: str, bindings: Mapping[str, float]) -> Circuit:
     if found.get("verbatim"):
         circuit["verbatim"] = True
     return circuit
+
+
+def _registers(found: Any) -> list[tuple[str, int, int]]:
+    return [(str(name), int(start), int(size)) for name, start, size in found]
 
 
 def _count(found: Any, name: str) -> int:
@@ -56,11 +61,8 @@ def _count(found: Any, name: str) -> int:
 
 def _op(each: Any, number: int, qubits: int, bits: int, bindings: Mapping[str, float]) -> Op:
     name, places, params = each
-    if name == "if":
-        condition, then, otherwise, line = params
-        parts = [[_op(e, number, qubits, bits, bindings) for e in p] for p in (then, otherwise)]
-        asked = conditions.checked(condition, bits)
-        return decided(["if", [], [asked, [], [], int(line)]], *parts)
+    if name == "set" or name in BLOCKS:
+        return _deciding(each, number, qubits, bits, bindings)
     if not all(isinstance(q, int) and 0 <= q < qubits for q in places):
         raise UnsupportedError(f"Operation {number} names a qubit that is not there.")
     if len(set(places)) != len(places):
@@ -80,3 +82,19 @@ def _op(each: Any, number: int, qubits: int, bits: int, bindings: Mapping[str, f
         wires, angles = ARITY[name]
         raise UnsupportedError(f"Operation {number}: {name} takes {wires} qubits, {angles} angles.")
     return [name, list(places), values]
+
+
+def _deciding(each: Any, number: int, qubits: int, bits: int, bindings: Mapping[str, float]) -> Op:
+    """Return an operation that computes or decides while the circuit runs."""
+    name, places, params = each
+    if name == "set":
+        bit, condition = params
+        if places or not isinstance(bit, int) or not 0 <= bit < bits:
+            raise UnsupportedError(f"Operation {number} writes no bit.")
+        return ["set", [], [bit, conditions.checked(condition, bits)]]
+    condition, then, otherwise, line = params
+    parts = [[_op(e, number, qubits, bits, bindings) for e in p] for p in (then, otherwise)]
+    asked = conditions.checked(condition, bits)
+    if name == "while" and parts[1]:
+        raise UnsupportedError(f"Operation {number}: a loop has one list of operations.")
+    return decided([name, [], [asked, [], [], int(line)]], *parts)

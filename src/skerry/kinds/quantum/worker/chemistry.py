@@ -82,7 +82,11 @@ def _computed(atoms: list[tuple[str, tuple[float, ...]]], params: dict[str, Any]
     others = float(sum(problem.hamiltonian.constants.values()))
     generators = [each.to_matrix(sparse=True) for each in circuit.operators]
     generators *= int(params.get("repeats", 1))
-    found = variational.minimum(hamiltonian.to_matrix(sparse=True), generators, start)
+    matrix = hamiltonian.to_matrix(sparse=True)
+    given = [float(each) for each in params.get("at") or ()]
+    if given and len(given) != len(generators):
+        raise UnsupportedError(f"The circuit has {len(generators)} parameters, not {len(given)}.")
+    found = variational.minimum(matrix, generators, start, given)
     answer: dict[str, Any] = {
         "mean_field": float(field.e_tot),
         "full": _full(field),
@@ -100,6 +104,9 @@ def _computed(atoms: list[tuple[str, tuple[float, ...]]], params: dict[str, Any]
         answer["offset"] = others + variational.identity(hamiltonian)
         bound = circuit.assign_parameters(found.parameters)
         answer["measurements"] = variational.measurements(bound, hamiltonian) or []
+    if params.get("search"):
+        named = variational.named(circuit)
+        answer["searched_by"] = variational.measurements(named, hamiltonian) or []
     return answer
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from . import natives, qiskit_conditions
+from . import natives, qiskit_conditions, stretching
 from .conditions import bits_of
 from .devices import Device, is_virtual
 from .ir import (
     ARITY,
+    BLOCKS,
     NOT_GATES,
     TURN,
     Circuit,
@@ -19,6 +20,7 @@ from .ir import (
     UnsupportedError,
     decided,
     flat,
+    has_loop,
     is_dynamic,
     line_of_choice,
     mapped,
@@ -42,18 +44,28 @@ def compiled(
         )
     line = line_of_choice(circuit)
     if line is None:
-        return _for_device(circuit, device, level, layout, effort)
-    _may_decide(device, line)
+        plain, kept = stretching.marked(circuit)
+        found = _for_device(plain, device, level, layout, effort)
+        return stretching.settled(stretching.unmarked(found, kept), device) if kept else found
+    if stretching.is_open(circuit):
+        stretching.settled(circuit, device)  # refuses it
+    _may_decide(circuit, device, line)
     if device.feedforward == "pulses":
         _only_pulses(circuit, device)
     return _for_device(circuit, device, level, layout, effort)
 
 
-def _may_decide(device: Device, line: int) -> None:
+def _may_decide(circuit: Circuit, device: Device, line: int) -> None:
     if not device.feedforward:
         raise UnsupportedError(
             f"An `if` on a measured bit cannot run on {device.id}.",
             "Nothing that was read says that the machine decides while a circuit runs.",
+            line,
+        )
+    if device.feedforward != "loops" and has_loop(circuit["ops"]):
+        raise UnsupportedError(
+            f"A loop that measured bits end cannot run on {device.id}.",
+            "Nothing that was read says that the machine repeats while a circuit runs.",
             line,
         )
 
@@ -61,7 +73,9 @@ def _may_decide(device: Device, line: int) -> None:
 def _only_pulses(circuit: Circuit, device: Device) -> None:
     """Raise UnsupportedError for choices beyond those of a machine whose pulses alone depend."""
     for op in circuit["ops"]:
-        if op[0] != "if":
+        if op[0] == "set":
+            raise UnsupportedError(f"Nothing is computed of measured bits on {device.id}.")
+        if op[0] not in BLOCKS:
             continue
         condition, then, otherwise, line = op[2]
         if len(bits_of(condition)) > 1:
@@ -123,7 +137,15 @@ def _verbatim(circuit: Circuit, device: Device, layout: list[str]) -> Circuit:
 
 @lru_cache(maxsize=64)
 def _target(device: Device, dynamic: bool) -> Any:
-    from qiskit.circuit import Delay, IfElseOp, Measure, Parameter, Reset  # noqa: PLC0415
+    from qiskit.circuit import (  # noqa: PLC0415
+        Delay,
+        IfElseOp,
+        Measure,
+        Parameter,
+        Reset,
+        Store,
+        WhileLoopOp,
+    )
     from qiskit.circuit.library import get_standard_gate_name_mapping  # noqa: PLC0415
     from qiskit.transpiler import InstructionProperties, Target  # noqa: PLC0415
 
@@ -154,6 +176,8 @@ def _target(device: Device, dynamic: bool) -> Any:
     target.add_instruction(Delay(Parameter("t")), dict.fromkeys(readout))
     if dynamic:
         target.add_instruction(IfElseOp, name="if_else")
+        target.add_instruction(WhileLoopOp, name="while_loop")
+        target.add_instruction(Store, name="store")
     return target
 
 
@@ -222,8 +246,7 @@ def _from_qiskit(found: Any, circuit: Circuit, device: Device) -> Circuit:
         "ops": kept,
         "labels": [device.labels[place] for place in used],
     }
-    if circuit.get("pragmas"):
-        plain["pragmas"] = circuit["pragmas"]
+    plain |= {name: circuit[name] for name in ("pragmas", "hidden") if circuit.get(name)}
     return natives.renamed(plain, device.native)
 
 
@@ -236,17 +259,20 @@ def _op_from(each: Any, found: Any, qubits: dict[Any, int], bits: dict[Any, int]
         return [name, places, targets]
     if name == "barrier":
         return [name, places, []]
-    if name != "if_else":
+    outer = {bit: bits.get(bit, number) for number, bit in enumerate(found.clbits)}
+    if name == "store":
+        return ["set", [], qiskit_conditions.stored(each.operation, outer.__getitem__)]
+    if name not in ("if_else", "while_loop"):
         return [name, places, [float(value) for value in each.operation.params]]
     branches = []
     for block in each.operation.blocks:
         inner = dict(zip(block.qubits, places, strict=True))
         read = dict(zip(block.clbits, targets, strict=True))
         branches.append([_op_from(op, block, inner, read) for op in block.data])
-    outer = {bit: bits.get(bit, number) for number, bit in enumerate(found.clbits)}
-    condition = qiskit_conditions.read(each.operation.condition, lambda bit: outer[bit])
+    condition = qiskit_conditions.read(each.operation.condition, outer.__getitem__)
     then, otherwise = (*branches, [])[:2]
-    return decided(["if", [], [condition, [], [], 0]], then, otherwise)
+    kind = "if" if name == "if_else" else "while"
+    return decided([kind, [], [condition, [], [], 0]], then, otherwise)
 
 
 def to_qiskit(circuit: Circuit) -> Any:
@@ -261,17 +287,32 @@ def to_qiskit(circuit: Circuit) -> Any:
 Add = Callable[[Any, str, list[int], list[Any]], None]
 
 
-def write(found: Any, ops: list[Op], add: Add) -> None:
-    """Add operations to a circuit of Qiskit's, an `if` with its branches; `add` adds all others."""
+def write(found: Any, ops: list[Op], add: Add, *, fenced: bool = False) -> None:
+    """Add operations to a circuit of Qiskit's, blocks with theirs; `add` adds gates and so on.
+
+    `fenced` blocks touch every qubit, by a barrier at their beginning.
+    """
     for name, qubits, params in ops:
-        if name != "if":
+        if name == "set":
+            bit, condition = params
+            found.store(found.clbits[bit], qiskit_conditions.written(condition, found.clbits))
+        elif name == "while":
+            with found.while_loop(qiskit_conditions.written(params[0], found.clbits)):
+                _write_block(found, params[1], add, fenced)
+        elif name == "if":
+            with found.if_test(qiskit_conditions.written(params[0], found.clbits)) as otherwise:
+                _write_block(found, params[1], add, fenced)
+            if params[2]:
+                with otherwise:
+                    _write_block(found, params[2], add, fenced)
+        else:
             add(found, name, qubits, params)
-            continue
-        with found.if_test(qiskit_conditions.written(params[0], found.clbits)) as otherwise:
-            write(found, params[1], add)
-        if params[2]:
-            with otherwise:
-                write(found, params[2], add)
+
+
+def _write_block(found: Any, ops: list[Op], add: Add, fenced: bool) -> None:
+    if fenced:
+        found.barrier()
+    write(found, ops, add, fenced=fenced)
 
 
 def _add(found: Any, name: str, qubits: list[int], params: list[Any]) -> None:

@@ -22,6 +22,68 @@ DEPTH_MAX = 40
 PARTS_MAX = 4096
 
 
+ALWAYS: Condition = ["and"]
+NEVER: Condition = ["or"]
+
+
+def both(one: Condition, other: Condition) -> Condition:
+    """Return the condition that two conditions hold."""
+    if NEVER in (one, other):
+        return NEVER
+    if one in (ALWAYS, other):
+        return other
+    if other == ALWAYS:
+        return one
+    parts = [each[1:] if each[0] == "and" else [each] for each in (one, other)]
+    if any(negated(each) in parts[0] for each in parts[1]) or one == negated(other):
+        return NEVER
+    return ["and", *parts[0], *(each for each in parts[1] if each not in parts[0])]
+
+
+def either(one: Condition, other: Condition) -> Condition:
+    """Return the condition that one of two conditions holds.
+
+    Where they differ in one part alone, which one demands and the other forbids, it falls out.
+    """
+    if ALWAYS in (one, other):
+        return ALWAYS
+    if one in (NEVER, other):
+        return other
+    if other == NEVER:
+        return one
+    mine, its = ([each] if each[0] != "and" else each[1:] for each in (one, other))
+    only, others = ([e for e in a if e not in b] for a, b in ((mine, its), (its, mine)))
+    if len(only) == len(others) == 1 and only[0] == negated(others[0]):
+        rest = [each for each in mine if each in its]
+        return rest[0] if len(rest) == 1 else ["and", *rest]
+    parts = [each[1:] if each[0] == "or" else [each] for each in (one, other)]
+    return ["or", *parts[0], *(each for each in parts[1] if each not in parts[0])]
+
+
+def differ(one: Condition, other: Condition) -> Condition:
+    """Return the condition that one of two conditions holds and the other does not."""
+    for fixed, free in ((one, other), (other, one)):
+        if fixed == NEVER:
+            return free
+        if fixed == ALWAYS:
+            return negated(free)
+    if one == other:
+        return NEVER
+    return ALWAYS if one == negated(other) else ["xor", one, other]
+
+
+def chosen(asked: Condition, one: Condition, other: Condition) -> Condition:
+    """Return the condition that the first holds if one asked for does, and the second if not."""
+    if one == other:
+        return one
+    return either(both(asked, one), both(negated(asked), other))
+
+
+def size(condition: Condition) -> int:
+    """Return of how many parts a condition is made."""
+    return 1 if condition[0] == "bit" else 1 + sum(size(each) for each in condition[1:])
+
+
 def equals(places: Sequence[int], value: int) -> Condition:
     """Return the condition that bits, the lowest first, are a number."""
     if not 0 <= value < 1 << len(places):
@@ -33,6 +95,8 @@ def equals(places: Sequence[int], value: int) -> Condition:
 
 def negated(condition: Condition) -> Condition:
     """Return the condition that another does not hold."""
+    if condition in (ALWAYS, NEVER):
+        return NEVER if condition == ALWAYS else ALWAYS
     return condition[1] if condition[0] == "not" else ["not", condition]
 
 

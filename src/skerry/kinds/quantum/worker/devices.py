@@ -7,7 +7,8 @@
 
 Where every pair can interact (`all`), `average` holds the figures of each qubit and `pair_error`
 that of each pair. Errors are average gate infidelities. `feedforward` says what may depend on a
-measured bit: `any` operation, `pulses` (gates on one qubit, and one bit), or nothing.
+measured bit: `any` operation, `loops` (and how often something is repeated), `pulses` (gates on one
+qubit, and one bit), or nothing.
 """
 
 from __future__ import annotations

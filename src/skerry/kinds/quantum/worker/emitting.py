@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from . import conditions
-from .ir import TURN, Circuit, Op, UnsupportedError, flat, line_of_choice
+from .ir import BLOCKS, TURN, Circuit, Op, UnsupportedError, flat, line_of_choice
 
 _BRAKET = {
     "cx": "cnot",
@@ -64,7 +64,8 @@ def openqasm3(circuit: Circuit) -> str:
         for number, label in enumerate(circuit.get("labels") or ()):
             head.append(f"// q[{number}] is qubit {label} of the device")
         head.append(f"qubit[{circuit['qubits']}] q;")
-    head += [f"bit[{size}] {name};" for name, _, size in circuit["registers"]]
+    registers = [*circuit["registers"], *circuit.get("hidden", ())]
+    head += [f"bit[{size}] {name};" for name, _, size in registers]
     return "\n".join([*head, *_body(circuit, circuit["ops"], {}, braket=False)]) + "\n"
 
 
@@ -106,23 +107,28 @@ def openqasm2(circuit: Circuit) -> str:
 def _straight(circuit: Circuit, dialect: str) -> None:
     line = line_of_choice(circuit)
     if line is not None:
-        raise UnsupportedError(f"{dialect} has no `if` on a measured bit.", line=line)
+        raise UnsupportedError(f"{dialect} has nothing that measured bits decide.", line=line)
 
 
 def _body(circuit: Circuit, ops: list[Op], names: dict[str, str], *, braket: bool) -> list[str]:
     lines: list[str] = []
     for op in ops:
         name, qubits, params = op
-        if name == "if":
+        if name in BLOCKS:
             asked = conditions.text(params[0], lambda bit: _bit(circuit, bit))
             then, otherwise = (_body(circuit, e, names, braket=braket) for e in params[1:3])
-            lines += [f"if ({asked}) {{", *(f"  {each}" for each in then)]
+            lines += [f"{name} ({asked}) {{", *(f"  {each}" for each in then)]
             lines += ["} else {", *(f"  {each}" for each in otherwise)] if otherwise else []
             lines.append("}")
+        elif name == "set":
+            value = conditions.text(params[1], lambda bit: _bit(circuit, bit))
+            lines.append(f"{_bit(circuit, params[0])} = {value};")
         elif name == "measure":
             where = _operands(circuit, qubits)
             lines.append(f"{_bit(circuit, params[0])} = measure {where};")
         elif name == "delay":
+            if len(params) > 1:
+                raise UnsupportedError("A delay is written once its length is known.")
             lines.append(f"delay[{params[0] * 1e9:.6g}ns] {_operands(circuit, qubits)};")
         else:
             lines.append(_line(circuit, op, names, braket=braket))
@@ -160,7 +166,7 @@ def _operands(circuit: Circuit, qubits: list[int]) -> str:
 
 
 def _bit(circuit: Circuit, bit: int) -> str:
-    for name, start, size in circuit["registers"]:
+    for name, start, size in (*circuit["registers"], *circuit.get("hidden", ())):
         if start <= bit < start + size:
             return f"{name}[{bit - start}]"
     raise UnsupportedError(f"Bit {bit} is in no register.")

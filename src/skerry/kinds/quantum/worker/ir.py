@@ -9,7 +9,10 @@ qubit is the most significant bit of a row of its matrix.
 
 `["if", qubits, [condition, operations, operations, line]]` decides while the circuit runs, by bits
 that were measured before (see `conditions`): the first operations are done if the condition holds,
-the second if not. Its qubits are those that either touches. A circuit with one is called dynamic.
+the second if not. Its qubits are those that either touches. `["while", qubits, [condition,
+operations, [], line]]` does the operations again and again, as long as the condition holds before.
+`["set", [], [bit, condition]]` makes a bit what a condition is. A circuit with any of the three is
+called dynamic. Bits of `hidden`, a list like `registers`, are computed with and not told.
 
 Conventions of vendors' gates: `gpi`, `gpi2`, `zz` and `ms` take turns (1 is 2 pi), as IonQ writes
 them; everything else takes radians.
@@ -26,10 +29,18 @@ Matrix = list[list[complex]]
 Op = list[Any]
 Circuit = dict[str, Any]
 
-NOT_GATES = frozenset({"measure", "barrier", "reset", "delay", "if"})
+BLOCKS = frozenset({"if", "while"})
+"""Operations that hold others."""
+
+NOT_GATES = frozenset({"measure", "barrier", "reset", "delay", "set"}) | BLOCKS
 """Operations that have no matrix."""
 
 TURN = 2 * math.pi
+
+LOOP_ROUNDS_MAX = 4096
+"""How often a loop that measured bits end may go round in one shot."""
+
+LOOP_ENDLESS = f"A loop did not end within {LOOP_ROUNDS_MAX} rounds."
 
 
 class UnsupportedError(Exception):
@@ -43,9 +54,12 @@ class UnsupportedError(Exception):
 
 
 def flat(ops: Sequence[Op]) -> Iterator[Op]:
-    """Yield operations, and those of both branches of an `if` instead of the `if`."""
+    """Yield operations, and those of both branches of an `if` instead of the `if`.
+
+    A loop's are yielded once.
+    """
     for op in ops:
-        if op[0] == "if":
+        if op[0] in BLOCKS:
             yield from flat(op[2][1])
             yield from flat(op[2][2])
         else:
@@ -56,22 +70,34 @@ def mapped(ops: Sequence[Op], change: Callable[[Op], Op]) -> list[Op]:
     """Return operations, each changed, in the branches of an `if` too; the `if` itself is not."""
     return [
         decided(op, mapped(op[2][1], change), mapped(op[2][2], change))
-        if op[0] == "if"
+        if op[0] in BLOCKS
         else change(op)
         for op in ops
     ]
 
 
 def decided(op: Op, then: list[Op], otherwise: list[Op]) -> Op:
-    """Return an `if` with other branches, and the qubits that these touch."""
+    """Return an `if` or a loop with other operations, and the qubits that these touch."""
     condition, _, _, line = op[2]
     touched = {q for each in flat([*then, *otherwise]) if each[0] != "barrier" for q in each[1]}
-    return ["if", sorted(touched), [condition, then, otherwise, line]]
+    return [op[0], sorted(touched), [condition, then, otherwise, line]]
 
 
 def line_of_choice(circuit: Circuit) -> int | None:
-    """Return the line of a circuit's first `if` (0: unknown), or None if it is not dynamic."""
-    return next((op[2][3] for op in circuit["ops"] if op[0] == "if"), None)
+    """Return the line of a circuit's first choice (0: unknown), or None if it is not dynamic."""
+    found = (op for op in circuit["ops"] if op[0] in BLOCKS or op[0] == "set")
+    return next((op[2][3] if op[0] in BLOCKS else 0 for op in found), None)
+
+
+def has_loop(ops: Sequence[Op]) -> bool:
+    """Tell whether operations are done again as long as measured bits say so."""
+    inner = (has_loop([*op[2][1], *op[2][2]]) for op in ops if op[0] in BLOCKS)
+    return any(op[0] == "while" for op in ops) or any(inner)
+
+
+def computes(circuit: Circuit) -> bool:
+    """Tell whether a circuit writes bits that it computes, or repeats something."""
+    return has_loop(circuit["ops"]) or any(op[0] == "set" for op in flat(circuit["ops"]))
 
 
 def is_dynamic(circuit: Circuit) -> bool:
@@ -97,7 +123,7 @@ def is_terminal(circuit: Circuit) -> bool:
     """Tell whether nothing is done to a qubit after it was measured, and nothing is reset."""
     ended: set[int] = set()
     for name, qubits, _ in circuit["ops"]:
-        if name in ("reset", "if"):
+        if name in ("reset", "set") or name in BLOCKS:
             return False
         if name == "measure":
             if qubits[0] in ended:

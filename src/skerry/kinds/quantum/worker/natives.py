@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .ir import TURN, Circuit, Op, UnsupportedError, decided, mapped
+from .ir import BLOCKS, TURN, Circuit, Op, UnsupportedError, decided, mapped
 
 _SETS: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
     (frozenset({"prx", "cz"}), ("rz", "rx", "cz")),
@@ -104,7 +104,7 @@ def _framed(given: list[Op], frame: list[float], pulse: Pulse) -> list[Op]:
             ops.append([gate, qubits, values])
         elif name in ("rzz", "rxx"):
             ops += _paired(op, frame)
-        elif name == "if":
+        elif name in BLOCKS:
             ops.append(decided(op, *(_settled(each, frame, pulse) for each in params[1:3])))
         else:
             if name == "reset":

@@ -7,7 +7,8 @@ One model serves every engine, so that engines can be compared. What is not publ
 modelled: crosstalk, leakage, coherent errors and drift.
 
 Where a circuit decides while it runs, reading takes its published time, during which others wait;
-both branches end when the longer one does. How long the decision itself takes is not published.
+both branches end when the longer one does. In every round of a loop all qubits wait until its end.
+How long the decision itself takes is not published.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 
 from .conditions import bits_of
 from .devices import Device, Qubit, is_virtual
-from .ir import NOT_GATES, Circuit, Op, UnsupportedError, decided, flat, is_dynamic
+from .ir import BLOCKS, NOT_GATES, Circuit, Op, UnsupportedError, decided, flat, is_dynamic
 
 DEPOLARISE_1 = "depolarise1"
 DEPOLARISE_2 = "depolarise2"
@@ -85,7 +86,22 @@ class _Clock:
         """Note that a bit is known once its qubit is free again."""
         self._known[bit] = self._free[place]
 
-    def branches(self, run: Callable[[list[Op]], list[Op]], *given: list[Op]) -> list[list[Op]]:
+    def compute(self, bit: int, bits: Iterable[int]) -> None:
+        """Note that a bit is known once those are that it is computed of."""
+        self._known[bit] = max((self._known.get(each, 0.0) for each in bits), default=0.0)
+
+    def block(self, op: Op, run: Callable[[list[Op]], list[Op]]) -> list[Op]:
+        """Return an `if` or a loop with the errors in it, after those before it."""
+        name, places, params = op
+        bits = bits_of(params[0])
+        if name == "if":
+            waiting = self.start(places, bits=bits)
+            return [*waiting, decided(op, *self._branches(run, params[1], params[2]))]
+        every = range(len(self._qubits))
+        waiting = self.start(every, bits=bits)
+        return [*waiting, decided(op, [*run(params[1]), *self.start(every)], [])]
+
+    def _branches(self, run: Callable[[list[Op]], list[Op]], *given: list[Op]) -> list[list[Op]]:
         """Return branches with their errors; the shorter ones wait for the longest."""
         before, known = list(self._free), dict(self._known)
         ended, found = [], []
@@ -147,9 +163,8 @@ def _suffered(
 
     for op in given:
         name, places, params = op
-        if name == "if":
-            ops += clock.start(places, bits=bits_of(params[0]))
-            ops.append(decided(op, *clock.branches(run, params[1], params[2])))
+        if name in BLOCKS:
+            ops += clock.block(op, run)
         elif name == "measure":
             ops += [*clock.start(places, together=not timed), op]
             if timed:
@@ -158,6 +173,8 @@ def _suffered(
         elif name in NOT_GATES:
             if name == "delay":
                 ops += clock.wait(places[0], params[0])
+            elif name == "set":
+                clock.compute(params[0], bits_of(params[1]))
             ops.append(op)
         else:
             ops += clock.start(places)
@@ -206,10 +223,13 @@ def _fidelity(noisy: Noisy) -> float:
 
 
 def _worst(ops: list[Op]) -> float:
-    """Return the logarithm of the chance that nothing goes wrong, by the worse of two branches."""
+    """Return the logarithm of the chance that nothing goes wrong, by the worse of two branches.
+
+    Loops that measured bits end count once.
+    """
     logarithm = 0.0
     for name, _, params in ops:
-        if name == "if":
+        if name in BLOCKS:
             logarithm += min(_worst(params[1]), _worst(params[2]))
         elif name in CHANNELS:
             logarithm += math.log1p(-min(sum(params), 1 - 1e-12))

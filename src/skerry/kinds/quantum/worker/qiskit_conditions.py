@@ -39,6 +39,19 @@ def read(found: Any, place_of: PlaceOf) -> Condition:
     return _expression(found, place_of)
 
 
+def stored(found: Any, place_of: PlaceOf) -> list[Any]:
+    """Return which bit a `store` of Qiskit's writes, and the condition that it becomes.
+
+    Raises UnsupportedError for one that writes more than a bit.
+    """
+    from qiskit.circuit import Clbit  # noqa: PLC0415
+
+    target = getattr(found.lvalue, "var", None)
+    if not isinstance(target, Clbit):
+        raise UnsupportedError("Only single bits are stored into here.")
+    return [place_of(target), _expression(found.rvalue, place_of)]
+
+
 def is_value(target: Any, value: int, place_of: PlaceOf) -> Condition:
     """Return the condition that a bit, a register or an expression is a number."""
     if not hasattr(target, "type"):
@@ -71,6 +84,10 @@ def _expression(found: Any, place_of: PlaceOf) -> Condition:
         return negated(_expression(found.operand, place_of))
     if isinstance(found, expr.Binary) and name in _JOINED:
         return [_JOINED[name], *(_expression(e, place_of) for e in (found.left, found.right))]
+    if isinstance(found, expr.Value) and isinstance(found.type, types.Bool):
+        return ["and"] if found.value else ["or"]
+    if isinstance(found, expr.Binary) and name == "BIT_XOR" and _is_bool(found):
+        return ["xor", *(_expression(e, place_of) for e in (found.left, found.right))]
     if isinstance(found, expr.Var) and isinstance(found.type, types.Bool):
         return equals(_places(found.var, place_of), 1)
     if isinstance(found, expr.Binary) and name in ("EQUAL", "NOT_EQUAL"):
@@ -81,6 +98,12 @@ def _expression(found: Any, place_of: PlaceOf) -> Condition:
             same = equals(_places(asked.var, place_of), int(fixed.value))
             return same if name == "EQUAL" else negated(same)
     return tabled(_asked(found, place_of), lambda bits: bool(_value(found, place_of, bits)))
+
+
+def _is_bool(found: Any) -> bool:
+    from qiskit.circuit.classical import types  # noqa: PLC0415
+
+    return all(isinstance(each.type, types.Bool) for each in (found.left, found.right))
 
 
 def _asked(found: Any, place_of: PlaceOf) -> list[int]:

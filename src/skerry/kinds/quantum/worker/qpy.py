@@ -137,8 +137,10 @@ def _walk(found: Any, qubits: list[int], bits: list[int], ops: list[Op], depth: 
     for each in found.data:
         places = [place[qubit] for qubit in each.qubits]
         targets = [at[bit] for bit in each.clbits]
-        if each.operation.name in ("if_else", "switch_case", "for_loop"):
+        if each.operation.name in ("if_else", "switch_case", "for_loop", "while_loop"):
             _control(each.operation, places, targets, at, ops, depth)
+        elif each.operation.name == "store":
+            ops.append(["set", [], qiskit_conditions.stored(each.operation, at.__getitem__)])
         else:
             _add(each.operation, places, targets, ops, depth)
         if len(ops) > OPS_MAX:
@@ -148,7 +150,7 @@ def _walk(found: Any, qubits: list[int], bits: list[int], ops: list[Op], depth: 
 def _control(
     gate: Any, qubits: list[int], bits: list[int], at: dict[Any, int], ops: list[Op], depth: int
 ) -> None:
-    """Add what an `if`, a `switch` or a loop over known numbers means; `at` says where bits are."""
+    """Add what a choice or a loop means; `at` says where bits are."""
 
     def branch(block: Any) -> list[Op]:
         found: list[Op] = []
@@ -165,10 +167,11 @@ def _control(
             ops.extend(branch(each))
             if len(ops) > OPS_MAX:
                 raise UnsupportedError(f"The circuit has more than {OPS_MAX} operations.")
-    elif gate.name == "if_else":
+    elif gate.name in ("if_else", "while_loop"):
         condition = qiskit_conditions.read(gate.condition, at.__getitem__)
         then, otherwise = (*map(branch, gate.blocks), [])[:2]
-        ops.append(decided(["if", [], [condition, [], [], 0]], then, otherwise))
+        kind = "if" if gate.name == "if_else" else "while"
+        ops.append(decided([kind, [], [condition, [], [], 0]], then, otherwise))
     else:
         ops.extend(_switch(gate, at, branch))
 
@@ -200,7 +203,7 @@ def _add(gate: Any, qubits: list[int], bits: list[int], ops: list[Op], depth: in
     elif getattr(gate, "blocks", ()) and name != "box":
         raise UnsupportedError(
             f"`{name}` cannot be done here.",
-            "A circuit has an end that is known: it decides by `if` and `switch`.",
+            "A circuit decides by `if` and `switch`, and repeats by `for` and `while`.",
         )
     else:
         _gate(gate, qubits, bits, ops, depth)

@@ -16,7 +16,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from .ir import Circuit, UnsupportedError, flat, is_dynamic, is_terminal
+from .ir import NOT_GATES, Circuit, UnsupportedError, computes, flat, is_dynamic, is_terminal
 from .noise import CHANNELS, Noisy
 
 DENSITY_QUBITS = (6, 11)
@@ -91,7 +91,7 @@ def _best(noisy: Noisy, installed: frozenset[str], shots: int) -> Choice:
         return Choice("stim", "Every gate is a Clifford gate.", _tableau_bytes(qubits))
     dynamic = is_dynamic(circuit)
     most = DECIDING_DENSITY_QUBITS if dynamic else _density_worth(shots)
-    if noisy.is_noisy and qubits <= most:
+    if noisy.is_noisy and qubits <= most and not computes(circuit):
         how = f"in {shots} shots: a density matrix is exact and cheaper"
         if dynamic:
             how = "that decide while they run: a small density matrix for every shot"
@@ -141,6 +141,8 @@ def _wanted(noisy: Noisy, wanted: str) -> Choice:
             raise UnsupportedError("The circuit is not Clifford, so Stim cannot run it.")
         return Choice(wanted, reason, _tableau_bytes(qubits))
     if wanted == "density-matrix":
+        if noisy.is_noisy and computes(noisy.circuit):  # Aer 0.18 fails on its classical bits there
+            raise UnsupportedError("A density matrix runs no loops and computed bits with noise.")
         return Choice(wanted, reason, 16 << (2 * qubits))
     if wanted == "mps":
         order, bond = ordering(noisy.circuit)
@@ -164,7 +166,7 @@ def is_clifford(circuit: Circuit) -> bool:
 
     seen: set[tuple[str, tuple[float, ...]]] = set()
     for name, _, params in flat(circuit["ops"]):
-        if name in CHANNELS or name in ("measure", "barrier", "reset", "delay"):
+        if name in CHANNELS or name in NOT_GATES:
             continue
         seen.add((name, tuple(params)))
     return all(clifford(name, params) is not None for name, params in seen)

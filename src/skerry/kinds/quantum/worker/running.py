@@ -7,12 +7,12 @@ import json
 import sys
 from typing import Any
 
-from . import emitting, routing
+from . import emitting, routing, stretching
 from .apart import Part, parts
 from .compiling import compiled
 from .conditions import bits_of
 from .devices import device, is_virtual
-from .ir import Circuit, Op, UnsupportedError, decided, flat, is_dynamic, measured
+from .ir import BLOCKS, Circuit, Op, UnsupportedError, decided, flat, is_dynamic, measured
 from .noise import CHANNELS, Noisy, ideal, twin
 from .outcomes import counts_of, text_of
 
@@ -40,7 +40,9 @@ def with_readout(circuit: Circuit) -> Circuit:
     """Return a circuit that measures: all of its qubits, if it measures none itself."""
     if circuit["qubits"] == 0:
         raise UnsupportedError("The program has no qubits.")
-    if any(op[0] == "measure" for op in flat(circuit["ops"])):
+    unseen = {p for _, at, size in circuit.get("hidden", ()) for p in range(at, at + size)}
+    reads = [op[2][0] for op in flat(circuit["ops"]) if op[0] == "measure"]
+    if any(bit not in unseen for bit in reads) or (reads and circuit["registers"]):
         return circuit
     start, count = circuit["bits"], circuit["qubits"]
     ops: list[Op] = [["measure", [each], [start + each]] for each in range(count)]
@@ -64,7 +66,7 @@ def _compiled(params: dict[str, Any]) -> tuple[Circuit, Circuit]:
     """Return the program's circuit, and the same in the gates of its device, if it has one."""
     circuit = with_readout(parsed(params))
     if params.get("device") is None:
-        return circuit, circuit
+        return circuit, stretching.settled(circuit, None)
     found = compiled(
         circuit,
         device(params["device"]),
@@ -117,11 +119,12 @@ def plan(params: dict[str, Any]) -> dict[str, Any]:
 def _gate_counts(ops: list[Op]) -> list[int]:
     """Count gates on one qubit that take time, gates on more, and measurements.
 
-    Of two branches, that with more of each counts: which one is taken is not known before.
+    Of two branches, that with more of each counts: which one is taken is not known before. Loops
+    that measured bits end count once.
     """
     counts = [0, 0, 0]
     for name, qubits, params in ops:
-        if name == "if":
+        if name in BLOCKS:
             branches = zip(_gate_counts(params[1]), _gate_counts(params[2]), strict=True)
             counts = [sum(each) for each in zip(counts, map(max, branches), strict=True)]
         elif name == "measure":
@@ -147,7 +150,7 @@ def _levels(ops: list[Op], level: list[int], known: list[int]) -> list[int]:
     `known` is after how many gates each bit is known; it is changed.
     """
     for name, qubits, params in ops:
-        if name == "if":
+        if name in BLOCKS:
             asked = (known[bit] for bit in bits_of(params[0]))
             begin = max((*(level[each] for each in qubits), *asked), default=0)
             start = [begin if place in qubits else each for place, each in enumerate(level)]
@@ -155,6 +158,8 @@ def _levels(ops: list[Op], level: list[int], known: list[int]) -> list[int]:
             level = [max(ends) for ends in zip(*branches, strict=True)]
         elif name == "measure":
             known[params[0]] = max(known[params[0]], level[qubits[0]])
+        elif name == "set":
+            known[params[0]] = max((known[bit] for bit in bits_of(params[1])), default=0)
         elif name in _known_gates():
             depth = 1 + max(level[each] for each in qubits)
             for each in qubits:
@@ -200,11 +205,12 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     bits = _all_sampled(noisy, chosen, shots, seed, int(params.get("threads", 1)))
     if not is_dynamic(noisy.circuit):  # such a one has read wrongly already when it decided
         bits = _read(bits, noisy, seed)
-    found = noisy.circuit
+    found, told = noisy.circuit, _told_bits(noisy.circuit)
+    bits = bits if told is None else bits[:, told]
     result: dict[str, Any] = {
         "counts": counts_of(bits),
-        "registers": found["registers"],
-        "measured": measured(circuit),
+        "registers": _numbered(found["registers"]),
+        "measured": _kept(measured(circuit), _told_bits(circuit)),
         "engine": choice.engine,
         "reason": choice.reason,
         "compiled": emitting.openqasm3(_without_noise(found)),
@@ -219,13 +225,33 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _told_bits(circuit: Circuit) -> list[int] | None:
+    """Return the bits that are told, in the order of their registers; None for all."""
+    if not circuit.get("hidden"):
+        return None
+    return [p for _, start, size in circuit["registers"] for p in range(start, start + size)]
+
+
+def _kept(found: list[int], told: list[int] | None) -> list[int]:
+    return found if told is None else [found[each] for each in told]
+
+
+def _numbered(registers: list[Any]) -> list[Any]:
+    """Return registers that follow on each other."""
+    found, start = [], 0
+    for name, _, size in registers:
+        found.append([name, start, size])
+        start += size
+    return found
+
+
 def _without_noise(circuit: Circuit) -> Circuit:
     return circuit | {"ops": _operations(circuit["ops"])}
 
 
 def _operations(ops: list[Op]) -> list[Op]:
     return [
-        decided(op, _operations(op[2][1]), _operations(op[2][2])) if op[0] == "if" else op
+        decided(op, _operations(op[2][1]), _operations(op[2][2])) if op[0] in BLOCKS else op
         for op in ops
         if op[0] not in CHANNELS
     ]

@@ -9,7 +9,7 @@ import numpy as np
 import stim
 
 from .conditions import Condition, holds
-from .ir import Op, is_dynamic, matrix
+from .ir import LOOP_ENDLESS, LOOP_ROUNDS_MAX, Op, UnsupportedError, is_dynamic, matrix
 from .noise import DEPOLARISE_1, DEPOLARISE_2, PAULI, Noisy
 
 _ROUNDING = 9
@@ -90,6 +90,16 @@ class _Choice(NamedTuple):
     otherwise: list[Any]
 
 
+class _Loop(NamedTuple):
+    condition: Condition
+    body: list[Any]
+
+
+class _Set(NamedTuple):
+    bit: int
+    condition: Condition
+
+
 class _Read(NamedTuple):
     qubit: int
     bit: int
@@ -112,6 +122,10 @@ def _steps(ops: list[Op]) -> list[Any]:
     for name, qubits, params in ops:
         if name == "measure":
             found.append(_Read(qubits[0], params[0]))
+        elif name == "set":
+            found.append(_Set(*params))
+        elif name == "while":
+            found.append(_Loop(params[0], _steps(params[1])))
         elif name == "if":
             found.append(_Choice(params[0], _steps(params[1]), _steps(params[2])))
         else:
@@ -131,5 +145,14 @@ def _walk(
         elif isinstance(step, _Choice):
             taken = step.then if holds(step.condition, bits) else step.otherwise
             _walk(taken, simulator, bits, reads, chances)
+        elif isinstance(step, _Set):
+            bits[step.bit] = holds(step.condition, bits)
+        elif isinstance(step, _Loop):
+            for _ in range(LOOP_ROUNDS_MAX):
+                if not holds(step.condition, bits):
+                    break
+                _walk(step.body, simulator, bits, reads, chances)
+            else:
+                raise UnsupportedError(LOOP_ENDLESS)
         else:
             simulator.do(step)

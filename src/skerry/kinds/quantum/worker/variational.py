@@ -26,8 +26,13 @@ class Minimum(NamedTuple):
     evaluations: int
 
 
-def minimum(hamiltonian: Any, generators: list[Any], start: Any) -> Minimum:
-    """Return the lowest energy that turning `start` by the generators reaches, from zero on."""
+def minimum(
+    hamiltonian: Any, generators: list[Any], start: Any, at: list[float] | None = None
+) -> Minimum:
+    """Return the lowest energy that turning `start` by the generators reaches, from zero on.
+
+    With parameters `at` which to look, that is the energy there.
+    """
     import numpy as np  # noqa: PLC0415
     from scipy.optimize import minimize  # noqa: PLC0415
 
@@ -54,6 +59,9 @@ def minimum(hamiltonian: Any, generators: list[Any], start: Any) -> Minimum:
             other = turned(other, -angles[number], number)
         return value, slopes
 
+    if at:
+        value, slopes = energy(np.array(at))
+        return Minimum(value, at, float(np.abs(slopes).max(initial=0.0)), 1)
     found = minimize(
         energy,
         np.zeros(len(generators)),
@@ -63,6 +71,13 @@ def minimum(hamiltonian: Any, generators: list[Any], start: Any) -> Minimum:
     )
     slope = float(np.abs(found.jac).max(initial=0.0))
     return Minimum(float(found.fun), [float(each) for each in found.x], slope, int(found.nfev))
+
+
+def named(circuit: Any) -> Any:
+    """Return a circuit whose parameters are called a0, a1 and so on, in their order."""
+    from qiskit.circuit import Parameter  # noqa: PLC0415
+
+    return circuit.assign_parameters([Parameter(f"a{at}") for at in range(circuit.num_parameters)])
 
 
 def measurements(circuit: Any, hamiltonian: Any) -> list[dict[str, Any]] | None:

@@ -74,6 +74,9 @@ def check_verbatim(found: dict[str, Any]) -> None:
     assert found["qubits"] == [9, 4]
     assert found["counts"]["10"] > 75
     assert found["ions"] == 100
+    # The first qubit is 1, so that it is turned back and the other one with it is turned on.
+    assert found["fed qubits"] == [9, 4]
+    assert found["fed"]["01"] > 75
 
 
 def check_emulator(found: dict[str, Any]) -> None:

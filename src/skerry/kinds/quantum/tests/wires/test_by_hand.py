@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import re
 import zlib
 from typing import Any
 
 import pytest
+from pulser import Pulse, Register, Sequence
+from pulser.json.abstract_repr.deserializer import deserialize_device
 
 from skerry.kernel.kind import Head
 from skerry.kinds.quantum import claim
 from skerry.kinds.quantum.engine import QuantumEngine
+from skerry.kinds.quantum.tests.test_perceval import HOM
 from skerry.kinds.quantum.tests.wires.calling import Answer, Caller
 
 GARNET = "arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet"
@@ -122,6 +127,78 @@ async def test_the_first_of_three_qubits_is_told_first_by_every_wire(
     assert found == {"status": "finished", "result": told}
 
 
+async def test_scaleway_takes_sequences_as_pulsers_client_sends_them(
+    engine: QuantumEngine, caller: Caller
+) -> None:
+    """The calls of pulser-scaleway 0.1.10: a session holds the model, jobs have runs alone."""
+
+    async def call(method: str, path: str, body: Any = None, status: int = 200) -> Any:
+        headers = {"X-Auth-Token": caller.token}
+        answer = await caller(method, f"/scaleway/qaas/v1alpha1/{path}", body, headers)
+        assert answer.status == status, answer.body
+        return answer.json if answer.body else None
+
+    (platform,) = (await call("GET", "platforms?provider_name=pasqal"))["platforms"]
+    device = deserialize_device(json.loads(platform["metadata"])["specs"])
+    assert (platform["name"], platform["type"]) == ("QPU-FRESNEL-100PQ", "qpu")
+    sequence = Sequence(Register.from_coordinates([(0, 0), (0, 30)], prefix="q"), device)
+    sequence.declare_channel("all", "rydberg_global")
+    sequence.add(Pulse.ConstantPulse(500, 2 * math.pi, 0, 0), "all")
+    sequence.measure("ground-rydberg")
+    held = {"sequence": sequence.to_abstract_repr(), "backend_configuration": None}
+    made = await call("POST", "models", {"project_id": "p", "payload": json.dumps(held)})
+    asked = {"platform_id": platform["id"], "max_duration": "12h", "max_idle_duration": "10m"}
+    session = await call("POST", "sessions", asked | {"model_id": made["id"], "name": "qs"})
+    job = {"session_id": session["id"], "name": "qj", "parameters": json.dumps({"runs": 60})}
+    job_id = (await call("POST", "jobs", job))["id"]
+    await ended(engine, job_id)
+    assert (await call("GET", f"sessions/{session['id']}"))["model_id"] == made["id"]
+    (found,) = (await call("GET", f"jobs/{job_id}/results"))["job_results"]
+    counter = json.loads(found["result"])["counter"]
+    assert sum(counter.values()) == 60
+    assert counter["11"] > 36, "half a turn of atoms that are far from each other"
+    address = (await call("GET", f"models/{made['id']}"))["url"].partition("/scaleway")[2]
+    fetched = await caller("GET", f"/scaleway{address}", None, {})
+    assert fetched.json == held
+    assert (await caller("GET", f"/scaleway{address}x", None, {})).status == 401
+    wrong = job | {"parameters": json.dumps({"shots": 3})}
+    assert "malformed" in (await call("POST", "jobs", wrong, 400))["message"]
+
+
+async def test_scaleway_takes_experiments_as_percevals_client_sends_them(
+    engine: QuantumEngine, caller: Caller
+) -> None:
+    """The calls of Perceval 1.3.1: an experiment in the job, its results as Perceval's text."""
+
+    async def call(method: str, path: str, body: Any = None, status: int = 200) -> Any:
+        headers = {"X-Auth-Token": caller.token}
+        answer = await caller(method, f"/scaleway/qaas/v1alpha1/{path}", body, headers)
+        assert answer.status == status, answer.body
+        return answer.json if answer.body else None
+
+    query = "platforms?providerName=quandela&name=QPU-BELENOS-12PQ"
+    (platform,) = (await call("GET", query))["platforms"]
+    specs = json.loads(platform["metadata"])
+    assert {"probs", "sample_count"} <= set(specs["available_commands"])
+    assert platform["technology"] == "photonic"
+    asked = {"platform_id": platform["id"], "deduplication_id": None, "max_duration": "1200s"}
+    session = (await call("POST", "sessions", asked))["id"]
+    angle = {"circuit_params": {"theta": math.pi / 2}}
+    payload = {"command": "sample_count", "experiment": HOM, "max_shots": 50, "iterator": [angle]}
+    job = {"name": "dip", "session_id": session, "project_id": "p"}
+    made = await call("POST", "jobs", job | {"circuit": {"percevalCircuit": json.dumps(payload)}})
+    await ended(engine, made["id"])
+    (found,) = (await call("GET", f"jobs/{made['id']}/results"))["job_results"]
+    (told,) = json.loads(found["result"])["results_list"]
+    text = told["results"]
+    assert told["iteration"] == angle
+    assert text.startswith(":PCVL:BSCount:{")
+    assert sum(int(n) for n in re.findall(r"=(\d+)", text)) == 50
+    for circuit, said in (({"percevalCircuit": "{"}, "no experiment"), ({}, "names a model")):
+        refused = await call("POST", "jobs", job | {"circuit": circuit}, 400)
+        assert said in refused["message"]
+
+
 async def test_scaleways_model_session_and_job(engine: QuantumEngine, caller: Caller) -> None:
     async def call(method: str, path: str, body: Any = None, status: int = 200) -> Any:
         headers = {"X-Auth-Token": caller.token}
@@ -129,8 +206,8 @@ async def test_scaleways_model_session_and_job(engine: QuantumEngine, caller: Ca
         assert answer.status == status, answer.body
         return answer.json if answer.body else None
 
-    platforms = (await call("GET", "platforms?platform_type=simulator"))["platforms"]
-    assert [each["name"] for each in platforms] == ["EMU-SKERRY"]
+    platforms = (await call("GET", "platforms?name=EMU-SKERRY"))["platforms"]
+    assert [each["type"] for each in platforms] == ["simulator"]
     program = (await call("POST", "models", model(packed(FIRST_OF_THREE))))["id"]
     asked = {"platform_id": platforms[0]["id"], "max_duration": "60s", "deduplication_id": "d"}
     session = (await call("POST", "sessions", asked))["id"]

@@ -34,6 +34,13 @@ async def test_the_official_clients(place: Place) -> None:
     assert max(own["reused"], key=own["reused"].get)[1] == "0"
     assert own["estimate"][0] == pytest.approx(25.79, abs=0.01)
     assert own["refused"] == 400
+    held = own["sessions"]
+    assert (held["counts"], held["closed"], held["used"]) == (100, "ended", True)
+    assert held["settings"] == {"duration_limit_min": 5, "job_count_limit": 1}
+    assert held["full"][0] == held["over"] == 400
+    assert "takes 1 jobs" in held["full"][1]
+    assert held["paid"] in ("QUEUED", "RUNNING", "DONE")
+    assert held["poor"] in (400, 403), "two jobs of 25.79 dollars are above 30"
     cirqs = found["cirq"]
     assert set(cirqs["histogram"]) == {"0", "3"}
     assert cirqs["batch"] == [50, 50]

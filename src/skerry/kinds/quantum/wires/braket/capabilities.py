@@ -100,6 +100,8 @@ def _actions(device: Device) -> dict[str, Any]:
     if exact:
         pragmas.append("braket_unitary_matrix")
     operations = list(_OPERATIONS)
+    if device.feedforward is not None and device.feedforward.what == "pulses":
+        operations += ("cc_prx", "measure_ff")
     if device.id == DENSITY:
         operations += _NOISE
         pragmas += [f"braket_noise_{name}" for name in _NOISE]

@@ -100,7 +100,9 @@ def configuration(device: Device, calibration: Calibration | None) -> dict[str, 
 
 
 def _choices(device: Device) -> list[str]:
-    return ["if_else"] if device.feedforward or device.id == SIMULATOR else []
+    if device.id == SIMULATOR:
+        return ["if_else", "while_loop"]
+    return ["if_else"] if device.feedforward else []
 
 
 def _gate(name: str, coupling: list[list[int]] | None, number: int) -> dict[str, Any]:

@@ -14,11 +14,11 @@ import msgspec
 
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND, UNSUPPORTED, SkerryError
 from skerry.kinds.quantum import pricing
-from skerry.kinds.quantum.contract import Job, JobState
+from skerry.kinds.quantum.contract import Job
 from skerry.kinds.quantum.wires.frame import Call, Reply, Vendor
-from skerry.kinds.quantum.wires.ionq import devices, jobs
+from skerry.kinds.quantum.wires.ionq import devices, jobs, sessions
+from skerry.kinds.quantum.wires.ionq.sessions import PAGE_MAX
 
-PAGE_MAX = 1000
 VERSION = "v0.4"
 _READERS = {
     "probabilities": jobs.probabilities,
@@ -41,7 +41,7 @@ async def answer(call: Call) -> Reply:
         case ("calibrations",):
             return _calibrations(parts[1:])
         case ("sessions",):
-            return await _sessions(call, parts[1:])
+            return await sessions.answer(call, parts[1:])
     raise NOT_FOUND(f"{call.method} {call.path[:60]} is not served here.")
 
 
@@ -131,7 +131,7 @@ def _estimate(call: Call) -> dict[str, Any]:
             "error_mitigation": query.get("error_mitigation") == "true",
             "session": query.get("session") == "true",
         },
-        "estimated_at": jobs.moment(call.desk.context.clock.now()),
+        "estimated_at": sessions.moment(call.desk.context.clock.now()),
         "cost_unit": "usd",
         "estimated_cost": None if found.hardware is None else found.hardware / 1_000_000,
         "estimated_execution_time": seconds,
@@ -145,7 +145,7 @@ def _estimate(call: Call) -> dict[str, Any]:
 
 
 def _backends(call: Call, parts: tuple[str, ...]) -> Reply:
-    at = jobs.moment(call.desk.context.clock.now())
+    at = sessions.moment(call.desk.context.clock.now())
     waiting = call.desk.runner.waiting
     if not parts:
         return Reply([devices.listed(n, d, waiting, at) for n, d in devices.backends()])
@@ -162,51 +162,6 @@ def _backends(call: Call, parts: tuple[str, ...]) -> Reply:
 def _calibrations(parts: tuple[str, ...]) -> Reply:
     found = devices.characterization("qpu", devices.find("qpu"))
     return Reply(found if parts == ("current",) else {"calibrations": [found]})
-
-
-async def _sessions(call: Call, parts: tuple[str, ...]) -> Reply:
-    desk = call.desk
-    match (call.method, parts):
-        case ("POST", ()):
-            body = await call.json()
-            settings = body.get("settings") or {}
-            if settings.get("cost_limit") or settings.get("job_count_limit"):
-                raise UNSUPPORTED("A session has a limit of time here, and no other.")
-            minutes = settings.get("duration_limit_min") or 60
-            if not isinstance(minutes, int):
-                raise INVALID("A session's limit is a whole number of minutes.")
-            backend = str(body.get("backend", ""))
-            device = devices.find(backend)
-            native = {"backend": backend}
-            made = await desk.open_session(
-                device.id, mode="dedicated", seconds_max=minutes * 60, native=native
-            )
-            return Reply(await _session(call, made.id))
-        case ("GET", (number,)):
-            return Reply(await _session(call, number))
-        case ("POST", (number, "end")):
-            await desk.close_session(number)
-            return Reply(await _session(call, number))
-    raise NOT_FOUND(f"{call.method} {call.path[:60]} is not served here.")
-
-
-async def _session(call: Call, number: str) -> dict[str, Any]:
-    found = await call.desk.session(number)
-    every = await call.desk.jobs((), PAGE_MAX)
-    mine = [job for job in every if job.request.session == found.id]
-    active = any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in mine)
-    state = "started" if active else "created"
-    return {
-        "id": found.id,
-        "backend": found.native.get("backend", found.device),
-        "created_at": jobs.moment(found.created),
-        "ended_at": jobs.moment(found.closed) if found.closed else None,
-        "active": found.accepting,
-        "status": state if found.accepting else "ended",
-        "state": state if found.accepting else "ended",
-        "usage_time": sum(job.usage.get("engine_ms", 0) for job in mine) / 1000,
-        "settings": {"duration_limit_min": found.seconds_max // 60},
-    }
 
 
 def refuse(call: Call, error: SkerryError) -> Reply:

@@ -5,7 +5,6 @@ A job of several circuits has a child for each: `<job>.<number>`.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from skerry.kernel.errors import INVALID, UNSUPPORTED
 from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Options, Program, Result
 from skerry.kinds.quantum.desk import Desk
 from skerry.kinds.quantum.wires.ionq import circuits, devices
+from skerry.kinds.quantum.wires.ionq.sessions import moment, within
 
 SHOTS = 100
 SIMULATOR_SHOTS = 16_384
@@ -95,7 +95,7 @@ async def submit(desk: Desk, asked: Asked) -> Job:
         request = msgspec.structs.replace(
             request, options=msgspec.structs.replace(request.options, memory=False)
         )
-    return await desk.submit(request)
+    return await desk.submit(await within(desk, request))
 
 
 def _programs(asked: Asked) -> tuple[Program, ...]:
@@ -165,12 +165,6 @@ def _results(job: Job, number: str, *, aggregated: bool) -> dict[str, Any]:
     if not aggregated:
         found |= {"histogram": {"url": f"{base}/histogram"}, "shots": {"url": f"{base}/shots"}}
     return found
-
-
-def moment(nanoseconds: int) -> str:
-    """Return a moment as IonQ writes it."""
-    found = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
-    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def outcome(bits: str) -> str:

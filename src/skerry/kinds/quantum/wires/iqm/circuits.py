@@ -88,12 +88,14 @@ class _Writer:
         self.keys: dict[str, int] = {}
         self.registers: list[tuple[str, int, int]] = []
         self.bits = 0
+        self._feedback: dict[tuple[str, int], int] = {}
 
     def write(self, each: Instruction, where: str) -> None:
         qubits = [self._place(name, where) for name in each.locus or each.qubits]
         if each.name == "prx":
-            angles = [_angle(each.args, "angle", where), _angle(each.args, "phase", where)]
-            self.ops.append(["prx", qubits, angles])
+            self.ops.append(["prx", qubits, _angles(each.args, where)])
+        elif each.name == "cc_prx":
+            self._conditional(qubits, each.args, where)
         elif each.name in ("cz", "barrier"):
             self.ops.append([each.name, qubits, []])
         elif each.name == "reset":
@@ -102,11 +104,11 @@ class _Writer:
             seconds = _number(each.args.get("duration"), where)
             self.ops += [["delay", [qubit], [seconds]] for qubit in qubits]
         elif each.name == "measure":
-            self._measure(qubits, each.args.get("key"), where)
+            self._measure(qubits, each.args, where)
         else:
             raise UNSUPPORTED(
                 f"{where}: {each.name[:40]} cannot be run on a twin.",
-                why="Known: prx, cz, measure, barrier, delay, reset.",
+                why="Known: prx, cc_prx, cz, measure, barrier, delay, reset.",
             )
 
     def _place(self, name: str, where: str) -> int:
@@ -115,14 +117,29 @@ class _Writer:
             raise INVALID(f"{where} names {physical[:40]!r}, which is no qubit of the machine.")
         return self.places.setdefault(physical[2:], len(self.places))
 
-    def _measure(self, qubits: list[int], key: Any, where: str) -> None:
+    def _conditional(self, qubits: list[int], args: dict[str, Any], where: str) -> None:
+        """Add a pulse that is done if a qubit was measured to be 1 for it."""
+        asked = str(args.get("feedback_key")), self._place(str(args.get("feedback_qubit")), where)
+        if asked not in self._feedback:
+            raise INVALID(f"{where} depends on a measurement that is not before it.")
+        pulse = ["prx", qubits, _angles(args, where)]
+        self.ops.append(["if", qubits, [["bit", self._feedback[asked]], [pulse], [], 0]])
+
+    def _measure(self, qubits: list[int], args: dict[str, Any], where: str) -> None:
+        key, feedback = args.get("key"), args.get("feedback_key")
         if not isinstance(key, str) or not key or key in self.keys or not qubits:
             raise INVALID(f"{where}: a measurement has qubits and a key of its own.")
         self.keys[key] = len(qubits)
         self.registers.append((f"m{len(self.registers)}", self.bits, len(qubits)))
         for qubit in qubits:
+            if feedback is not None:
+                self._feedback[str(feedback), qubit] = self.bits
             self.ops.append(["measure", [qubit], [self.bits]])
             self.bits += 1
+
+
+def _angles(args: dict[str, Any], where: str) -> list[float]:
+    return [_angle(args, "angle", where), _angle(args, "phase", where)]
 
 
 def _angle(args: dict[str, Any], name: str, where: str) -> float:

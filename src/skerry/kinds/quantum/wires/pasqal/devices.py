@@ -37,7 +37,7 @@ def find(name: str) -> tuple[Device, Fidelity]:
 def listed(*, public: bool) -> Any:
     """Return what Pulser is told of the machines that have a twin."""
     found = {
-        name: msgspec.json.encode(_shape(name, load.find(device))).decode()
+        name: msgspec.json.encode(shape(name, load.find(device))).decode()
         for name, device in MACHINES.items()
         if is_runnable(load.find(device))
     }
@@ -46,7 +46,9 @@ def listed(*, public: bool) -> Any:
     return found
 
 
-def _shape(name: str, device: Device) -> dict[str, Any]:
+def shape(name: str, device: Device) -> dict[str, Any]:
+    """Return a machine as Pulser reads it, under a name."""
+
     def micro(figure: str) -> float:
         return round((device.value(figure) or 0.0) / _MICRO, 9)
 

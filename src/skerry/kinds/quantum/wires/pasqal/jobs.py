@@ -11,7 +11,15 @@ import msgspec
 
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND, UNAUTHENTICATED
 from skerry.kinds.quantum.checks import MEMORY_SHOTS_MAX
-from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Options, Program, Session
+from skerry.kinds.quantum.contract import (
+    Job,
+    JobRequest,
+    JobState,
+    Options,
+    Program,
+    Result,
+    Session,
+)
 from skerry.kinds.quantum.wires.frame import Call, Reply
 from skerry.kinds.quantum.wires.pasqal import devices
 
@@ -49,7 +57,7 @@ def request(session: Session, asked: Asked) -> JobRequest:
     device, fidelity = devices.find(native["device_type"])
     return JobRequest(
         device=device.id,
-        programs=(Program(sequence, "pulser", bindings=(_bindings(asked.variables or {}),)),),
+        programs=(Program(sequence, "pulser", bindings=(bindings(asked.variables or {}),)),),
         shots=asked.runs,
         session=session.id,
         options=Options(fidelity=fidelity, memory=asked.runs <= MEMORY_SHOTS_MAX),
@@ -62,7 +70,7 @@ def request(session: Session, asked: Asked) -> JobRequest:
     )
 
 
-def _bindings(variables: dict[str, Any]) -> dict[str, float]:
+def bindings(variables: dict[str, Any]) -> dict[str, float]:
     """Return values of variables; those of an array are told apart by their places."""
     found: dict[str, float] = {}
     for name, value in variables.items():
@@ -139,9 +147,14 @@ async def download(call: Call, job_id: str) -> Reply:
     if job.state is not JobState.COMPLETED:
         raise CONFLICT(f"The job is {state(job)}; it has no results.")
     result = await call.desk.result(job.id)
-    counter: dict[str, int] = {}
+    raw = [text.translate(_BITS) for text in result.memory] or None
+    return Reply({"counter": counter(result), "raw": raw})
+
+
+def counter(result: Result) -> dict[str, int]:
+    """Return how often each outcome came, as Pulser writes it."""
+    found: dict[str, int] = {}
     for text, number in result.counts.items():
         bits = text.translate(_BITS)
-        counter[bits] = counter.get(bits, 0) + number
-    raw = [text.translate(_BITS) for text in result.memory] or None
-    return Reply({"counter": counter, "raw": raw})
+        found[bits] = found.get(bits, 0) + number
+    return found

@@ -56,10 +56,7 @@ async def create(call: Call) -> Reply:
     asked = msgspec.convert(await call.json(), Asked)
     device = platforms.find(asked.platform_name)
     payload = asked.payload
-    variations = payload.iterator or ({},)
-    if len(payload.experiment) * len(variations) > BODY_MAX:
-        raise TOO_LARGE(f"An experiment and its variations have {BODY_MAX >> 20} MiB at most.")
-    programs = tuple(_program(payload, each) for each in variations)
+    programs = programs_of(payload)
     request = JobRequest(
         device=device.id,
         programs=programs,
@@ -76,6 +73,14 @@ async def create(call: Call) -> Reply:
         },
     )
     return Reply({"job_id": (await call.desk.submit(request)).id})
+
+
+def programs_of(payload: Payload) -> tuple[Program, ...]:
+    """Return an experiment as a program for each of its variations; raise TOO_LARGE or INVALID."""
+    variations = payload.iterator or ({},)
+    if len(payload.experiment) * len(variations) > BODY_MAX:
+        raise TOO_LARGE(f"An experiment and its variations have {BODY_MAX >> 20} MiB at most.")
+    return tuple(_program(payload, each) for each in variations)
 
 
 def _program(payload: Payload, variation: dict[str, Any]) -> Program:
@@ -148,8 +153,13 @@ async def result(call: Call, job_id: str) -> dict[str, Any]:
     job = await _job(call, job_id)
     if job.state is not JobState.COMPLETED:
         raise CONFLICT(f"The job is {_state(job)}; it has no results.")
-    native = job.request.native
-    found = [_told(each, native["command"]) for each in await call.desk.results(job.id)]
+    text = told_of(await call.desk.results(job.id), job.request.native)
+    return {"job_id": job.id, "results": text}
+
+
+def told_of(results: list[Result], native: dict[str, Any]) -> str:
+    """Return results as the text that Perceval reads."""
+    found = [_told(each, native["command"]) for each in results]
     if native["variations"] is None:
         told: dict[str, Any] = found[0]
     else:
@@ -157,7 +167,7 @@ async def result(call: Call, job_id: str) -> dict[str, Any]:
         told = {"results_list": [{**each, "iteration": change} for each, change in pairs]}
     if native["context"]:
         told["job_context"] = native["context"]
-    return {"job_id": job.id, "results": msgspec.json.encode(told).decode()}
+    return msgspec.json.encode(told).decode()
 
 
 def _told(found: Result, command: str) -> dict[str, Any]:

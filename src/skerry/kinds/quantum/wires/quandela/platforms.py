@@ -54,19 +54,24 @@ async def shown(desk: Desk, name: str) -> dict[str, Any]:
         "type": "simulator",
         "status": "available",
         "waiting_jobs": await desk.waiting(device.id),
-        "specs": {
-            "available_commands": list(COMMANDS),
-            "constraints": {
-                "min_mode_count": 1,
-                "max_mode_count": min(MODES_MAX, int(device.value("modes") or MODES_MAX)),
-                "min_photon_count": 1,
-                "max_photon_count": min(PHOTONS_MAX, int(device.value("photons") or PHOTONS_MAX)),
-                "support_multi_photon": True,
-                "accepted_state_kinds": ["FS"],
-            },
-            "description": f"{device.name}: {nature(device, JobRequest(device.id, ()))}",
-            "architecture": None,
-            "parameters": _PARAMETERS,
-        },
+        "specs": specs(device),
         "perfs": _PERFECT,
+    }
+
+
+def specs(device: Device) -> dict[str, Any]:
+    """Return what a platform can do, as Perceval reads it."""
+    return {
+        "available_commands": list(COMMANDS),
+        "constraints": {
+            "min_mode_count": 1,
+            "max_mode_count": min(MODES_MAX, int(device.value("modes") or MODES_MAX)),
+            "min_photon_count": 1,
+            "max_photon_count": min(PHOTONS_MAX, int(device.value("photons") or PHOTONS_MAX)),
+            "support_multi_photon": True,
+            "accepted_state_kinds": ["FS"],
+        },
+        "description": f"{device.name}: {nature(device, JobRequest(device.id, ()))}",
+        "architecture": None,
+        "parameters": _PARAMETERS,
     }

@@ -5,7 +5,8 @@
     GET, POST jobs                       GET jobs/{id}         GET jobs/{id}/results
     POST jobs/{id}/cancel                GET applications, bookings, processes (there are none)
 
-Source: scaleway-qaas-client 0.1.24 and qio 0.2.8.
+GET payloads/{id} at the node, at an address that a model is told with, needs no token.
+Source: scaleway-qaas-client 0.1.24, qio 0.2.8, pulser-scaleway 0.1.10, and Perceval 1.3.1.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ _NONE = ("applications", "bookings", "processes")
 
 async def answer(call: Call) -> Reply:
     """Answer one request of the client."""
+    if call.method == "GET" and len(call.parts) == 2 and call.parts[0] == "payloads":
+        return await models.payload(call, call.parts[1])
     call.authenticate(call.headers.get("x-auth-token", ""))
     if call.parts[:2] != ("qaas", "v1alpha1"):
         raise _nothing(call)
@@ -41,7 +44,7 @@ async def answer(call: Call) -> Reply:
         case ("models", "POST"):
             return Reply(await models.create(call))
         case ("models", "GET", name):
-            return Reply(models.told(await models.find(call, name)))
+            return Reply(models.told(call, await models.find(call, name)))
         case ("sessions", *_):
             return await sessions.answer(call, tuple(rest))
         case ("jobs", *_):

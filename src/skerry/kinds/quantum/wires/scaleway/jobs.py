@@ -1,20 +1,28 @@
-"""Jobs: a model run in a session; results are Qiskit's, one for each program."""
+"""Jobs: a model run in a session, or an experiment that the job itself holds.
+
+Results are told as the client for the program reads them: Qiskit's in the envelope of qio, one for
+each program; Pulser's as a counter; Perceval's as its own text.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND
 from skerry.kinds.quantum.checks import MEMORY_SHOTS_MAX
-from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Options, Result
+from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Options, Program, Result
 from skerry.kinds.quantum.wires.frame import Call, Reply
+from skerry.kinds.quantum.wires.pasqal import jobs as pulser
+from skerry.kinds.quantum.wires.quandela import jobs as perceval
 from skerry.kinds.quantum.wires.scaleway import models, sessions
 from skerry.kinds.quantum.wires.scaleway.names import WIRE, moment
 
 LIST_MAX = 1000
+PULSER, PERCEVAL = "pulser", "perceval"
 _QISKIT, _PLAIN = 2, 1
+_T = TypeVar("_T")
 _STATES = {
     JobState.RUNNING: "running",
     JobState.COMPLETED: "completed",
@@ -33,6 +41,13 @@ class Asked(msgspec.Struct, frozen=True):
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
     parameters: str | None = None
     circuit: dict[str, Any] | None = None
+
+
+class Runs(msgspec.Struct, frozen=True):
+    """How a sequence is to be run."""
+
+    runs: Annotated[int, msgspec.Meta(ge=1)]
+    variables: dict[str, Any] | None = None
 
 
 class Parameters(msgspec.Struct, frozen=True):
@@ -61,29 +76,63 @@ async def answer(call: Call, parts: tuple[str, ...]) -> Reply:
 async def _create(call: Call) -> Job:
     asked = msgspec.convert(await call.json(), Asked)
     session = await sessions.use(call, asked.session_id)
-    if not asked.model_id:
-        raise INVALID("A job names a model.", why="Circuits in a job itself are no longer taken.")
-    made = models.programs((await models.find(call, asked.model_id)).payload)
+    native = {"wire": WIRE, "parameters": asked.parameters, "model": asked.model_id}
+    if (asked.circuit or {}).get("percevalCircuit"):
+        found = _of_experiment(asked, native)
+    else:
+        native["model"] = name = asked.model_id or sessions.model_of(session)
+        if not name:
+            why = "Circuits in a job itself are no longer taken, but Perceval's."
+            raise INVALID("A job names a model.", why=why)
+        content = models.read((await models.find(call, name)).payload)
+        if isinstance(content, models.Sequence):
+            found = _of_sequence(asked, content, native)
+        else:
+            found = _of_programs(asked, content, native)
+    return await call.desk.submit(
+        msgspec.structs.replace(found, device=session.device, name=asked.name, session=session.id)
+    )
+
+
+def _chosen(asked: Asked, kind: type[_T]) -> _T:
     try:
-        chosen = msgspec.json.decode(asked.parameters or "{}", type=Parameters)
+        return msgspec.json.decode(asked.parameters or "{}", type=kind)
     except msgspec.MsgspecError as error:
         raise INVALID("The parameters of the job are malformed.", why=str(error)) from error
-    return await call.desk.submit(
-        JobRequest(
-            device=session.device,
-            programs=made,
-            shots=chosen.shots,
-            options=Options(memory=chosen.shots * len(made) <= MEMORY_SHOTS_MAX),
-            name=asked.name,
-            session=session.id,
-            native={
-                "wire": WIRE,
-                "model": asked.model_id,
-                "parameters": asked.parameters,
-                "memory": bool((chosen.options or {}).get("memory")),
-            },
-        )
+
+
+def _of_programs(asked: Asked, made: tuple[Program, ...], native: dict[str, Any]) -> JobRequest:
+    chosen = _chosen(asked, Parameters)
+    return JobRequest(
+        device="",
+        programs=made,
+        shots=chosen.shots,
+        options=Options(memory=chosen.shots * len(made) <= MEMORY_SHOTS_MAX),
+        native=native | {"memory": bool((chosen.options or {}).get("memory"))},
     )
+
+
+def _of_sequence(asked: Asked, made: models.Sequence, native: dict[str, Any]) -> JobRequest:
+    chosen = _chosen(asked, Runs)
+    bindings = pulser.bindings(chosen.variables or {})
+    return JobRequest(
+        device="",
+        programs=(Program(made.sequence, "pulser", bindings=(bindings,)),),
+        shots=chosen.runs,
+        native=native | {"sort": PULSER},
+    )
+
+
+def _of_experiment(asked: Asked, native: dict[str, Any]) -> JobRequest:
+    text = (asked.circuit or {}).get("percevalCircuit")
+    try:
+        payload = msgspec.json.decode(text if isinstance(text, str) else "", type=perceval.Payload)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise INVALID("The circuit is no experiment of Perceval's.", why=str(error)) from error
+    made = perceval.programs_of(payload)
+    context = {"context": payload.job_context, "variations": payload.iterator}
+    more = {"sort": PERCEVAL, "command": payload.command} | context
+    return JobRequest("", made, made[0].shots, one_task=True, native=native | more)
 
 
 async def _find(call: Call, job_id: str) -> Job:
@@ -126,15 +175,19 @@ async def _results(call: Call, job_id: str) -> dict[str, Any]:
     if job.state is not JobState.COMPLETED:
         raise CONFLICT(f"The job is {_STATES.get(job.state, 'waiting')}; it has no results.")
     rows = [
-        {
-            "job_id": job.id,
-            "result": _packed(each, with_memory=bool(job.request.native["memory"])),
-            "url": None,
-            "created_at": moment(job.ended),
-        }
-        for each in await call.desk.results(job.id)
+        {"job_id": job.id, "result": text, "url": None, "created_at": moment(job.ended)}
+        for text in _texts(await call.desk.results(job.id), job.request.native)
     ]
     return {"total_count": len(rows), "job_results": rows}
+
+
+def _texts(results: list[Result], native: dict[str, Any]) -> list[str]:
+    """Return results as the client reads them."""
+    if native.get("sort") == PERCEVAL:
+        return [perceval.told_of(results, native)]
+    if native.get("sort") == PULSER:
+        return [msgspec.json.encode({"counter": pulser.counter(e)}).decode() for e in results]
+    return [_packed(each, with_memory=bool(native["memory"])) for each in results]
 
 
 def _packed(result: Result, *, with_memory: bool) -> str:

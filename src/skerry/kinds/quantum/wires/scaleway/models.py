@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import hmac
 import zlib
 from typing import Annotated, Any
 
 import msgspec
 
-from skerry.kernel.errors import INVALID, TOO_LARGE, UNSUPPORTED
+from skerry.kernel.errors import INVALID, TOO_LARGE, UNAUTHENTICATED, UNSUPPORTED
 from skerry.kinds.quantum.checks import EXECUTIONS_MAX, SOURCE_BYTES_MAX
 from skerry.kinds.quantum.contract import Program
 from skerry.kinds.quantum.store import Store
-from skerry.kinds.quantum.wires.frame import Call
+from skerry.kinds.quantum.wires.frame import Call, Reply
 from skerry.kinds.quantum.wires.scaleway.names import WIRE, fresh, moment
 
 SORT = "model"
 MODELS_MAX = 200
+_PURPOSE = "scaleway-models"
 _PLAIN, _ZLIB = 1, 2
 _FORMATS = {2: "openqasm2", 3: "openqasm3"}
 _NAMES = {4: "QIR", 5: "Cirq", 6: "Perceval", 7: "Pulser"}
@@ -44,6 +47,13 @@ class Computation(msgspec.Struct, frozen=True):
     noise_model: Any = None
 
 
+class Sequence(msgspec.Struct, frozen=True):
+    """The content of a model of Pulser's, as pulser-scaleway sends it."""
+
+    sequence: str
+    backend_configuration: str | None = None
+
+
 class Model(msgspec.Struct, frozen=True):
     """A model as it is kept."""
 
@@ -62,17 +72,46 @@ async def create(call: Call) -> dict[str, Any]:
     payload = body.get("payload")
     if not isinstance(payload, str):
         raise INVALID("A model has a payload, which is a text.")
-    programs(payload)
+    read(payload)
     now = call.desk.context.clock.now()
     model = Model(fresh(), now, str(body.get("project_id", ""))[:100], payload)
     data = msgspec.json.encode(model)
     await call.desk.stored(Store.keep_paper, WIRE, SORT, model.id, data, MODELS_MAX)
-    return told(model)
+    return told(call, model)
 
 
-def told(model: Model) -> dict[str, Any]:
-    """Return a model as the API tells it."""
-    return {"id": model.id, "created_at": moment(model.created), "project_id": model.project}
+def told(call: Call, model: Model) -> dict[str, Any]:
+    """Return a model as the API tells it, with an address of its payload that needs no token."""
+    ref = call.desk.context.ref
+    base = f"{call.headers.get('x-forwarded-proto', 'http')}://{call.headers.get('host', '')}"
+    path = f"/@{ref.app}/{ref.branch}/@{ref.name}/{WIRE}/payloads/{model.id}"
+    return {
+        "id": model.id,
+        "created_at": moment(model.created),
+        "project_id": model.project,
+        "url": f"{base}{path}?signature={_signature(call, model.id)}",
+    }
+
+
+def _signature(call: Call, model_id: str) -> str:
+    key = call.desk.context.keys.secret(_PURPOSE, 42).encode()
+    return hmac.new(key, model_id.encode(), hashlib.sha256).hexdigest()
+
+
+async def payload(call: Call, model_id: str) -> Reply:
+    """Return a model's payload at an address that was signed; raise UNAUTHENTICATED for others."""
+    presented = call.query.get("signature", "").encode("utf-8", "replace")
+    if not hmac.compare_digest(presented, _signature(call, model_id).encode()):
+        raise UNAUTHENTICATED("The address of the model is not signed.")
+    return Reply((await find(call, model_id)).payload.encode())
+
+
+def read(payload: str) -> tuple[Program, ...] | Sequence:
+    """Return what a model holds: programs of qio, or a sequence of Pulser's."""
+    try:
+        return msgspec.json.decode(payload, type=Sequence)
+    except (msgspec.MsgspecError, RecursionError):
+        return programs(payload)
 
 
 async def find(call: Call, model_id: str) -> Model:

@@ -15,10 +15,14 @@ from skerry.kinds.quantum.checks import EXECUTIONS_MAX
 from skerry.kinds.quantum.contract import JobRequest
 from skerry.kinds.quantum.results import nature
 from skerry.kinds.quantum.twins import is_runnable
+from skerry.kinds.quantum.wires.pasqal import devices as pulser
+from skerry.kinds.quantum.wires.quandela import platforms as photonic
 from skerry.kinds.quantum.wires.scaleway.names import identity
 
 CHANNEL = "Scaleway"
 SIMULATOR = "EMU-SKERRY"
+PHOTONS = "EMU-SKERRY-PHOTONIC"
+_SIMULATORS = {"sim-ideal": SIMULATOR, "sim-photonic": PHOTONS}
 SIMULATED_QUBITS = 30
 _PREFIX = "QPU-"
 _TECHNOLOGY = {
@@ -36,17 +40,13 @@ _PARAMETERS = {"r": ["theta", "phi"], "rz": ["phi"], "rxx": ["theta"], "rzz": ["
 
 def name_of(device: Device) -> str:
     """Return Scaleway's name of a device, or nothing if it has none."""
-    if device.id == "sim-ideal":
-        return SIMULATOR
+    if device.id in _SIMULATORS:
+        return _SIMULATORS[device.id]
     return next((each for each in device.aliases if each.startswith(_PREFIX)), "")
 
 
 def _all() -> list[Device]:
-    return [
-        each
-        for each in load.devices().values()
-        if name_of(each) and is_runnable(each) and each.paradigm is Paradigm.GATE
-    ]
+    return [each for each in load.devices().values() if name_of(each) and is_runnable(each)]
 
 
 def find(platform_id: str) -> Device:
@@ -61,7 +61,11 @@ def listed(query: Mapping[str, str]) -> dict[str, Any]:
     """Return the platforms that a query asks for."""
     kept = {key: value for key, value in query.items() if key in _FILTERS and value}
     found = [told(each) for each in _all()]
-    chosen = [row for row in found if all(row[_FILTERS[k]] == v for k, v in kept.items())]
+    chosen = [
+        row
+        for row in found
+        if all(row[_FILTERS[k]].casefold() == v.casefold() for k, v in kept.items())
+    ]
     return {"total_count": len(chosen), "platforms": chosen}
 
 
@@ -78,10 +82,6 @@ def told(device: Device) -> dict[str, Any]:
     """Return a device as a platform."""
     is_local = device.status == "local"
     price = next((each for each in device.prices if each.channel == CHANNEL), None)
-    gates = [_GATES.get(each, each) for each in device.native_gates]
-    instructions = [{"name": each, "params": _PARAMETERS.get(each)} for each in gates]
-    instructions += [{"name": "measure"}] if gates else []
-    metadata = {"qiskit": {"target": {"instructions": instructions}}}
     return {
         "id": identity("platform", device.id),
         "version": str(device.revision),
@@ -94,13 +94,25 @@ def told(device: Device) -> dict[str, Any]:
         "max_shot_count": device.shots[1],
         "max_circuit_count": EXECUTIONS_MAX,
         "availability": "available",
-        "metadata": msgspec.json.encode(metadata).decode(),
+        "metadata": msgspec.json.encode(_metadata(device)).decode(),
         "price_per_hour": _money("0"),
         "price_per_shot": _money(price.per_shot if price else "0"),
         "price_per_circuit": _money(price.per_task if price else "0"),
         "description": _described(device, price),
         "is_bookable": False,
     }
+
+
+def _metadata(device: Device) -> dict[str, Any]:
+    """Return what a device can do, as the client for its kind of programs reads it."""
+    if device.paradigm is Paradigm.PHOTONIC:
+        return photonic.specs(device)
+    if device.paradigm is Paradigm.ANALOG:
+        return {"specs": msgspec.json.encode(pulser.shape(name_of(device), device)).decode()}
+    gates = [_GATES.get(each, each) for each in device.native_gates]
+    instructions: list[Any] = [{"name": e, "params": _PARAMETERS.get(e)} for e in gates]
+    instructions += [{"name": "measure"}] if gates else []
+    return {"qiskit": {"target": {"instructions": instructions}}}
 
 
 def _described(device: Device, price: Price | None) -> str:

@@ -19,7 +19,8 @@ from skerry.kinds.quantum.wires.scaleway.names import WIRE, identity, moment
 LOOKED_AT = 1000
 """How many of the newest sessions and jobs are counted and listed."""
 
-_SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
+_SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smh])")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _Text = Annotated[str, msgspec.Meta(max_length=200)]
 
 
@@ -33,6 +34,7 @@ class Asked(msgspec.Struct, frozen=True):
     max_idle_duration: _Text | None = None
     deduplication_id: _Text | None = None
     booking_demand: Any = None
+    model_id: _Text | None = None
 
 
 async def answer(call: Call, parts: tuple[str, ...]) -> Reply:
@@ -84,13 +86,13 @@ def _asked(session: Session) -> Asked:
 
 
 def _seconds(text: str | None) -> float:
-    """Return a duration such as `2.5s`; 0 if there is none."""
+    """Return the seconds of a duration such as `2.5s`; 0 if there is none."""
     if not text:
         return 0.0
     match = _SECONDS.fullmatch(text)
     if match is None:
-        raise INVALID(f"A duration is written in seconds, such as 60s, not {text[:40]!r}.")
-    return float(match[1])
+        raise INVALID(f"A duration is written such as 60s, 20m or 2h, not {text[:40]!r}.")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 async def _find(call: Call, session_id: str) -> Session:
@@ -118,6 +120,11 @@ async def use(call: Call, session_id: str) -> Session:
     return session
 
 
+def model_of(session: Session) -> str:
+    """Return the model that a session's jobs run where they name none, or nothing."""
+    return _asked(session).model_id or ""
+
+
 async def _reply(call: Call, session: Session) -> Reply:
     return Reply(_told(call, session, await call.desk.jobs((), LOOKED_AT)))
 
@@ -140,6 +147,7 @@ def _told(call: Call, session: Session, jobs: list[Job]) -> dict[str, Any]:
         "finished_job_count": over,
         "status": "running" if is_open(call, session, jobs) else "stopped",
         "project_id": asked.project_id,
+        "model_id": asked.model_id,
         "deduplication_id": asked.deduplication_id or "",
         "origin_type": "customer",
     }

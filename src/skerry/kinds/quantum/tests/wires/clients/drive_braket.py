@@ -7,6 +7,7 @@ environment, as `skerry connect` prints them.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from braket.ahs.driving_field import DrivingField
 from braket.aws import AwsDevice, AwsQuantumTask, AwsSession
 from braket.circuits import Circuit, FreeParameter, Observable
 from braket.circuits.observables import X, Z
+from braket.experimental_capabilities import EnableExperimentalCapability
 from braket.ir.openqasm import Program
 from braket.program_sets import CircuitBinding, ProgramSet
 from braket.timings.time_series import TimeSeries
@@ -180,7 +182,13 @@ def verbatim() -> dict[str, Any]:
     ions = AwsDevice(FORTE).run(native, shots=100, disable_qubit_rewiring=True).result()
     box = Circuit().add_verbatim_box(Circuit().prx(9, 3.141592653589793, 0.0).cz(9, 4))
     result = AwsDevice(GARNET).run(box, shots=100, disable_qubit_rewiring=True).result()
+    with EnableExperimentalCapability():
+        mended = Circuit().prx(9, math.pi, 0.0).measure_ff(9, 3)
+        mended.cc_prx(4, math.pi, 0.0, 3).cc_prx(9, math.pi, 0.0, 3)
+    fed = AwsDevice(GARNET).run(Circuit().add_verbatim_box(mended), shots=100).result()
     return {
+        "fed": dict(fed.measurement_counts),
+        "fed qubits": list(fed.measured_qubits),
         "qubits": list(result.measured_qubits),
         "counts": dict(result.measurement_counts),
         "ions": sum(ions.measurement_counts.values()),

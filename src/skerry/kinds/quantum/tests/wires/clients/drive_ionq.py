@@ -9,7 +9,7 @@ from typing import Any
 import cirq
 import cirq_ionq
 from qiskit import QuantumCircuit, transpile
-from qiskit_ionq import GPI2Gate, GPIGate, IonQProvider, MSGate
+from qiskit_ionq import GPI2Gate, GPIGate, IonQProvider, MSGate, Session
 from qiskit_ionq.exceptions import IonQAPIError
 
 
@@ -66,10 +66,38 @@ def by_qiskit(url: str, token: str) -> dict[str, Any]:
         backend="qpu.forte-1", oneq_gates=1, twoq_gates=2, qubits=3, shots=1000
     )
     found["estimate"] = [estimate.cost, estimate.cost_unit]
+    found["sessions"] = in_sessions(machine)
     try:
         simulator.run(ghz(), shots=-1)
     except IonQAPIError as error:
         found["refused"] = error.status_code
+    return found
+
+
+def in_sessions(machine: Any) -> dict[str, Any]:
+    """A session of one job, and one of little money; each is closed at its end."""
+    found: dict[str, Any] = {}
+    with Session(machine, max_time=5, max_jobs=1) as session:
+        first = machine.run(ghz(2), shots=100)
+        found["counts"] = sum(first.result(wait=0.1).get_counts().values())
+        found["settings"] = session.details()["settings"]
+        try:
+            machine.run(ghz(2), shots=100)
+        except IonQAPIError as error:
+            found["full"] = [error.status_code, error.message]
+    found["closed"], found["used"] = session.status(), session.usage() >= 0
+    again = Session.from_id(session.session_id, backend=machine)
+    try:
+        again.run(ghz(2), shots=100)
+    except IonQAPIError as error:
+        found["over"] = error.status_code
+    poor = Session(machine, max_cost=30)
+    found["paid"] = poor.run(ghz(2), shots=100).status().name
+    try:
+        poor.run(ghz(2), shots=100)
+    except IonQAPIError as error:
+        found["poor"] = error.status_code
+    poor.close()
     return found
 
 
