@@ -189,12 +189,23 @@ def finished(params: dict[str, Any]) -> list[dict[str, Any]]:
                 known[name] = np.array(known[name], dtype=float)
         tasks.append(known)
     result = QuantumProgramResult(data, {"qiskit_mitigation": tasks})
+    place = next((e["program_item_index"] for e in tasks if e["mitigation"] == "trex"), None)
+    readings = None if place is None else _unflipped(data[place])
     found = []
     for task in load_tasks_from_result(result):
         task.param_shape = tuple(task.param_shape or ())
-        done = task.postprocess(result)
+        done = task.postprocess(result, measure_noise_data=readings)
         found.append(_fields(done, zne=hasattr(task, "noise_factors")))
     return found
+
+
+def _unflipped(calibration: dict[str, Any]) -> Any:
+    """Return what qubits in 0 were read as, without the flips of twirling.
+
+    They are given to the library as they are: from the chance p of a wrong reading it would make a
+    factor of exp(2 p), which is 1 / (1 - 2 p) for small errors alone.
+    """
+    return calibration["_meas"] ^ calibration["measurement_flips._meas"]
 
 
 def _fields(done: Any, *, zne: bool) -> dict[str, Any]:
@@ -215,8 +226,13 @@ def _fields(done: Any, *, zne: bool) -> dict[str, Any]:
     return {
         "shape": list(data.evs.shape),
         "fields": {
-            name: {"shape": list(each.shape), "values": each.ravel().tolist()}
+            name: {"shape": list(each.shape), "values": list(map(_finite, each.ravel().tolist()))}
             for name, each in fields.items()
         },
         "extrapolators": (done.metadata or {}).get("selected_extrapolators", []),
     }
+
+
+def _finite(value: float) -> float | None:
+    """Return a number that JSON has; where a fit failed there is none."""
+    return value if math.isfinite(value) else None

@@ -39,9 +39,10 @@ def packed(data: bytes) -> str:
     return base64.b64encode(zlib.compress(data)).decode()
 
 
-def numbers(values: Sequence[float], shape: Sequence[int]) -> dict[str, Any]:
-    """Return real numbers as an array."""
-    return array(struct.pack(f"<{len(values)}d", *values), "<f8", shape)
+def numbers(values: Sequence[float | None], shape: Sequence[int]) -> dict[str, Any]:
+    """Return real numbers as an array; None stands for what is no number."""
+    found = [math.nan if each is None else each for each in values]
+    return array(struct.pack(f"<{len(found)}d", *found), "<f8", shape)
 
 
 def shots(result: Result) -> Iterator[str]:
