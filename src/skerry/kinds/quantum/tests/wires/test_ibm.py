@@ -42,7 +42,7 @@ async def test_the_official_client(place: Place) -> None:
     assert found["usage"] > 0
     assert sum(count for bits, count in found["teleported"].items() if bits == "0") > 850
     assert found["teleported ideally"] == {"0": 200}
-    assert "decides" in found["no choices"]
+    assert found["repeated"] == {"1": 20}
     for row, wanted in zip(found["evs"], ([1, 1, 1], [3, 2.5, 1]), strict=True):
         assert row == pytest.approx(wanted, abs=0.25)
     assert all(0 < each < 0.05 for row in found["stds"] for each in row)
