@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .ir import Circuit, Op, is_dynamic
+from .ir import Circuit, Op, computes, is_dynamic
 from .noise import Noisy
 from .routing import is_clifford
 
@@ -27,11 +27,13 @@ class Part(NamedTuple):
 def parts(noisy: Noisy) -> list[Part]:
     """Return the parts of a circuit, the largest first; all that are Clifford are the last one.
 
-    A circuit that decides while it runs, is small, or is Clifford, is left whole; so is one of many
+    A circuit that decides or computes while it runs, is small, or is Clifford, is left whole; so is
+    one of many
     parts: each costs the start of an engine.
     """
     circuit = noisy.circuit
-    if circuit["qubits"] < QUBITS_MIN or is_dynamic(circuit) or is_clifford(circuit):
+    decides = is_dynamic(circuit) or computes(circuit)
+    if circuit["qubits"] < QUBITS_MIN or decides or is_clifford(circuit):
         return [_whole(noisy)]
     groups = _groups(circuit)
     if len(groups) < 2:
