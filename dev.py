@@ -42,7 +42,7 @@ OLDEST = 0x030B0000
 UV = "uv>=0.5"
 STEP_SECONDS = 1800
 MEMORY = Path("/dev/shm")
-MEMORY_BYTES_MIN = 8 << 30
+MEMORY_BYTES_MIN = 12 << 30
 
 
 class StepError(Exception):
