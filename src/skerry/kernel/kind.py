@@ -28,6 +28,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -308,6 +309,12 @@ class Address:
     hostname: str
     http_port: int
     ports: Mapping[str, int]
+
+    @property
+    def host_url(self) -> str:
+        """The base URL at the host that selects the resource, without a slash at its end."""
+        parts = urlsplit(self.http)
+        return f"{parts.scheme}://{self.hostname}{f':{parts.port}' if parts.port else ''}"
 
 
 Connection = Callable[[Resource, Address], dict[str, str]]

@@ -342,9 +342,9 @@ class Handlers:
         manifest = node.manifests[resource.ref.kind]
         hostname = f"{host_label(branch.app, branch.name, name)}.{node.config.domain}"
         address = Address(
-            http=node.url,
+            http=node.public.url or node.url,
             hostname=hostname,
-            http_port=node.http_port,
+            http_port=node.public.port(node.http_port),
             ports=node.ports,
         )
         fields: dict[str, str] = {}

@@ -68,6 +68,16 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     http_port: Annotated[int, about("the port of HTTP; 0 is any")] = HTTP_PORT
     ports: Annotated[dict[str, int], about("ports of port wires and services, by name")] = {}
     domain: Annotated[str, about("apps are names below it")] = "localhost"
+    public_url: Annotated[
+        str,
+        about(
+            "where a web server in front of the node answers for the domain: https://example.org"
+        ),
+    ] = ""
+    proxies: Annotated[
+        tuple[str, ...],
+        about("with public-url: from whose addresses X-Forwarded-For and -Proto are believed"),
+    ] = ("127.0.0.1", "::1")
     engine_read: Annotated[
         tuple[str, ...],
         about(

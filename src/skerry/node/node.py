@@ -56,6 +56,7 @@ from skerry.node.policy.facts import read_facts
 from skerry.node.policy.known import known_actions, own_facts, reading_actions
 from skerry.node.ports import Ports, taken
 from skerry.node.processes import Processes
+from skerry.node.public import public_of
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
 from skerry.node.sandbox.cgroup import Cgroups, detect
@@ -127,6 +128,7 @@ class Node:
         self.entropy: Entropy = entropy or SystemEntropy()
         self.home = Home(options.home)
         self.config = NodeConfig()
+        self.public = public_of(self.config)
         self.ports: dict[str, int] = {}
         self.host = "127.0.0.1"
         self.http_port = 0
@@ -145,7 +147,11 @@ class Node:
 
     def url_of(self, app: str, branch: str) -> str:
         """Return the URL of a branch."""
-        return f"http://{host_label(app, branch)}.{self.config.domain}:{self.http_port}/"
+        return f"{self.host_url(host_label(app, branch))}/"
+
+    def host_url(self, label: str) -> str:
+        """Return the URL of a name below the node's domain, as clients reach it."""
+        return self.public.host_url(label, self.config.domain, self.http_port)
 
     def _other_readings(self) -> Iterator[Reading]:
         """Yield what is used by no cell: workloads and services."""
@@ -154,7 +160,7 @@ class Node:
 
     def _workload_url(self, host: str) -> str:
         """Return the URL of an HTTP port of a workload from its host before the node's domain."""
-        return f"http://{host}.{self.config.domain}:{self.http_port}/"
+        return f"{self.host_url(host)}/"
 
     async def start(self) -> None:
         """Bring everything up; raise, and leave nothing behind, if a part does not come up."""
@@ -162,6 +168,7 @@ class Node:
             self.home.create(self.entropy)
             stack.enter_context(self._only_one())
             self.config = self.home.config()
+            self.public = public_of(self.config)
             self.name = self.options.name or self.config.name or default_name()
             self._wanted = Ports(
                 self.manifests.values(),
@@ -439,6 +446,7 @@ class Node:
             node_socket=self.home.socket,
             domain=self.config.domain,
             clock=self.clock,
+            proxies=self.public.proxies,
         )
         await self._open_fronts(stack)
         port = self.config.http_port if self.options.http_port is None else self.options.http_port

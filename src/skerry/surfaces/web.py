@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from skerry.kinds._shared.http.forwarded import apply_scheme
 from skerry.surfaces.api import make_api
 from skerry.surfaces.console import make_console
 from skerry.surfaces.port import Node
@@ -20,6 +21,8 @@ def make_web(node: Node) -> ASGIApp:
     mounted = _mounts(node)
 
     async def web(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            apply_scheme(scope)
         path = scope.get("path", "")
         for prefix, application in mounted.items():
             if path == prefix or path.startswith(f"{prefix.rstrip('/')}/"):

@@ -126,7 +126,7 @@ def connection(resource: Resource, address: Address) -> dict[str, str]:
     access_key, secret = owner_credential(resource.id, resource.keys)
     return {
         "url": address.http,
-        "host_url": f"http://{address.hostname}:{address.http_port}",
+        "host_url": address.host_url,
         "host": address.hostname,
         "port": str(address.http_port),
         "access_key": access_key,

@@ -10,7 +10,7 @@ def connection(resource: Resource, address: Address) -> dict[str, str]:
     ref = resource.ref
     return {
         "url": f"{address.http.rstrip('/')}/@{ref.app}/{ref.branch}/@{ref.name}/",
-        "host_url": f"http://{address.hostname}:{address.http_port}/",
+        "host_url": f"{address.host_url}/",
         "name": ref.name,
         "id": resource.id,
     }

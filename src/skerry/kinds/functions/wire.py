@@ -10,9 +10,9 @@ from typing import Any
 
 from skerry.kernel.errors import BUSY, ENGINE_FAILED, TIMED_OUT, SkerryError
 from skerry.kernel.kind import ASGIApplication
+from skerry.kinds._shared.http.forwarded import apply_forwarded
 from skerry.kinds.functions.engine import FunctionsEngine
 from skerry.kinds.functions.failure import CLOSED_ON_ERROR, refuse
-from skerry.kinds.functions.forwarded import apply_forwarded
 
 _BEGINNINGS = frozenset(
     (

@@ -24,7 +24,7 @@ def token(resource_id: str, secret: str) -> str:
 def connection(resource: Resource, address: Address) -> dict[str, str]:
     """Return what `skerry connect` needs."""
     return {
-        "url": f"http://{address.hostname}:{address.http_port}",
+        "url": address.host_url,
         "token": token(resource.id, resource.keys.secret("token")),
     }
 

@@ -51,7 +51,7 @@ def connection(resource: Resource, address: Address) -> dict[str, str]:
     """Return the fields of the lines that `skerry connect` prints."""
     host = urlsplit(address.http).hostname or "127.0.0.1"
     return {
-        "url": f"http://{address.hostname}:{address.http_port}",
+        "url": address.host_url,
         "token": token(resource.id, resource.keys),
         "host": "127.0.0.1" if host == "localhost" else host,
         "port": str(address.ports["tigerbeetle"]),

@@ -18,7 +18,7 @@ def connection(resource: Resource, address: Address) -> dict[str, str]:
     return {
         "url": base,
         "path_url": base + path,
-        "host_url": f"http://{address.hostname}:{address.http_port}",
+        "host_url": address.host_url,
         "socket_url": "ws" + base.removeprefix("http") + path,
         "token": token(resource.id, resource.keys),
         "database_id": database_id(resource.id),

@@ -26,7 +26,7 @@ from skerry.kernel.errors import (
     TOO_LARGE,
     SkerryError,
 )
-from skerry.node.router.head import HEAD_BYTES_MAX, RequestHead
+from skerry.node.router.head import HEAD_BYTES_MAX, RequestHead, Seen
 from skerry.node.router.hold import Hold, Switchboard
 from skerry.node.router.origin import opens_page, own_address, redirect, sandboxed
 from skerry.node.router.targets import NODE, Target
@@ -98,12 +98,14 @@ class Client(asyncio.Protocol):
         self._ended = False
         self._transport: asyncio.Transport
         self._peer = b""
+        self._is_proxy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to read, unless there are too many connections."""
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]).encode() if peer else b"unix"
+        self._is_proxy = self._peer in self._router.proxies
         if not self._router.admit(self):
             self._deaf = True
             refusal = BUSY("The node stops, or has as many connections as it takes.")
@@ -303,7 +305,9 @@ class Client(asyncio.Protocol):
             return
         upstream = None if hold is None else self._router.pool.take(hold.path)
         to_node = target.app == NODE and not target.node
-        line = request.head.towards(target.path, target.prefix, self._peer, to_node=to_node)
+        line = request.head.towards(
+            target.path, target.prefix, self._seen(request), to_node=to_node
+        )
         if hold is not None and upstream is not None:
             self._exchange(request, line, hold, upstream)
             return
@@ -317,7 +321,9 @@ class Client(asyncio.Protocol):
                 upstream.transport.close()
                 return
             if hold.elsewhere:
-                line = request.head.towards(request.head.target, b"", self._peer, to_node=False)
+                line = request.head.towards(
+                    request.head.target, b"", self._seen(request), to_node=False
+                )
             self._exchange(request, line, hold, upstream)
         except SkerryError as error:
             self._refuse_one(request, error)
@@ -325,6 +331,10 @@ class Client(asyncio.Protocol):
             _log.exception("a request could not be routed")
             defect = INTERNAL("The request could not be routed.", hint="skerry logs")
             self._refuse_one(request, defect)
+
+    def _seen(self, request: Request) -> Seen:
+        """Return who is asking, and over what."""
+        return request.head.told(self._peer) if self._is_proxy else Seen(self._peer)
 
     def _refuse_one(self, request: Request, error: SkerryError) -> None:
         """Refuse a request, unless nobody waits for it any more."""

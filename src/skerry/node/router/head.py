@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from skerry.kernel.errors import INVALID, TOO_LARGE, UNSUPPORTED
 from skerry.kernel.kind import Head
@@ -26,8 +28,17 @@ _UNTOUCHABLE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 """What frames and routes a request; no `Connection` header takes it away."""
 
 
+_ADDRESS = re.compile(rb"[0-9A-Fa-f.:]{2,45}")
+
 CONSOLE_COOKIE = "skerry-session"
 """What the names of the console's cookies start with."""
+
+
+class Seen(NamedTuple):
+    """Who is asking, by address, and whether over TLS."""
+
+    client: bytes
+    is_secure: bool = False
 
 
 @dataclass(slots=True)
@@ -97,7 +108,14 @@ class RequestHead:
         headers = tuple((name.lower(), value) for name, value in self.headers)
         return Head(self.method, path, query, headers)
 
-    def towards(self, target: bytes, prefix: bytes, client: bytes, *, to_node: bool) -> bytes:
+    def told(self, proxy: bytes) -> Seen:
+        """Return whom a proxy that is believed speaks for: the last client that it names."""
+        chain = [value for name, value in self.headers if name.lower() == b"x-forwarded-for"]
+        client = chain[-1].rpartition(b",")[2].strip() if chain else b""
+        proto = (self.header(b"x-forwarded-proto") or b"").strip().lower()
+        return Seen(client if _ADDRESS.fullmatch(client) else proxy, proto == b"https")
+
+    def towards(self, target: bytes, prefix: bytes, seen: Seen, *, to_node: bool) -> bytes:
         """Return the bytes of the head for the chosen target; only the node sees its cookies."""
         lines = [b"%b %b HTTP/%b" % (self.method, target, self.version)]
         for name, value in self.headers:
@@ -110,8 +128,8 @@ class RequestHead:
                 lines.append(b"%b: %b" % (name, value))
         if self.upgrade:
             lines.append(b"Connection: Upgrade")
-        lines.append(b"X-Forwarded-For: " + client)
-        lines.append(b"X-Forwarded-Proto: http")
+        lines.append(b"X-Forwarded-For: " + seen.client)
+        lines.append(b"X-Forwarded-Proto: https" if seen.is_secure else b"X-Forwarded-Proto: http")
         if self.host:
             lines.append(b"X-Forwarded-Host: " + self.host)
         if prefix:

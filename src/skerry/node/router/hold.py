@@ -45,6 +45,8 @@ class Switchboard(Protocol):
 
     pool: Pool
     domain: str
+    proxies: frozenset[bytes]
+    """Addresses of web servers that are believed whom they speak for."""
 
     @property
     def draining(self) -> bool:

@@ -22,6 +22,7 @@ class Pinned:
         self._place = (app, branch, resource)
         self.pool = router.pool
         self.domain = router.domain
+        self.proxies: frozenset[bytes] = frozenset()
 
     @property
     def draining(self) -> bool:

@@ -33,11 +33,13 @@ class Router:
         node_socket: Path,
         domain: str,
         clock: Clock,
+        proxies: frozenset[bytes] = frozenset(),
     ) -> None:
         self._targets = targets
         self.pool = Pool()
         self.draining = False
         self.domain = domain
+        self.proxies = proxies
         self._supervisor = supervisor
         self._run = str(run)
         self._node_socket = str(node_socket)

@@ -29,8 +29,7 @@ def apply_forwarded(scope: MutableMapping[str, Any]) -> None:
         scope["root_path"] = unquote(prefix.decode("latin-1"))
         scope["path"] = scope["root_path"] + scope["path"]
         scope["raw_path"] = prefix + scope.get("raw_path", b"")
-    if found.get(b"x-forwarded-proto") == b"https":
-        scope["scheme"] = _SECURE.get(scope["scheme"], scope["scheme"])
+    apply_scheme(scope)
     host = found.get(b"x-forwarded-host")
     if host:
         others = [(name, value) for name, value in scope["headers"] if name != b"host"]
@@ -46,3 +45,9 @@ def _split_host(host: str, scheme: str) -> tuple[str, int]:
     if colon and port.isascii() and port.isdigit() and len(port) <= 5:
         return name, int(port)
     return host, 443 if scheme in ("https", "wss") else 80
+
+
+def apply_scheme(scope: MutableMapping[str, Any]) -> None:
+    """Put only the scheme that the router says where ASGI applications look for it."""
+    if (b"x-forwarded-proto", b"https") in scope["headers"]:
+        scope["scheme"] = _SECURE.get(scope["scheme"], scope["scheme"])
