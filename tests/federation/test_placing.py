@@ -52,7 +52,12 @@ async def app(scope, receive, send):
     elif path == "/colour":
         found = env.COLOUR
     else:
-        found = json.dumps(sorted(key.name for key in env.sessions.list().keys))
+        page = env.sessions.list()
+        names = [key.name for key in page.keys]
+        while page.cursor:
+            page = env.sessions.list(cursor=page.cursor)
+            names += [key.name for key in page.keys]
+        found = json.dumps(names)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": found.encode()})
 """,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from skerry.kinds.models.tests.fake import FakeProvider
 from skerry.kinds.models.wire.application import make
 from skerry.testing import hosts
 from skerry.testing.hosts import RESOURCE_ID, ManualClock, Tally, served
+from skerry.testing.nodes import open_directory
 
 
 class Judge:
@@ -91,8 +92,13 @@ Start = Callable[..., contextlib.AbstractAsyncContextManager[Rig]]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Start:
-    """Return what starts a gateway with some settings."""
+def start() -> Iterator[Start]:
+    """Give what starts a gateway with some settings; its place is short, for paths of sockets."""
+    with open_directory() as place:
+        yield _starting(place)
+
+
+def _starting(place: Path) -> Start:
 
     @contextlib.asynccontextmanager
     async def started(**settings: Any) -> AsyncIterator[Rig]:
@@ -104,7 +110,7 @@ def start(tmp_path: Path) -> Start:
             }
             settings.setdefault("aliases", {"chat": ["one/good", "two/second"]})
             config = ModelsConfig(providers=providers_config(ports), **settings)
-            context = new_context(tmp_path / "state", config)
+            context = new_context(place / "state", config)
             engine = ModelsEngine(context)
             await engine.start()
             stack.push_async_callback(engine.stop)
