@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from skerry.federation.bus import bus
 from skerry.federation.bus.register import STREAM
 from skerry.federation.bus.stream_log import STREAM as LOG
 from skerry.federation.bus.stream_log import StreamLog
@@ -24,6 +26,7 @@ from skerry.kernel.errors import (
 )
 from skerry.kernel.lease import Tenure
 from skerry.kernel.log import Entry
+from skerry.testing.nodes import open_directory
 
 from .conftest import Nodes, four_nodes, settled, until
 
@@ -36,6 +39,22 @@ EU = ("se-1", "fi-1", "de-1")
 async def nodes() -> AsyncIterator[Nodes]:
     async with four_nodes() as made:
         yield made
+
+
+async def test_a_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus, "PORT_SECONDS", 0.3)
+    with open_directory() as top, socket.socket() as other:
+        made = Nodes(top)
+        for name in ("se-1", "fi-1"):
+            made.add(name, "EU")
+        port = made.buses["se-1"].place.door.leaf
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        with pytest.raises(SkerryError, match=f"Port {port} of 127.0.0.1 cannot") as refused:
+            await made.buses["se-1"].start()
+        assert refused.value.problem is CONFLICT
+        assert refused.value.hint == "skerry up --port bus-abroad=0"
+        await made.buses["se-1"].stop()
 
 
 async def test_a_lease_is_one_nodes_and_passes_on(nodes: Nodes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,11 +24,13 @@ from skerry.federation.peers import Door
 from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.errors import STORE_UNREACHABLE, SkerryError
 from skerry.kernel.lease import Slot
+from skerry.node.ports import taken
 
 RENEW_SECONDS = 12 * 3600.0
 """Certificates are of a day."""
 
 TRY_SECONDS, LOOK_SECONDS = 0.5, 30.0
+PORT_SECONDS, PORT_POLL_SECONDS = 3.0, 0.1
 TROUBLE_SECONDS = 20.0
 """How long the bus may fail before it is said: an election is over by then."""
 
@@ -202,6 +205,7 @@ class Bus:
         )
 
     async def _start_server(self) -> None:
+        await self._wait_for_ports()
         server = Server(self._folder)
         await server.start()
         self.server = server
@@ -209,6 +213,19 @@ class Bus:
         await self._write()  # so that it has the same port when it is started again
         self._inside = await self._connect(self.accounts.inside)
         self._system = await self._connect(self.accounts.system)
+
+    async def _wait_for_ports(self) -> None:
+        """Raise CONFLICT, with what to do, if a port of the door is and stays somebody else's.
+
+        A server whose node was killed has it for a moment.
+        """
+        door, host = self.place.door, self.place.host
+        for port, name in ((door.cluster, "bus"), (door.leaf, "bus-abroad")):
+            until = self._clock.monotonic() + PORT_SECONDS
+            while (error := _cannot_listen(host, port)) is not None:
+                if self._clock.monotonic() >= until:
+                    raise taken("the bus", host, port, f"--port {name}=0", error) from error
+                await asyncio.sleep(PORT_POLL_SECONDS)
 
     async def _connect(self, account: str) -> Client:
         key = nkeys.Key(self._entropy.bytes(32))
@@ -321,3 +338,15 @@ def _grows(old: Plan, plan: Plan) -> bool:
         and old.abroad == plan.abroad
         and old.door == plan.door
     )
+
+
+def _cannot_listen(host: str, port: int) -> OSError | None:
+    """Return why a port cannot be listened on, if it cannot."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error
+    return None

@@ -74,6 +74,7 @@ class Reading:
         self._served: dict[tuple[str, str], _Served] = {}
         self._heads: dict[str, _Head] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        self._watching: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Let readers wake."""
@@ -82,7 +83,7 @@ class Reading:
 
     async def stop(self) -> None:
         """Renew nothing any more."""
-        tasks = [self._watching, *self._leaving]
+        tasks = [*([self._watching] if self._watching else []), *self._leaving]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -21,7 +21,7 @@ from skerry.federation.replicas.reading import Reading
 from skerry.federation.wire import Wire
 from skerry.kernel import events
 from skerry.kernel.clock import BootClock, Clock
-from skerry.kernel.errors import CONFLICT, NOT_FOUND, SkerryError
+from skerry.kernel.errors import CONFLICT, NOT_FOUND, TIMED_OUT, SkerryError
 from skerry.kernel.events import AppFollowed
 from skerry.kernel.lease import Lease, Leases
 from skerry.node.node import Node
@@ -51,6 +51,7 @@ class Replicas:
         """The apps whose standbys are being taken away."""
         self._leases: Callable[[], Leases | None] = _none
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._watching: asyncio.Task[None] | None = None
         self.reading = Reading(node, self.following, self._ask_head)
         wire.add("/replica/head", self._answer_head, r.OfApp)
         wire.add("/replica/taken", self._answer_taken, r.OfApp)
@@ -79,10 +80,10 @@ class Replicas:
     async def stop(self) -> None:
         """Give up every lease, so that standbys take over at once."""
         await self.reading.stop()
-        self._watching.cancel()
-        for task in self._tasks.values():
+        tasks = [*([self._watching] if self._watching else []), *self._tasks.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(self._watching, *self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def leases(self) -> Leases | None:
         """Return where leases are kept, if that is configured."""
@@ -129,8 +130,15 @@ class Replicas:
         """Serve an app anew, with the members that the catalogue names now."""
         await self._halt(app, keeps_lease=True)
         holding = self.hold(app, leases)
-        async with asyncio.timeout(SERVE_SECONDS):
-            await holding.serving.wait()
+        try:
+            async with asyncio.timeout(SERVE_SECONDS):
+                await holding.serving.wait()
+        except TimeoutError as error:
+            raise TIMED_OUT(
+                f"{app} has no lease after {SERVE_SECONDS:.0f} s, and is not served until it has.",
+                why="Where leases are kept does not answer, or another node holds it.",
+                hint="skerry doctor",
+            ) from error
 
     async def end(self, app: str) -> None:
         """Let nobody stand by for an app any more."""

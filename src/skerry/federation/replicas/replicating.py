@@ -18,6 +18,7 @@ from skerry.kernel.errors import (
     CONFLICT,
     DENIED,
     INVALID,
+    STORE_UNREACHABLE,
     TIMED_OUT,
     UNSUPPORTED,
     SkerryError,
@@ -31,7 +32,6 @@ from skerry.node.words import Progress
 
 REPLICAS_MAX = 8
 FOLLOW_SECONDS = 3600.0
-SERVE_SECONDS = 30.0
 HELLO_SECONDS = 3.0
 
 
@@ -66,6 +66,8 @@ class Replicating:
         leases = self._check(app, params)
         chosen, rule = await self._choose(app, params, count)
         members = (self._own_id, *(peer.card.id for peer in chosen))
+        if app.replication is None:
+            await self._try_lease(app.name, leases)
         await self._begin(app, Replication(members, params.survive), leases)
         names = tuple(peer.card.name for peer in chosen)
         await self._wait(params.app, members[1:], progress)
@@ -178,6 +180,23 @@ class Replicating:
         await self._replicas.restart(app.name, leases)
         for member in dropped:
             await self._replicas.drop(app.name, member)
+
+    async def _try_lease(self, app: str, leases: Leases) -> None:
+        """Take the lease of an app once, and give it back: without one, nobody would serve it.
+
+        Raises CONFLICT where another node has it, and STORE_UNREACHABLE.
+        """
+        try:
+            lease = await leases.acquire(app, self._own_id, self._replicas.lease_seconds)
+        except SkerryError as error:
+            if error.problem is not STORE_UNREACHABLE:
+                raise
+            raise STORE_UNREACHABLE(
+                f"No lease can be taken for {app}, and nothing has changed.",
+                why=f"{error.what} {error.why}".strip(),
+                hint="skerry doctor, on each of the nodes",
+            ) from error
+        await leases.release(lease)
 
     async def _stand_still(self, app: App, event: events.AppReplicated) -> None:
         node = self._node
