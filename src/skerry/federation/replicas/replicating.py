@@ -193,8 +193,8 @@ class Replicating:
                 raise
             raise STORE_UNREACHABLE(
                 f"No lease can be taken for {app}, and nothing has changed.",
-                why=f"{error.what} {error.why}".strip(),
-                hint="skerry doctor, on each of the nodes",
+                why=f"{error.what} {error.why} Each node tells how its bus is.".replace("  ", " "),
+                hint="skerry doctor",
             ) from error
         await leases.release(lease)
 
