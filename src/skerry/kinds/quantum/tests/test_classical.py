@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skerry.kinds.quantum import twins
@@ -250,6 +250,8 @@ EXPRESSIONS = st.recursive(
 
 
 @given(EXPRESSIONS, EXPRESSIONS, st.sampled_from(["<", "<=", "==", "!=", ">"]))
+@example("(a | (a - 1))", "a", "<")
+@example("((a - b) ^ 6)", "(3 & (b - a))", ">")
 @settings(max_examples=25, deadline=None)
 def test_measured_numbers_are_computed_as_known_ones_are(one: str, other: str, sign: str) -> None:
     """Every value of two registers is prepared, measured and computed with, in one circuit each."""

@@ -5,6 +5,7 @@ An angle that measured bits decide is one gate for each bit: rotations about one
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,14 +52,17 @@ class Gates(Naming):
     _keys: dict[float, int]
     """The bits that are measured for later pulses, by their keys."""
 
+    @abstractmethod
     def _statement(self, node: Any, scope: Scope) -> None:
-        raise NotImplementedError
+        """Read one statement."""
 
+    @abstractmethod
     def _is_subroutine(self, name: str) -> bool:
-        raise NotImplementedError
+        """Tell whether the program defines a subroutine of that name."""
 
+    @abstractmethod
     def _do_call(self, node: Any, scope: Scope) -> None:
-        raise NotImplementedError
+        """Do what a call of a subroutine does."""
 
     def _ignored(self, node: Any, scope: Scope) -> None:
         """A global phase changes no outcome."""

@@ -6,6 +6,7 @@ decides what it is, it becomes bits of the circuit, and computing with it become
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -64,7 +65,7 @@ class Names:
         return self._reader.duration_of(node, self._scope)
 
 
-class Naming:
+class Naming(ABC):
     """Reads declarations and assignments."""
 
     def __init__(self, bindings: Mapping[str, float]) -> None:
@@ -86,13 +87,13 @@ class Naming:
         self._stretches = 0
         self._scope = Scope()
 
+    @abstractmethod
     def result_of(self, node: Any, scope: Scope) -> Value | None:
         """Return the result of a subroutine, None if the program has none of that name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def duration_of(self, node: Any, scope: Scope) -> Value:
         """Return how long statements take."""
-        raise NotImplementedError
 
     def value_of(self, found: Variable) -> Value:
         """Return what a variable holds at this point of the program."""
@@ -393,9 +394,9 @@ class Naming:
         self._read_out(node, qubits, bits)
         return Word(tuple(["bit", each] for each in bits))
 
+    @abstractmethod
     def _called_into(self, node: Any, scope: Scope, targets: list[int]) -> bool:
         """Do a subroutine whose result goes straight into bits; tell whether it is one."""
-        raise NotImplementedError
 
     def _places(self, node: Any, scope: Scope) -> list[int]:
         """Return the qubits that an operand names."""

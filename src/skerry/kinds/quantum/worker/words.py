@@ -160,9 +160,11 @@ def binary(sign: str, left: Number, right: Number, keep: Keep) -> Number:
         return _by_known(sign, one, right)
     if sign in ("&", "|", "^"):
         join = {"&": both, "|": either, "^": differ}[sign]
-        width = max(len(one.bits), len(other.bits))
+        # A number without a sign has a 0 above its bits, as many of them as the other needs.
+        mixed = one.signed != other.signed and not turns
+        width = max(len(one.bits), len(other.bits)) + mixed
         bits = tuple(keep(join(one.bit(at), other.bit(at))) for at in range(width))
-        return Word(bits, one.signed and other.signed, turns)
+        return Word(bits, (one.signed or other.signed) and not turns, turns)
     if sign in ("==", "!="):
         same = _same(one, other, keep)
         return flag(same if sign == "==" else negated(same))
