@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
-from skerry.kernel.subject import Subject, WayOut
+from skerry.kernel.subject import LeavingSubject, WayOut
 from skerry.kinds._shared.http.request import request
 
 
-class LeakySubject(Subject):
+class LeakySubject(LeavingSubject):
     """Speaks HTTP to it."""
 
     asks: ClassVar[str] = "first"
