@@ -93,6 +93,7 @@ _OWN_INVERSE = frozenset(
 )
 _NEGATED = frozenset(
     {"p", "rx", "ry", "rz", "cp", "crx", "cry", "crz", "rxx", "ryy", "rzz", "zzphase", "zz", "xy"}
+    | {"gphase"}
 )
 
 
