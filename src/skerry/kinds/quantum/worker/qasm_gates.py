@@ -14,7 +14,7 @@ from . import words
 from .expressions import Value, line, refuse
 from .ir import Op, UnsupportedError, decided
 from .modifiers import ADDITIVE, modified, phase, times, without_phases
-from .names import spelled_out
+from .names import FED_REGISTER, spelled_out
 from .qasm_names import Naming
 from .stretching import Span
 from .variables import Qubits, Scope, Type, Variable
@@ -111,7 +111,7 @@ class Gates(Naming):
             raise refuse(node, f"The key of {name} is a whole number.")
         if name == "measure_ff":
             if key not in self._keys:
-                self._keys[key] = self._new_bits(f"key_{int(key)}", 1, shown=False)[0]
+                self._keys[key] = self._new_bits(f"{FED_REGISTER}{int(key)}", 1, shown=False)[0]
             self._read_out(node, places, [self._keys[key]])
         elif key not in self._keys:
             raise refuse(node, f"No measure_ff has the key {int(key)}.")
