@@ -115,6 +115,5 @@ def disk_full(error: BaseException) -> SkerryError | None:
     )
     if not is_full:
         return None
-    return DISK_FULL(
-        "The disk is full.", why=f"{str(error).splitlines()[0]}.", hint="skerry doctor"
-    )
+    said = next(iter(str(error).splitlines()), type(error).__name__)
+    return DISK_FULL("The disk is full.", why=f"{said}.", hint="skerry doctor")

@@ -26,7 +26,7 @@ import msgspec
 
 from skerry.kernel.catalogue import Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock
-from skerry.kernel.errors import BUSY, DISK_FULL, ENGINE_FAILED
+from skerry.kernel.errors import BUSY, DISK_FULL, ENGINE_FAILED, SkerryError
 from skerry.kernel.events import AnyEvent, AppDeleted, BranchDeleted
 from skerry.kernel.ledger import Balance, Balances, Ledger
 from skerry.kernel.log import Entry
@@ -230,7 +230,7 @@ class Recorder:
             try:
                 await asyncio.shield(self._task)
                 await self._in_thread(self._write_past)
-            except OSError:
+            except (OSError, SkerryError):
                 _log.exception("the end of the audit log could not be written")
         self._thread.shutdown()
         self._ledger.on_growth.clear()
