@@ -1,7 +1,7 @@
 """Reading from copies: what a standby serves of an app that another node writes.
 
 Each resource of a reader (`kernel.catalogue`) has a folder of its own beside the copy. An engine
-that can go on from what comes is fed (`Replica.live`); every other one is given a fresh copy, made
+that can go on from what comes is fed (`FedReplica`); every other one is given a fresh copy, made
 while nothing is applied: when it wakes, and again when what it serves is out of date. Files share
 their blocks with the copy where the volume can, and a copy is made less often the longer it takes.
 """
@@ -22,7 +22,7 @@ from skerry.kernel.catalogue import Branch
 from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.errors import BUSY, SkerryError
 from skerry.kernel.manifest import Manifest
-from skerry.kernel.replica import Replica
+from skerry.kernel.replica import FedReplica, Replica
 from skerry.node.archives import give
 from skerry.node.cell.spec import AS_OF
 from skerry.node.cells import Cell, Running
@@ -55,7 +55,7 @@ class _Served:
     sequence: int
     as_of: int
     next_at: float
-    replica: Replica | None = None
+    replica: FedReplica | None = None
 
 
 class _Head(NamedTuple):
@@ -129,7 +129,7 @@ class Reading:
                 return self._node.volume.path(each.directory) / resource
         return None
 
-    def _bring(self, branch: Branch, resource: str, source: Path) -> Replica | None:
+    def _bring(self, branch: Branch, resource: str, source: Path) -> FedReplica | None:
         """Bring a reader's folder up to the copy: fed if it can be, or made anew."""
         node = self._node
         manifest = node.manifests[branch.resources[resource].kind]
@@ -138,13 +138,14 @@ class Reading:
             node.volume.create(branch.directory, encryption.protection_of(source.parent))
         target = top / resource
         shape: type[Replica] = manifest.load(manifest.replica)
-        if not (shape.live and target.exists() and shape(target).can_be_fed(source)):
+        fed = shape if issubclass(shape, FedReplica) else None
+        if fed is None or not target.exists() or not fed(target).can_be_fed(source):
             self._copy(manifest, source, target)
             give(target, node.workshop.uid(branch.app))
         node.workshop.make_directories(branch, branch.resources[resource])
-        if not shape.live:
+        if fed is None:
             return None
-        replica = shape(target)
+        replica = fed(target)
         self._feed(replica, source, branch)
         return replica
 
@@ -165,7 +166,7 @@ class Reading:
         if old.exists():
             remove_tree(old)
 
-    def _feed(self, replica: Replica, source: Path, branch: Branch) -> None:
+    def _feed(self, replica: FedReplica, source: Path, branch: Branch) -> None:
         owner = self._node.workshop.uid(branch.app)
         for path in replica.feed(source):
             give(path.parent, owner, deep=False)

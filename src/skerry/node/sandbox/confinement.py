@@ -27,6 +27,7 @@ SYSTEM_EXECUTE = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt")
 SYSTEM_READ = (
     "/etc/alternatives",
     "/etc/ca-certificates",
+    "/etc/fonts",
     "/etc/gai.conf",
     "/etc/group",
     "/etc/host.conf",
