@@ -338,7 +338,7 @@ class Desk:
         way = self._way(provider)
         parts = [pricing.cost(device, each, currency, self.rates(), way) for each in uses]
         if any(each.hardware is None for each in parts):
-            return next(each for each in parts if each.hardware is None)
+            return pricing.unpriced(parts)
         return msgspec.structs.replace(
             parts[0],
             hardware=sum(each.hardware or 0 for each in parts),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import string
+import textwrap
 from collections.abc import Sequence
 
 from skerry.kinds.quantum.catalogue.model import Calibration
@@ -13,16 +14,40 @@ _GRADES = "━─┄"
 _DOWN = "┃│┆"
 BARS_MAX = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉"
+_WORDS_MIN = 20
+"""How narrow a last column may be made by wrapping it."""
 
 
-def columns_of(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> str:
-    """Return rows of text under a head, aligned; the last column is not padded."""
+def columns_of(
+    rows: Sequence[tuple[str, ...]], head: tuple[str, ...], columns: int | None = None
+) -> str:
+    """Return rows of text under a head, aligned; the last column is not padded.
+
+    Within so many `columns`, the last one goes on in further lines.
+    """
     lines = [head, *rows]
     wide = [max(len(line[number]) for line in lines) for number in range(len(head))]
+    before = sum(wide[:-1]) + 2 * (len(head) - 1)
     wide[-1] = 0
-    return "\n".join(
-        "  ".join(f"{cell:<{size}}" for cell, size in zip(line, wide, strict=True)).rstrip()
-        for line in lines
+    drawn = []
+    for line in lines:
+        last = [line[-1]]
+        if columns is not None:
+            last = wrapped(line[-1], max(_WORDS_MIN, columns - before)).splitlines() or [""]
+        cells = zip((*line[:-1], last[0]), wide, strict=True)
+        drawn.append("  ".join(f"{cell:<{size}}" for cell, size in cells).rstrip())
+        drawn += [f"{'':{before}}{more}" for more in last[1:]]
+    return "\n".join(drawn)
+
+
+def wrapped(text: str, columns: int, indent: str = "") -> str:
+    """Return a paragraph in lines of so many columns, further ones behind an indent."""
+    return textwrap.fill(
+        text,
+        max(_WORDS_MIN, columns),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
