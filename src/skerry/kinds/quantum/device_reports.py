@@ -196,7 +196,7 @@ class DeviceReport(msgspec.Struct, frozen=True):
             _about(device, self.here, self.revision, columns),
             _lines(self.ways, columns),
             _figures(device, self.figures, columns),
-            *(wrapped(each, columns) for each in conflict_lines(device)),
+            *(wrapped(f"conflict: {each}", columns) for each in conflict_lines(device)),
             _scores(self.scores, columns),
             _lines([f"price on {channel}: {line}" for channel, line in prices(device)], columns),
         ]
@@ -238,7 +238,7 @@ def conflict_lines(device: Device) -> Iterator[str]:
     """Yield a sentence for every figure on which sources disagree."""
     for one, other in device.conflicts():
         yield (
-            f"conflict: {figure_name(one)} is {figure_text(one)} in "
+            f"{figure_name(one)} is {figure_text(one)} in "
             f"{source_text(device, one.source)}, and {figure_text(other)} in "
             f"{source_text(device, other.source)}"
         )

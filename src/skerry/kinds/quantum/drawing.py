@@ -128,6 +128,15 @@ def _edge(
             canvas.write(x * step + 1, min(y, to_y) * 2 + 1, percent(error))
 
 
+def legend(calibration: Calibration) -> tuple[str, str] | None:
+    """Return up to which errors of pairs, in per cent, the best and the middle third go."""
+    errors = [error for _, _, error in calibration.edges() if error is not None]
+    if not errors:
+        return None
+    low, high = thirds(errors)
+    return percent(low), percent(high)
+
+
 def _legend(bounds: tuple[float, float], *, wide: bool) -> str:
     low, high = percent(bounds[0]), percent(bounds[1])
     lines = f"━ ┃ two-qubit error up to {low} %   ─ │ up to {high} %   ┄ ┆ above   ✗ does not work"
@@ -153,6 +162,23 @@ def histogram(counts: dict[str, int], columns: int) -> str:
     return "\n".join(lines)
 
 
+def span(seconds: float) -> str:
+    """Return a time in the unit that fits."""
+    units = (("y", 31_557_600.0), ("d", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+    for unit, size in (*units, ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def count(number: float) -> str:
+    """Return a large number in thousands, millions or billions."""
+    for unit, size in ((" G", 1e9), (" M", 1e6), (" k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.3g}"
+
+
 def scatter(points: dict[str, list[tuple[int, float]]], columns: int) -> str:
     """Return series of (qubits, seconds) as letters on two logarithmic axes."""
     every = [(math.log10(x), math.log10(y)) for each in points.values() for x, y in each]
@@ -168,13 +194,13 @@ def scatter(points: dict[str, list[tuple[int, float]]], columns: int) -> str:
             x = round((math.log10(qubits) - low_x) / span_x * (width - 1))
             y = round((math.log10(seconds) - low_y) / span_y * (height - 1))
             canvas.write(x, height - 1 - y, letter)
-    top, bottom = f"{10 ** (low_y + span_y):.1e} s", f"{10**low_y:.1e} s"
+    top, bottom = span(10 ** (low_y + span_y)), span(10**low_y)
     lines = canvas.text().splitlines()
     marked = [
         f"{top if n == 0 else bottom if n == height - 1 else '':>10} │{line}"
         for n, line in enumerate(lines)
     ]
-    ends = f"{10**low_x:.1e} qubits", f"{10 ** (low_x + span_x):.1e}"
+    ends = f"{count(10**low_x)} qubits", count(10 ** (low_x + span_x))
     axis = f"{'':>11}└{'─' * width}"
     foot = f"{'':>12}{ends[0]}{ends[1]:>{max(1, width - len(ends[0]))}}"
     key = ", ".join(

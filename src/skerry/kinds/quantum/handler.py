@@ -22,6 +22,7 @@ from skerry.kinds.quantum import (
     installing,
     language,
     pictures,
+    published,
     raster,
     reports,
     results,
@@ -320,7 +321,8 @@ class Handler:
             "error_budget": params.error_budget,
         }
         found = await self._call(params, "needs", asked, progress)
-        return reports.NeedTable(tuple(found), pictures.frontiers(found), params.svg)
+        known = published.FIGURES.get(params.workload, {})
+        return reports.NeedTable(tuple(found), pictures.frontiers(found), params.svg, known)
 
     async def do_chemistry(
         self, params: words.Chemistry, progress: Progress
@@ -466,9 +468,8 @@ def _here(device: Device) -> Here:
 
 def _row(device: Device, *, by_vendor: bool) -> device_reports.DeviceRow:
     calibration = load.calibration(device.id)
-    figures = {each.name: each.value for each in reversed(device.figures)}
-    if calibration is not None:
-        figures |= {each.name: each.value for each in medians(calibration)}
+    own = medians(calibration) if calibration is not None else []
+    figures = {each.name: each.value for each in (*reversed(device.figures), *own)}
     return device_reports.DeviceRow(
         id=device.id,
         name=device.name,
@@ -487,7 +488,10 @@ def _row(device: Device, *, by_vendor: bool) -> device_reports.DeviceRow:
         readout_fidelity=figures.get("readout_fidelity"),
         two_qubit_seconds=figures.get("two_qubit_seconds"),
         prices=tuple(device_reports.price_line(device, each.channel) for each in device.prices),
-        sources=tuple(device_reports.source_text(device, each) for each in device.sources),
+        sources=(
+            *dict.fromkeys(each.source for each in own),
+            *(device_reports.source_text(device, each) for each in device.sources),
+        ),
         conflicts=sum(1 for _ in device.conflicts()),
         note=device.note,
     )

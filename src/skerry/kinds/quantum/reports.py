@@ -11,9 +11,10 @@ import msgspec
 from skerry.kernel.money import MICRO, show
 from skerry.kinds.quantum import drawing, energies
 from skerry.kinds.quantum.contract import Cost, Event, Job, Queue, Reservation, Result
-from skerry.kinds.quantum.drawing import columns_of
+from skerry.kinds.quantum.drawing import columns_of, span
 from skerry.kinds.quantum.messages import Energy, Need, Quote
 from skerry.kinds.quantum.pricing import HQC
+from skerry.kinds.quantum.published import SOURCE as PUBLISHED_BY
 
 _WHOLE = 1 - 1e-9
 _CENT = MICRO // 100
@@ -156,7 +157,7 @@ def _value(found: dict[str, Any], columns: int) -> str:
     return text if len(text) <= columns else f"{text[: columns - 1]}…"
 
 
-def _where(job: Job) -> str:
+def where_text(job: Job) -> str:
     """Return a job's device; a machine itself is named with the way to it."""
     way = job.request.provider
     return job.request.device if way == "twin" else f"{job.request.device} by {way}"
@@ -183,7 +184,7 @@ class JobTable(msgspec.Struct, frozen=True):
             (
                 each.id,
                 each.state.value,
-                _where(each),
+                where_text(each),
                 f"{each.done}/{each.executions}",
                 str(each.request.shots),
                 moment_text(each.created),
@@ -199,6 +200,12 @@ def moment_text(nanoseconds: int) -> str:
     """Return a moment (UTC) to the minute."""
     moment = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.UTC)
     return moment.strftime("%Y-%m-%d %H:%M")
+
+
+def second_text(nanoseconds: int) -> str:
+    """Return a moment (UTC) to the second."""
+    moment = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
 class ReservationRow(msgspec.Struct, frozen=True):
@@ -276,38 +283,35 @@ class NeedTable(msgspec.Struct, frozen=True):
     needs: tuple[Need, ...]
     svg: str = ""
     svg_only: bool = False
+    published: dict[str, str] = {}
 
     def draw(self, columns: int) -> str:
         """Return a table, and qubits against time as points."""
         if self.svg_only:
             return self.svg
+        told = self.published
+        head = ("target", "qubits", "time", "logical", "distance", "factories", "code")
         rows = [
             (
                 f"{each.target}{'*' if each.hypothetical else ''}",
                 f"{each.qubits:,}".replace(",", " "),
                 span(each.seconds),
-                str(each.logical_qubits),
+                told.get(each.target, "-") if told else str(each.logical_qubits),
                 str(each.code_distance),
                 str(each.factories),
                 each.code.replace("_", " "),
             )
             for each in self.needs
         ]
-        head = ("target", "qubits", "time", "logical", "distance", "factories", "code")
+        if told:
+            head = (*head[:3], "published", *head[4:])
         points = {
             each.target: [(qubits, seconds) for qubits, seconds in each.frontier]
             for each in self.needs
         }
-        return "\n\n".join([columns_of(rows, head), drawing.scatter(points, columns), HYPOTHETICAL])
-
-
-def span(seconds: float) -> str:
-    """Return a time in the unit that fits."""
-    units = (("y", 31_557_600.0), ("d", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
-    for unit, size in (*units, ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
+        notes = [PUBLISHED_BY, HYPOTHETICAL] if told else [HYPOTHETICAL]
+        table, front = columns_of(rows, head, columns), drawing.scatter(points, columns)
+        return "\n\n".join([table, front, *(drawing.wrapped(each, columns) for each in notes)])
 
 
 class EnergyTable(msgspec.Struct, frozen=True):

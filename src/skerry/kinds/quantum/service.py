@@ -277,9 +277,16 @@ SERVICE = Service(
     ),
     pages=(
         Page("/quantum", "Quantum computers", "pages:devices", "devices.html", menu="Quantum"),
+        Page("/quantum/devices", "Quantum computers", "pages:devices", "devices.html"),
         Page("/quantum/devices/{device}", "Device", "pages:device", "device.html"),
         Page("/quantum/jobs", "Quantum jobs", "pages:jobs", "jobs.html", live="_jobs.html"),
-        Page("/quantum/jobs/{app}/{branch}/{resource}/{job}", "Job", "pages:job", "job.html"),
+        Page(
+            "/quantum/jobs/{app}/{branch}/{resource}/{job}",
+            "Job",
+            "pages:job",
+            "job.html",
+            live="_job.html",
+        ),
         Page("/quantum/reservations", "Reservations", "pages:reservations", "reservations.html"),
         Page("/quantum/compare", "Compare devices", "pages:compare", "compare.html"),
     ),

@@ -156,6 +156,7 @@ async def test_the_words_without_a_resource(node: Node) -> None:
     assert "linear-ramp QAOA on a chain of 10, 10 layers" in report.draw(100)
     assert "No benchmark of this machine" in (await ask(node, "device", device="oqc-lucy")).draw(80)
     assert "0.00145 USD a shot" in report.draw(100)
+    assert "[1] Amazon Braket device capabilities of iqm-garnet, median" in report.draw(100)
     ions = (await ask(node, "device", device="quantinuum-h2-1")).draw(80)
     assert "99.997 %" in ions, "an error that is not nothing is not rounded to nothing"
     assert max(map(len, f"{ions}{report.draw(80)}".splitlines())) <= 80
@@ -269,8 +270,10 @@ async def test_a_job_goes_on_after_its_process_was_killed(
 
 PAGES = (
     ("/quantum", "IQM Garnet"),
+    ("/quantum/devices", "IQM Garnet"),
+    ("/quantum/devices/iqm-garnet", "--provider braket"),
     ("/quantum/devices/iqm-garnet", "99.59 %"),
-    ("/quantum/devices/quantinuum-h2-1", "Sources disagree on qubits"),
+    ("/quantum/devices/quantinuum-h2-1", "Sources disagree: qubits is 56"),
     ("/quantum/devices/microsoft-majorana-1", "hypothetical"),
     ("/quantum/devices/ibm-boston", "better than the machine"),
     ("/quantum/devices/aqt-ibex-q1", "No benchmark of this machine is published"),
