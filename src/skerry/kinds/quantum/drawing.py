@@ -139,8 +139,8 @@ def legend(calibration: Calibration) -> tuple[str, str] | None:
 
 def _legend(bounds: tuple[float, float], *, wide: bool) -> str:
     low, high = percent(bounds[0]), percent(bounds[1])
-    lines = f"━ ┃ two-qubit error up to {low} %   ─ │ up to {high} %   ┄ ┆ above   ✗ does not work"
-    return f"{lines}\nnumbers are errors in per cent" if wide else lines
+    lines = f"pairs: ━ ┃ error up to {low} %   ─ │ up to {high} %   ┄ ┆ above   ✗ does not work"
+    return f"{lines}\nnumbers are two-qubit errors in per cent" if wide else lines
 
 
 def histogram(counts: dict[str, int], columns: int) -> str:

@@ -159,7 +159,7 @@ async def test_the_words_without_a_resource(node: Node) -> None:
     assert "[1] Amazon Braket device capabilities of iqm-garnet, median" in report.draw(100)
     ions = (await ask(node, "device", device="quantinuum-h2-1")).draw(80)
     assert "99.997 %" in ions, "an error that is not nothing is not rounded to nothing"
-    assert max(map(len, f"{ions}{report.draw(80)}".splitlines())) <= 80
+    assert max(map(len, f"{ions}\n{report.draw(80)}".splitlines())) <= 80
     assert "conflict: qubits is 56 in Azure" in ions
     drawn = await ask(node, "device", device="iqm-garnet", svg=True)
     assert drawn.draw(80).startswith("<svg")
