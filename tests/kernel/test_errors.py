@@ -10,7 +10,7 @@ import pytest
 from skerry.kernel.errors import disk_full
 
 
-class Said(Exception):
+class SaidError(Exception):
     """An error of a library, with what it says by number."""
 
     def __init__(self, **said: object) -> None:
@@ -23,8 +23,8 @@ class Said(Exception):
     [
         OSError(errno.ENOSPC, "No space left on device", "/state/a"),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
-        Said(result=13),
-        Said(sqlstate="53100"),
+        SaidError(result=13),
+        SaidError(sqlstate="53100"),
     ],
 )
 def test_a_full_disk_is_known(error: Exception) -> None:
@@ -46,7 +46,7 @@ def test_sqlite_says_so_by_its_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.EIO, "Input/output error"), ValueError("full"), Said(result=10)]
+    "error", [OSError(errno.EIO, "Input/output error"), ValueError("full"), SaidError(result=10)]
 )
 def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
     assert disk_full(error) is None
