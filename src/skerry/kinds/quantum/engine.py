@@ -177,4 +177,6 @@ class QuantumEngine(Engine):
 def _said(job: Job) -> str:
     if job.queue is not None and job.queue.position:
         return f"{job.state}, {job.queue} in the queue"
+    if job.trouble:
+        return f"{job.state}, no answer from {job.request.provider} yet: {job.trouble}"
     return f"{job.state}, {job.done} of {job.executions} executions done"
