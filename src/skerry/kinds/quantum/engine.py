@@ -65,7 +65,8 @@ class QuantumEngine(Engine):
     async def busy(self) -> str:
         """Stay awake while jobs run or wait, and while a function waits for one."""
         waiting = f"{self._socket.waiting} functions wait" if self._socket.waiting else ""
-        return self.desk.runner.busy or self.desk.hardware.busy or waiting
+        desk = self.desk
+        return desk.runner.busy or desk.hardware.busy or desk.hybrid.busy or waiting
 
     async def prepare(self) -> None:
         """Move the log into the file, so that little is left to copy."""

@@ -38,6 +38,7 @@ class Create(msgspec.Struct, frozen=True, rename="camel"):
         msgspec.field(name="outputS3KeyPrefix")
     )
     device_parameters: str = ""
+    job_token: Annotated[str, msgspec.Meta(max_length=128)] = ""
     tags: dict[str, str] = {}
 
 
@@ -54,6 +55,7 @@ class Native(msgspec.Struct, frozen=True):
     shots: int
     views: tuple[programs.View, ...]
     device_parameters: str = ""
+    hybrid: str = ""
 
     def directory(self, job_id: str) -> str:
         """Return the folder of the task's results in its bucket."""
@@ -98,6 +100,7 @@ async def create(call: Call, region: str) -> Reply:
         asked.shots,
         action.views,
         asked.device_parameters,
+        await _hybrid(call, asked.job_token),
     )
     request = JobRequest(
         device=device.id,
@@ -105,6 +108,7 @@ async def create(call: Call, region: str) -> Reply:
         shots=shots,
         options=Options(memory=asked.shots <= MEMORY_SHOTS_MAX, engine=action.engine),
         token=asked.client_token,
+        session=await _session(call, native.hybrid, device.id),
         one_task=is_set,
         tags=asked.tags,
         native=msgspec.to_builtins(native),
@@ -118,6 +122,19 @@ async def create(call: Call, region: str) -> Reply:
         raise
     arn = names.task_arn(job.id, region, call.desk.context.id)
     return Reply({"quantumTaskArn": arn}, 201)
+
+
+async def _hybrid(call: Call, token: str) -> str:
+    """Return the hybrid job that a task is of, or nothing."""
+    return await call.desk.hybrid.of_token(token) if token else call.hybrid
+
+
+async def _session(call: Call, hybrid: str, device: str) -> str:
+    """Return the session in which a task of a hybrid job goes first: on the job's own device."""
+    if not hybrid:
+        return ""
+    job = await call.desk.hybrid.job(hybrid)
+    return hybrid if job.request.device == device else ""
 
 
 def native_of(job: Job) -> Native:
@@ -163,6 +180,8 @@ def summary(job: Job, native: Native, resource_id: str) -> dict[str, Any]:
         "createdAt": names.moment(job.created),
         "tags": job.request.tags,
     }
+    if native.hybrid:
+        found["jobArn"] = names.hybrid_arn(native.hybrid, native.region, resource_id)
     if job.ended:
         found["endedAt"] = names.moment(job.ended)
     return found
@@ -177,7 +196,8 @@ def _action(job: Job, native: Native) -> dict[str, Any]:
 
 
 def _queue(job: Job) -> dict[str, Any]:
-    found = {"queue": "QUANTUM_TASKS_QUEUE", "queuePriority": "Normal"}
+    priority = "Priority" if job.request.session else "Normal"
+    found = {"queue": "QUANTUM_TASKS_QUEUE", "queuePriority": priority}
     if job.queue is not None:
         return found | {"position": str(job.queue.position)}
     text = f"Task is in {state(job)} status, in which it has no place in the queue."
@@ -220,7 +240,7 @@ async def search(call: Call, _region: str) -> Reply:
             if job.request.native.get("wire") != WIRE:
                 continue
             row = summary(job, native_of(job), call.desk.context.id)
-            if all(_holds(each, row) for each in asked.filters):
+            if all(holds(each, row) for each in asked.filters):
                 found.append(row)
             if len(found) == asked.max_results:
                 more = True
@@ -229,20 +249,15 @@ async def search(call: Call, _region: str) -> Reply:
     return Reply(body | {"nextToken": before} if more else body)
 
 
-async def search_hybrid_jobs(call: Call, _region: str) -> Reply:
-    """Answer SearchJobs: hybrid jobs cannot be created here, so that there are none to find."""
-    msgspec.convert(await call.json(), Search)
-    return Reply({"jobs": []})
-
-
-_FIELDS = ("quantumTaskArn", "deviceArn", "status", "createdAt")
+_FIELDS = ("quantumTaskArn", "deviceArn", "jobArn", "status", "createdAt")
 _OPERATORS = ("LT", "LTE", "EQUAL", "GT", "GTE", "BETWEEN")
 
 
-def _holds(each: Filter, row: dict[str, Any]) -> bool:
+def holds(each: Filter, row: dict[str, Any]) -> bool:
     """Tell whether a row meets a condition; times compare as the texts that they are."""
-    value, first, last = str(row[each.name]), each.values[0], each.values[-1]
+    value, first, last = str(row.get(each.name, "")), each.values[0], each.values[-1]
     return {
+        "CONTAINS": first in value,
         "EQUAL": value in each.values,
         "LT": value < first,
         "LTE": value <= first,
