@@ -95,7 +95,10 @@ class Aparts:
         if sum(each.owner is running for each in self._known.values()) >= EACH_MAX:
             raise BUSY(f"{EACH_MAX} programs run apart already.")
         program = asked.program
-        run = self._workshop.run(branch.record(asked.resource))
+        record = branch.record(asked.resource)
+        # Policy may have changed since the process woke.
+        self._workshop.decide(branch, record)
+        run = self._workshop.run(record)
         parts = PurePath(program.folder).parts
         if not parts or parts[0] == "/" or ".." in parts:
             raise INVALID(f"{program.folder[:60]!r} is not below the folder of the resource.")

@@ -157,7 +157,7 @@ class Workshop:
             names = set()
         bound = self._abroad.bound(branch, names)
         for record in (*served, *bound):
-            self._decide(branch, record)
+            self.decide(branch, record)
             self.make_directories(branch, record)
         tight = key != SHARED and not branch.leader
         limits = self._limits(spec, key)
@@ -234,7 +234,7 @@ class Workshop:
             return False
         return record.name == key if self.own_process(branch, record) else key == SHARED
 
-    def _decide(self, branch: Branch, record: ResourceRecord) -> None:
+    def decide(self, branch: Branch, record: ResourceRecord) -> None:
         """Ask whether a resource may be used here, and lie where it does if it is away."""
         away = branch.away.get(record.name)
         for where in (self._node_name, *([away.node] if away else ())):

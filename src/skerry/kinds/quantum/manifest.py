@@ -15,6 +15,7 @@ from skerry.kernel.manifest import (
 )
 from skerry.kinds.quantum.config import QuantumConfig
 from skerry.kinds.quantum.contract import Job, Reservation
+from skerry.kinds.quantum.hybrid.contract import HybridJob, Told
 from skerry.kinds.quantum.messages import (
     Awaited,
     Energy,
@@ -25,6 +26,7 @@ from skerry.kinds.quantum.messages import (
     Need,
     Needed,
     Outcome,
+    Page,
     Quote,
     Quoted,
     Request,
@@ -185,6 +187,9 @@ MANIFEST = Manifest(
         Word("list", "List jobs, the newest first.", Listed, list[Job], "read"),
         Word("stop", "Cancel a job.", Named, Job, "run", mutates=True),
         Word("wait", "Wait for a job's end.", Awaited, Outcome, "read"),
+        Word("hybrid-show", "Show a hybrid job.", Named, Told, "read"),
+        Word("hybrid-list", "List hybrid jobs.", Page, list[HybridJob], "read"),
+        Word("hybrid-stop", "Cancel a hybrid job.", Named, HybridJob, "run", mutates=True),
         Word("quote", "Compare devices for a program.", Quoted, list[Quote], "read"),
         Word("needs", "Estimate needs with error correction.", Needed, list[Need], "read"),
         Word("energies", "Compute a molecule's energies.", Molecule, list[Energy], "read"),

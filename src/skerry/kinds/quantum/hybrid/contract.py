@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.kinds.quantum.contract import TERMINAL, JobState
+from skerry.kinds.quantum.contract import TERMINAL, Event, JobState
 
 DEVICE_OF_NOBODY = "local:"
 """What the device of a job begins with that brings its own simulator."""
@@ -78,3 +78,12 @@ class Metric(msgspec.Struct, frozen=True):
 
     at: float
     values: dict[str, float]
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A job with its steps, the last lines that it said, and the metrics among all of them."""
+
+    job: HybridJob
+    events: tuple[Event, ...]
+    lines: tuple[Line, ...]
+    metrics: tuple[Metric, ...]

@@ -50,13 +50,19 @@ def put(store: Store, bucket: str, key: str, data: bytes, kind: str = "") -> Fil
                 why=f"It has {count} files of {total >> 20} MiB.",
                 hint="Delete some, as by aws s3 rm.",
             )
-        etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        made = File(bucket, key, len(data), etag, kind, store.now())
-        db.execute(f"INSERT INTO files({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", made)  # noqa: S608
-        number = db.last_insert_rowid()
-        for at in range(0, len(data), _PART):
-            row = (number, at // _PART, data[at : at + _PART])
-            db.execute("INSERT INTO file_parts VALUES (?, ?, ?)", row)
+        return insert(store, bucket, key, data, kind)
+
+
+def insert(store: Store, bucket: str, key: str, data: bytes, kind: str) -> File:
+    """Write a file that is not there, inside of a transaction of the caller."""
+    etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    made = File(bucket, key, len(data), etag, kind, store.now())
+    sql = f"INSERT INTO files({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608
+    store.db.execute(sql, made)
+    number = store.db.last_insert_rowid()
+    for at in range(0, len(data), _PART):
+        row = (number, at // _PART, data[at : at + _PART])
+        store.db.execute("INSERT INTO file_parts VALUES (?, ?, ?)", row)
     return made
 
 

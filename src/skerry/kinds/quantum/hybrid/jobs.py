@@ -24,14 +24,16 @@ from skerry.kinds.quantum.alarm import Alarm
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.config import QuantumConfig
 from skerry.kinds.quantum.contract import Job, JobState, Session
-from skerry.kinds.quantum.hybrid import files, records, source, stage
-from skerry.kinds.quantum.hybrid.contract import HybridJob, HybridRequest
+from skerry.kinds.quantum.hybrid import files, reading, records, source, stage
+from skerry.kinds.quantum.hybrid.contract import HybridJob, HybridRequest, Told
 from skerry.kinds.quantum.hybrid.program import program
+from skerry.kinds.quantum.store import Store
 
 T = TypeVar("T")
 FOLDER = "hybrid"
 LOOK_SECONDS = 0.5
 CHECKPOINT_SECONDS = 5.0
+LINES_SHOWN = 100
 LOG_READ_BYTES = 1 << 20
 RESULT_BYTES_MAX = files.FILE_BYTES_MAX
 CHECKPOINT_BYTES_MAX = 512 << 20
@@ -168,6 +170,14 @@ class HybridJobs:
         """Return what a job said so far."""
         await self._desk.stored(records.get, id)
         return await self._desk.stored(records.said, id)
+
+    async def told(self, id: str) -> Told:  # noqa: A002
+        """Return a job with its steps, its last lines and its metrics."""
+        job = await self.job(id)
+        events = await self._desk.stored(Store.events, id)
+        lines = await asyncio.to_thread(reading.lines, await self.said(id))
+        metrics = await asyncio.to_thread(reading.metrics, lines)
+        return Told(job, tuple(events), tuple(lines[-LINES_SHOWN:]), tuple(metrics))
 
     def token(self, id: str) -> str:  # noqa: A002
         """Return what a job names itself by when it creates a task."""

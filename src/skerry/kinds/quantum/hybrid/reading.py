@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from skerry.kinds.quantum.hybrid.contract import Line, Metric
@@ -24,7 +25,7 @@ def lines(data: bytes) -> list[Line]:
 
 
 def metrics(told: list[Line]) -> list[Metric]:
-    """Return the metrics among lines, in their order; a value that is no number is passed over."""
+    """Return the metrics among lines, in their order; a value that is no finite number is passed over."""
     found = []
     for line in told:
         if MARK not in line.text:
@@ -32,9 +33,11 @@ def metrics(told: list[Line]) -> list[Metric]:
         values: dict[str, float] = {}
         for name, text in _VALUE.findall(line.text):
             try:
-                values[name] = float(text)
+                value = float(text)
             except ValueError:
                 continue
+            if math.isfinite(value):
+                values[name] = value
         at = values.pop(_TIME, line.at / 1000)
         if values:
             found.append(Metric(at, values))

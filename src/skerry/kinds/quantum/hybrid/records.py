@@ -59,7 +59,7 @@ def get(store: Store, job: str) -> HybridJob:
     """Return a job; raise NOT_FOUND."""
     found = store.db.execute("SELECT body FROM hybrids WHERE id = ?", (job,)).get
     if found is None:
-        raise NOT_FOUND(f"There is no hybrid job {job[:100]}.", hint="skerry quantum jobs")
+        raise NOT_FOUND(f"There is no job {job[:100]}.", hint="skerry quantum jobs")
     return _jobs.decode(found)
 
 

@@ -105,11 +105,11 @@ def search(folder: Path) -> dict[str, Any]:
 def decorated(arn: str) -> dict[str, Any]:
     """A function that is sent pickled, and goes on from the checkpoints of another job."""
 
-    @hybrid_job(device=None, copy_checkpoints_from_job=arn)
+    @hybrid_job(device=None, copy_checkpoints_from_job=arn)  # type: ignore[untyped-decorator]
     def onward(times: int, *, start: float = 1.0) -> dict[str, float]:
         from braket.jobs import get_job_name, load_job_checkpoint
 
-        print("this is", get_job_name())
+        print("this is", get_job_name())  # noqa: T201 (a job's log is what it prints)
         return {"product": times * start, "before": load_job_checkpoint("search")["angle"]}
 
     job = onward(3, start=0.5)
