@@ -18,7 +18,6 @@ from skerry.kinds._shared.sqlite_state import writing
 from skerry.kinds.quantum.catalogue.model import Calibration
 from skerry.kinds.quantum.contract import Event, Job, JobState, Result, Session
 from skerry.kinds.quantum.hybrid import transfer as hybrid
-from skerry.kinds.quantum.hybrid.contract import HybridJob
 from skerry.kinds.quantum.store import Store
 
 JOBS, RESULTS, EVENTS, CALIBRATIONS, SESSIONS, PAPERS = (
@@ -151,12 +150,7 @@ def restore(store: Store, source: Path) -> None:
             closed = msgspec.structs.replace(session, accepting=False)
             body = _encoder.encode(closed)
             db.execute("INSERT INTO sessions VALUES (?, ?)", (session.id, body))
-        for found in _lines(source / hybrid.JOBS, HybridJob):
-            hybrid.add_job(store, found)
-        for said in _lines(source / hybrid.SAID, hybrid.SaidLine):
-            hybrid.add_said(store, said)
-        for file in _lines(source / hybrid.FILES, hybrid.FileLine):
-            hybrid.add_file(store, source, file)
+        hybrid.restore(store, source, _lines)
         for paper in _lines(source / PAPERS, PaperLine):
             row = msgspec.structs.astuple(paper)
             db.execute("INSERT INTO papers VALUES (?, ?, ?, ?, ?)", row)

@@ -25,7 +25,7 @@ def lines(data: bytes) -> list[Line]:
 
 
 def metrics(told: list[Line]) -> list[Metric]:
-    """Return the metrics among lines, in their order; a value that is no finite number is passed over."""
+    """Return the metrics among lines, in their order; what is no finite number is passed over."""
     found = []
     for line in told:
         if MARK not in line.text:

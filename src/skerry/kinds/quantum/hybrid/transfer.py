@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -58,19 +59,24 @@ def contents(store: Store, target: Path) -> Iterator[FileLine]:
         yield FileLine(found.bucket, found.key, found.kind, path.name)
 
 
-def add_job(store: Store, job: HybridJob) -> None:
+def restore(store: Store, source: Path, lines: Callable[[Path, type[Any]], Iterator[Any]]) -> None:
+    """Write what was exported, inside of a transaction of the caller; raise INVALID."""
+    for job in lines(source / JOBS, HybridJob):
+        _add_job(store, job)
+    for line in lines(source / SAID, SaidLine):
+        store.db.execute("INSERT INTO said VALUES (?, 0, ?)", (line.job, line.body))
+    for file in lines(source / FILES, FileLine):
+        _add_file(store, source, file)
+
+
+def _add_job(store: Store, job: HybridJob) -> None:
     """Write a job that was exported; one that was not over is cancelled: a job runs once."""
     if not job.over:
         job = msgspec.structs.replace(job, state=JobState.CANCELLED, ended=job.updated)
     records.insert(store, job)
 
 
-def add_said(store: Store, line: SaidLine) -> None:
-    """Write what a job said."""
-    store.db.execute("INSERT INTO said VALUES (?, 0, ?)", (line.job, line.body))
-
-
-def add_file(store: Store, source: Path, line: FileLine) -> None:
+def _add_file(store: Store, source: Path, line: FileLine) -> None:
     """Write a file that was exported; raise INVALID if its content is not there."""
     path = source / CONTENTS / line.content
     if not line.content.isdigit() or not path.is_file():
