@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from pathlib import Path
 
@@ -53,6 +54,9 @@ def connect(
             _log_ahead(connection, busy_seconds, create=create)
         connection.set_busy_timeout(round(busy_seconds * 1000))
         connection.pragma("synchronous", "full")
+        if sys.platform == "darwin":
+            # Else what is synced may stay in the drive's own memory.
+            connection.pragma("fullfsync", "on")
         if not readonly and journal_of(path).replicated:
             _replicate(connection)
         if leader_of(path) and not create:

@@ -15,6 +15,7 @@ import pytest
 
 from skerry.app import kinds, services
 from skerry.kinds.quantum import stacks
+from skerry.kinds.quantum.tests import environments
 from skerry.node.home import default_root
 from skerry.node.node import Node, Options
 from skerry.testing.nodes import deploy, open_directory, perform
@@ -92,11 +93,13 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
 def python_of(stack: str) -> str:
     """Return the interpreter that has a client, or skip and say how to get it.
 
-    Environments are looked for where `skerry quantum install` puts them: below the home of this
-    user's node, or below SKERRY_QUANTUM_CLIENTS.
+    Environments are looked for below SKERRY_QUANTUM_CLIENTS, else where `dev.py check` makes them,
+    and where `skerry quantum install` does: below the home of this user's node.
     """
-    root = os.environ.get("SKERRY_QUANTUM_CLIENTS")
-    made = stacks.folder(Path(root) if root else default_root() / "environments", stack)
-    if (made / stacks.COMPLETE).exists():
-        return str(made / "bin" / "python")
-    pytest.skip(f"NOT TRIED: this client needs `skerry quantum install {stack}`")
+    given = os.environ.get("SKERRY_QUANTUM_CLIENTS")
+    roots = [Path(given)] if given else [environments.PLACE, default_root() / "environments"]
+    for root in roots:
+        made = stacks.folder(root, stack)
+        if (made / stacks.COMPLETE).exists():
+            return str(made / "bin" / "python")
+    pytest.skip(f"NOT TRIED: this client needs `dev.py check` or `skerry quantum install {stack}`")
