@@ -104,7 +104,7 @@ class Client:
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         def made(service: str) -> Any:
-            return boto3.client(  # type: ignore[call-overload]
+            return boto3.client(
                 service,
                 endpoint_url=fields["url"],
                 aws_access_key_id=fields["access_key"],
@@ -160,6 +160,8 @@ class Client:
             return {each.name: tar.extractfile(each).read() for each in members}  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 async def test_scripts_that_fail_or_mean_harm_are_contained() -> None:
     with open_directory() as home:
         node = Node(options_in(home), kinds(), lambda _: _nothing, services())

@@ -91,24 +91,25 @@ async def refused(caller: Caller, body: dict[str, Any]) -> str:
     return str(answer.json["message"])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 async def test_the_sdk_runs_jobs_and_reads_them_back(place: Place) -> None:
-    found = await place.drive("drive_braket_jobs.py", place.aws, "all")
+    found = await place.drive("drive_braket_jobs.py", place.aws)
+    first = found["prepare"]
+    assert (first["state"], first["why"], first["result"]) == ("COMPLETED", None, {})
+    assert first["said"] == "\nfor prepare 3 steps\n"
+    assert first["tags"] == {"why": "a test"}
+    assert first["events"] == ["QUEUED_FOR_EXECUTION", "RUNNING", "COMPLETED"]
+    assert (first["billed"], first["position"], first["tasks"]) == (True, None, [])
     search = found["search"]
     assert (search["state"], search["why"]) == ("COMPLETED", None)
     assert search["metrics"]["iteration_number"] == [0, 1, 2]
     assert search["metrics"]["energy"] == pytest.approx([1, 0, -1], abs=0.4)
     assert search["result"]["energy"] == search["metrics"]["energy"][-1]
     assert search["result"]["cost"] == "1.11750", "3 tasks at 0.30, 150 shots at 0.00145"
-    assert "the last checkpoint 3.14" in search["said"]
+    assert search["result"]["last"] == pytest.approx(3.14)
     assert search["tasks"] == ["COMPLETED"] * 3
     assert search["of the job"] == [True] * 3
-    assert search["tags"] == {"why": "a test"}
-    assert search["events"] == ["QUEUED_FOR_EXECUTION", "RUNNING", "COMPLETED"]
-    assert search["billed"]
-    onward = found["decorated"]
-    assert onward["state"] == "COMPLETED"
-    assert onward["result"] == {"product": 1.5, "before": 3.14}
-    assert f"this is {onward['name']}" in onward["said"]
     assert found["cancelled"] == {"asked": "CANCELLING", "state": "CANCELLED"}
     assert found["overdue"]["state"] == "FAILED"
     assert "longer than the 1 s" in found["overdue"]["why"]

@@ -18,38 +18,20 @@ from braket.jobs.config import StoppingCondition
 
 GARNET = "arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet"
 POLL_SECONDS = 0.2
-SEARCH = '''
+PREPARE = """
+import json
+import os
 from pathlib import Path
-
-from braket.aws import AwsDevice
-from braket.circuits import Circuit
-from braket.jobs import (
-    get_hyperparameters, get_input_data_dir, get_job_device_arn, load_job_checkpoint,
-    save_job_checkpoint, save_job_result,
-)
-from braket.jobs.metrics import log_metric
-from braket.tracking import Tracker
-
-
-def energy_of(device, angle):
-    """The mean of Z on both qubits, which a rotation by half a turn makes lowest."""
-    circuit = Circuit().rx(0, angle).cnot(0, 1)
-    counts = device.run(circuit, shots=50, poll_interval_seconds=0.1).result().measurement_counts
-    return (counts["00"] - counts["11"]) / 50
 
 
 def main():
-    angle = float((Path(get_input_data_dir("start")) / "start.txt").read_text())
-    device = AwsDevice(get_job_device_arn())
-    with Tracker() as tracker:
-        for step in range(int(get_hyperparameters()["steps"])):
-            energy = energy_of(device, angle)
-            log_metric("energy", energy, iteration_number=step)
-            save_job_checkpoint({"angle": angle})
-            angle += 1.5
-    print("the last checkpoint", load_job_checkpoint()["angle"])
-    save_job_result({"energy": energy, "cost": str(tracker.qpu_tasks_cost())})
-'''
+    hyperparameters = json.loads(Path(os.environ["AMZN_BRAKET_HP_FILE"]).read_text())
+    start = Path(os.environ["AMZN_BRAKET_INPUT_DIR"], "start", "start.txt").read_text()
+    kept = Path(os.environ["AMZN_BRAKET_CHECKPOINT_DIR"], "deep")
+    kept.mkdir()
+    (kept / "angle.txt").write_text(start)
+    print("for", os.environ["AMZN_BRAKET_JOB_NAME"], hyperparameters["steps"], "steps")
+"""
 HANG = "import time\nprint('waiting', flush=True)\ntime.sleep(600)\n"
 
 
@@ -72,48 +54,71 @@ def said(job: Any) -> str:
     return told.getvalue()
 
 
-def search(folder: Path) -> dict[str, Any]:
-    """A search of an angle on a twin, as a script with hyperparameters, inputs and checkpoints."""
-    job = AwsQuantumJob.create(
-        GARNET,
-        write(folder, "search.py", SEARCH),
-        entry_point="search:main",
+def prepare(folder: Path) -> Any:
+    """A script with hyperparameters and inputs, which leaves a checkpoint."""
+    return AwsQuantumJob.create(
+        "local:none/none",
+        write(folder, "prepare.py", PREPARE),
+        entry_point="prepare:main",
         hyperparameters={"steps": 3},
         input_data={"start": write(folder, "start.txt", "0.14")},
         tags={"why": "a test"},
-        job_name="search",
+        job_name="prepare",
     )
+
+
+def search(arn: str) -> Any:
+    """A search of an angle on a twin, a function that is sent pickled and goes on from a checkpoint."""
+
+    @hybrid_job(device=GARNET, copy_checkpoints_from_job=arn)  # type: ignore[untyped-decorator]
+    def lowest(steps: int, *, stride: float = 1.0) -> dict[str, Any]:
+        from braket.aws import AwsDevice
+        from braket.circuits import Circuit
+        from braket.jobs import (
+            get_checkpoint_dir,
+            get_job_device_arn,
+            load_job_checkpoint,
+            save_job_checkpoint,
+        )
+        from braket.jobs.metrics import log_metric
+        from braket.tracking import Tracker
+
+        device = AwsDevice(get_job_device_arn())
+        angle = float(Path(get_checkpoint_dir(), "deep", "angle.txt").read_text())
+        energy = 2.0
+        with Tracker() as tracker:
+            for step in range(steps):
+                circuit = Circuit().rx(0, angle).cnot(0, 1)
+                task = device.run(circuit, shots=50, poll_interval_seconds=POLL_SECONDS)
+                counts = task.result().measurement_counts
+                energy = (counts["00"] - counts["11"]) / 50
+                log_metric("energy", energy, iteration_number=step)
+                save_job_checkpoint({"angle": angle})
+                angle += stride
+        last = load_job_checkpoint()["angle"]
+        return {"energy": energy, "cost": str(tracker.qpu_tasks_cost()), "last": last}
+
+    return lowest(3, stride=1.5)
+
+
+def told(job: Any) -> dict[str, Any]:
+    """All that can be read of a job that is over."""
     state = ended(job)
     found = job.metadata()
     tasks = job.get_tasks()
     return {
         "state": state,
         "why": found.get("failureReason"),
-        "result": job.result(poll_interval_seconds=POLL_SECONDS) if state == "COMPLETED" else None,
+        "result": job.result() if state == "COMPLETED" else None,
         "metrics": job.metrics(),
         "said": said(job),
         "tasks": [task.metadata()["status"] for task in tasks],
         "of the job": [task.metadata().get("jobArn", job.arn) == job.arn for task in tasks],
-        "priority": str(job.queue_position()),
+        "position": job.queue_position().queue_position,
         "tags": found["tags"],
         "events": [each["eventType"] for each in found["events"]],
         "billed": found["billableDuration"] > 0,
-        "arn": job.arn,
     }
-
-
-def decorated(arn: str) -> dict[str, Any]:
-    """A function that is sent pickled, and goes on from the checkpoints of another job."""
-
-    @hybrid_job(device=None, copy_checkpoints_from_job=arn)  # type: ignore[untyped-decorator]
-    def onward(times: int, *, start: float = 1.0) -> dict[str, float]:
-        from braket.jobs import get_job_name, load_job_checkpoint
-
-        print("this is", get_job_name())  # noqa: T201 (a job's log is what it prints)
-        return {"product": times * start, "before": load_job_checkpoint("search")["angle"]}
-
-    job = onward(3, start=0.5)
-    return {"state": ended(job), "said": said(job), "result": job.result(), "name": job.name}
 
 
 def cancelled(folder: Path) -> dict[str, Any]:
@@ -136,11 +141,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.chdir(folder)
-        found = {"search": search(folder)}
-        if "all" in sys.argv:
-            found["decorated"] = decorated(found["search"]["arn"])
-            found["cancelled"] = cancelled(folder)
-            found["overdue"] = overdue(folder)
+        first = prepare(folder)
+        found = {"prepare": told(first), "search": told(search(first.arn))}
+        found["cancelled"] = cancelled(folder)
+        found["overdue"] = overdue(folder)
     sys.stdout.write(json.dumps(found))
 
 
