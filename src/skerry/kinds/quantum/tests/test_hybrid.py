@@ -151,10 +151,11 @@ class Client:
 
     async def results(self, name: str) -> dict[str, bytes]:
         """Return the files of a job's results."""
-        found = await asyncio.to_thread(
-            self.s3.get_object, Bucket=BUCKET, Key=f"{name}/out/output/model.tar.gz"
-        )
-        with tarfile.open(fileobj=io.BytesIO(found["Body"].read())) as tar:
+        key = f"{name}/out/output/model.tar.gz"
+        made = io.BytesIO()
+        await asyncio.to_thread(self.s3.download_fileobj, BUCKET, key, made)
+        made.seek(0)
+        with tarfile.open(fileobj=made) as tar:
             members = tar.getmembers()
             assert all(each.isreg() for each in members)
             return {each.name: tar.extractfile(each).read() for each in members}  # type: ignore[union-attr]

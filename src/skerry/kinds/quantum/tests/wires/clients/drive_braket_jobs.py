@@ -68,7 +68,7 @@ def prepare(folder: Path) -> Any:
 
 
 def search(arn: str) -> Any:
-    """A search of an angle on a twin, a function that is sent pickled and goes on from a checkpoint."""
+    """A search on a twin: a function that is sent pickled, and goes on from a checkpoint."""
 
     @hybrid_job(device=GARNET, copy_checkpoints_from_job=arn)  # type: ignore[untyped-decorator]
     def lowest(steps: int, *, stride: float = 1.0) -> dict[str, Any]:
