@@ -18,7 +18,7 @@ from skerry.kinds.quantum.hybrid.contract import HybridJob
 
 LOG_BYTES_MAX = 8 << 20
 PROCESSES_MAX = 64
-_INSIDE = Path(__file__).with_name("inside.py")
+_INSIDE = Path(__file__).with_name("inside")
 
 
 def program(

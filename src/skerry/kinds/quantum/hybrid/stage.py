@@ -1,10 +1,10 @@
 """A job's folder: laid out before the script begins, and read when it has ended.
 
-    <folder>/work/code            the source, unpacked; where the script starts
-    <folder>/work/input/data/…    a folder a channel      work/input/config/hyperparameters.json
-    <folder>/work/model           what it leaves as results
-    <folder>/work/checkpoints     what it leaves to go on from
-    <folder>/work/output/failure  why it failed, in its own words
+    work/code            the source, unpacked; where the script starts
+    work/input/data/…    a folder a channel      work/input/config/hyperparameters.json
+    work/model           what it leaves as results
+    work/checkpoints     what it leaves to go on from
+    work/output/failure  why it failed, in its own words
 
 The script could write anything below `work`, so that nothing there is trusted: no link is followed,
 and only ordinary files are read.

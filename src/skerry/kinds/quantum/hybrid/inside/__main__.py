@@ -1,6 +1,6 @@
 """What begins in the sandbox of a hybrid job: it runs the user's script, and says how it failed.
 
-`python inside.py <folder of the source> <file for a failure>`; the entry point is a variable of the
+`python inside <folder of the source> <file for a failure>`; the entry point is a variable of the
 environment, as in Braket's own containers. A function that `@hybrid_job` sends is pickled: it is
 unpickled here by the script that the SDK made, and nowhere else on the node. That runs the user's
 code, which is what this sandbox is for.
