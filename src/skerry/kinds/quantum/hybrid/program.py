@@ -81,5 +81,10 @@ def _braket(job: HybridJob, work: Path, token: str) -> dict[str, str]:
         "AMZN_BRAKET_SCRIPT_ENTRY_POINT": request.entry,
         "AMZN_BRAKET_SCRIPT_COMPRESSION_TYPE": "GZIP",
     }
-    image = str(native.get("image", ""))
-    return found | ({"AMZN_BRAKET_IMAGE_URI": image} if image else {})
+    if native.get("image"):
+        found["AMZN_BRAKET_IMAGE_URI"] = str(native["image"])
+    if native.get("reservation"):
+        # The SDK sends the reservation with every task on the device.
+        found["AMZN_BRAKET_RESERVATION_DEVICE_ARN"] = found["AMZN_BRAKET_DEVICE_ARN"]
+        found["AMZN_BRAKET_RESERVATION_TIME_WINDOW_ARN"] = str(native["reservation"])
+    return found

@@ -20,7 +20,13 @@ from skerry.kinds.quantum.hybrid.contract import (
     Input,
 )
 from skerry.kinds.quantum.wires.braket import images, names
-from skerry.kinds.quantum.wires.braket.tasks import PAGE_MAX, Filter, holds
+from skerry.kinds.quantum.wires.braket.tasks import (
+    PAGE_MAX,
+    Association,
+    Filter,
+    holds,
+    reservation,
+)
 from skerry.kinds.quantum.wires.frame import Call, Reply
 
 WIRE = "braket-job"
@@ -136,7 +142,7 @@ class Create(msgspec.Struct, frozen=True, rename="camel"):
     stopping_condition: Stopping = Stopping()
     hyper_parameters: Annotated[dict[str, str], msgspec.Meta(max_length=100)] = {}
     tags: Annotated[dict[str, str], msgspec.Meta(max_length=50)] = {}
-    associations: list[dict[str, str]] = []
+    associations: Annotated[list[Association], msgspec.Meta(max_length=1)] = []
 
 
 class Search(msgspec.Struct, frozen=True, rename="camel"):
@@ -151,7 +157,12 @@ async def create(call: Call, region: str) -> Reply:
     """Answer CreateJob: all of it is checked before anything of it is kept."""
     body = await call.json()
     asked = msgspec.convert(body, Create)
-    job = await call.desk.hybrid.submit(_request(asked, body, region))
+    request = _request(asked, body, region)
+    for each in asked.associations:
+        if not request.device:
+            raise INVALID("A job on no device belongs to no reservation.")
+        await reservation(call, names.find(asked.device_config.device), each.arn)
+    job = await call.desk.hybrid.submit(request)
     return Reply({"jobArn": names.hybrid_arn(job.id, region, call.desk.context.id)}, 201)
 
 
@@ -159,8 +170,6 @@ def _request(asked: Create, body: dict[str, Any], region: str) -> HybridRequest:
     """Return what a body asks for, in neutral words; raise INVALID."""
     if asked.instance_config.instance_count != 1:
         raise INVALID("A hybrid job runs on one instance here, the node itself.")
-    if asked.associations:
-        raise INVALID("Hybrid jobs are not run in reservations here.")
     script = asked.algorithm_specification.script_mode_config
     image = asked.algorithm_specification.container_image
     device = asked.device_config.device
@@ -178,6 +187,7 @@ def _request(asked: Create, body: dict[str, Any], region: str) -> HybridRequest:
         "region": region,
         "device": device,
         "image": image.uri if image else "",
+        "reservation": asked.associations[0].arn if asked.associations else "",
         "asked": {name: body[name] for name in _SHOWN if name in body},
     }
     return HybridRequest(
@@ -211,6 +221,7 @@ _SHOWN = (
     "algorithmSpecification",
     "instanceConfig",
     "deviceConfig",
+    "associations",
 )
 """What GetJob tells as it was asked for."""
 
@@ -246,7 +257,7 @@ async def described(desk: Desk, job: HybridJob) -> dict[str, Any]:
     found |= {name: native["asked"][name] for name in _SHOWN if name in native["asked"]}
     found["stoppingCondition"] = {"maxRuntimeInSeconds": job.request.seconds}
     found["queueInfo"] = _queue(job)
-    found["associations"] = []
+    found["associations"] = native["asked"].get("associations", [])
     found["events"] = [
         {"eventType": kind, "timeOfEvent": names.moment(event.at), "message": event.note[:2500]}
         for event in await desk.events(job.id)
