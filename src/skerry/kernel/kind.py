@@ -1,5 +1,4 @@
 """The contract of a kind: what engines, bindings and fronts owe, and what they are given.
-given.
 
 An **engine** serves the state of one resource, which is one directory. It lives in a process of the
 branch's cell and is started by the first byte and stopped when nobody uses it, in this order:
@@ -138,6 +137,12 @@ class Engine(ABC):
     async def busy(self) -> str:
         """Return why the engine must stay awake though no request is in flight, or ''."""
         return ""
+
+    async def check_moment(self, at: int) -> None:
+        """Raise CONFLICT if `Verb.BRANCH_AT` cannot reach a moment (ns since 1970).
+
+        It is asked before anything is held or copied; `start` of the copy has the last word.
+        """
 
     async def prepare(self) -> None:
         """Make the coming freeze short; writers go on meanwhile."""

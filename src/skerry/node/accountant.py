@@ -71,8 +71,9 @@ class Accountant:
 
     async def post(self) -> None:
         """Post the growth of every counter of what is awake."""
-        cells = self._awake()
-        await asyncio.to_thread(self.sample, [r for cell in cells for r in cell.running()])
+        processes = [running for cell in self._awake() for running in cell.running()]
+        if processes:
+            await asyncio.to_thread(self.sample, processes)
         async with self._posting:
             await self._post(each for cell in self._awake() for each in self._cell_readings(cell))
             others = await asyncio.to_thread(lambda: list(self._others()))

@@ -15,7 +15,14 @@ from typing import Any, cast
 
 import msgspec
 
-from skerry.kernel.errors import ENGINE_FAILED, INTERNAL, TIMED_OUT, SkerryError, from_dict
+from skerry.kernel.errors import (
+    ENGINE_FAILED,
+    INTERNAL,
+    TIMED_OUT,
+    SkerryError,
+    disk_full,
+    from_dict,
+)
 
 FRAME_BYTES_MAX = 32 * 1024 * 1024
 CALLS_MAX = 1000
@@ -131,7 +138,9 @@ class Channel(asyncio.Protocol):
             self.send([ERROR, call_id, error.as_dict()])
         except Exception as error:
             _log.exception("%s failed", method)
-            problem = INTERNAL(f"{method} failed.", why=f"{type(error).__name__}: {error}")
+            problem = disk_full(error) or INTERNAL(
+                f"{method} failed.", why=f"{type(error).__name__}: {error}"
+            )
             self.send([ERROR, call_id, problem.as_dict()])
 
     async def _take_note(self, method: str, params: Any) -> None:

@@ -51,6 +51,7 @@ from skerry.node.keys.at_rest import AtRest
 from skerry.node.keys.ring import KeyRing
 from skerry.node.logbook import Logbook
 from skerry.node.masking import Masking
+from skerry.node.memory import Frugality, give_back
 from skerry.node.policy.engine import Engine
 from skerry.node.policy.facts import read_facts
 from skerry.node.policy.known import known_actions, own_facts, reading_actions
@@ -184,6 +185,7 @@ class Node:
             await self._zygote
             self.catalogue_log.check()
             self.ledger_log.check()
+            give_back()
             self._stack = stack.pop_all()
 
     @contextlib.contextmanager
@@ -331,6 +333,8 @@ class Node:
             tenure=self.tenure,
             abroad=self.abroad,
         )
+        self._frugality = Frugality(lambda: not self.supervisor.awake())
+        stack.callback(self._frugality.close)
         self.accountant = Accountant(
             run=self.home.run,
             catalogue=self.catalogue,
@@ -389,6 +393,7 @@ class Node:
             await asyncio.to_thread(running.group.clear)
         except (SkerryError, OSError):
             _log.exception("what %s left running could not be ended", running.instance)
+        self._frugality.ended()
 
     def _process_leaving(self, running: Running) -> None:
         self.router.leaving(running)

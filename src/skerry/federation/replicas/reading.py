@@ -35,6 +35,8 @@ from skerry.node.volume.volume import remove_tree
 LOOK_SECONDS = 0.25
 ASK_SECONDS = 1.0
 """How often the node that writes is asked how far it is, while somebody reads."""
+CALM_SECONDS = 60.0
+"""How long nobody has read before nobody is looked for: longer than any process takes to start."""
 RENEW_SECONDS = 2.0
 """How old what is read may be before it is renewed, if something has changed."""
 RENEW_SHARE = 10.0
@@ -75,6 +77,8 @@ class Reading:
         self._heads: dict[str, _Head] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+        self._read_at = 0.0
 
     def start(self) -> None:
         """Let readers wake."""
@@ -97,6 +101,8 @@ class Reading:
 
     async def renew(self, branch: Branch, resource: str) -> None:
         """See `Supervisor.renew`. Raises BUSY while the copy is not there."""
+        self._read_at = self._node.clock.monotonic()
+        self._wanted.set()
         copy = self._following.copies.get(branch.origin)
         source = self._source(branch, resource)
         if copy is None or source is None:
@@ -169,10 +175,15 @@ class Reading:
     # ---- while somebody reads -----------------------------------------------------------------
 
     async def _watch_for_ever(self) -> None:
+        """Look after readers that are awake; while there is none, wait until one wakes."""
+        clock = self._node.clock
         while True:
+            await self._wanted.wait()
             await asyncio.sleep(LOOK_SECONDS)
             for cell in self._node.supervisor.awake():
                 branch = self._reader(cell)
+                if branch is not None:
+                    self._read_at = clock.monotonic()
                 copy = self._following.copies.get(branch.origin) if branch else None
                 if branch is None or copy is None or copy.closed:
                     continue
@@ -180,6 +191,8 @@ class Reading:
                     await self._look_after(cell, branch, copy)
                 except (SkerryError, OSError):
                     _log.exception("what is read of %s was not renewed", branch.origin)
+            if clock.monotonic() - self._read_at >= CALM_SECONDS:
+                self._wanted.clear()
 
     def _reader(self, cell: Cell) -> Branch | None:
         catalogue = self._node.catalogue

@@ -260,19 +260,11 @@ class Desk:
         """
         device, _, _ = self.device(request.device)
         request = msgspec.structs.replace(request, device=device.id)
-        plan = await self.plan(request)
-        plans = [plan]
-        for number in range(1, len(request.programs)):
-            plans += [await self.plan(request, number)]
+        known = await self.stored(Store.known, request)
+        if known is not None:
+            return self._placed(known)
+        plans = await self._plans(request, device)
         uses = [self.use(request, each, number) for number, each in enumerate(plans)]
-        for number, program in enumerate(request.programs):
-            for binding in range(1, len(program.bindings)):
-                if twins.engine_of(request, program, device) in twins.EXACT.values():
-                    await self.plan(request, number, binding)
-                elif program.format == "circuit":
-                    checks.binding(program, binding)
-                elif program.format in checks.CIRCUITS:
-                    await self.parse(program, binding)
         cost = self._cost(device, uses, request)
         if request.provider != "twin":
             await self.hardware.admit(request, device)
@@ -286,7 +278,7 @@ class Desk:
             updated=now,
             executions=sum(len(each.bindings) for each in request.programs),
             cost=cost,
-            expected_fidelity=plan.fidelity,
+            expected_fidelity=plans[0].fidelity,
             nature=nature(device, request),
         )
         kept = await self.stored(Store.add, job, STEPS)
@@ -297,6 +289,21 @@ class Desk:
             else:
                 await self.hardware.enqueue(kept)
         return self._placed(kept)
+
+    async def _plans(self, request: JobRequest, device: Device) -> list[Plan]:
+        """Return what every program of a request is on its device; raise what is wrong with it."""
+        plans = [
+            await self.plan(request, number) for number in range(max(1, len(request.programs)))
+        ]
+        for number, program in enumerate(request.programs):
+            for binding in range(1, len(program.bindings)):
+                if twins.engine_of(request, program, device) in twins.EXACT.values():
+                    await self.plan(request, number, binding)
+                elif program.format == "circuit":
+                    checks.binding(program, binding)
+                elif program.format in checks.CIRCUITS:
+                    await self.parse(program, binding)
+        return plans
 
     async def _belongs(self, request: JobRequest, now: int) -> None:
         """Raise NOT_FOUND or CONFLICT unless a request's session and reservation take it."""
@@ -338,7 +345,7 @@ class Desk:
         way = self._way(provider)
         parts = [pricing.cost(device, each, currency, self.rates(), way) for each in uses]
         if any(each.hardware is None for each in parts):
-            return next(each for each in parts if each.hardware is None)
+            return pricing.unpriced(parts)
         return msgspec.structs.replace(
             parts[0],
             hardware=sum(each.hardware or 0 for each in parts),

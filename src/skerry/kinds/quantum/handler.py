@@ -22,6 +22,7 @@ from skerry.kinds.quantum import (
     installing,
     language,
     pictures,
+    published,
     raster,
     reports,
     results,
@@ -100,15 +101,16 @@ class Handler:
         self, params: words.Listing, progress: Progress
     ) -> device_reports.DeviceTable:
         """See `quantum.devices`."""
+        reached = {name for way in ways.rows(self._node, "") for name in way.devices}
         rows = [
-            _row(each)
+            _row(each, by_vendor=each.id in reached)
             for each in load.devices().values()
             if load.is_in(each.country, params.where)
             and params.modality.lower() in each.modality.value
             and params.status in ("", each.status.value)
         ]
         listed = {each.id for each in rows}
-        here = ways.of_devices(self._node, listed, params.app)
+        here = ways.of_devices(self._node, listed, params.app) if params.app else ()
         return device_reports.DeviceTable(tuple(rows), here)
 
     async def do_device(
@@ -135,9 +137,9 @@ class Handler:
 
     async def do_providers(
         self, params: words.OfApp, progress: Progress
-    ) -> list[device_reports.ProviderRow]:
+    ) -> device_reports.ProviderTable:
         """See `quantum.providers`."""
-        return ways.rows(self._node, params.app)
+        return device_reports.ProviderTable(tuple(ways.rows(self._node, params.app)))
 
     async def do_estimate(self, params: words.Estimate, progress: Progress) -> reports.QuoteTable:
         """See `quantum.estimate`."""
@@ -319,7 +321,8 @@ class Handler:
             "error_budget": params.error_budget,
         }
         found = await self._call(params, "needs", asked, progress)
-        return reports.NeedTable(tuple(found), pictures.frontiers(found), params.svg)
+        known = published.FIGURES.get(params.workload, {})
+        return reports.NeedTable(tuple(found), pictures.frontiers(found), params.svg, known)
 
     async def do_chemistry(
         self, params: words.Chemistry, progress: Progress
@@ -463,11 +466,10 @@ def _here(device: Device) -> Here:
     )
 
 
-def _row(device: Device) -> device_reports.DeviceRow:
+def _row(device: Device, *, by_vendor: bool) -> device_reports.DeviceRow:
     calibration = load.calibration(device.id)
-    figures = {each.name: each.value for each in reversed(device.figures)}
-    if calibration is not None:
-        figures |= {each.name: each.value for each in medians(calibration)}
+    own = medians(calibration) if calibration is not None else []
+    figures = {each.name: each.value for each in (*reversed(device.figures), *own)}
     return device_reports.DeviceRow(
         id=device.id,
         name=device.name,
@@ -479,13 +481,17 @@ def _row(device: Device) -> device_reports.DeviceRow:
         place=device.place,
         topology=device.topology.shape or device.topology.kind,
         native_gates=device.native_gates,
-        here=str(_here(device)),
+        here=str(_here(device)._replace(provider=by_vendor)),
         as_of=device.as_of,
         one_qubit_fidelity=figures.get("one_qubit_fidelity"),
         two_qubit_fidelity=figures.get("two_qubit_fidelity"),
         readout_fidelity=figures.get("readout_fidelity"),
         two_qubit_seconds=figures.get("two_qubit_seconds"),
         prices=tuple(device_reports.price_line(device, each.channel) for each in device.prices),
+        sources=(
+            *dict.fromkeys(each.source for each in own),
+            *(device_reports.source_text(device, each) for each in device.sources),
+        ),
         conflicts=sum(1 for _ in device.conflicts()),
         note=device.note,
     )

@@ -217,6 +217,7 @@ class Quote(msgspec.Struct, frozen=True, omit_defaults=True):
     device: str
     fits: bool
     country: str
+    status: str = ""
     why: str = ""
     qubits: int = 0
     two_qubit_gates: int = 0

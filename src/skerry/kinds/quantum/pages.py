@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.names import MAIN
-from skerry.kinds.quantum import device_reports, pictures, reports
+from skerry.kinds.quantum import device_reports, drawing, pictures, reports
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Modality
 from skerry.kinds.quantum.twins import is_runnable
@@ -55,20 +55,16 @@ async def device(visit: Any) -> dict[str, Any]:
         "found": found,
         "figures": [
             (
-                each.name.replace("_", " "),
+                device_reports.figure_name(each),
                 device_reports.figure_text(each),
-                _source(found, each.source),
+                device_reports.source_text(found, each.source),
             )
             for each in report.figures
         ],
-        "prices": [
-            (each.channel, device_reports.price_line(found, each.channel)) for each in found.prices
-        ],
-        "conflicts": [
-            (one.name.replace("_", " "), one.value, _source(found, one.source), other.value,
-             _source(found, other.source))
-            for one, other in found.conflicts()
-        ],
+        "legend": drawing.legend(report.calibration) if report.calibration else None,
+        "decides": device_reports.feedforward_text(found),
+        "prices": device_reports.prices(found),
+        "conflicts": list(device_reports.conflict_lines(found)),
         "scores": [
             (
                 each,
@@ -80,11 +76,7 @@ async def device(visit: Any) -> dict[str, Any]:
         "never_more": device_reports.NEVER_MORE,
         "no_benchmark": device_reports.NO_BENCHMARK,
         "cli": [f"skerry quantum device {found.id}"],
-    }  # fmt: skip
-
-
-def _source(found: Any, key: str) -> str:
-    return device_reports.source_text(found, key)
+    }
 
 
 async def _places(visit: Any) -> list[tuple[str, str, str, bool]]:
@@ -117,7 +109,15 @@ async def jobs(visit: Any) -> dict[str, Any]:
     shown = []
     if chosen:
         table = await visit.ask("quantum.jobs", **chosen)
-        shown = [(job, reports.moment_text(job.created)) for job in table.jobs]
+        shown = [
+            (
+                job,
+                reports.moment_text(job.created),
+                reports.where_text(job),
+                reports.money(job.cost),
+            )
+            for job in table.jobs
+        ]
     return {
         "places": places,
         "chosen": chosen,
@@ -154,13 +154,18 @@ async def job(visit: Any) -> dict[str, Any]:
         "job": found,
         "place": place,
         "back": f"/quantum/jobs/{place['app']}/{place['branch']}/{place['resource']}/{found.id}",
-        "events": [(reports.moment_text(each.at), each) for each in report.events],
+        "where": reports.where_text(found),
+        "queue": reports.queue_text(found.queue) if found.queue and found.queue.position else "",
+        "events": [(reports.second_text(each.at), each) for each in report.events],
         "outcomes": [
             (each, pictures.histogram(each, f"Execution {each.execution}"))
             for each in report.results
         ],
         "cost": reports.money(found.cost),
-        "cli": [f"skerry quantum job {found.id} --app {place['app']}"],
+        "cli": [
+            f"skerry quantum job {found.id} --app {place['app']}",
+            f"skerry quantum verify {found.id} --app {place['app']}",
+        ],
     }
 
 
@@ -169,6 +174,10 @@ async def compare(visit: Any) -> dict[str, Any]:
     query = visit.request.query_params
     program = query.get("program", "").replace("\r\n", "\n")
     app = query.get("app", "")
+    filters = {
+        "budget": query.get("budget", "").strip(),
+        "in": tuple(query.get("in", "").upper().replace(",", " ").split()),
+    }
     apps = [each.name for each in await visit.ask("app.list")]
     table, needs, problem, picture = None, None, "", ""
     if program and app and len(program.encode()) > PROGRAM_BYTES_MAX:
@@ -176,7 +185,8 @@ async def compare(visit: Any) -> dict[str, Any]:
     elif program and app:
         try:
             place = {"app": app, "branch": query.get("branch", MAIN)}
-            table = await visit.ask("quantum.estimate", program=program, **place)
+            asked = {name: value for name, value in filters.items() if value}
+            table = await visit.ask("quantum.estimate", program=program, **place, **asked)
             needs = await visit.ask("quantum.resources", program=program, **place)
             picture = needs.svg
         except SkerryError as error:
@@ -185,8 +195,13 @@ async def compare(visit: Any) -> dict[str, Any]:
         "apps": apps,
         "app": app,
         "program": program or EXAMPLE,
-        "quotes": [(each, reports.money(each.cost)) for each in table.quotes] if table else [],
-        "needs": [(each, reports.span(each.seconds)) for each in needs.needs] if needs else [],
+        "quotes": [
+            (each, reports.money(each.cost), drawing.span(each.seconds) if each.seconds else "-")
+            for each in (table.quotes if table else ())
+        ],
+        "budget": filters["budget"],
+        "places": " ".join(filters["in"]),
+        "needs": [(each, drawing.span(each.seconds)) for each in needs.needs] if needs else [],
         "hypothetical": reports.HYPOTHETICAL,
         "picture": picture,
         "problem": problem,

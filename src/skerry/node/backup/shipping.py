@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from skerry.node.node import Node
 
 LOOK_SECONDS = 1.0
+IDLE_SECONDS = 10.0
+"""How often it is looked whether there is a store by now, while there is none."""
 _log = logging.getLogger(__name__)
 
 Every = Callable[[str], int]
@@ -101,7 +103,7 @@ class Shipping:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS if self._stores.destinations else IDLE_SECONDS)
             try:
                 await self.ship()
             except SkerryError as error:

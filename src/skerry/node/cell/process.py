@@ -26,7 +26,7 @@ from skerry.kernel.errors import NOT_FOUND
 from skerry.kernel.journal import keep_journal
 from skerry.kernel.keys import Keys
 from skerry.kernel.kind import Context
-from skerry.kernel.manifest import Manifest
+from skerry.kernel.manifest import Manifest, Verb
 from skerry.kernel.reading import keep_leader
 from skerry.node.cell.host import Bind, SlotHost, current_call
 from skerry.node.cell.journal import SocketJournal
@@ -206,6 +206,12 @@ class Process:
     async def do_touch(self, call: Call) -> None:
         """Note that a client of a port wire uses a resource."""
         self._slot(call.params).touch()
+
+    async def do_check_moment(self, call: Call) -> None:
+        """Ask the engines that run and can go back in time whether they reach a moment."""
+        for slot in self._slots.values():
+            if slot.awake and slot.manifest.able(Verb.BRANCH_AT):
+                await (await slot.ready()).check_moment(call.params)
 
     async def do_prepare(self, call: Call) -> None:
         """Hold slots as they are, and make the coming freeze short; wake the ones named."""

@@ -51,6 +51,12 @@ def job_of(arn: str, resource_id: str) -> str:
     return found[3]
 
 
+def reservation_of(arn: str, resource_id: str) -> str:
+    """Return the id in a reservation's name, nothing if it is none of this resource."""
+    head, _, given = arn.rpartition("/")
+    return given if head.endswith(f":{account(resource_id)}:reservation") else ""
+
+
 def moment(nanoseconds: int) -> str:
     """Return a time as Braket writes it, to the millisecond."""
     found = datetime.fromtimestamp(nanoseconds / 1e9, UTC)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND, SkerryError
+from skerry.kinds.quantum.catalogue.model import Device
 from skerry.kinds.quantum.checks import MEMORY_SHOTS_MAX
 from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Options
 from skerry.kinds.quantum.wires.braket import names, programs
@@ -24,6 +25,13 @@ _STATES = {
 _Name = Annotated[str, msgspec.Meta(max_length=256)]
 
 
+class Association(msgspec.Struct, frozen=True):
+    """What a task belongs to: a reservation."""
+
+    arn: _Name
+    type: Literal["RESERVATION_TIME_WINDOW_ARN"]
+
+
 class Create(msgspec.Struct, frozen=True, rename="camel"):
     """The body of CreateQuantumTask; what is not named here does not change a run on a twin."""
 
@@ -39,6 +47,7 @@ class Create(msgspec.Struct, frozen=True, rename="camel"):
     )
     device_parameters: str = ""
     tags: dict[str, str] = {}
+    associations: Annotated[list[Association], msgspec.Meta(max_length=1)] = []
 
 
 class Native(msgspec.Struct, frozen=True):
@@ -54,6 +63,7 @@ class Native(msgspec.Struct, frozen=True):
     shots: int
     views: tuple[programs.View, ...]
     device_parameters: str = ""
+    reservation: str = ""
 
     def directory(self, job_id: str) -> str:
         """Return the folder of the task's results in its bucket."""
@@ -98,6 +108,7 @@ async def create(call: Call, region: str) -> Reply:
         asked.shots,
         action.views,
         asked.device_parameters,
+        asked.associations[0].arn if asked.associations else "",
     )
     request = JobRequest(
         device=device.id,
@@ -105,6 +116,7 @@ async def create(call: Call, region: str) -> Reply:
         shots=shots,
         options=Options(memory=asked.shots <= MEMORY_SHOTS_MAX, engine=action.engine),
         token=asked.client_token,
+        reservation=await _reservation(call, device, native),
         one_task=is_set,
         tags=asked.tags,
         native=msgspec.to_builtins(native),
@@ -118,6 +130,26 @@ async def create(call: Call, region: str) -> Reply:
         raise
     arn = names.task_arn(job.id, region, call.desk.context.id)
     return Reply({"quantumTaskArn": arn}, 201)
+
+
+async def _reservation(call: Call, device: Device, native: Native) -> str:
+    """Return the reservation that a task belongs to; raise INVALID for one that does not take it.
+
+    It is one that `skerry quantum reserve` made, on this device.
+    """
+    if not native.reservation:
+        return ""
+    if device.status == "local":
+        raise INVALID(f"Braket Direct is not supported for {device.id}: nobody else is on it.")
+    wanted = names.reservation_of(native.reservation, call.desk.context.id)
+    found = [each for each in await call.desk.reservations() if each.id == wanted]
+    if not found or found[0].device != device.id:
+        raise INVALID(
+            "Reservation arn is invalid.",
+            why=f"No reservation of {device.id} that is not over has it.",
+            hint=f"skerry quantum reserve {device.id}",
+        )
+    return wanted
 
 
 def native_of(job: Job) -> Native:
@@ -137,6 +169,8 @@ async def show(call: Call, _region: str) -> Reply:
     found["queueInfo"] = _queue(job)
     if job.error is not None:
         found["failureReason"] = str(job.error.get("what") or "unknown")
+    if native.reservation:
+        found["associations"] = [{"arn": native.reservation, "type": "RESERVATION_TIME_WINDOW_ARN"}]
     if found["status"] in ("COMPLETED", "FAILED"):
         found["numSuccessfulShots"] = job.done * job.request.shots
     return Reply(found)
