@@ -249,7 +249,7 @@ def find_uv(pip: Sequence[str | Path]) -> Path | None:
     locked = re.search(r"^uv==(.*\\\n)+.*", LOCKS["dev"].read_text(), re.MULTILINE)
     told = os.environ.get("PIP_INDEX_URL") or answers([*pip, "config", "get", "global.index-url"])
     if pip and locked and not told and not any(answers([each, "--version"]) for each in places):
-        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        with step("uv, which installs"), tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
             file.write(locked[0])
             file.flush()
             quiet = ["--quiet", "--no-input", "--disable-pip-version-check", "--require-hashes"]
@@ -300,7 +300,7 @@ def lock(uv: Path, extra: str, *more: str | Path) -> None:
     options = "--universal --generate-hashes --no-emit-index-url --no-annotate --no-header"
     wanted = [*options.split(), "--python-version", "3.11", "--extra", extra, *more]
     with step(f"{LOCKS[extra].relative_to(ROOT)}"):
-        file = ["--quiet", "--output-file", LOCKS[extra]]
+        file = ["--quiet", "--output-file", str(LOCKS[extra])]
         run([uv, "pip", "compile", "pyproject.toml", *file, *wanted])
 
 
