@@ -115,6 +115,10 @@ class Supervisor:
         """Return the cells that have processes."""
         return [cell for cell in self._cells.values() if any(cell.running())]
 
+    def spares(self) -> list[int]:
+        """Return the processes that are kept ready for the next wake."""
+        return self._spares.pids()
+
     def key_of(self, branch: Branch, name: str) -> str:
         """Return the key of the process that serves a resource; see `Workshop.own_process`."""
         own = self._workshop.own_process(branch, branch.resources[name])

@@ -187,7 +187,8 @@ class Handler:
         try:
             job = await self._call(params, "submit", {"request": request}, progress)
         except SkerryError as error:
-            if error.problem is not DENIED or params.provider == "twin":
+            by_policy = error.problem is DENIED and error.hint.startswith("skerry policy")
+            if not by_policy or params.provider == "twin":
                 raise
             raise self._with_others(error, params) from error
         if not params.wait:

@@ -161,6 +161,7 @@ async def job(visit: Any) -> dict[str, Any]:
         "back": f"/quantum/jobs/{place['app']}/{place['branch']}/{place['resource']}/{found.id}",
         "where": reports.where_text(found),
         "queue": reports.queue_text(found.queue) if found.queue and found.queue.position else "",
+        "trouble": reports.trouble_text(found) if found.trouble and not found.over else "",
         "events": [(reports.second_text(each.at), each) for each in report.events],
         "outcomes": [
             (each, pictures.histogram(each, f"Execution {each.execution}"))

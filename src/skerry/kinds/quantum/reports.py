@@ -103,6 +103,8 @@ class JobReport(msgspec.Struct, frozen=True):
         lines = [f"job {job.id}  {job.state}", drawing.wrapped(job.nature, columns)]
         if job.queue is not None and job.queue.position:
             lines.append(queue_text(job.queue))
+        if job.trouble and not job.over:
+            lines.append(drawing.wrapped(trouble_text(job), columns))
         if job.error is not None:
             text = f"{job.error['what']} {job.error['why']}".strip()
             lines.append(drawing.wrapped(text, columns))
@@ -110,6 +112,15 @@ class JobReport(msgspec.Struct, frozen=True):
         blocks += [_outcome(each, columns, many=len(self.results) > 1) for each in self.results]
         blocks.append(_cost_line(job))
         return "\n\n".join(block for block in blocks if block)
+
+
+def trouble_text(job: Job) -> str:
+    """Return what keeps a job from its vendor, and when that is tried again."""
+    tries = f"{job.failures} time{'s' if job.failures > 1 else ''}"
+    return (
+        f"{job.request.provider} did not answer, {tries} in a row: "
+        f"{job.trouble.rstrip('.')}. It is asked again at {second_text(job.look_at)} UTC."
+    )
 
 
 def queue_text(queue: Queue) -> str:

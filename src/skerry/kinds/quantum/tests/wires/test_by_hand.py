@@ -375,7 +375,7 @@ def test_the_resource_is_found_in_whatever_header_a_client_sends() -> None:
 async def test_a_task_of_braket_runs_in_the_reservation_that_it_names(
     engine: QuantumEngine, caller: Caller
 ) -> None:
-    made = await engine.desk.reserve("iqm-garnet", seconds=60)
+    made = await engine.desk.calendar.reserve("iqm-garnet", seconds=60)
     number = names.account(engine.context.id)
 
     def associated(given: str, device: str = GARNET) -> dict[str, Any]:
