@@ -218,7 +218,10 @@ async def fails(client: Client) -> str:
 
 
 async def is_shown(node: Node, job: str) -> None:
-    """Commands and the console show a hybrid job as they show any other."""
+    """Commands and the console show a hybrid job as they show any other, and its use is counted."""
+    running = await node.supervisor.wake("lab", "main", "qpu")
+    assert running.apart_cpu_ms > 0
+    assert running.apart_memory_mib_s > 0
     place = {"app": "lab", "branch": "main"}
     table = await perform(node, "quantum.jobs", **place)
     assert f"{job}  FAILED" in table.draw(100)
