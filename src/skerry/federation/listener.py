@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from skerry.federation.identity import check_certificate, signer_of
@@ -17,6 +16,7 @@ from skerry.federation.tls import PORT, RESOURCE, TUNNEL
 from skerry.federation.tunnel import Opening, Pipe, lead_in
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import ASGIApplication
+from skerry.node.cell.server import HttpProtocol, http_config
 
 CONNECTIONS_MAX = 256
 HANDSHAKE_SECONDS = 10.0
@@ -86,19 +86,8 @@ class Listener:
 
     def _protocol(self) -> asyncio.Protocol:
         caller = _Caller(self._application, self._peers)
-        config = Config(
-            caller,
-            interface="asgi3",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            limit_concurrency=CONNECTIONS_MAX,
-            timeout_keep_alive=60,
+        config = http_config(
+            caller, ws="none", limit_concurrency=CONNECTIONS_MAX, timeout_keep_alive=60
         )
         config.load()
         return _Protocol(caller, config, self._state, self._strangers, self._lead_in)
@@ -147,7 +136,7 @@ class _Caller:
         return peer.card.id
 
 
-class _Protocol(HttpToolsProtocol):
+class _Protocol(HttpProtocol):
     def __init__(
         self,
         caller: _Caller,

@@ -37,7 +37,7 @@ from skerry.node.cell.server import Server
 from skerry.node.cell.slot import Slot
 from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket, packages_beside, scratch
 from skerry.node.cell.warden import WardenSpec
-from skerry.node.channel import Call, Channel
+from skerry.node.channel import Call, Channel, read_exactly
 from skerry.node.counters import FileMeter, file_name
 from skerry.node.log_lines import LineFormatter
 from skerry.node.sandbox import confine
@@ -71,18 +71,11 @@ def main(connection: socket.socket, manifests: Mapping[str, Manifest]) -> None:
 def _read_frame(connection: socket.socket) -> bytes:
     """Read the first frame of the channel, before there is a loop."""
     connection.setblocking(True)
-    length = int.from_bytes(_read_exactly(connection, 4))
-    return _read_exactly(connection, length)
-
-
-def _read_exactly(connection: socket.socket, count: int) -> bytes:
-    data = bytearray()
-    while len(data) < count:
-        chunk = connection.recv(count - len(data))
-        if not chunk:
-            raise SystemExit("The node went away.")
-        data += chunk
-    return bytes(data)
+    try:
+        length = int.from_bytes(read_exactly(connection, 4))
+        return read_exactly(connection, length)
+    except ConnectionResetError as error:
+        raise SystemExit("The node went away.") from error
 
 
 def _make_scratch(directory: Path) -> None:

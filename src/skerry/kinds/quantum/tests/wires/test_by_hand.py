@@ -331,7 +331,7 @@ async def test_strangers_are_refused_in_the_vendors_shape(caller: Caller) -> Non
     answers: list[tuple[Answer, int, str]] = [
         (await caller.aws("GET", "/device/x", secret="wrong"), 403, "UnrecognizedClient"),
         (await caller.aws("GET", "/b/k", service="s3", secret="wrong"), 403, "SignatureDoesNot"),
-        (await caller.aws("GET", "/b/k", service="iam"), 400, "iam"),
+        (await caller.aws("GET", "/b/k", service="sqs"), 400, "sqs"),
         (await caller("POST", "/braket/quantum-task", {}), 403, "UnrecognizedClient"),
         (await caller.bearer("GET", "/api/v1/quantum-computers", token=wrong), 401, "message"),
         (await caller.bearer("GET", "/aqt/v1/workspaces", token=wrong), 401, "detail"),

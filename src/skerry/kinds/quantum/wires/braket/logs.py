@@ -71,7 +71,7 @@ async def answer(call: Call) -> Reply:
     action = call.headers.get("x-amz-target", "").removeprefix(TARGET)
     handler = _CALLS.get(action)
     if handler is None:
-        raise UNSUPPORTED(f"{action[:60]} of CloudWatch Logs is not here.")
+        raise UNSUPPORTED(f"The action {action[:60]!r} of CloudWatch Logs is not here.")
     return Reply(await handler(call, await call.json()), kind=_KIND)
 
 
