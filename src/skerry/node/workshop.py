@@ -216,7 +216,11 @@ class Workshop:
             listen=True,
         )
         inner = Confinement(
-            execute=outer.execute, write=(f"{folder}/{WORK}",), listen=True, descriptors=()
+            execute=outer.execute,
+            write=(f"{folder}/{WORK}",),
+            listen=True,
+            local=False,
+            descriptors=(),
         )
         return WardenSpec(program, folder, wire, outer, inner), group
 

@@ -82,7 +82,8 @@ class Confinement(msgspec.Struct, frozen=True):
     `devices` are device files that it may use; with any, it may also set what its user may set of
     a process in /proc.
     `cgroup` is the group to join; the limits that it bounds are left to it. `listen` lets the
-    process open TCP ports. `descriptors` are the only ones above 2 that stay open (None: all do).
+    process open TCP ports; without `local`, it has no unix sockets, which Landlock does not guard,
+    but pairs of its own. `descriptors` are the only ones above 2 that stay open (None: all do).
     """
 
     uid: int | None = None
@@ -98,6 +99,7 @@ class Confinement(msgspec.Struct, frozen=True):
     system: bool = True
     hide: tuple[str, ...] = ()
     listen: bool = False
+    local: bool = True
     descriptors: tuple[int, ...] | None = None
 
 
@@ -176,7 +178,8 @@ def _confine_linux(confinement: Confinement, parent: int | None) -> None:
         rules.enforce()
     if seccomp.supported():
         scoped = landlock.abi() >= landlock.SIGNALS_SCOPED_SINCE
-        seccomp.confine(confinement.tight, confinement.tight and not scoped)
+        own_only = confinement.tight and not scoped
+        seccomp.confine(confinement.tight, own_only, confinement.local)
 
 
 def _hide(confinement: Confinement) -> None:

@@ -141,13 +141,14 @@ def supported() -> bool:
     return machine and os.path.exists("/proc/sys/kernel/seccomp/actions_avail")  # noqa: PTH110
 
 
-def confine(tight: bool, own_signals_only: bool) -> None:
+def confine(tight: bool, own_signals_only: bool, local: bool = True) -> None:
     """Install the filter for ever, in this process and its children.
 
     `own_signals_only` lets the process signal only itself and its process group; it stands in for
-    Landlock's signal scope on kernels that lack it. Needs no_new_privs. Raises `OSError`.
+    Landlock's signal scope on kernels that lack it. Without `local`, it has no unix sockets but
+    pairs of its own. Needs no_new_privs. Raises `OSError`.
     """
-    code = program(os.uname().machine, tight, os.getpid() if own_signals_only else None)
+    code = program(os.uname().machine, tight, os.getpid() if own_signals_only else None, local)
     buffer = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
     holder = ctypes.create_string_buffer(header, len(header))
@@ -156,7 +157,9 @@ def confine(tight: bool, own_signals_only: bool) -> None:
 
 
 @functools.cache
-def program(machine: str, tight: bool, only_process: int | None = None) -> bytes:
+def program(
+    machine: str, tight: bool, only_process: int | None = None, local: bool = True
+) -> bytes:
     """Return the BPF program for a machine; `only_process` is the one process it may signal."""
     number = NUMBERS[machine]
     code = [
@@ -173,7 +176,7 @@ def program(machine: str, tight: bool, only_process: int | None = None) -> bytes
         refused = refused + _SIGNALS
     code += _refuse(number, refused, errno.EPERM)
     code += _refuse(number, _ABSENT, errno.ENOSYS)
-    code += _arguments(number)
+    code += _arguments(number, local)
     if only_process is not None:
         code += _signals(number, only_process)
     code.append(_return(_ALLOW))
@@ -218,7 +221,7 @@ def _refuse(number: dict[str, int], names: list[str], reason: int) -> list[bytes
     return code
 
 
-def _arguments(number: dict[str, int]) -> list[bytes]:
+def _arguments(number: dict[str, int], local: bool) -> list[bytes]:
     """Refuse new namespaces, terminal injection and socket families beyond the common ones."""
     refuse = _return(_ERRNO | errno.EPERM)
     clone = [
@@ -233,6 +236,8 @@ def _arguments(number: dict[str, int]) -> list[bytes]:
     families = [_load(_ARGUMENTS_AT)]
     allow = _return(_ALLOW)
     for family in _SOCKET_FAMILIES:
+        if family == socket.AF_UNIX and not local:
+            continue
         families += [_skip_unless(_EQUAL, int(family), 1), allow]
     # Of netlink only NETLINK_ROUTE (0), by which the C library lists addresses.
     families += [

@@ -272,17 +272,18 @@ class HybridJobs:
     async def _fetch(self, folder: Path, below: str, bucket: str, prefix: str, base: str) -> None:
         """Put all files below a prefix into a folder of the job.
 
-        The name of a file is its key without that of the folder that the prefix names, or else its
-        last part.
+        If all of them are in the folder that the prefix names, their names are relative to it, or
+        else to the folder in which the prefix is.
         """
         found = await self._desk.stored(files.below, bucket, prefix, "", INPUT_FILES_MAX + 1)
         left = self._desk.config.hybrid_disk_mib << 20
+        if not all(each.key.startswith(f"{base}/") for each in found):
+            base = base.rpartition("/")[0]
         for each in found:
             left -= each.size
             if len(found) > INPUT_FILES_MAX or left < 0:
                 raise INVALID(f"s3://{bucket}/{prefix} is more than a job may be given.")
-            inner = each.key.removeprefix(f"{base}/")
-            name = inner if inner != each.key else each.key.rpartition("/")[2]
+            name = each.key.removeprefix(f"{base}/")
             data = await self._desk.stored(files.read, bucket, each.key)
             await asyncio.to_thread(stage.place, folder, below, name, data)
 

@@ -20,7 +20,7 @@ import pytest
 from skerry.app import make_node
 from skerry.kinds._shared.http.request import request
 from skerry.kinds.quantum.tests.test_node import _log_in, options_in
-from skerry.kinds.quantum.tests.wires.test_braket_jobs import BUCKET, asked, packed
+from skerry.kinds.quantum.tests.wires.test_braket_jobs import BUCKET, archive, asked
 from skerry.node.node import Node
 from skerry.node.sandbox import abilities
 from skerry.testing.nodes import deploy, open_directory, perform
@@ -90,6 +90,8 @@ attempt("log", lambda: open("../../log", "a"))
 attempt("internet", lambda: socket.create_connection(("192.0.2.1", 80), 1))
 attempt("node", lambda: socket.create_connection(("127.0.0.1", int(told["port"])), 1))
 attempt("api", lambda: socket.socket(socket.AF_UNIX).connect(told["home"] + "/run/api.sock"))
+attempt("local", lambda: socket.socket(socket.AF_UNIX))
+attempt("pair", lambda: 1 / len(socket.socketpair()))
 attempt("password", lambda: open("/etc/shadow").read())
 attempt("other", lambda: urllib.request.urlopen(urllib.request.Request(
     os.environ["AWS_ENDPOINT_URL"] + "/@other/main/@qpu/quantum/v1/jobs",
@@ -119,9 +121,12 @@ class Client:
 
         self.braket, self.s3, self.logs = made("braket"), made("s3"), made("logs")
 
-    async def create(self, name: str, script: str, **changes: Any) -> str:
+    async def create(self, name: str, script: str, requirements: str = "", **changes: Any) -> str:
         """Upload a script and create a job of it; return its name."""
-        data = packed(script=script)
+        members = [("script.py", script.encode())]
+        if requirements:
+            members.append(("requirements.txt", requirements.encode()))
+        data = archive(*members)
         key = f"{name}/source.tar.gz"
         await asyncio.to_thread(self.s3.put_object, Bucket=BUCKET, Key=key, Body=data)
         body = asked(jobName=name, clientToken=name, **changes)
@@ -198,12 +203,14 @@ async def fails(client: Client) -> str:
     """
     scripts = {"raises": RAISES, "bomb": BOMB, "fills": FILLS, "eats": EATS}
     arns = {name: await client.create(name, text) for name, text in scripts.items()}
+    arns["needs"] = await client.create("needs", "", requirements="no-such-package-is-here")
     found = {name: await client.ended(arn) for name, arn in arns.items()}
     assert {name: each["status"] for name, each in found.items()} == {
         "raises": "FAILED",
         "bomb": "COMPLETED",
         "fills": "FAILED",
         "eats": "FAILED",
+        "needs": "FAILED",
     }
     why = found["raises"]["failureReason"]
     assert why == "AlgorithmError: RuntimeError: no such angle exit code: 1"
@@ -213,6 +220,7 @@ async def fails(client: Client) -> str:
     assert 10 < made < 64
     assert not marked(), "what a job started ends with it"
     assert "disk" in found["fills"]["failureReason"]
+    assert "the operator must install a stack" in found["needs"]["failureReason"]
     assert "emory" in found["eats"]["failureReason"]
     return arns["raises"].rpartition("/")[2]
 
@@ -261,6 +269,7 @@ async def reaches(node: Node, client: Client, home: Path, other: Mapping[str, st
     assert set(results) == {"found.json"}, "links and pipes are no results"
     found = json.loads(results["found.json"])
     access, secret = found.pop("access"), found.pop("secret")
+    assert (found.pop("local"), found.pop("pair")) == ("OSError", "0.5")
     assert set(found.values()) <= {
         "ConnectionRefusedError",
         "FileNotFoundError",

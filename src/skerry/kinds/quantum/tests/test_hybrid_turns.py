@@ -17,7 +17,7 @@ from skerry.kernel.kind import Context
 from skerry.kinds.quantum.contract import JobState
 from skerry.kinds.quantum.engine import QuantumEngine
 from skerry.kinds.quantum.hybrid import files, jobs
-from skerry.kinds.quantum.hybrid.contract import HybridJob, HybridRequest
+from skerry.kinds.quantum.hybrid.contract import HybridJob, HybridRequest, Input
 from skerry.kinds.quantum.hybrid_reports import draw
 from skerry.kinds.quantum.tests.conftest import MakeContext, Tally
 from skerry.kinds.quantum.tests.wires.test_braket_jobs import packed
@@ -76,7 +76,9 @@ def with_stage(context: Context, stage: Stage) -> Context:
     return replace(context, apart=stage)
 
 
-async def submit(engine: QuantumEngine, name: str, device: str = "") -> HybridJob:
+async def submit(
+    engine: QuantumEngine, name: str, device: str = "", inputs: tuple[Input, ...] = ()
+) -> HybridJob:
     return await engine.desk.hybrid.submit(
         HybridRequest(
             name=name,
@@ -87,6 +89,7 @@ async def submit(engine: QuantumEngine, name: str, device: str = "") -> HybridJo
             entry="script",
             output=("bucket", f"{name}/out"),
             checkpoints=("bucket", f"{name}/kept"),
+            inputs=inputs,
             token=name,
         )
     )
@@ -216,3 +219,26 @@ def test_a_program_does_not_tell_its_credentials() -> None:
     program = Program(("a",), {"AWS_SECRET_ACCESS_KEY": "s3cret"}, "hybrid/1", 1.0, 1, 1, 1)
     assert "s3cret" not in repr(program)
     assert msgspec.to_builtins(program)["environment"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "names"),
+    [
+        ("in/one.txt", {"one.txt"}),
+        ("in/deep", {"a/two.txt", "three.txt"}),
+        ("in/deep/", {"a/two.txt", "three.txt"}),
+        ("in/", {"one.txt", "deep/a/two.txt", "deep/three.txt"}),
+        ("in/d", {"deep/a/two.txt", "deep/three.txt"}),
+    ],
+)
+async def test_inputs_are_laid_out_by_their_keys(
+    stage: tuple[QuantumEngine, Stage], prefix: str, names: set[str]
+) -> None:
+    engine, programs = stage
+    for key in ("in/one.txt", "in/deep/a/two.txt", "in/deep/three.txt", "in/../../../out.txt"):
+        await engine.desk.stored(files.put, "bucket", key, key.encode())
+    job = await submit(engine, "job", inputs=(Input("here", "bucket", prefix),))
+    folder = (await begun(programs, job)).folder / WORK / "input/data/here"
+    found = {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()}
+    assert found == names
+    assert not list(programs.run.rglob("out.txt"))
