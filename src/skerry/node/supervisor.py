@@ -93,7 +93,7 @@ class Supervisor:
         self._clock = clock
         self._entropy = entropy
         self._spares = Spares(processes, workshop.group, entropy)
-        self._aparts = Aparts(processes, workshop, entropy)
+        self._aparts = Aparts(processes, workshop, clock, entropy)
         self._joiners = ThreadPoolExecutor(JOINERS, thread_name_prefix="cgroup")
         self._on_line = on_line
         self._on_end = on_end
@@ -114,6 +114,10 @@ class Supervisor:
     def awake(self) -> list[Cell]:
         """Return the cells that have processes."""
         return [cell for cell in self._cells.values() if any(cell.running())]
+
+    def spares(self) -> list[int]:
+        """Return the processes that are kept ready for the next wake."""
+        return self._spares.pids()
 
     def key_of(self, branch: Branch, name: str) -> str:
         """Return the key of the process that serves a resource; see `Workshop.own_process`."""

@@ -28,6 +28,7 @@ from skerry.kinds.quantum import (
     twins,
 )
 from skerry.kinds.quantum.alarm import Alarm
+from skerry.kinds.quantum.calendar import Calendar
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.importing import read as read_calibration
 from skerry.kinds.quantum.catalogue.model import Calibration, Device, Price
@@ -41,7 +42,6 @@ from skerry.kinds.quantum.contract import (
     JobState,
     Program,
     Queue,
-    Reservation,
     Result,
     Session,
 )
@@ -59,9 +59,6 @@ from skerry.kinds.quantum.workers import Workers
 
 PLAN_SECONDS = 120.0
 SESSION_SECONDS_MAX = 7 * 86_400
-RESERVATION_SECONDS_MAX = 7 * 86_400
-AHEAD_SECONDS_MAX = 366 * 86_400
-_SECOND = 1_000_000_000
 STEPS = (JobState.CREATED, JobState.VALIDATED, JobState.ESTIMATED, JobState.QUEUED)
 
 _UNREAD: dict[str, Any] = {"qubits": 0, "bits": 0, "registers": [], "ops": []}
@@ -102,6 +99,7 @@ class Desk:
         self._readied = Readied()
         alarm = Alarm(context.directory)
         self.runner = Runner(self, alarm)
+        self.calendar = Calendar(self, self.runner.reserved)
         self.hybrid = HybridJobs(self, alarm)
         self.hardware = Hardware(self, self._for_hardware, alarm, self.runner.tell)
 
@@ -506,33 +504,6 @@ class Desk:
                 if job.request.session == id:
                     await self.cancel(job.id)
         return found
-
-    async def reserve(
-        self, device: str, *, starts: int = 0, seconds: int = 3600, owner: str = ""
-    ) -> Reservation:
-        """Reserve a device, durably, from a moment (ns, by default now) on; raise CONFLICT."""
-        found = load.find(device)
-        checks.place(found, self.config.countries, "This resource")
-        now = self.context.clock.now()
-        starts = starts or now
-        if not 1 <= seconds <= RESERVATION_SECONDS_MAX:
-            raise INVALID(f"A reservation lasts 1 to {RESERVATION_SECONDS_MAX} seconds.")
-        if not now <= starts <= now + AHEAD_SECONDS_MAX * _SECOND:
-            raise INVALID("A reservation begins now or later, within a year.")
-        ends = starts + seconds * _SECOND
-        made = Reservation(str(self.new_id()), found.id, starts, ends, now, owner)
-        await self.stored(reservations.add, made, now)
-        await self.runner.reserved()
-        return made
-
-    async def reservations(self) -> list[Reservation]:
-        """Return the reservations that are not over, the next first."""
-        return await self.stored(reservations.coming, self.context.clock.now())
-
-    async def give_up(self, reservation: str) -> None:
-        """End a reservation now; its jobs take their turn. Raise NOT_FOUND."""
-        await self.stored(reservations.remove, reservation)
-        await self.runner.reserved()
 
     async def primitives(self, program: str, params: Any, **limits: Any) -> dict[str, Any]:
         """Return the circuits that a call of Qiskit's primitives means (`worker.primitives`)."""

@@ -159,16 +159,16 @@ class QuantumEngine(Engine):
 
     async def word_book(self, params: Reserve) -> Reservation:
         """Reserve a device, durably."""
-        return await self.desk.reserve(**msgspec.structs.asdict(params))
+        return await self.desk.calendar.reserve(**msgspec.structs.asdict(params))
 
     async def word_bookings(self, params: Reserved) -> list[Reservation]:
         """Return the reservations that are not over, the next first."""
-        return await self.desk.reservations()
+        return await self.desk.calendar.coming()
 
     async def word_unbook(self, params: Reserved) -> list[Reservation]:
         """Give a reservation up; return those that are left."""
-        await self.desk.give_up(params.reservation)
-        return await self.desk.reservations()
+        await self.desk.calendar.give_up(params.reservation)
+        return await self.desk.calendar.coming()
 
     async def word_learn(self, params: Learned) -> Revised:
         """Take a vendor's calibration in as a device's next revision."""

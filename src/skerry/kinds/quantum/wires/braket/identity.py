@@ -24,7 +24,7 @@ async def who(call: Call) -> Reply:
     """Answer STS's GetCallerIdentity, by which the SDK names its default bucket."""
     action = await _action(call)
     if action != "GetCallerIdentity":
-        raise UNSUPPORTED(f"{action[:60]} of STS is not here.")
+        raise UNSUPPORTED(f"The action {action[:60]!r} of STS is not here.")
     number = account(call.desk.context.id)
     name = f"user/{call.desk.context.ref.name}"
     if call.hybrid:
@@ -42,7 +42,7 @@ async def roles(call: Call) -> Reply:
     """Answer IAM's ListRoles, by which the SDK finds the role of hybrid jobs."""
     action = await _action(call)
     if action != "ListRoles":
-        raise UNSUPPORTED(f"{action[:60]} of IAM is not here.")
+        raise UNSUPPORTED(f"The action {action[:60]!r} of IAM is not here.")
     number = account(call.desk.context.id)
     root = Element("ListRolesResponse")
     found = root.add("ListRolesResult")

@@ -61,7 +61,7 @@ async def answer(call: Call) -> Reply:
     """Answer ECR's BatchGetImage, by which the SDK asks for an image's version of Python."""
     action = call.headers.get("x-amz-target", "").removeprefix(TARGET)
     if action != "BatchGetImage":
-        raise UNSUPPORTED(f"{action[:60]} of ECR is not here.")
+        raise UNSUPPORTED(f"The action {action[:60]!r} of ECR is not here.")
     asked = msgspec.convert(await call.json(), Get)
     name = asked.repository_name
     if _OWN.get(name, name) not in STACKS:

@@ -159,7 +159,7 @@ async def reservation(call: Call, device: Device, arn: str) -> str:
     if device.status == "local":
         raise INVALID(f"Braket Direct is not supported for {device.id}: nobody else is on it.")
     wanted = names.reservation_of(arn, call.desk.context.id)
-    found = [each for each in await call.desk.reservations() if each.id == wanted]
+    found = [each for each in await call.desk.calendar.coming() if each.id == wanted]
     if not found or found[0].device != device.id:
         raise INVALID(
             "Reservation arn is invalid.",
