@@ -128,7 +128,8 @@ def answers(command: Sequence[str | Path]) -> bool:
 
 def environment() -> dict[str, str]:
     """Return the environment of child processes: the virtual environment's programs first."""
-    kept = {key: value for key, value in os.environ.items() if key != "PYTHONHOME"}
+    # Without bytecode each of hundreds of processes would compile the same modules.
+    kept = dict(os.environ, PYTHONHOME="", PYTHONDONTWRITEBYTECODE="")
     path = f"{VENV / 'bin'}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     return {**kept, "VIRTUAL_ENV": str(VENV), "PATH": path}
 

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.catalogue import Branch
-from skerry.kernel.clock import Entropy
+from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.errors import BUSY, DENIED, INVALID, NOT_FOUND
 from skerry.node.cell.spec import ApartCall, ApartEnd
 from skerry.node.cells import Running
@@ -46,12 +46,17 @@ class _Apart:
     group: Group
     reading: asyncio.Task[None]
     end: asyncio.Task[ApartEnd]
+    sampled: float
+    cpu_ms: int = 0
 
 
 class Aparts:
     """The programs of all cells, by their number."""
 
-    def __init__(self, processes: Processes, workshop: Workshop, entropy: Entropy) -> None:
+    def __init__(
+        self, processes: Processes, workshop: Workshop, clock: Clock, entropy: Entropy
+    ) -> None:
+        self._clock = clock
         self._processes = processes
         self._workshop = workshop
         self._entropy = entropy
@@ -70,6 +75,8 @@ class Aparts:
             found = self._of(running(), call.params)
             done, _ = await asyncio.wait({found.end}, timeout=WAIT_SECONDS)
             if not done:
+                used = await asyncio.to_thread(found.group.usage)
+                self._count(found, used.cpu_ms or 0, used.memory_bytes or 0)
                 return None
             self._known.pop(call.params, None)
             return msgspec.to_builtins(found.end.result())
@@ -112,7 +119,9 @@ class Aparts:
         loop = asyncio.get_running_loop()
         end = loop.create_task(self._end(child, group))
         reading = loop.create_task(read_lines(child.output, on_line, LINE_BYTES_MAX))
-        found = self._known[number] = _Apart(running, child, group, reading, end)
+        now = self._clock.monotonic()
+        found = self._known[number] = _Apart(running, child, group, reading, end, now)
+        end.add_done_callback(lambda task: self._count_end(found, task))
         try:
             # Nothing that the program starts may be outside of its group.
             await asyncio.to_thread(group.add, child.pid)
@@ -138,6 +147,21 @@ class Aparts:
             memory_bytes=used.memory_peak_bytes or ended.memory_bytes,
             out_of_memory=bool(killed),
         )
+
+    def _count_end(self, found: _Apart, task: asyncio.Task[ApartEnd]) -> None:
+        """Count the last of what a program used, once it has ended."""
+        if not task.cancelled() and task.exception() is None:
+            self._count(found, task.result().cpu_ms, task.result().memory_bytes)
+
+    def _count(self, found: _Apart, cpu_ms: int, memory_bytes: int) -> None:
+        """Add what was used since the last time to the process that asked for the program.
+
+        CPU is a running total; memory is taken to have been as much since then.
+        """
+        now = self._clock.monotonic()
+        found.owner.apart_cpu_ms += max(0, cpu_ms - found.cpu_ms)
+        found.owner.apart_memory_mib_s += memory_bytes / (1 << 20) * (now - found.sampled)
+        found.cpu_ms, found.sampled = max(cpu_ms, found.cpu_ms), now
 
     async def _kill(self, found: _Apart) -> None:
         await asyncio.to_thread(found.group.kill)

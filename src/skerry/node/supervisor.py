@@ -93,7 +93,7 @@ class Supervisor:
         self._clock = clock
         self._entropy = entropy
         self._spares = Spares(processes, workshop.group, entropy)
-        self._aparts = Aparts(processes, workshop, entropy)
+        self._aparts = Aparts(processes, workshop, clock, entropy)
         self._joiners = ThreadPoolExecutor(JOINERS, thread_name_prefix="cgroup")
         self._on_line = on_line
         self._on_end = on_end

@@ -209,16 +209,18 @@ def scatter(points: dict[str, list[tuple[int, float]]], columns: int) -> str:
     return "\n".join([*marked, axis, foot, key])
 
 
-def curve(points: list[tuple[float, float]], columns: int) -> str:
-    """Return a line of points on two plain axes."""
-    width, height = min(columns, 100) - 14, 12
-    low_x, low_y = min(x for x, _ in points), min(y for _, y in points)
-    span_x = max(x for x, _ in points) - low_x or 1.0
-    span_y = max(y for _, y in points) - low_y or 1.0
+def curve(series: dict[str, list[tuple[float, float]]], columns: int) -> str:
+    """Return series of points on two plain axes, each by its mark; the later cover the earlier."""
+    every = [point for points in series.values() for point in points]
+    width, height = min(columns, 100) - 14, 14
+    low_x, low_y = min(x for x, _ in every), min(y for _, y in every)
+    span_x = max(x for x, _ in every) - low_x or 1.0
+    span_y = max(y for _, y in every) - low_y or 1.0
     canvas = _Canvas(width, height)
-    for x, y in points:
-        row = height - 1 - round((y - low_y) / span_y * (height - 1))
-        canvas.write(round((x - low_x) / span_x * (width - 1)), row, "●")
+    for mark, points in series.items():
+        for x, y in points:
+            row = height - 1 - round((y - low_y) / span_y * (height - 1))
+            canvas.write(round((x - low_x) / span_x * (width - 1)), row, mark)
     lines = canvas.text().splitlines()
     ends = {0: f"{low_y + span_y:.4f}", height - 1: f"{low_y:.4f}"}
     marked = [f"{ends.get(number, ''):>10} │{line}" for number, line in enumerate(lines)]

@@ -42,7 +42,7 @@ def where(job: HybridJob) -> str:
 
 def used(job: HybridJob) -> str:
     """Say what it used, as the meter counts it."""
-    ran, cpu = (job.usage.get(name, 0) / 1000 for name in ("hybrid_ms", "hybrid_cpu_ms"))
+    ran, cpu = (job.usage.get(name, 0) / 1000 for name in ("hybrid_ms", "cpu_ms"))
     memory = job.usage.get("memory_bytes", 0) / (1 << 20)
     return f"ran {ran:.1f} s, {cpu:.1f} s of CPU, {memory:.0f} MiB of memory at most"
 

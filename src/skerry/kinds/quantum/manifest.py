@@ -176,7 +176,6 @@ MANIFEST = Manifest(
         Unit("shots", "Shots that were run."),
         Unit("engine_ms", "Milliseconds in which an engine ran shots."),
         Unit("hybrid_ms", "Milliseconds in which a hybrid job ran."),
-        Unit("hybrid_cpu_ms", "Milliseconds of CPU that hybrid jobs used."),
         Unit("micro_eur", "What vendors charge for jobs on hardware, in millionths of a euro."),
         Unit("micro_eur_back", "What of that was not charged in the end."),
         Unit("hqc_thousandths", "Thousandths of Quantinuum's credits that jobs on its twins mean."),

@@ -258,21 +258,29 @@ def _rule(y: float) -> str:
     return f'<path d="M{_LEFT} {y}H{_WIDE - 10}" stroke="#8a8f98" stroke-opacity="0.25"/>'
 
 
+def _dated(result: Result) -> str:
+    """Return of when the figures are, where a twin made a result."""
+    found = result.provenance.calibration
+    return "" if found is None else f"Figures of {escape(found.taken_at)}. "
+
+
 def page(job: Job, results: tuple[Result, ...]) -> str:
     """Return a page of its own with every histogram of a job and where it comes from."""
     blocks = []
     for result in results:
         source = result.provenance
-        title = f"{job.request.name or job.id}, execution {result.execution}"
+        title = f"Execution {result.execution}" if len(results) > 1 else "Outcome"
         blocks.append(
             f"<section><h2>{escape(title)}</h2>{histogram(result, title)}"
-            f"<p>{result.shots} shots; {escape(result.endianness)}. {escape(source.nature)}. "
+            f"<p>{result.shots} shots; {escape(result.endianness)}. {_dated(result)}"
             f"Engine {escape(source.engine)}: {escape(source.engine_reason)} "
             f"Seed {source.seed}.</p></section>"
         )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
         f"<title>Job {escape(job.id)}</title><style>body{{font-family:system-ui,sans-serif;"
         "max-width:46rem;margin:2rem auto;padding:0 1rem}</style></head><body>"
-        f"<h1>Job {escape(job.id)}</h1>{''.join(blocks)}</body></html>\n"
+        f"<h1>{escape(job.request.name or job.request.device)}</h1><p>Job {escape(job.id)}: "
+        f"{escape(job.nature)}.</p>{''.join(blocks)}</body></html>\n"
     )

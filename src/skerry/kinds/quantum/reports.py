@@ -295,6 +295,40 @@ class JobCost(msgspec.Struct, frozen=True):
     lines: tuple[str, ...]
     usage: dict[str, int]
 
+    def draw(self, columns: int) -> str:
+        """Return what was paid here, what the machine asks, and how that is counted."""
+        dated = ", ".join(part for part in (self.channel, self.as_of) if part)
+        rows = [
+            ("job", self.job),
+            ("device", self.device),
+            ("here", self.here),
+            ("used here", _used(self.usage)),
+            ("on the machine", f"{self.hardware} ({dated})" if dated else self.hardware),
+            *(("", line) for line in self.lines if line),
+        ]
+        if self.prices:
+            rows.append(("price list", f"{self.prices} ({self.as_of})"))
+        wide = max(len(name) for name, _ in rows) + 2
+        lines = [
+            drawing.wrapped(f"{name:<{wide}}{text}", columns, " " * wide) for name, text in rows
+        ]
+        return "\n".join(lines)
+
+
+_UNITS = {
+    "shots": "shots",
+    "hardware_shots": "shots on hardware",
+    "engine_ms": "ms of an engine",
+    "hardware_ms": "ms of hardware",
+    "hqc_thousandths": "thousandths of an HQC",
+}
+
+
+def _used(usage: dict[str, int]) -> str:
+    """Return what a job used, in words."""
+    found = [f"{amount} {_UNITS.get(unit, unit)}" for unit, amount in usage.items()]
+    return ", ".join(found) or "nothing"
+
 
 class Signatures(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether a job's results are as they were when the resource's key signed them.
@@ -400,15 +434,28 @@ class EnergyTable(msgspec.Struct, frozen=True):
             found = energies.budget(self.energies[0])
             lines = [(each.part, energies.milli(each), each.how) for each in found]
             blocks.append(columns_of(lines, ("error budget", "mHa", "how it is known")))
-        curve = [(each.length, each.exact) for each in self.energies if each.length is not None]
-        blocks += [drawing.curve(curve, columns)] if len(curve) > 1 else []
-        blocks.append(
+        blocks += [_curve(self.energies, columns)] if len(self.energies) > 1 else []
+        told = (
             "circuit: UCCSD, optimised on a perfect simulator; exact: of the same active space; "
             f"twin: that circuit, measured. Energies in hartree, basis {self.basis}."
         )
+        blocks.append(drawing.wrapped(told, columns))
         blocks += [text for each in self.energies if (text := energies.searched_text(each))]
         blocks += energies.remarks(self.energies)
         return "\n\n".join(blocks)
+
+
+def _curve(found: tuple[Energy, ...], columns: int) -> str:
+    """Return energies over the length of a bond."""
+    told = [(each.length, each) for each in found if each.length is not None]
+    series = {
+        "○": [(length, each.mean_field) for length, each in told],
+        "▲": [(length, each.twin.energy) for length, each in told if each.twin is not None],
+        "●": [(length, each.exact) for length, each in told],
+    }
+    key = "energy in hartree over the length in angstrom: ○ mean field   ● exact"
+    key += "   ▲ on the twin" if series["▲"] else ""
+    return f"{drawing.curve(series, columns)}\n{key}"
 
 
 class Text(msgspec.Struct, frozen=True):

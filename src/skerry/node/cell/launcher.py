@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.apart import Apart, Ending, Program
-from skerry.kernel.errors import SkerryError
+from skerry.kernel.errors import ENGINE_FAILED, SkerryError
 from skerry.node.cell.spec import ApartCall, ApartEnd
 from skerry.node.cell.warden import END, End
 from skerry.node.channel import Channel
@@ -68,6 +68,7 @@ class _Started:
         """See `kernel.apart.Apart`."""
         try:
             await self._channel.call("apart_stop", self._number)
-        except SkerryError:
+        except SkerryError as error:
+            if error.problem is not ENGINE_FAILED:
+                raise
             # The node has gone, and the program with it.
-            return

@@ -18,6 +18,9 @@ FILE_BYTES_MAX = 64 << 20
 ALL_BYTES_MAX = 4 << 30
 FILES_MAX = 100_000
 KEY_BYTES_MAX = 1024
+UPLOAD_SECONDS_MAX = 86_400
+UPLOAD_MARK = "~"
+"""What begins the name of a bucket of parts, and of no other."""
 _PART = 1 << 20
 
 
@@ -79,6 +82,15 @@ def remove(store: Store, bucket: str, key: str) -> None:
     """Forget a file, durably."""
     with writing(store.db):
         remove_row(store, bucket, key)
+
+
+def forget_uploads(store: Store) -> None:
+    """Forget parts of files that nobody has put together for a day, durably."""
+    with writing(store.db) as db:
+        sql = "SELECT bucket, key FROM files WHERE substr(bucket, 1, 1) = ? AND at < ?"
+        old = (UPLOAD_MARK, store.now() - UPLOAD_SECONDS_MAX * 1_000_000_000)
+        for bucket, key in list(db.execute(sql, old)):
+            remove_row(store, bucket, key)
 
 
 def find(store: Store, bucket: str, key: str) -> File | None:

@@ -25,7 +25,7 @@ from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.config import QuantumConfig
 from skerry.kinds.quantum.contract import Job, JobState, Session
 from skerry.kinds.quantum.hybrid import files, reading, records, source, stage
-from skerry.kinds.quantum.hybrid.contract import HybridJob, HybridRequest, Told
+from skerry.kinds.quantum.hybrid.contract import HybridJob, HybridRequest, Line, Told
 from skerry.kinds.quantum.hybrid.program import program
 from skerry.kinds.quantum.store import Store
 
@@ -171,11 +171,15 @@ class HybridJobs:
         await self._desk.stored(records.get, id)
         return await self._desk.stored(records.said, id)
 
+    async def lines(self, id: str) -> list[Line]:  # noqa: A002
+        """Return what a job said so far, line by line."""
+        return await asyncio.to_thread(reading.lines, await self.said(id))
+
     async def told(self, id: str) -> Told:  # noqa: A002
         """Return a job with its steps, its last lines and its metrics."""
         job = await self.job(id)
         events = await self._desk.stored(Store.events, id)
-        lines = await asyncio.to_thread(reading.lines, await self.said(id))
+        lines = await self.lines(id)
         metrics = await asyncio.to_thread(reading.metrics, lines)
         return Told(job, tuple(events), tuple(lines[-LINES_SHOWN:]), tuple(metrics))
 
@@ -334,8 +338,7 @@ class HybridJobs:
         key = f"{prefix}/output/model.tar.gz"
         await self._desk.stored(files.put, bucket, key, packed, "application/x-tar")
         own = await asyncio.to_thread(stage.failure, folder)
-        usage = {"hybrid_cpu_ms": ending.cpu_ms, "memory_bytes": ending.memory_bytes}
-        self._desk.context.meter.add("hybrid_cpu_ms", ending.cpu_ms)
+        usage = {"cpu_ms": ending.cpu_ms, "memory_bytes": ending.memory_bytes}
         state = JobState.COMPLETED if _is_well(ending) else JobState.FAILED
         why = "" if state is JobState.COMPLETED else _why(job, ending, own)
         await self._end(job.id, state, why, code=ending.code, usage=usage)

@@ -15,6 +15,9 @@ from skerry.kinds.quantum.store import Store
 OPEN_MAX = 100
 """How many hybrid jobs of a resource may wait or run."""
 
+LOGS_MAX = 500
+"""Of how many jobs, the newest, it is kept what they said."""
+
 _OPEN = tuple(each for each in JobState if each not in TERMINAL)
 _MARKS = ", ".join("?" * len(_OPEN))
 _encoder = msgspec.json.Encoder()
@@ -38,6 +41,8 @@ def add(store: Store, job: HybridJob) -> HybridJob:
             raise BUSY(f"{OPEN_MAX} hybrid jobs wait already.", hint="skerry quantum jobs")
         insert(store, job)
         note(store, job.id, JobState.QUEUED, "")
+        kept = "SELECT id FROM hybrids ORDER BY number DESC LIMIT ?"
+        db.execute(f"DELETE FROM said WHERE job NOT IN ({kept})", (LOGS_MAX,))  # noqa: S608
     return job
 
 

@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 
-from skerry.app import kinds, services
-from skerry.kinds.quantum.tests.test_node import _nothing, options_in
+from skerry.app import make_node
+from skerry.kinds._shared.http.request import request
+from skerry.kinds.quantum.tests.test_node import _log_in, options_in
 from skerry.kinds.quantum.tests.wires.test_braket_jobs import BUCKET, asked, packed
 from skerry.node.node import Node
 from skerry.node.sandbox import abilities
@@ -31,7 +32,11 @@ pytestmark = pytest.mark.skipif(
 
 SETTINGS = "hybrid_at_once = 4\nhybrid_memory_mib = 192\nhybrid_disk_mib = 8\n"
 MARK = "skerry-hybrid-marker"
-RAISES = 'print("begun")\nraise RuntimeError("no such angle")\n'
+RAISES = """
+print("begun")
+print("Metrics - timestamp=1.0; cost=2;")
+raise RuntimeError("no such angle")
+"""
 BOMB = f"""
 import os, sys, time
 made = 0
@@ -165,7 +170,7 @@ class Client:
 @pytest.mark.timeout(240)
 async def test_scripts_that_fail_or_mean_harm_are_contained() -> None:
     with open_directory() as home:
-        node = Node(options_in(home), kinds(), lambda _: _nothing, services())
+        node = make_node(options_in(home))
         await node.start()
         try:
             other = '[app]\nname = "other"\n[quantum.qpu]\n'
@@ -173,7 +178,7 @@ async def test_scripts_that_fail_or_mean_harm_are_contained() -> None:
             await deploy(node, {"skerry.toml": f'[app]\nname = "lab"\n[quantum.qpu]\n{SETTINGS}'})
             fields = await fields_of(node, "lab")
             client = Client(fields)
-            await fails(client)
+            await is_shown(node, await fails(client))
             await reaches(node, client, home / "h", await fields_of(node, "other"))
             await dies_with_its_cell(node, client)
         finally:
@@ -186,8 +191,11 @@ async def fields_of(node: Node, app: str) -> Mapping[str, str]:
     return fields
 
 
-async def fails(client: Client) -> None:
-    """Scripts that raise, fork, fill the disk and the memory: each fails alone, and is named."""
+async def fails(client: Client) -> str:
+    """Scripts that raise, fork, fill the disk and the memory: each fails alone, and is named.
+
+    Return the job that raised.
+    """
     scripts = {"raises": RAISES, "bomb": BOMB, "fills": FILLS, "eats": EATS}
     arns = {name: await client.create(name, text) for name, text in scripts.items()}
     found = {name: await client.ended(arn) for name, arn in arns.items()}
@@ -200,12 +208,38 @@ async def fails(client: Client) -> None:
     why = found["raises"]["failureReason"]
     assert why == "AlgorithmError: RuntimeError: no such angle exit code: 1"
     said = await client.said(arns["raises"])
-    assert said.startswith("begun\nTraceback")
+    assert said.startswith("begun\nMetrics - timestamp=1.0; cost=2;\nTraceback")
     made = int((await client.said(arns["bomb"])).split()[1])
     assert 10 < made < 64
     assert not marked(), "what a job started ends with it"
     assert "disk" in found["fills"]["failureReason"]
     assert "emory" in found["eats"]["failureReason"]
+    return arns["raises"].rpartition("/")[2]
+
+
+async def is_shown(node: Node, job: str) -> None:
+    """Commands and the console show a hybrid job as they show any other, and its use is counted."""
+    running = await node.supervisor.wake("lab", "main", "qpu")
+    assert running.apart_cpu_ms > 0
+    assert running.apart_memory_mib_s > 0
+    place = {"app": "lab", "branch": "main"}
+    table = await perform(node, "quantum.jobs", **place)
+    assert f"{job}  FAILED" in table.draw(100)
+    shown = await perform(node, "quantum.job", job=job, **place)
+    assert shown.exit_code == 1
+    assert "no such angle" in shown.draw(100)
+    done = await perform(node, "quantum.cancel", job=job, **place)
+    assert "is FAILED" in done.message
+    cookie = await asyncio.to_thread(_log_in, node)
+    here = "/quantum/jobs?app=lab&branch=main&resource=qpu"
+    for path in (here, f"/quantum/jobs/lab/main/qpu/{job}"):
+        headers = {"Cookie": cookie, "Host": node.url[7:]}
+        answer = await asyncio.to_thread(request, f"{node.url}{path}", "GET", None, headers)
+        page = answer.body.decode()
+        assert answer.status == 200, page[:500]
+        assert "raises" in page
+        assert (path == here) == ("no such angle" not in page)
+        assert (path == here) == (">cost</title>" not in page)
 
 
 async def reaches(node: Node, client: Client, home: Path, other: Mapping[str, str]) -> None:

@@ -199,6 +199,8 @@ async def test_estimate_run_cost_and_histogram(node: Node) -> None:
         await ask(node, "run", app=APP, program=ghz(3), png="bars.png", wait=False)
     cost = await ask(node, "cost", app=APP, job=report.job.id)
     assert (cost.hardware, cost.channel) == ("1.42 EUR", "Scaleway")
+    assert "1000 shots" in cost.draw(80)
+    assert "price list" in cost.draw(80)
     assert (await ask(node, "jobs", app=APP)).draw(80).count(report.job.id) == 1
     checked = await ask(node, "verify", app=APP, job=report.job.id, record=True)
     assert (checked.signed, checked.exit_code) == (1, 0)

@@ -110,6 +110,7 @@ async def test_the_sdk_runs_jobs_and_reads_them_back(place: Place) -> None:
     assert search["result"]["last"] == pytest.approx(3.14)
     assert search["tasks"] == ["COMPLETED"] * 3
     assert search["of the job"] == [True] * 3
+    assert search["priorities"] == ["Priority"] * 3
     assert found["cancelled"] == {"asked": "CANCELLING", "state": "CANCELLED"}
     assert found["overdue"]["state"] == "FAILED"
     assert "longer than the 1 s" in found["overdue"]["why"]

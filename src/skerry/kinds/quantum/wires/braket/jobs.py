@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from skerry.kernel.errors import INVALID, NOT_FOUND
+from skerry.kernel.errors import INVALID, NOT_FOUND, TOO_LARGE
 from skerry.kinds.quantum.contract import JobState
 from skerry.kinds.quantum.desk import Desk
 from skerry.kinds.quantum.hybrid.contract import (
@@ -31,6 +31,7 @@ from skerry.kinds.quantum.wires.frame import Call, Reply
 
 WIRE = "braket-job"
 _URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTALL)
+BODY_MAX = 1 << 20
 _SHOWN_MAX = 15
 """Places behind this one are told as `>15`."""
 
@@ -155,6 +156,8 @@ class Search(msgspec.Struct, frozen=True, rename="camel"):
 
 async def create(call: Call, region: str) -> Reply:
     """Answer CreateJob: all of it is checked before anything of it is kept."""
+    if len(await call.body()) > BODY_MAX:
+        raise TOO_LARGE(f"The description of a job has at most {BODY_MAX >> 10} KiB.")
     body = await call.json()
     asked = msgspec.convert(body, Create)
     request = _request(asked, body, region)

@@ -89,7 +89,7 @@ async def _streams(call: Call, body: dict[str, Any]) -> dict[str, Any]:
         if error.problem is not NOT_FOUND:
             raise
         return {"logStreams": []}
-    told = reading.lines(await call.desk.hybrid.said(job.id))
+    told = await call.desk.hybrid.lines(job.id)
     stream = f"{job.request.name}/{job.id}/{_STREAM}"
     if not told or not stream.startswith(asked.log_stream_name_prefix):
         return {"logStreams": []}
@@ -115,7 +115,7 @@ async def _events(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     asked = msgspec.convert(body, Events)
     _check_group(asked.log_group_name)
     job = await jobs.of_log(call.desk, asked.log_stream_name)
-    told = reading.lines(await call.desk.hybrid.said(job.id))
+    told = await call.desk.hybrid.lines(job.id)
     told = [each for each in told if asked.start_time <= each.at < asked.end_time]
     first = _begin(asked, len(told))
     events: list[dict[str, Any]] = []
@@ -162,7 +162,7 @@ async def _results(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     if asked is None:
         raise NOT_FOUND("There is no such query.")
     job, first, last = asked[1], int(asked[2]) * 1000, (int(asked[3]) + 1) * 1000
-    told = reading.lines(await call.desk.hybrid.said(job))
+    told = await call.desk.hybrid.lines(job)
     rows = [
         [
             {"field": "@timestamp", "value": _moment(each.at)},

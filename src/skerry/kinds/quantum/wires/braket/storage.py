@@ -143,10 +143,11 @@ def _parts(upload: str) -> str:
     """Return where the parts of an upload are kept: in no bucket that could be named."""
     if _UPLOAD.fullmatch(upload) is None:
         raise S3Error("NoSuchUpload", "The specified upload does not exist.")
-    return f"~{upload}"
+    return f"{files.UPLOAD_MARK}{upload}"
 
 
 async def _begin(call: Call, bucket: str, key: str) -> Reply:
+    await call.desk.stored(files.forget_uploads)
     root = Element("InitiateMultipartUploadResult")
     root.add("Bucket", bucket)
     root.add("Key", key)

@@ -105,15 +105,16 @@ def told(job: Any) -> dict[str, Any]:
     """All that can be read of a job that is over."""
     state = ended(job)
     found = job.metadata()
-    tasks = job.get_tasks()
+    tasks = [each.metadata() for each in job.get_tasks()]
     return {
         "state": state,
         "why": found.get("failureReason"),
         "result": job.result() if state == "COMPLETED" else None,
         "metrics": job.metrics(),
         "said": said(job),
-        "tasks": [task.metadata()["status"] for task in tasks],
-        "of the job": [task.metadata().get("jobArn", job.arn) == job.arn for task in tasks],
+        "tasks": [each["status"] for each in tasks],
+        "of the job": [each["jobArn"] == job.arn for each in tasks],
+        "priorities": [each["queueInfo"]["queuePriority"] for each in tasks],
         "position": job.queue_position().queue_position,
         "tags": found["tags"],
         "events": [each["eventType"] for each in found["events"]],
