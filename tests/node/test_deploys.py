@@ -262,7 +262,7 @@ async def test_resources_come_change_and_go(node: Node) -> None:
             await node.supervisor.wake("news", "main", name)
         assert told.value.problem is NOT_FOUND
     assert await ask(node, "news") == (200, "two")
-    list(node.scheduler.due(node.scheduler._last))
+    list(node.scheduler.due(node.scheduler.minutes.last))
     await perform(node, "branch.create", app="news", name="copy")
     await drained_of(node, "other")
 

@@ -198,3 +198,14 @@ class Channel(asyncio.Protocol):
         """Close this end."""
         if self._transport is not None:
             self._transport.close()
+
+
+def read_exactly(connection: socket.socket, count: int) -> bytes:
+    """Read so many bytes from a blocking socket; raise ConnectionResetError if it ends before."""
+    data = bytearray()
+    while len(data) < count:
+        chunk = connection.recv(count - len(data))
+        if not chunk:
+            raise ConnectionResetError("the node went away")
+        data += chunk
+    return bytes(data)

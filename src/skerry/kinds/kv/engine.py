@@ -115,7 +115,8 @@ class KvEngine(Engine):
         """Return a value; raise NOT_FOUND if there is none."""
         entry = await self.reads.run(Store.get, params.key)
         if entry is None:
-            raise NOT_FOUND(f"There is no value under {params.key!r}.")
+            hint = f"skerry kv list {self.context.ref.name}"
+            raise NOT_FOUND(f"There is no value under {params.key!r}.", hint=hint)
         item = transfer.to_item(entry)
         return Value(item.value, bool(item.base64), item.metadata, item.expiration)
 

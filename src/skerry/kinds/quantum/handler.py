@@ -35,6 +35,7 @@ from skerry.kinds.quantum.catalogue import benchmarks, load
 from skerry.kinds.quantum.catalogue.model import Device, Here
 from skerry.kinds.quantum.contract import Budget, Cost, Job, JobRequest, Options, Program
 from skerry.kinds.quantum.hardware import ACTION
+from skerry.kinds.quantum.hybrid.contract import HybridJob, Told
 from skerry.kinds.quantum.messages import Energy, Outcome, Quote, Revised
 from skerry.kinds.quantum.providers.interface import Provider
 from skerry.kinds.quantum.twins import is_limited, is_runnable, medians
@@ -220,12 +221,28 @@ class Handler:
 
     async def do_jobs(self, params: words.Jobs, progress: Progress) -> reports.JobTable:
         """See `quantum.jobs`."""
-        found = await self._call(params, "list", {"limit": params.limit}, progress)
-        return reports.JobTable(tuple(found))
+        asked = {"limit": params.limit}
+        found = await self._call(params, "list", asked, progress)
+        hybrid = await self._call(params, "hybrid-list", asked, progress)
+        return reports.JobTable(tuple(found), tuple(hybrid))
 
-    async def do_job(self, params: words.Shown, progress: Progress) -> reports.JobReport:
+    async def do_job(self, params: words.Shown, progress: Progress) -> reports.ShownJob:
         """See `quantum.job`."""
-        return _report(await self._call(params, "show", {"job": params.job}, progress), params.png)
+        found: Outcome | Told = await self._either(params, ("show", "hybrid-show"), progress)
+        if isinstance(found, Told):
+            return reports.ShownJob(hybrid=found)
+        made = _report(found, params.png)
+        return reports.ShownJob(made.job, made.results, made.events, made.png)
+
+    async def _either(self, params: words.OfJob, pair: tuple[str, str], progress: Progress) -> Any:
+        """Call a word on a job, or its fellow if the job is a hybrid one; raise NOT_FOUND."""
+        asked = {"job": params.job}
+        try:
+            return await self._call(params, pair[0], asked, progress)
+        except SkerryError as error:
+            if error.problem is not NOT_FOUND:
+                raise
+        return await self._call(params, pair[1], asked, progress)
 
     async def do_histogram(self, params: words.Chart, progress: Progress) -> reports.Text:
         """See `quantum.histogram`."""
@@ -278,7 +295,7 @@ class Handler:
 
     async def do_cancel(self, params: words.OfJob, progress: Progress) -> Done:
         """See `quantum.cancel`."""
-        job = await self._call(params, "stop", {"job": params.job}, progress)
+        job: Job | HybridJob = await self._either(params, ("stop", "hybrid-stop"), progress)
         return Done(f"Job {job.id} is {job.state}.")
 
     async def do_reserve(self, params: words.Reserve, progress: Progress) -> reports.ReservationRow:

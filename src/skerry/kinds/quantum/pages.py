@@ -7,9 +7,10 @@ from urllib.parse import urlencode
 
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.names import MAIN
-from skerry.kinds.quantum import device_reports, drawing, pictures, reports
+from skerry.kinds.quantum import device_reports, drawing, hybrid_reports, pictures, reports
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Modality
+from skerry.kinds.quantum.hybrid.contract import Told
 from skerry.kinds.quantum.twins import is_runnable
 
 KIND = "quantum"
@@ -106,9 +107,10 @@ async def jobs(visit: Any) -> dict[str, Any]:
     """Return the resources of this node, and the jobs of the one that was chosen."""
     places = await _places(visit)
     chosen = _chosen(visit, places)
-    shown = []
+    shown, hybrid = [], []
     if chosen:
         table = await visit.ask("quantum.jobs", **chosen)
+        hybrid = [(job, reports.moment_text(job.created)) for job in table.hybrid]
         shown = [
             (
                 job,
@@ -122,6 +124,7 @@ async def jobs(visit: Any) -> dict[str, Any]:
         "places": places,
         "chosen": chosen,
         "jobs": shown,
+        "hybrid": hybrid,
         "cli": [f"skerry quantum jobs --app {chosen['app']}" if chosen else "skerry quantum jobs"],
     }
 
@@ -147,8 +150,10 @@ async def reservations(visit: Any) -> dict[str, Any]:
 async def job(visit: Any) -> dict[str, Any]:
     """Return one job with its histograms and where they come from."""
     place = {name: visit.word(name) for name in _PLACE}
-    report: reports.JobReport = await visit.ask("quantum.job", job=visit.word("job"), **place)
+    report: reports.ShownJob = await visit.ask("quantum.job", job=visit.word("job"), **place)
     found = report.job
+    if found is None:
+        return _hybrid(report.hybrid, place)
     return {
         "title": found.request.name or "Job",
         "job": found,
@@ -167,6 +172,27 @@ async def job(visit: Any) -> dict[str, Any]:
             f"skerry quantum job {found.id} --app {place['app']}",
             f"skerry quantum verify {found.id} --app {place['app']}",
         ],
+    }
+
+
+def _hybrid(told: Told | None, place: dict[str, Any]) -> dict[str, Any]:
+    """Return a hybrid job with its metrics drawn, and the last lines that it said."""
+    assert told is not None, "a job is one or the other"
+    found = told.job
+    return {
+        "title": found.request.name,
+        "job": None,
+        "hybrid": found,
+        "place": place,
+        "back": f"/quantum/jobs/{place['app']}/{place['branch']}/{place['resource']}/{found.id}",
+        "events": [(reports.moment_text(each.at), each) for each in told.events],
+        "curves": [
+            (name, pictures.curve(values, name))
+            for name, values in hybrid_reports.curves(told.metrics).items()
+        ],
+        "said": "\n".join(each.text for each in told.lines),
+        "used": hybrid_reports.used(found) if found.over and found.usage else "",
+        "cli": [f"skerry quantum job {found.id} --app {place['app']}"],
     }
 
 

@@ -15,6 +15,7 @@ from skerry.kinds.quantum.messages import Need
 _COLOURS = ("#1a7f5a", "#b58a00", "#c2452d", "#8a8f98")
 _SERIES = ("#1a7f5a", "#b58a00", "#c2452d", "#3566c4", "#8050b0", "#8a8f98", "#0891b2")
 _STEP, _MARGIN, _RADIUS = 56, 34, 17
+_DOTS_MAX = 100
 _BARS_MAX = 32
 
 
@@ -140,6 +141,30 @@ def histogram(result: Result, title: str) -> str:
             f'<text x="158" y="{y}" font-size="12" fill="currentColor">and {hidden} more</text>'
         )
     return _svg(width, 16 + (len(ordered) + bool(hidden)) * row, title, parts)
+
+
+def curve(values: Sequence[float], title: str) -> str:
+    """Return values in their order as a line between the least and the most, as one SVG element."""
+    least, most = min(values), max(values)
+    spread, last = (most - least) or 1.0, max(1, len(values) - 1)
+    spots = [
+        (64 + 560 * number / last, 148 - 132 * (value - least) / spread)
+        for number, value in enumerate(values)
+    ]
+    path = " ".join(
+        f"{'L' if number else 'M'}{x:.1f} {y:.1f}" for number, (x, y) in enumerate(spots)
+    )
+    parts = [f'<path d="{path}" stroke="{_COLOURS[0]}" stroke-width="2" fill="none"/>']
+    parts += [
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_COLOURS[0]}"/>'
+        for x, y in (spots if len(spots) <= _DOTS_MAX else spots[-1:])
+    ]
+    parts += [
+        f'<text x="58" y="{y}" text-anchor="end" font-size="12" '
+        f'fill="currentColor">{value:.4g}</text>'
+        for y, value in ((20, most), (152, least))
+    ]
+    return _svg(640, 164, title, parts)
 
 
 class _Axis:

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.money import MICRO, show
-from skerry.kinds.quantum import drawing, energies
+from skerry.kinds.quantum import drawing, energies, hybrid_reports
 from skerry.kinds.quantum.contract import Cost, Event, Job, Queue, Reservation, Result
 from skerry.kinds.quantum.drawing import columns_of, span
+from skerry.kinds.quantum.hybrid.contract import HybridJob, Told
 from skerry.kinds.quantum.messages import Energy, Need, Quote
 from skerry.kinds.quantum.pricing import HQC
 from skerry.kinds.quantum.published import SOURCE as PUBLISHED_BY
@@ -184,10 +185,44 @@ def _cost_line(job: Job) -> str:
     return f"on the machine it would cost {money(job.cost)} ({job.cost.channel}, {job.cost.as_of})"
 
 
+class ShownJob(msgspec.Struct, frozen=True):
+    """A job as `JobReport` shows it, or else a hybrid one with what it said and measured."""
+
+    job: Job | None = None
+    results: tuple[Result, ...] = ()
+    events: tuple[Event, ...] = ()
+    png: bytes = b""
+    hybrid: Told | None = None
+
+    def contents(self) -> dict[str, bytes]:
+        """Return the picture for the file that was asked for."""
+        return {"png": self.png} if self.png else {}
+
+    @property
+    def exit_code(self) -> int:
+        """0 if it is done, 1 if it failed, 8 while it is not over."""
+        if self.hybrid is None:
+            return self._plain().exit_code
+        if not self.hybrid.job.over:
+            return 8
+        return 0 if self.hybrid.job.state == "COMPLETED" else 1
+
+    def _plain(self) -> JobReport:
+        assert self.job is not None, "it is one or the other"
+        return JobReport(self.job, self.results, self.events, self.png)
+
+    def draw(self, columns: int) -> str:
+        """Return the job, and its histograms or its metrics and its last lines."""
+        if self.hybrid is None:
+            return self._plain().draw(columns)
+        return hybrid_reports.draw(self.hybrid, columns)
+
+
 class JobTable(msgspec.Struct, frozen=True):
-    """Jobs, the newest first."""
+    """Jobs, the newest first, and hybrid jobs."""
 
     jobs: tuple[Job, ...]
+    hybrid: tuple[HybridJob, ...] = ()
 
     def draw(self, columns: int) -> str:
         """Return a table."""
@@ -202,6 +237,18 @@ class JobTable(msgspec.Struct, frozen=True):
                 each.request.name,
             )
             for each in self.jobs
+        ]
+        rows += [
+            (
+                each.id,
+                each.state.value,
+                each.request.device or "-",
+                "hybrid",
+                "-",
+                moment_text(each.created),
+                each.request.name,
+            )
+            for each in self.hybrid
         ]
         head = ("job", "state", "device", "done", "shots", "created", "name")
         return columns_of(rows, head) if rows else "No jobs yet: skerry quantum run"

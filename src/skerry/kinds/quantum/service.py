@@ -18,6 +18,7 @@ from skerry.kinds.quantum.reports import (
     NeedTable,
     QuoteTable,
     ReservationRow,
+    ShownJob,
     Signatures,
     StackRow,
     Text,
@@ -247,7 +248,7 @@ SERVICE = Service(
         Command(
             "quantum.jobs", "List jobs", Jobs, JobTable, empty="No jobs yet: skerry quantum run"
         ),
-        Command("quantum.job", "Show a job, its result and provenance", Shown, JobReport),
+        Command("quantum.job", "Show a job, its result and provenance", Shown, ShownJob),
         Command("quantum.histogram", "Write a job's histogram", Chart, Text),
         Command("quantum.cost", "Tell what a job cost, however old", OfJob, JobCost),
         Command(

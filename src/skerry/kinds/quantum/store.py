@@ -55,6 +55,23 @@ CREATE TABLE IF NOT EXISTS sessions(id TEXT PRIMARY KEY, body BLOB NOT NULL) WIT
 CREATE TABLE IF NOT EXISTS reservations(
     id TEXT PRIMARY KEY, ends INTEGER NOT NULL, body BLOB NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hybrids(
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE, token TEXT UNIQUE, state TEXT NOT NULL, created INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS said(
+    job TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS files(
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    bucket TEXT NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
+    kind TEXT NOT NULL, at INTEGER NOT NULL, UNIQUE (bucket, key)
+);
+CREATE TABLE IF NOT EXISTS file_parts(
+    file INTEGER NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (file, number)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS calibrations(
     device TEXT NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (device, revision)
@@ -80,6 +97,10 @@ class Store:
     def close(self) -> None:
         """Close the connection."""
         self.db.close()
+
+    def now(self) -> int:
+        """Return the time of the node."""
+        return self._clock.now()
 
     def meta(self, key: str) -> str:
         """Return what is kept under a key, or nothing."""
