@@ -128,7 +128,8 @@ def answers(command: Sequence[str | Path]) -> bool:
 
 def environment() -> dict[str, str]:
     """Return the environment of child processes: the virtual environment's programs first."""
-    kept = {key: value for key, value in os.environ.items() if key != "PYTHONHOME"}
+    # Without bytecode each of hundreds of processes would compile the same modules.
+    kept = dict(os.environ, PYTHONHOME="", PYTHONDONTWRITEBYTECODE="")
     path = f"{VENV / 'bin'}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     return {**kept, "VIRTUAL_ENV": str(VENV), "PATH": path}
 
@@ -327,15 +328,16 @@ def steps(fast: bool) -> Iterator[tuple[str, Callable[[], Outcome | None]]]:
     """Yield the steps of `check` by name."""
     programs = VENV / "bin"
     environments = None if fast else beside(PYTHON, "-m", ENVIRONMENTS_MODULE)
+    types = beside(programs / "mypy", "--no-error-summary")
     yield "format", command(programs / "ruff", "format", "--check", "--quiet", ".")
     yield "lint", command(programs / "ruff", "check", "--quiet", ".")
-    yield "types", command(programs / "mypy", "--no-error-summary")
     yield "layers", command(programs / "lint-imports")
     if has_docs():
         yield "generated docs", command(PYTHON, "-m", DOCS_MODULE, "--check")
     yield "tidy", lambda: tests("tidy", "tests/repository", "-n", "0")
     if not fast and (CLIENTS / "package.json").exists():
         yield "clients", install_clients
+    yield "types", types
     if environments:
         yield "quantum clients", environments
     # One more than there are cores: tests wait for disks and for processes that start.
@@ -359,6 +361,7 @@ def beside(*words: str | Path) -> Callable[[], None]:
 
     What it says is printed by that step, so that it does not stand between the lines of others.
     """
+    name = " ".join(map(str, words))
     said = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with this process
     process = subprocess.Popen(
         words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment()
@@ -369,11 +372,11 @@ def beside(*words: str | Path) -> Callable[[], None]:
         try:
             code = process.wait(STEP_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise StepError(f"{words[-1]} ran longer than {STEP_SECONDS} s.") from error
+            raise StepError(f"{name} ran longer than {STEP_SECONDS} s.") from error
         said.seek(0)
         say(said.read().decode(errors="replace").rstrip())
         if code:
-            raise StepError(f"{words[-1]} ended with {code}.", " ".join(map(str, words)))
+            raise StepError(f"{name} ended with {code}.")
 
     return wait
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from skerry.node.cell.server import Server, _Protocol
+from skerry.node.cell.server import HttpProtocol, Server
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -23,7 +23,7 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
 
 def connections() -> int:
     gc.collect()
-    return sum(isinstance(each, _Protocol) for each in gc.get_objects())
+    return sum(isinstance(each, HttpProtocol) for each in gc.get_objects())
 
 
 @pytest.mark.parametrize("is_reset", [False, True])

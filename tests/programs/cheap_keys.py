@@ -1,4 +1,4 @@
-"""Makes a restic repository on a local disk cheap to open, right after it was made.
+"""Makes a restic repository on a local disk or in a bucket cheap to open, once it was made.
 
 Each opening of a repository costs half a second of CPU, so that passwords of people cannot be
 guessed (scrypt). Tests open hundreds, with passwords of 256 random bits: here the key of a new
@@ -15,6 +15,7 @@ import os
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -54,19 +55,42 @@ class Box:
         return self._r + Cipher(AES(self._mac), ECB()).encryptor().update(nonce)
 
 
-def cheapen(repository: Path, password: bytes) -> None:
-    """Seal every key of a repository anew."""
+def cheapen(content: bytes, password: bytes) -> tuple[str, bytes]:
+    """Return the name and the content of a key that seals the same anew."""
+    shape = json.loads(content)
+    master = Box(password, shape).open(base64.b64decode(shape["data"]))
+    shape |= LEAST
+    shape["data"] = base64.b64encode(Box(password, shape).seal(master)).decode()
+    cheap = json.dumps(shape).encode()
+    return hashlib.sha256(cheap).hexdigest(), cheap
+
+
+def on_disk(repository: Path, password: bytes) -> None:
+    """Replace the keys of a repository on a local disk."""
     for path in (repository / "keys").iterdir():
-        shape = json.loads(path.read_bytes())
-        master = Box(password, shape).open(base64.b64decode(shape["data"]))
-        shape |= LEAST
-        shape["data"] = base64.b64encode(Box(password, shape).seal(master)).decode()
-        content = json.dumps(shape).encode()
-        path.with_name(hashlib.sha256(content).hexdigest()).write_bytes(content)
+        name, cheap = cheapen(path.read_bytes(), password)
+        path.with_name(name).write_bytes(cheap)
         path.unlink()
 
 
+def in_bucket(url: str, password: bytes) -> None:
+    """Replace the keys of a repository in a bucket; credentials are in the environment."""
+    import boto3
+
+    parts = urlsplit(url)
+    bucket, _, prefix = parts.path.strip("/").partition("/")
+    client = boto3.client("s3", endpoint_url=f"{parts.scheme}://{parts.netloc}")
+    for each in client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/keys/")["Contents"]:
+        content = client.get_object(Bucket=bucket, Key=each["Key"])["Body"].read()
+        name, cheap = cheapen(content, password)
+        client.put_object(Bucket=bucket, Key=f"{prefix}/keys/{name}", Body=cheap)
+        client.delete_object(Bucket=bucket, Key=each["Key"])
+
+
 if __name__ == "__main__":
-    where = Path(os.environ["RESTIC_REPOSITORY"])
-    if where.is_dir():
-        cheapen(where, Path(os.environ["RESTIC_PASSWORD_FILE"]).read_bytes().strip())
+    where = os.environ["RESTIC_REPOSITORY"]
+    opens = Path(os.environ["RESTIC_PASSWORD_FILE"]).read_bytes().strip()
+    if where.startswith("s3:"):
+        in_bucket(where.removeprefix("s3:"), opens)
+    elif Path(where).is_dir():
+        on_disk(Path(where), opens)

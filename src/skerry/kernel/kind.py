@@ -31,6 +31,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from skerry.kernel.apart import Launch, nowhere
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import DENIED
 from skerry.kernel.keys import Keys
@@ -90,8 +91,9 @@ class Context:
     `directory` is the state and is what is branched; `run` holds sockets and is emptied at each
     wake; `code` is the deployed version of the app, read-only. `bindings` are the names of the
     resources of the same branch that this one may use; `url` is the node's own; `permit` is asked
-    before anything of the resource goes to a place outside the node. `environments` holds what the
-    operator installed for kinds, `<kind>/<name>`, readable and executable for engines.
+    before anything of the resource goes to a place outside the node; `apart` starts programs of
+    users in a sandbox of their own. `environments` holds what the operator installed for kinds,
+    `<kind>/<name>`, readable and executable for engines.
     """
 
     ref: ResourceRef
@@ -108,6 +110,7 @@ class Context:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     url: str = ""
     permit: Permit = refuse
+    apart: Launch = nowhere
     environments: Path | None = None
 
     @property

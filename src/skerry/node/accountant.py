@@ -121,8 +121,10 @@ class Accountant:
         account = f"{cell.app}/{cell.branch}"
         if running.key:
             account = f"{account}/{running.key}"
-        yield Reading(running.instance, account, "cpu_ms", running.cpu_ms)
-        yield Reading(running.instance, account, "memory_mib_s", int(running.memory_mib_s))
+        cpu_ms = running.cpu_ms + running.apart_cpu_ms
+        memory_mib_s = int(running.memory_mib_s + running.apart_memory_mib_s)
+        yield Reading(running.instance, account, "cpu_ms", cpu_ms)
+        yield Reading(running.instance, account, "memory_mib_s", memory_mib_s)
         for path in self._counters(running):
             yield from self._read(path)
 

@@ -160,7 +160,7 @@ class LogFile:
         if self._damage is not None:
             raise self._damage
         if len(self._pending) >= PENDING_MAX:
-            raise BUSY("The log's disk does not keep up.")
+            raise BUSY("The log's disk does not keep up.", hint="skerry doctor")
         if len(body) > ENTRY_BYTES_MAX:
             raise TOO_LARGE(f"An entry of the log has at most {ENTRY_BYTES_MAX} bytes.")
         entry = Entry(self._sequence, self._clock.now(), body, self._previous)

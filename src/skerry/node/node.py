@@ -315,7 +315,7 @@ class Node:
         self.gpus = Gpus(self.config.engine_gpus)
         self._make_workshop(cgroups)
         packages = [manifest.package for manifest in self.manifests.values()]
-        processes = Processes(packages)
+        processes = self._processes = Processes(packages)
         stack.push_async_callback(processes.stop)
         # It imports for as long as the rest of the node does, on another core.
         self._zygote = asyncio.create_task(processes.start())
@@ -532,12 +532,9 @@ class Node:
             return Rate(*self.config.prices[unit]).cost(amount)
         return PRICES[unit].cost(amount) if unit in PRICES else 0
 
-    def own_memory_bytes(self) -> int:
-        """Return the resident memory of the node's own process; 0 where it cannot be read."""
-        path = Path("/proc/self/statm")
-        if not path.exists():
-            return 0
-        return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    def kept_ready(self) -> list[int]:
+        """Return the processes that run whatever sleeps, so that a wake is short."""
+        return [*self._processes.pids(), *self.supervisor.spares()]
 
     def remove_code(self, app: str) -> None:
         """Remove every version of an app that is deleted."""

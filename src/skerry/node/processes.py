@@ -191,6 +191,10 @@ class Processes:
             _log.warning("the zygote ended with status %s", self._zygote.returncode)
             self._zygote = None
 
+    def pids(self) -> list[int]:
+        """Return the zygote, if it runs."""
+        return [self._zygote.pid] if self._zygote is not None else []
+
     async def stop(self) -> None:
         """End the zygote, which ends all that runs still."""
         if self._connection is None or self._zygote is None:

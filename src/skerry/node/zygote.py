@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib
 import os
@@ -249,6 +250,7 @@ def _more(connection: socket.socket, count: int) -> bytes:
     return data
 
 
+@functools.cache
 def expose_paths() -> tuple[str, ...]:
     """Return what processes of cells must be able to read: Python, its packages, this source.
 

@@ -26,7 +26,7 @@ import msgspec
 
 from skerry.kernel.catalogue import Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock
-from skerry.kernel.errors import BUSY, DISK_FULL, ENGINE_FAILED
+from skerry.kernel.errors import BUSY, DISK_FULL, ENGINE_FAILED, SkerryError
 from skerry.kernel.events import AnyEvent, AppDeleted, BranchDeleted
 from skerry.kernel.ledger import Balance, Balances, Ledger
 from skerry.kernel.log import Entry
@@ -219,12 +219,19 @@ class Recorder:
             self._wake.set()
 
     async def close(self) -> None:
-        """State what was billed last, write what waits, and stop."""
+        """State what was billed last, write what waits, and stop.
+
+        On a disk that fails, decisions of the last moments are lost; the catalogue and what was
+        billed are caught up with at the next start.
+        """
         self._closing = True
         self._wake.set()
         if self._task is not None:
-            await asyncio.shield(self._task)
-            await self._in_thread(self._write_past)
+            try:
+                await asyncio.shield(self._task)
+                await self._in_thread(self._write_past)
+            except (OSError, SkerryError):
+                _log.exception("the end of the audit log could not be written")
         self._thread.shutdown()
         self._ledger.on_growth.clear()
         self._past.billed.close()

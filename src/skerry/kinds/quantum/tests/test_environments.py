@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def test_every_client_is_locked_as_its_stack_says() -> None:
             version = pins[canonicalize_name(asked.name)]
             assert asked.specifier.contains(version), f"{asked}: run python3 dev.py lock"
     assert {environments.lock_of(name) for name in wanted} == set(environments.LOCKS.iterdir())
+
+
+def test_the_page_of_compatibility_tells_the_versions_that_are_tried() -> None:
+    page = (environments.ROOT / "docs" / "reference" / "compatibility.md").read_text()
+    rows = re.findall(r"^\| ([a-z-]+) \| (\d[\w.]+\.\d+) \| .* \|$", page, re.MULTILINE)
+    assert len(rows) >= 13
+    requirements = environments.ROOT / "requirements"
+    locks = "\n".join(lock.read_text() for lock in requirements.rglob("*.lock"))
+    assert not [row for row in rows if f"\n{'=='.join(row)} " not in locks]
 
 
 @pytest.fixture

@@ -331,7 +331,7 @@ async def test_strangers_are_refused_in_the_vendors_shape(caller: Caller) -> Non
     answers: list[tuple[Answer, int, str]] = [
         (await caller.aws("GET", "/device/x", secret="wrong"), 403, "UnrecognizedClient"),
         (await caller.aws("GET", "/b/k", service="s3", secret="wrong"), 403, "SignatureDoesNot"),
-        (await caller.aws("GET", "/b/k", service="iam"), 400, "iam"),
+        (await caller.aws("GET", "/b/k", service="sqs"), 400, "sqs"),
         (await caller("POST", "/braket/quantum-task", {}), 403, "UnrecognizedClient"),
         (await caller.bearer("GET", "/api/v1/quantum-computers", token=wrong), 401, "message"),
         (await caller.bearer("GET", "/aqt/v1/workspaces", token=wrong), 401, "detail"),
@@ -375,7 +375,7 @@ def test_the_resource_is_found_in_whatever_header_a_client_sends() -> None:
 async def test_a_task_of_braket_runs_in_the_reservation_that_it_names(
     engine: QuantumEngine, caller: Caller
 ) -> None:
-    made = await engine.desk.reserve("iqm-garnet", seconds=60)
+    made = await engine.desk.calendar.reserve("iqm-garnet", seconds=60)
     number = names.account(engine.context.id)
 
     def associated(given: str, device: str = GARNET) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Create(msgspec.Struct, frozen=True, rename="camel"):
         msgspec.field(name="outputS3KeyPrefix")
     )
     device_parameters: str = ""
+    job_token: Annotated[str, msgspec.Meta(max_length=128)] = ""
     tags: dict[str, str] = {}
     associations: Annotated[list[Association], msgspec.Meta(max_length=1)] = []
 
@@ -64,6 +65,7 @@ class Native(msgspec.Struct, frozen=True):
     views: tuple[programs.View, ...]
     device_parameters: str = ""
     reservation: str = ""
+    hybrid: str = ""
 
     def directory(self, job_id: str) -> str:
         """Return the folder of the task's results in its bucket."""
@@ -109,6 +111,7 @@ async def create(call: Call, region: str) -> Reply:
         action.views,
         asked.device_parameters,
         asked.associations[0].arn if asked.associations else "",
+        await _hybrid(call, asked.job_token),
     )
     request = JobRequest(
         device=device.id,
@@ -116,7 +119,8 @@ async def create(call: Call, region: str) -> Reply:
         shots=shots,
         options=Options(memory=asked.shots <= MEMORY_SHOTS_MAX, engine=action.engine),
         token=asked.client_token,
-        reservation=await _reservation(call, device, native),
+        reservation=await reservation(call, device, native.reservation),
+        session=await _session(call, native.hybrid, device.id),
         one_task=is_set,
         tags=asked.tags,
         native=msgspec.to_builtins(native),
@@ -132,17 +136,30 @@ async def create(call: Call, region: str) -> Reply:
     return Reply({"quantumTaskArn": arn}, 201)
 
 
-async def _reservation(call: Call, device: Device, native: Native) -> str:
-    """Return the reservation that a task belongs to; raise INVALID for one that does not take it.
+async def _hybrid(call: Call, token: str) -> str:
+    """Return the hybrid job that a task is of, or nothing."""
+    return await call.desk.hybrid.of_token(token) if token else call.hybrid
+
+
+async def _session(call: Call, hybrid: str, device: str) -> str:
+    """Return the session in which a task of a hybrid job goes first: on the job's own device."""
+    if not hybrid:
+        return ""
+    job = await call.desk.hybrid.job(hybrid)
+    return hybrid if job.request.device == device else ""
+
+
+async def reservation(call: Call, device: Device, arn: str) -> str:
+    """Return the reservation that a name means; raise INVALID for one that does not take it.
 
     It is one that `skerry quantum reserve` made, on this device.
     """
-    if not native.reservation:
+    if not arn:
         return ""
     if device.status == "local":
         raise INVALID(f"Braket Direct is not supported for {device.id}: nobody else is on it.")
-    wanted = names.reservation_of(native.reservation, call.desk.context.id)
-    found = [each for each in await call.desk.reservations() if each.id == wanted]
+    wanted = names.reservation_of(arn, call.desk.context.id)
+    found = [each for each in await call.desk.calendar.coming() if each.id == wanted]
     if not found or found[0].device != device.id:
         raise INVALID(
             "Reservation arn is invalid.",
@@ -197,6 +214,8 @@ def summary(job: Job, native: Native, resource_id: str) -> dict[str, Any]:
         "createdAt": names.moment(job.created),
         "tags": job.request.tags,
     }
+    if native.hybrid:
+        found["jobArn"] = names.hybrid_arn(native.hybrid, native.region, resource_id)
     if job.ended:
         found["endedAt"] = names.moment(job.ended)
     return found
@@ -211,7 +230,8 @@ def _action(job: Job, native: Native) -> dict[str, Any]:
 
 
 def _queue(job: Job) -> dict[str, Any]:
-    found = {"queue": "QUANTUM_TASKS_QUEUE", "queuePriority": "Normal"}
+    priority = "Priority" if job.request.session else "Normal"
+    found = {"queue": "QUANTUM_TASKS_QUEUE", "queuePriority": priority}
     if job.queue is not None:
         return found | {"position": str(job.queue.position)}
     text = f"Task is in {state(job)} status, in which it has no place in the queue."
@@ -254,7 +274,7 @@ async def search(call: Call, _region: str) -> Reply:
             if job.request.native.get("wire") != WIRE:
                 continue
             row = summary(job, native_of(job), call.desk.context.id)
-            if all(_holds(each, row) for each in asked.filters):
+            if all(holds(each, row) for each in asked.filters):
                 found.append(row)
             if len(found) == asked.max_results:
                 more = True
@@ -263,20 +283,15 @@ async def search(call: Call, _region: str) -> Reply:
     return Reply(body | {"nextToken": before} if more else body)
 
 
-async def search_hybrid_jobs(call: Call, _region: str) -> Reply:
-    """Answer SearchJobs: hybrid jobs cannot be created here, so that there are none to find."""
-    msgspec.convert(await call.json(), Search)
-    return Reply({"jobs": []})
-
-
-_FIELDS = ("quantumTaskArn", "deviceArn", "status", "createdAt")
+_FIELDS = ("quantumTaskArn", "deviceArn", "jobArn", "status", "createdAt")
 _OPERATORS = ("LT", "LTE", "EQUAL", "GT", "GTE", "BETWEEN")
 
 
-def _holds(each: Filter, row: dict[str, Any]) -> bool:
+def holds(each: Filter, row: dict[str, Any]) -> bool:
     """Tell whether a row meets a condition; times compare as the texts that they are."""
-    value, first, last = str(row[each.name]), each.values[0], each.values[-1]
+    value, first, last = str(row.get(each.name, "")), each.values[0], each.values[-1]
     return {
+        "CONTAINS": first in value,
         "EQUAL": value in each.values,
         "LT": value < first,
         "LTE": value <= first,
