@@ -181,7 +181,7 @@ class Client(Stream):
         self._relaying = True
         self._task = None
         if pool is not None:
-            self.pooled = PooledClient(self, welcome, pool)
+            self.pooled = PooledClient(self, welcome, pool, self._lobby)
             self.pooled.begin()
         elif self.upstream is not None:
             self._resume(self.upstream)

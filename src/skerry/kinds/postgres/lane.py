@@ -72,7 +72,8 @@ class Passage(ABC):
     """A session in the lane. Subclasses say how its bytes are passed on.
 
     `forth` and `back` run in the lane's thread when there is something to receive. They get room
-    for it, and tell whether the session may stay; they may raise OSError.
+    for it, and tell whether the session may stay; they may raise OSError. `server_gone` tells, of a
+    session that has left, that its server will say nothing more.
     """
 
     def __init__(self, client: asyncio.Transport, server: asyncio.Transport) -> None:
@@ -83,7 +84,7 @@ class Passage(ABC):
             self.client.socket.close()
             raise
         self.loop = asyncio.get_running_loop()
-        self.inside = self.settled = self.failed = False
+        self.inside = self.settled = self.failed = self.server_gone = False
 
     @abstractmethod
     def forth(self, room: memoryview) -> bool:
@@ -100,6 +101,7 @@ class Passage(ABC):
         """In the loop, once: take the session up again."""
         if not self.settled:
             self.settled = True
+            self.server_gone = self.server.gone()
             for end in (self.client, self.server):
                 end.give_back()
                 if self.failed:

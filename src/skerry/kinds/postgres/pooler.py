@@ -43,6 +43,9 @@ class User(Protocol):
     def pause_server(self, paused: bool) -> None:
         """Learn that the server cannot take more bytes for now, or can again."""
 
+    def let_go(self) -> None:
+        """Give a session back that is kept between transactions."""
+
 
 class ServerSession(asyncio.Protocol):
     """One session of a pool, and what is prepared in it."""
@@ -106,6 +109,8 @@ class ServerSession(asyncio.Protocol):
         self.pool.drop(self)
 
     def _sleep(self) -> None:
+        if self.user is not None:
+            self.user.let_go()
         if self.user is None:
             self.close()
 
@@ -128,6 +133,11 @@ class Pool:
         self._greetings: OrderedDict[Identity, bytes] = OrderedDict()
         self.statements = Statements()
 
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody waits for a session."""
+        return bool(self._waiting)
+
     async def greeting(self, identity: Identity, credential: Credential) -> bytes:
         """Return what a server says to such a session when it begins; known ones wake nothing."""
         if identity not in self._greetings:
@@ -143,7 +153,8 @@ class Pool:
                 async with asyncio.timeout(self._limits.wake_seconds):
                     found = await self._open(identity, credential)
             if found is None:
-                found = await self._turn(identity, deadline)
+                self._reclaim()
+                found = self.take_idle(identity) or await self._turn(identity, deadline)
             if found is not None:
                 return found
 
@@ -185,6 +196,12 @@ class Pool:
                 server.held.active(True)
                 return server
         return None
+
+    def _reclaim(self) -> None:
+        """Take back all sessions that are kept between transactions."""
+        for server in list(self._all):
+            if server.user is not None:
+                server.user.let_go()
 
     def _has_room(self) -> bool:
         """Tell whether one more may be opened; an idle session of another kind makes room."""
