@@ -234,7 +234,7 @@ class Lane:
                 del self._ways[end.socket.fileno()]
 
 
-def send(end: End, transmit: Callable[[memoryview], int], data: memoryview) -> bool:
+def send(end: End, transmit: Callable[[bytes | memoryview], int], data: bytes | memoryview) -> bool:
     """Send data to an end, by its socket's own method; keep what it does not take, and tell."""
     try:
         sent = transmit(data)

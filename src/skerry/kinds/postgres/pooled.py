@@ -172,7 +172,7 @@ class PooledClient(asyncio.Protocol):
 
     def _is_hot(self) -> bool:
         """Tell whether many simple queries have come in a row, and fast."""
-        if self._in_a_row < _HOT_QUERIES or self._pool.crowded:
+        if self._in_a_row < _HOT_QUERIES or self._pool.waiting:
             return False
         if asyncio.get_running_loop().time() - self._row_began > _HOT_SECONDS:
             self._in_a_row = 0
@@ -184,7 +184,7 @@ class PooledClient(asyncio.Protocol):
         working = self._task is not None or self._batch or self._paused or self._pinned
         halfway = self._input or self._passing or self._telling or self._answers.telling
         ends = (self.transport, server.upstream.transport)
-        if not (working or halfway or self._pool.crowded) and self._lobby.lane.bears(*ends):
+        if not (working or halfway or self._pool.waiting) and self._lobby.lane.bears(*ends):
             passage = PooledPassage(self.transport, server, self._answers, self._left_lane)
             self._passage = passage
             self._in_a_row = self._seen = 0

@@ -38,7 +38,7 @@ class PooledPassage(Passage):
     ) -> None:
         super().__init__(client, session.upstream.transport)
         self._session = session
-        self._pool = session.pool
+        self._waiting = session.pool.waiting
         self._answers = answers
         self._on_left = on_left
         self._from_client, self._to_client = self.client.socket.recv_into, self.client.socket.send
@@ -48,15 +48,14 @@ class PooledPassage(Passage):
 
     def forth(self, room: memoryview) -> bool:
         """See `Passage`."""
-        data = room[: self._from_client(room)]
-        said = bytes(data)
+        said = bytes(room[: self._from_client(room)])
         if not is_plain_query(said):
             self.unread = said
             return False
         self.questions += 1
         self._session.unnamed = None
         self._answers.expect(_ANSWER)
-        return send(self.server, self._to_server, data)
+        return send(self.server, self._to_server, said)
 
     def back(self, room: memoryview) -> bool:
         """See `Passage`; what a session says unasked is for nobody, as it is in the pool."""
@@ -64,12 +63,12 @@ class PooledPassage(Passage):
         if self._answers.idle or not data:
             return False
         answers = self._answers
-        said = memoryview(answers.read(bytes(data)))
+        said = answers.read(bytes(data))
         if not send(self.client, self._to_client, said):
             return False
         if answers.telling or answers.failed or answers.forgotten:
             return False
-        return not (answers.idle and self._pool.crowded)
+        return not (self._waiting and answers.idle)
 
     def left(self) -> None:
         """See `Passage`."""
@@ -78,7 +77,5 @@ class PooledPassage(Passage):
 
 def is_plain_query(said: bytes) -> bool:
     """Tell whether a client has said one simple query, whole, that leaves nothing behind."""
-    if len(said) < _HEAD_BYTES:
-        return False
-    kind, length = _head(said)
-    return bool(kind == _QUERY and length + 1 == len(said)) and not leaves_traces(said)
+    size = len(said)
+    return size > _HEAD_BYTES and _head(said) == (_QUERY, size - 1) and not leaves_traces(said)

@@ -116,7 +116,7 @@ class ServerSession(asyncio.Protocol):
 
 
 class Pool:
-    """The sessions of one resource."""
+    """The sessions of one resource; `waiting` are those who need one and got none."""
 
     def __init__(
         self, gateway: Gateway, lookup: Lookup, limits: Limits, resource: Resource, size: int
@@ -129,14 +129,9 @@ class Pool:
         self._idle: list[ServerSession] = []
         self._all: set[ServerSession] = set()
         self._opening = 0
-        self._waiting: deque[tuple[Identity, asyncio.Future[ServerSession | None]]] = deque()
+        self.waiting: deque[tuple[Identity, asyncio.Future[ServerSession | None]]] = deque()
         self._greetings: OrderedDict[Identity, bytes] = OrderedDict()
         self.statements = Statements()
-
-    @property
-    def crowded(self) -> bool:
-        """Whether somebody waits for a session."""
-        return bool(self._waiting)
 
     async def greeting(self, identity: Identity, credential: Credential) -> bytes:
         """Return what a server says to such a session when it begins; known ones wake nothing."""
@@ -164,9 +159,9 @@ class Pool:
         server.released = True
         if server.cancels or server not in self._all:
             return
-        for place, (identity, turn) in enumerate(self._waiting):
+        for place, (identity, turn) in enumerate(self.waiting):
             if identity == server.identity and not turn.done():
-                del self._waiting[place]
+                del self.waiting[place]
                 server.released = False
                 turn.set_result(server)
                 return
@@ -213,13 +208,13 @@ class Pool:
         """Wait until a session of that kind is free, or something may have made room."""
         turn: asyncio.Future[ServerSession | None] = asyncio.get_running_loop().create_future()
         place = (identity, turn)
-        self._waiting.append(place)
+        self.waiting.append(place)
         try:
             async with asyncio.timeout_at(deadline):
                 return await turn
         except BaseException as error:
-            if place in self._waiting:
-                self._waiting.remove(place)
+            if place in self.waiting:
+                self.waiting.remove(place)
             if turn.done() and not turn.cancelled() and (server := turn.result()) is not None:
                 self.release(server)
             if isinstance(error, TimeoutError):
@@ -232,8 +227,8 @@ class Pool:
             raise
 
     def _wake_next(self) -> None:
-        while self._waiting:
-            _, turn = self._waiting.popleft()
+        while self.waiting:
+            _, turn = self.waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return
