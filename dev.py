@@ -5,7 +5,7 @@
     python3 dev.py up        set up, then start a node with the newsroom example
     python3 dev.py check     set up, then format, lint, types, layers, tidy, docs and all tests
     python3 dev.py docs      write the generated pages of docs/ anew
-    python3 dev.py lock      resolve pyproject.toml anew into requirements/dev.lock
+    python3 dev.py lock      resolve pyproject.toml and clients anew into requirements/
 
 Nothing is installed outside this folder, with one exception that is announced: `check` as root on
 Debian installs the small system packages without which some tests would be left out (not with
@@ -15,6 +15,7 @@ Debian installs the small system packages without which some tests would be left
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import fcntl
 import hashlib
@@ -37,6 +38,7 @@ LOCKS = {each: ROOT / "requirements" / f"{each}.lock" for each in ("up", "dev")}
 """What is installed to run a node, and what to develop Skerry: the second holds the first."""
 CLIENTS = ROOT / "tests" / "clients"
 DOCS_MODULE = "skerry.surfaces.docs"
+ENVIRONMENTS_MODULE = "skerry.kinds.quantum.tests.environments"
 NEWER_PYTHONS = ("python3.13", "python3.12", "python3.11")
 OLDEST = 0x030B0000
 UV = "uv>=0.5"
@@ -126,7 +128,8 @@ def answers(command: Sequence[str | Path]) -> bool:
 
 def environment() -> dict[str, str]:
     """Return the environment of child processes: the virtual environment's programs first."""
-    kept = {key: value for key, value in os.environ.items() if key != "PYTHONHOME"}
+    # Without bytecode each of hundreds of processes would compile the same modules.
+    kept = dict(os.environ, PYTHONHOME="", PYTHONDONTWRITEBYTECODE="")
     path = f"{VENV / 'bin'}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     return {**kept, "VIRTUAL_ENV": str(VENV), "PATH": path}
 
@@ -275,6 +278,7 @@ def relock() -> None:
             run([sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet", UV])
     lock(Path(uv), "dev")
     lock(Path(uv), "up", "--constraints", LOCKS["dev"])
+    run([PYTHON, "-m", ENVIRONMENTS_MODULE, "--lock"])
 
 
 def lock(uv: Path, extra: str, *more: str | Path) -> None:
@@ -323,15 +327,19 @@ def check(fast: bool) -> int:
 def steps(fast: bool) -> Iterator[tuple[str, Callable[[], Outcome | None]]]:
     """Yield the steps of `check` by name."""
     programs = VENV / "bin"
+    environments = None if fast else beside(PYTHON, "-m", ENVIRONMENTS_MODULE)
+    types = beside(programs / "mypy", "--no-error-summary")
     yield "format", command(programs / "ruff", "format", "--check", "--quiet", ".")
     yield "lint", command(programs / "ruff", "check", "--quiet", ".")
-    yield "types", command(programs / "mypy", "--no-error-summary")
     yield "layers", command(programs / "lint-imports")
     if has_docs():
         yield "generated docs", command(PYTHON, "-m", DOCS_MODULE, "--check")
     yield "tidy", lambda: tests("tidy", "tests/repository", "-n", "0")
     if not fast and (CLIENTS / "package.json").exists():
         yield "clients", install_clients
+    yield "types", types
+    if environments:
+        yield "quantum clients", environments
     # One more than there are cores: tests wait for disks and for processes that start.
     workers = str(min((os.cpu_count() or 2) + 1, 8))
     chosen = ["-m", "not slow"] if fast else []
@@ -346,6 +354,31 @@ def steps(fast: bool) -> Iterator[tuple[str, Callable[[], Outcome | None]]]:
 def command(*words: str | Path) -> Callable[[], None]:
     """Make a step that runs one program."""
     return lambda: run(words)
+
+
+def beside(*words: str | Path) -> Callable[[], None]:
+    """Start a program that runs beside steps; return the step that waits for it.
+
+    What it says is printed by that step, so that it does not stand between the lines of others.
+    """
+    name = " ".join(map(str, words))
+    said = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with this process
+    process = subprocess.Popen(
+        words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment()
+    )
+    atexit.register(process.kill)
+
+    def wait() -> None:
+        try:
+            code = process.wait(STEP_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise StepError(f"{name} ran longer than {STEP_SECONDS} s.") from error
+        said.seek(0)
+        say(said.read().decode(errors="replace").rstrip())
+        if code:
+            raise StepError(f"{name} ended with {code}.")
+
+    return wait
 
 
 def measure(name: str, action: Callable[[], Outcome | None]) -> Outcome:
@@ -526,7 +559,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     commands.add_parser("setup", help="make .venv from the lock file")
     commands.add_parser("up", help="set up and start a node", add_help=False)
     checks = commands.add_parser("check", help="set up and run every check and test")
-    checks.add_argument("--fast", action="store_true", help="without slow tests and Node clients")
+    checks.add_argument("--fast", action="store_true", help="without slow tests and some clients")
     commands.add_parser("docs", help="write the generated docs anew")
     commands.add_parser("lock", help="resolve the dependencies anew")
     known, rest = parser.parse_known_args(arguments)

@@ -21,6 +21,12 @@ TOML = '[app]\nname = "bench"\n[quantum.qpu]\nidle = "1h"\n'
 AIM_MS = 20.0
 WORST = 1.2
 SHOTS = 1000
+LAYERS = 10
+BRAKET_MOST = 20
+"""Braket's simulator takes half a minute for two qubits more."""
+
+LARGE = 24
+"""Of so many qubits on two rounds are enough: Aer takes a quarter of a minute for each."""
 
 
 def ghz(qubits: int) -> str:
@@ -115,16 +121,18 @@ def end_to_end(client: Client, rounds: int, report: Report) -> Table:
 def peers(client: Client, options: Options, rounds: int, report: Report) -> Table:
     """Measure jobs that compute, beside their engines called directly."""
     table = Table(("job", "ours s", "peer", "peer s", "ours / peer"), title="Beside other engines")
-    sizes = options.pick((16,), (20, 22), (20, 22, 24))
-    for qubits in sizes:
-        source = brick(qubits, 10)
-        name = f"{qubits} qubits, 10 layers, ideal"
-        ways = {"Aer, statevector": aer(source), "Braket default simulator": braket(source)}
-        if qubits > 20:
-            del ways["Braket default simulator"]
-        compare(client, name, source, "sim-ideal", ways, rounds, table, report)
+    for qubits in options.pick((16,), (20, 22, 24)):
+        source = brick(qubits, LAYERS)
+        name = f"{qubits} qubits, {LAYERS} layers, ideal"
+        ways = {"qsim": qsim(qubits, LAYERS), "Aer, statevector": aer(source)}
+        if qubits <= BRAKET_MOST:
+            ways["Braket default simulator"] = braket(source)
+        often = rounds if qubits < LARGE else min(rounds, 2)
+        compare(client, name, source, "sim-ideal", ways, often, table, report)
     noisy = ghz(16)
-    ways = {"Aer, statevector trajectories": aer_noisy(noisy)} if not options.quick else {}
+    ways = {"qsim trajectories": noisy_on("qsim", noisy)}
+    if not options.quick:
+        ways["Aer, statevector trajectories"] = noisy_on("statevector", noisy)
     compare(client, "noisy GHZ 16, iqm-garnet", noisy, "iqm-garnet", ways, 1, table, report)
     return table
 
@@ -183,10 +191,29 @@ def aer(source: str) -> Callable[[], Any]:
     return lambda: simulator.run(circuit, shots=SHOTS).result().get_counts()
 
 
-def aer_noisy(source: str) -> Callable[[], Any]:
-    """Return a run of Aer with the same noise, its method left to a state vector."""
+def qsim(qubits: int, layers: int) -> Callable[[], Any]:
+    """Return a run of qsim, of a circuit that is made for it and is what `brick` writes."""
+    import cirq  # noqa: PLC0415
+    import qsimcirq  # noqa: PLC0415
+
+    line = cirq.LineQubit.range(qubits)
+    circuit = cirq.Circuit()
+    for n in range(layers):
+        turn, tilt = float(f"0.{n + 1}"), float(f"0.{n + 2}")
+        circuit.append(cirq.rz(turn).on_each(*line))
+        circuit.append(cirq.ry(tilt).on_each(*line))
+        pairs = zip(line[n % 2 :: 2], line[n % 2 + 1 :: 2], strict=False)
+        circuit.append(cirq.CZ(*each) for each in pairs)
+    circuit.append(cirq.measure(*line))
+    options = qsimcirq.QSimOptions(max_fused_gate_size=3, cpu_threads=1)
+    simulator = qsimcirq.QSimSimulator(qsim_options=options, seed=1)
+    return lambda: simulator.run(circuit, repetitions=SHOTS)
+
+
+def noisy_on(engine: str, source: str) -> Callable[[], Any]:
+    """Return a run of an engine with the noise of the twin, whatever the router would choose."""
     _, noisy = running.prepared(params(source, "iqm-garnet"))
-    choice = routing.Choice("statevector", "", 0)
+    choice = routing.Choice(engine, "", 0)
     return lambda: running._sampled(noisy, choice, SHOTS, 1, 1)
 
 
@@ -222,10 +249,11 @@ def choices(options: Options, report: Report) -> Table:
         ("brick 4, garnet", brick(4, 6), "iqm-garnet"),
         ("brick 8, garnet", brick(8, 6), "iqm-garnet"),
         ("brick 10, garnet", brick(10, 6), "iqm-garnet"),
-        ("brick 12, ideal", brick(12, 10), ""),
-        ("brick 20, ideal", brick(20, 10), ""),
+        ("brick 12, ideal", brick(12, LAYERS), ""),
+        ("brick 20, ideal", brick(20, LAYERS), ""),
+        ("brick 24, 2 layers, ideal", brick(24, 2), ""),
     ]
-    for name, source, device in circuits[: options.pick(3, 6)]:
+    for name, source, device in circuits[: options.pick(3, 7)]:
         say(name)
         asked = params(source, device)
         _, noisy = running.prepared(asked)

@@ -26,17 +26,16 @@ from qiskit.quantum_info import Statevector
 
 from skerry.app import kinds, services
 from skerry.kernel.errors import SkerryError
+from skerry.kinds.quantum.catalogue import load
+from skerry.kinds.quantum.catalogue.model import Paradigm
 from skerry.testing.nodes import deploy, perform, running_node
 
 DEVICES = (
     "sim-ideal",
-    "iqm-garnet",
-    "ibm-torino",
-    "rigetti-cepheus-1-108q",
-    "ionq-forte-1",
-    "quantinuum-h2-1",
-    "aqt-ibex-q1",
+    *(each.id for each in load.devices().values() if each.twin and each.paradigm is Paradigm.GATE),
 )
+"""The simulator, and every device of gates that has a twin."""
+
 SHOTS = 2000
 
 

@@ -1,11 +1,12 @@
 """Run published benchmarks on the twins of the machines that they were run on, and compare.
 
-    python suites/twin_benchmarks/run.py [--devices iqm-garnet …] [--write]
+    python suites/twin_benchmarks/run.py [--devices iqm-garnet …] [--missing] [--write]
 
 The circuits are those of `skerry.kinds.quantum.catalogue.benchmarks`; every one is compiled for the
 device, given the noise of its figures, and run by the engine that is chosen, as a job is. With
 `--write` the scores become the catalogue's, which `skerry quantum device` shows beside the
-machines' own; seeds are fixed, so that a second run finds the same.
+machines' own; seeds are fixed, so that a second run finds the same. Every row is kept as soon as it
+is known, and `--missing` runs only what is not kept yet: a run that was stopped goes on from there.
 """
 
 from __future__ import annotations
@@ -217,12 +218,25 @@ def scored(device: str, benchmark: str) -> TwinScore:
     except UnsupportedError as error:
         return TwinScore(device, benchmark, None, 0.0, twin.figures, error.what)
     effort = CLIFFORD_EFFORT if benchmark == "ghz_56" else EFFORT
-    usual = None
-    if effort != Options().optimisation:
-        twin.effort = Options().optimisation
-        usual = round(RUNS[benchmark](twin)[0], 4)
     figures = round(value, 4), round(deviation, 4), twin.figures
-    return TwinScore(device, benchmark, *figures, "", effort, usual)
+    return completed(TwinScore(device, benchmark, *figures, "", effort))
+
+
+def is_complete(score: TwinScore | None) -> bool:
+    """Whether a row needs no run: nothing runs it, or both efforts are known."""
+    if score is None:
+        return False
+    return bool(score.why) or score.usual is not None or score.effort == Options().optimisation
+
+
+def completed(score: TwinScore) -> TwinScore:
+    """Add to a row what the same circuits score with a job's usual effort."""
+    if is_complete(score):
+        return score
+    twin = Twin(score.device)
+    twin.effort = Options().optimisation
+    usual = round(RUNS[score.benchmark](twin).value, 4)
+    return msgspec.structs.replace(score, usual=usual)
 
 
 def main() -> None:
@@ -230,6 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--devices", nargs="*", default=[])
     parser.add_argument("--benchmarks", nargs="*", default=[])
+    parser.add_argument("--missing", action="store_true", help="only what is not kept yet")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -239,11 +254,19 @@ def main() -> None:
             continue
         if arguments.benchmarks and each.benchmark not in arguments.benchmarks:
             continue
-        found = scored(each.device, each.benchmark)
-        kept[each.device, each.benchmark] = found
-        print(f"{each.device} {each.benchmark}: {each.value:g}, twin {found.value} {found.why}")
+        key = each.device, each.benchmark
+        before = kept.get(key) if arguments.missing else None
+        if is_complete(before):
+            continue
+        found = completed(before) if before else scored(*key)
+        kept[key] = found
+        print(
+            f"{each.device} {each.benchmark}: {each.value:g}, twin {found.value} {found.why}, "
+            f"with a job's effort {found.usual}",
+            flush=True,
+        )
         if arguments.write:
-            lines = ",\n".join(msgspec.json.encode(kept[key]).decode() for key in sorted(kept))
+            lines = ",\n".join(msgspec.json.encode(kept[row]).decode() for row in sorted(kept))
             benchmarks.TWINS_FILE.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 

@@ -42,7 +42,7 @@ async def test_paths_round_the_policy_are_found(
                 continue
             with pytest.raises(AssertionError, match=found):
                 await ways(lab)
-    undriven = replace(MANIFEST, leaves=("leaky:send",), subject="subject:Subject")
+    undriven = replace(MANIFEST, leaves=("leaky:send",), subject="subject:SilentSubject")
     async with make_lab(node, undriven) as lab:
         with pytest.raises(AssertionError, match="its subject has no way out"):
             await ways(lab)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import re
 from collections.abc import AsyncIterator
@@ -33,6 +34,16 @@ async def node() -> AsyncIterator[Node]:
         yield node
 
 
+async def seen(url: str) -> str:
+    """Return a page once its jobs are done, as a browser that is told to look again does."""
+    page = (await asyncio.to_thread(request, url)).body.decode()
+    while "It runs" in page:
+        assert "http-equiv='refresh'" in page
+        await asyncio.sleep(0.2)
+        page = (await asyncio.to_thread(request, url)).body.decode()
+    return page
+
+
 async def test_the_twins_are_worse_than_the_perfect_machine(node: Node) -> None:
     url = f"http://quantum-demo.localhost:{node.http_port}/?format=json"
     answer = await asyncio.to_thread(request, url)
@@ -56,9 +67,27 @@ async def test_the_twins_are_worse_than_the_perfect_machine(node: Node) -> None:
 async def test_the_page_is_for_people(node: Node) -> None:
     url = f"http://quantum-demo.localhost:{node.http_port}/"
     page = (await asyncio.to_thread(request, url)).body.decode()
-    assert page.count("<table>") == 6
-    assert "not the machines themselves" in page
+    assert page.count("<table class='bars'>") == 6
+    assert "not the machines\nthemselves" in page
     assert "--provider braket" in page
+
+
+async def test_a_page_tells_that_its_jobs_run_and_then_what_they_found(node: Node) -> None:
+    url = f"http://quantum-demo.localhost:{node.http_port}/?again=2"
+    page = await seen(url)
+    assert "of the runs agree" in page
+    assert "?again=3" in page
+    first = json.loads((await asyncio.to_thread(request, f"{url}&format=json")).body)
+    assert first == json.loads((await asyncio.to_thread(request, f"{url}&format=json")).body)
+    assert (await asyncio.to_thread(request, f"{url}x")).status == 400
+
+
+async def test_the_files_are_the_circuits_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    qasm3 = pytest.importorskip("qiskit.qasm3")
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    circuits = importlib.import_module("demo.circuits")
+    written = [f"{qasm3.dumps(each)}\n" for each in circuits.PROGRAMS.values()]
+    assert written == [(EXAMPLE / f"{name}.qasm").read_text() for name in ("bell", "ghz")]
 
 
 async def test_two_photons_leave_together(node: Node) -> None:
@@ -75,12 +104,12 @@ async def test_two_photons_leave_together(node: Node) -> None:
 
 async def test_atoms_order_themselves(node: Node) -> None:
     url = f"http://quantum-demo.localhost:{node.http_port}/atoms"
-    page = (await asyncio.to_thread(request, url)).body.decode()
+    page = await seen(url)
     excited = [int(each) for each in re.findall(r"text-anchor='middle'>(\d+)%<", page)]
     assert page.count("<circle") == len(excited) == 5
     assert min(excited[::2]) > 75
     assert max(excited[1::2]) < 25
-    ordered = re.search(r"In (\d+)% of the runs", page)
+    ordered = re.search(r"In <strong>(\d+)%</strong> of the runs", page)
     assert ordered is not None
     assert int(ordered[1]) > 50
     assert "not the machine itself" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from skerry.federation import meeting
+from skerry.federation import listener, meeting
 from skerry.federation.calls import address_of
 from skerry.federation.identity import Identity, check_certificate
 from skerry.federation.invitation import decode
@@ -239,6 +240,34 @@ async def test_a_client_without_a_certificate_gets_nothing(top: Path) -> None:
 
         assert b"HTTP" not in await asyncio.to_thread(garbage)
         assert len(await perform(one, "federation.nodes")) == 1
+
+
+async def test_strangers_that_say_nothing_keep_nobody_out(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "STRANGERS_MAX", 2)
+    monkeypatch.setattr(listener, "STRANGER_SECONDS", 1.0)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    async with running(top / "a", "rock") as one, running(top / "b", "skerry") as other:
+        await bind(one, other)
+        port = one.services.handler("federation")._listener.port
+        silent = [await asyncio.open_connection("127.0.0.1", port, ssl=context) for _ in range(3)]
+        async with asyncio.timeout(10):
+            assert await ended(silent[2][0]), "there were two already"
+            there = {each.name: each for each in await perform(other, "federation.nodes")}
+            assert there["rock"].health == "well"
+            assert await ended(silent[0][0])
+            assert await ended(silent[1][0])
+        for _, writer in silent:
+            writer.close()
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    return True
 
 
 def test_a_node_cannot_sign_for_another(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from skerry.app import kinds
 from skerry.kernel.errors import CONFIG_INVALID, CONFLICT, ENGINE_FAILED, NOT_FOUND, SkerryError
@@ -16,6 +17,7 @@ from skerry.node import deploys
 from skerry.node.node import Node
 from skerry.testing.nodes import deploy, perform, running_node
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 KINDS = ("functions", "hello", "kv")
 
 APP = """
@@ -46,11 +48,19 @@ def files(name: str, version: str = "one", more: str = "", code: str = APP) -> d
     return {"skerry.toml": toml, "web.py": code.replace("VERSION", version)}
 
 
-@pytest.fixture
-async def node() -> AsyncIterator[Node]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def only_node() -> AsyncIterator[Node]:
     found = kinds()
     async with running_node({name: found[name] for name in KINDS}) as running:
         yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def node(only_node: Node) -> AsyncIterator[Node]:
+    """The node of the module, without apps."""
+    yield only_node
+    for app in list(only_node.catalogue.apps):
+        await perform(only_node, "app.delete", app=app)
 
 
 async def ask(
@@ -252,7 +262,7 @@ async def test_resources_come_change_and_go(node: Node) -> None:
             await node.supervisor.wake("news", "main", name)
         assert told.value.problem is NOT_FOUND
     assert await ask(node, "news") == (200, "two")
-    list(node.scheduler.due(node.scheduler._last))
+    list(node.scheduler.due(node.scheduler.minutes.last))
     await perform(node, "branch.create", app="news", name="copy")
     await drained_of(node, "other")
 

@@ -191,6 +191,18 @@ class TestFiles:
 
         assert run(confinement(write=(str(own),)), work) == ("ok", ["[1]", b"x", True, True, True])
 
+    @pytest.mark.skipif(not shutil.which("fc-list"), reason="fontconfig is not installed")
+    def test_libraries_that_draw_find_the_fonts_of_the_system(self, place: Path) -> None:
+        own = folder_of_app(place, "own")
+
+        def work() -> str:
+            kept = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(own), "HOME": str(own)}
+            return subprocess.run(
+                ["fc-list"], check=True, capture_output=True, text=True, env=kept
+            ).stderr
+
+        assert run(confinement(write=(str(own),)), work) == ("ok", "")
+
 
 def own_process(writer: int) -> None:
     os.write(writer, b"x")

@@ -24,6 +24,13 @@ EXCLUDED = {"node_modules", "vendor", "dist"}
 FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)(?: \"[^\"]*\")?\)")
 SEPARATORS = {"|", "||", "&&", ";", "&"}
+PLACEHOLDER = re.compile(r"<[^<>]+>|…")
+COMMAND = re.compile(r"(?:^|: |\bor |\bRun )skerry ((?:[^,;(|.]|\.(?! |$))+)")
+"""A command in a hint: at its beginning, or after words that lead to it."""
+
+INLINE = re.compile(r"`skerry ([^`|]+)`")
+IMAGINED = {"tide", "tally"}
+"""What pages make up, to show how a kind or a service is written."""
 
 
 def pages(root: Path) -> Iterator[Path]:
@@ -98,6 +105,15 @@ def simple_commands(line: str) -> Iterator[list[str]]:
     yield words
 
 
+def inline_commands_of(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield every `skerry` command that stands in the text of pages."""
+    for page in pages(root):
+        for command in INLINE.findall(FENCE.sub("", page.read_text())):
+            words = PLACEHOLDER.sub("VARIABLE", command.replace("[", "").replace("]", "")).split()
+            if words[0] not in IMAGINED:
+                yield f"{page.relative_to(root)}: {command}", words
+
+
 def commands_of(root: Path, program: str) -> Iterator[tuple[str, list[str]]]:
     """Yield every command of pages that starts with `program`, with the place where it stands."""
     for page in pages(root):
@@ -108,13 +124,29 @@ def commands_of(root: Path, program: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def hints_of(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield every hint of an error that is a `skerry` command."""
+    """Yield every `skerry` command in hints of errors, wherever it stands in its hint."""
     for path in sorted((root / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.keyword) and node.arg == "hint":
-                text = "".join(constant_parts(node.value))
-                if text.startswith("skerry "):
-                    yield f"{path.relative_to(root)}:{node.value.lineno}", shlex.split(text)[1:]
+            for value in hints_in(node):
+                text = PLACEHOLDER.sub("VARIABLE", "".join(constant_parts(value)))
+                for command in COMMAND.findall(text):
+                    yield f"{path.relative_to(root)}:{value.lineno}", command.split()
+
+
+def hints_in(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield what a node gives as a hint: an argument, or a value that is named so."""
+    given: ast.expr | None = None
+    if isinstance(node, ast.keyword) and node.arg == "hint":
+        given = node.value
+    elif isinstance(node, ast.Assign):
+        names = [each.id for each in node.targets if isinstance(each, ast.Name)]
+        given = node.value if any(each.lower().endswith("hint") for each in names) else None
+    if isinstance(given, ast.IfExp):
+        yield from (given.body, given.orelse)
+    elif isinstance(given, ast.BoolOp):
+        yield from given.values
+    elif given is not None:
+        yield given
 
 
 def constant_parts(node: ast.expr) -> Iterator[str]:
@@ -164,7 +196,7 @@ def describe() -> dict[str, Any]:
 
 def test_commands_of_the_docs_exist() -> None:
     tree = describe()
-    shown = [*commands_of(ROOT, "skerry"), *hints_of(ROOT)]
+    shown = [*commands_of(ROOT, "skerry"), *inline_commands_of(ROOT), *hints_of(ROOT)]
     unknown = [(place, unknown_command(tree, words)) for place, words in shown]
     assert not [(place, what) for place, what in unknown if what]
 
@@ -214,13 +246,23 @@ def test_commands_are_found(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text(
         "```console\n$ cd x && skerry up\nskerry printed this\n```\n"
         "```bash\nskerry branch \\\n  create pr-1 | cat  # why\n```\n```python\nskerry no\n```\n"
+        "Run `skerry place <app> --to …`, not `echo`.\n"
     )
     source = tmp_path / "src" / "a.py"
     source.parent.mkdir()
-    source.write_text("GONE('x', hint=f'skerry branch list {app}')\nGONE('y', hint='wait')\n")
+    source.write_text(
+        "GONE('x', hint=f'skerry branch list {app}')\nGONE('y', hint='wait')\n"
+        "hint = 'Deploy again, or skerry rollback.' if old else f'Ask: skerry --node <url> up'\n"
+    )
     shown = [words for _, words in commands_of(tmp_path, "skerry")]
     assert shown == [["up"], ["branch", "create", "pr-1"]]
-    assert [words for _, words in hints_of(tmp_path)] == [["branch", "list", "VARIABLE"]]
+    inline = [words for _, words in inline_commands_of(tmp_path)]
+    assert inline == [["place", "VARIABLE", "--to", "VARIABLE"]]
+    assert sorted(words for _, words in hints_of(tmp_path)) == [
+        ["--node", "VARIABLE", "up"],
+        ["branch", "list", "VARIABLE"],
+        ["rollback"],
+    ]
 
 
 # ---- clients ----------------------------------------------------------------------------------

@@ -232,6 +232,34 @@ def surfaces_name_no_kind(source: Source) -> Iterator[Finding]:
             yield f"{node.lineno}: {node.value!r}"
 
 
+_KIND_FOLDER = re.compile(r"src/skerry/kinds/(\w+)/")
+
+
+@rule(
+    "from skerry.kinds.other.engine import Engine\n",
+    "import skerry.kinds.other\n",
+    "from skerry.kinds import other\n",
+    path="src/skerry/kinds/hello/sample.py",
+)
+def kinds_import_no_other_kind(source: Source) -> Iterator[Finding]:
+    """What two kinds share is a protocol in `kinds/_shared`, which knows of no kind."""
+    own = _KIND_FOLDER.match(source.path)
+    if own is None:
+        return
+    for line, name in _imports(source):
+        if name.startswith("skerry.kinds.") and name.split(".")[2] not in {own[1], "_shared"}:
+            yield f"{line}: {name}"
+
+
+def _imports(source: Source) -> Iterator[tuple[int, str]]:
+    """Yield line and dotted name of everything that is imported."""
+    for node in source.nodes:
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
 def python_files(root: Path = ROOT) -> Iterator[Path]:
     """Yield every Python file that people wrote."""
     yield root / "dev.py"

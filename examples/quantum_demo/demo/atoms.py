@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from demo import jobs
 from demo.drawing import bars, circles
 
 DEVICE = "quera-aquila"
 ATOMS = 5
+ORDERED = "rgrgr"
 SHOTS = 300
 SPACING = 5.5e-6
 DURATION = 4e-6
@@ -45,30 +47,37 @@ def program() -> str:
     )
 
 
-def run(queue: Any) -> dict[str, Any]:
-    """Run the sweep on the twin; return how often each atom was excited, and each outcome came."""
-    job = queue.submit([program()], device=DEVICE, language="ahs", shots=SHOTS, seed=1)
+def submit(queue: Any, again: int) -> list[Any]:
+    """Queue the sweep on the twin."""
+    how = {"device": DEVICE, "language": "ahs", "shots": SHOTS}
+    return [jobs.submit(queue, DEVICE, again, [program()], **how)]
+
+
+def found(queue: Any, queued: list[Any]) -> dict[str, Any]:
+    """Return how often each atom was excited, and each outcome came."""
+    (job,) = queued
     counts = queue.wait(job.id)[0].counts
     excited = [
         sum(number for text, number in counts.items() if text[atom] == "r") / SHOTS
         for atom in range(ATOMS)
     ]
-    cost = job.cost.hardware
     return {
         "job": job.id,
         "nature": job.nature,
-        "cost": None if cost is None else f"{cost / 1_000_000:.2f} {job.cost.currency}",
+        "cost": jobs.cost(job),
         "counts": counts,
         "excited": excited,
-        "ordered": counts.get("rgrgr", 0) / SHOTS,
+        "ordered": counts.get(ORDERED, 0) / SHOTS,
     }
 
 
-def body(found: dict[str, Any]) -> str:
+def body(shown: dict[str, Any]) -> str:
     """Return what the page shows."""
     return (
-        circles(found["excited"])
-        + f"<p>In {found['ordered']:.0%} of the runs the row is in order, as r g r g r.</p>"
-        + bars(found["counts"])
-        + f"<p>The same runs on the machine: {found['cost'] or 'not published'}.</p>"
+        "<h2>How often each atom was excited</h2>"
+        + circles(shown["excited"])
+        + f"<p class='share'>In <strong>{shown['ordered']:.0%}</strong> of the runs the row is in "
+        "order: excited (r), not (g), excited, not, excited.</p><section>"
+        + bars(shown["counts"], lambda text: text == ORDERED)
+        + f"</section><p>The same {SHOTS} runs on the machine: {shown['cost']}.</p>"
     )

@@ -5,83 +5,110 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from qiskit import QuantumCircuit
+
+from demo import jobs
 from demo.drawing import bars
 
 SHOTS = 1000
-MACHINES = {"ionq-forte-enterprise-1": "braket", "iqm-garnet": "braket"}
-"""Machines that are not reached from here, and by whom jobs can go to each."""
+MACHINES = {
+    "sim-ideal": ("A perfect machine", "simulated"),
+    "ionq-forte-enterprise-1": ("An ion trap", "IonQ Forte Enterprise 1, in Basel"),
+    "iqm-garnet": ("A superconducting chip", "IQM Garnet, in Espoo"),
+}
+"""What a layperson calls each device, and which it is."""
 
-DEVICES = ("sim-ideal", *MACHINES)
+CEILINGS = {"ionq-forte-enterprise-1": "80", "iqm-garnet": "2"}
+"""Euros that a run on the machine itself may cost."""
 
-BELL = """OPENQASM 3.0;
-include "stdgates.inc";
-qubit[2] q;
-bit[2] c;
-h q[0];
-cx q[0], q[1];
-c = measure q;
-"""
-
-GHZ = """OPENQASM 3.0;
-include "stdgates.inc";
-qubit[5] q;
-bit[5] c;
-h q[0];
-for int i in [0:3] { cx q[i], q[i + 1]; }
-c = measure q;
-"""
-
-PROGRAMS = {"Two entangled qubits": BELL, "Five entangled qubits": GHZ}
+PROVIDER = "braket"
+"""By whom jobs can go to both machines; none of them is reached from here."""
 
 TITLE = "What a quantum computer does"
-EXPLAINED = """Each row is one outcome, and its bar says how often it came in a thousand runs. Bits
-that are entangled agree whenever they are read: all 0 or all 1, each in half of the runs, though
-nothing decides which before. A perfect machine shows these two outcomes only. Real machines err a
-little with every operation, so some rows disagree; the more operations, the more of them. What you
-see for the two machines is a twin: a model that this node made of the figures that their makers
-published, and not the machines themselves. The price is what the same runs cost on the machine."""
+EXPLAINED = """Two qubits are entangled, and then five. Each row is one outcome, and its bar says
+how often it came in a thousand runs. Entangled bits agree whenever they are read: all 0 or all 1,
+each in half of the runs, though nothing decides which before. A perfect machine shows these two
+outcomes only. Real machines err a little with every operation, so in some runs a bit disagrees
+(orange); the more operations, the more of them. What you see for the two machines is a twin: a
+model that this node made of the figures that their makers published, and not the machines
+themselves."""
 
 
-def run(queue: Any) -> dict[str, dict[str, Any]]:
-    """Run both programs on every device."""
-    return {device: _run(queue, device) for device in DEVICES}
+def entangled(count: int) -> QuantumCircuit:
+    """Return a circuit that entangles some qubits and reads them: Bell for two, else GHZ."""
+    circuit = QuantumCircuit(count, count)
+    circuit.h(0)
+    for qubit in range(count - 1):
+        circuit.cx(qubit, qubit + 1)
+    circuit.measure(range(count), range(count))
+    return circuit
 
 
-def _run(queue: Any, device: str) -> dict[str, Any]:
-    """Run both programs as one job on a device's twin; return counts, costs and provenance."""
-    job = queue.submit(list(PROGRAMS.values()), device=device, shots=SHOTS, seed=1)
+PROGRAMS = {"Two entangled qubits": entangled(2), "Five entangled qubits": entangled(5)}
+
+
+def submit(queue: Any, again: int) -> list[Any]:
+    """Queue both circuits, as one job, on every device."""
+    programs = list(PROGRAMS.values())
+    return [
+        jobs.submit(queue, device, again, programs, device=device, shots=SHOTS)
+        for device in MACHINES
+    ]
+
+
+def found(queue: Any, queued: list[Any]) -> dict[str, dict[str, Any]]:
+    """Return counts, costs and provenance of every device."""
+    return dict(zip(MACHINES, (_of(queue, job) for job in queued), strict=True))
+
+
+def _of(queue: Any, job: Any) -> dict[str, Any]:
     results = queue.wait(job.id)
-    cost = job.cost.hardware
     return {
         "job": job.id,
         "nature": job.nature,
-        "cost": None if cost is None else f"{cost / 1_000_000:.2f} {job.cost.currency}",
+        "cost": jobs.cost(job),
         "counts": [result.counts for result in results],
         "engine": results[0].provenance.engine,
     }
+
+
+def agreeing(counts: dict[str, int]) -> int:
+    """Return in how many runs all bits agreed."""
+    return sum(number for text, number in counts.items() if len(set(text)) == 1)
 
 
 def body(columns: dict[str, dict[str, Any]]) -> str:
     """Return what the page shows."""
     blocks = []
     for number, title in enumerate(PROGRAMS):
-        cells = "".join(
-            f"<section><h3>{escape(device)}</h3>{bars(found['counts'][number])}"
-            f"<p><small>{escape(found['nature'])}</small></p></section>"
-            for device, found in columns.items()
-        )
+        cells = "".join(_card(device, each, number) for device, each in columns.items())
         blocks.append(f"<h2>{escape(title)}</h2><div class='row'>{cells}</div>")
     costs = "".join(
-        f"<li>{escape(device)}: {escape(found['cost'] or 'not published')}</li>"
-        for device, found in columns.items()
+        f"<tr><th scope='row'>{escape(MACHINES[device][1])}</th>"
+        f"<td>{escape(each['cost'])}</td></tr>"
+        for device, each in columns.items()
+        if device in CEILINGS
     )
     there = "".join(
-        f"<li><code>skerry quantum run bell.qasm --device {escape(device)} "
-        f"--provider {escape(provider)}</code></li>"
-        for device, provider in MACHINES.items()
+        f"<pre>skerry quantum run bell.qasm --device {escape(device)} --budget {euros} "
+        f"<strong>--provider {escape(PROVIDER)}</strong></pre>"
+        for device, euros in CEILINGS.items()
     )
     return (
-        f"{''.join(blocks)}<h2>What it would cost</h2><ul>{costs}</ul>"
-        "<h2>On the machine itself</h2><p>One flag more, and the credentials of the vendor "
-        f"(it was not tried here):</p><ul>{there}</ul>"
+        f"{''.join(blocks)}<h2>What it would cost</h2><p>Both circuits, {SHOTS} runs each, on the "
+        f"machine itself; on this node they cost nothing but its own computing.</p>"
+        f"<table class='costs'>{costs}</table><h2>On the machine itself</h2>"
+        "<p>The last flag sends it there, with the vendor's credentials (it was not tried here); "
+        f"without it, the same command runs on the twin:</p>{there}"
+    )
+
+
+def _card(device: str, shown: dict[str, Any], number: int) -> str:
+    name, which = MACHINES[device]
+    counts = shown["counts"][number]
+    return (
+        f"<section><h3>{escape(name)}</h3><p class='which'>{escape(which)}</p>"
+        f"<p class='share'><strong>{agreeing(counts) / SHOTS:.1%}</strong> of the runs agree</p>"
+        f"{bars(counts, lambda text: len(set(text)) == 1)}"
+        f"<p class='which'>{escape(shown['nature'])}</p></section>"
     )

@@ -2,39 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from typing import Any
 
-STYLE = """body{font:16px system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}
-.row{display:flex;flex-wrap:wrap;gap:1.5rem}section{flex:1;min-width:16rem}
-.bar{background:#1a7f5a;height:.9rem;border-radius:2px}nav a{margin-right:1.5rem}
-td{padding:.1rem .4rem;font-variant-numeric:tabular-nums}td:nth-child(2){width:60%}
-svg{width:100%;max-width:44rem;height:auto}"""
-WIDE, HIGH, LEFT, BOTTOM = 640, 300, 60, 46
+GOOD, BAD = "#0f766e", "#d97706"
+STYLE = f"""body{{font:16px/1.5 system-ui,sans-serif;color:#16211f;background:#f5f7f6;margin:0}}
+header{{background:#fff;border-bottom:1px solid #dfe5e3}}main,nav{{max-width:68rem;margin:0 auto;
+padding:0 1.2rem}}nav{{display:flex;flex-wrap:wrap;gap:.3rem 1.6rem;padding-block:.8rem}}
+nav a{{color:{GOOD};text-decoration:none}}nav a[aria-current]{{color:#16211f;font-weight:600}}
+h1{{font-size:2rem;line-height:1.2;margin:1.6rem 0 .6rem}}h2{{margin:2rem 0 .8rem}}
+h3{{margin:0}}.lead{{max-width:46rem}}.row{{display:flex;flex-wrap:wrap;gap:1.2rem}}
+section{{flex:1;min-width:16rem;background:#fff;border:1px solid #dfe5e3;border-radius:10px;
+padding:1rem 1.2rem}}.which{{margin:.1rem 0;font-size:.85rem;color:#566562}}
+.share{{margin:.6rem 0}}.share strong{{font-size:1.5rem}}table.bars{{width:100%}}
+td{{padding:.1rem .3rem;font-variant-numeric:tabular-nums}}.bars td:nth-child(2){{width:100%}}
+.bars td:last-child{{text-align:right}}.bar{{height:.9rem;border-radius:3px;min-width:2px}}
+.costs td,.costs th{{text-align:left;padding:.2rem 1.5rem .2rem 0;font-weight:400}}
+.costs td{{font-weight:600}}pre{{background:#16211f;color:#e7eeec;border-radius:8px;
+padding:.7rem 1rem;white-space:pre-wrap}}pre strong{{color:#fbbf24}}
+svg{{width:100%;max-width:44rem;height:auto;background:#fff;border:1px solid #dfe5e3;
+border-radius:10px;padding:.6rem;box-sizing:border-box}}footer{{color:#566562;margin:2.5rem 0}}"""
+WIDE, HIGH, LEFT, BOTTOM = 640, 320, 70, 60
 Points = Sequence[tuple[float, float]]
 
 
-def page(title: str, explained: str, body: str, links: Mapping[str, str]) -> str:
-    """Return a whole page."""
-    menu = "".join(f"<a href='{escape(path)}'>{escape(text)}</a>" for path, text in links.items())
+def page(
+    title: str,
+    explained: str,
+    body: str,
+    links: Mapping[str, str],
+    here: str,
+    again: int,
+    head: str = "",
+) -> str:
+    """Return a whole page; `again` is the number of the next run."""
+    menu = "".join(
+        f"<a href='{escape(path)}'{' aria-current=page' if path == here else ''}>{escape(text)}</a>"
+        for path, text in links.items()
+    )
+    foot = f"<a href='{escape(here)}?again={again}'>Run it again</a>, with other chances." * bool(
+        again
+    )
     return (
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
-        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head><body>"
-        f"<nav>{menu}</nav><main><h1>{escape(title)}</h1><p>{escape(explained)}</p>{body}</main>"
-        "</body></html>"
+        f"<meta name='viewport' content='width=device-width'>{head}<style>{STYLE}</style></head>"
+        f"<body><header><nav>{menu}</nav></header><main><h1>{escape(title)}</h1>"
+        f"<p class='lead'>{escape(explained)}</p>{body}<footer>{foot}</footer></main></body></html>"
     )
 
 
-def bars(counts: Mapping[str, int]) -> str:
-    """Return the most frequent outcomes as bars."""
+def waiting(
+    title: str, explained: str, jobs: Sequence[Any], links: Mapping[str, str], here: str
+) -> str:
+    """Return a page that says how far its jobs are, and is loaded again every second."""
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(job.nature)}</th><td>{escape(job.state.lower())}</td></tr>"
+        for job in jobs
+    )
+    body = f"<h2>It runs</h2><table class='costs'>{rows}</table>"
+    refresh = "<meta http-equiv='refresh' content='1'>"
+    return page(title, explained, body, links, here, 0, refresh)
+
+
+def bars(counts: Mapping[str, int], is_good: Callable[[str], bool]) -> str:
+    """Return the most frequent outcomes as bars, in two colours."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])[:8]
     most = ordered[0][1]
     rows = "".join(
         f"<tr><td><code>{escape(text)}</code></td><td><div class='bar' "
-        f"style='width:{100 * count / most:.0f}%'></div></td><td>{count}</td></tr>"
+        f"style='background:{GOOD if is_good(text) else BAD};width:{100 * count / most:.0f}%'>"
+        f"</div></td><td>{count}</td></tr>"
         for text, count in ordered
     )
-    return f"<table>{rows}</table>"
+    return f"<table class='bars'>{rows}</table>"
 
 
 def curve(measured: Points, expected: Points, across: str, up: str) -> str:
@@ -47,19 +88,24 @@ def curve(measured: Points, expected: Points, across: str, up: str) -> str:
 
     line = " ".join(f"{x},{y}" for x, y in map(place, expected))
     dots = "".join(
-        f"<circle cx='{x}' cy='{y}' r='4' fill='#1a7f5a'/>" for x, y in map(place, measured)
+        f"<circle cx='{x}' cy='{y}' r='5' fill='{GOOD}'/>" for x, y in map(place, measured)
     )
     marks = "".join(
-        f"<text x='{LEFT - 8}' y='{place((first, value))[1] + 4}' text-anchor='end'>"
+        f"<text x='{LEFT - 8}' y='{place((first, value))[1] + 5}' text-anchor='end'>"
         f"{value:.0%}</text>"
         for value in (0.0, 0.25, 0.5)
     )
+    marks += "".join(
+        f"<text x='{place((value, 0))[0]}' y='{HIGH - BOTTOM + 20}' text-anchor='middle'>"
+        f"{value:g}</text>"
+        for value in (first, 0.0, last)
+    )
     return (
-        f"<svg viewBox='0 0 {WIDE} {HIGH}' role='img' font-size='13'>"
+        f"<svg viewBox='0 0 {WIDE} {HIGH}' role='img' font-size='15'>"
         f"<title>{escape(up)} against {escape(across)}</title>"
         f"<path d='M{LEFT},0V{HIGH - BOTTOM}H{WIDE - 10}' fill='none' stroke='#888'/>"
-        f"<polyline points='{line}' fill='none' stroke='#999' stroke-dasharray='4 3'/>{dots}{marks}"
-        f"<text x='{(WIDE + LEFT) / 2}' y='{HIGH - 10}' text-anchor='middle'>"
+        f"<polyline points='{line}' fill='none' stroke='#888' stroke-dasharray='5 4'/>{dots}{marks}"
+        f"<text x='{(WIDE + LEFT) / 2}' y='{HIGH - 8}' text-anchor='middle'>"
         f"{escape(across)}</text>"
         f"<text transform='translate(16,{(HIGH - BOTTOM) / 2}) rotate(-90)' text-anchor='middle'>"
         f"{escape(up)}</text></svg>"
@@ -69,8 +115,8 @@ def curve(measured: Points, expected: Points, across: str, up: str) -> str:
 def circles(shares: Sequence[float]) -> str:
     """Return a row of atoms, the darker the more often each was excited."""
     drawn = "".join(
-        f"<circle cx='{50 + 90 * number}' cy='45' r='30' fill='#1a7f5a' "
-        f"fill-opacity='{share:.2f}' stroke='#1a7f5a' stroke-width='2'/>"
+        f"<circle cx='{50 + 90 * number}' cy='45' r='30' fill='{GOOD}' "
+        f"fill-opacity='{share:.2f}' stroke='{GOOD}' stroke-width='2'/>"
         f"<text x='{50 + 90 * number}' y='98' text-anchor='middle'>{share:.0%}</text>"
         for number, share in enumerate(shares)
     )

@@ -62,7 +62,6 @@ class Federation:
         self._guests = Guests(node, self.wire, self.peers, self._give_back)
         self._receiving = Receiving(node, self.wire, self._guests)
         self.replicas = Replicas(node, self.wire, self._receiving, self.peers)
-        self.leases: Leases | None = None
         self._meeting = Meeting(self.peers, self._meet)
         self._bus: NodeBus | None = None
         self._bus_type = _bus_type(node) if node.config.federation.bus else None
@@ -122,9 +121,7 @@ class Federation:
             await self._bus.start()
         else:
             self._meeting.begin()
-        self.replicas.start(
-            self.identity.id, self.calls, self._placing, self._tunnels.open, lambda: self.leases
-        )
+        self.replicas.start(self.identity.id, self.calls, self._placing, self._tunnels.open)
 
     async def stop(self) -> None:
         """Close everything."""
@@ -139,6 +136,15 @@ class Federation:
         self._listener.stop()
         self.calls.close()
         await self._log_file.close()
+
+    @property
+    def leases(self) -> Leases | None:
+        """Where leases are kept, if that is configured."""
+        return self.replicas.leases()
+
+    @leases.setter
+    def leases(self, leases: Leases | None) -> None:
+        self.replicas.keep_leases(leases)
 
     @property
     def _host(self) -> str:

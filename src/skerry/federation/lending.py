@@ -20,7 +20,7 @@ import msgspec
 from skerry.federation import messages as m
 from skerry.federation.calls import Calls
 from skerry.federation.peers import Peer, Peers
-from skerry.federation.placing import COMMIT_SECONDS, PARCEL_SECONDS, Move, Placing
+from skerry.federation.placing import COMMIT_SECONDS, PARCEL_SECONDS, Course, Move, Placing
 from skerry.federation.tunnel import Tunnels
 from skerry.kernel import events
 from skerry.kernel.app import ResourceSpec
@@ -65,38 +65,20 @@ class Lending:
         node = self._node
         self._check(app, resource, peer)
         decision = self._decide(app, resource, peer.card.name)
-        began = node.clock.monotonic()
+        course = Course(node.clock.monotonic())
         async with node.deploys.held(), node.branches.held(app) as held:
             self._check(app, resource, peer)
             branches = [each for each in held if resource in each.resources]
             move = await self._offer(app, resource, branches, peer)
-            first = 0
             for number, branch in enumerate(branches):
                 progress(number, len(branches), f"sending {resource} of {branch.name}")
                 async with node.branches.copied(branch, progress, resource) as copy:
-                    first += await self._placing.send(move, branch.name, copy)
-            first += await self._placing.send_no_code(move, app)
-            stood = node.clock.monotonic()
+                    course.first_bytes += await self._placing.send(move, branch.name, copy)
+            course.first_bytes += await self._placing.send_no_code(move, app)
+            course.stood = node.clock.monotonic()
             progress(0, 0, "sending what changed")
-            last = await self._finish(move, app, branches)
-        receipt = self._placing.receipt(
-            app, branches, peer, decision, "resource:place", resource=resource, bytes=first + last
-        )
-        entry = await node.audit.add(RECEIPT, receipt)
-        now = node.clock.monotonic()
-        return m.Placed(
-            app=app,
-            resource=resource,
-            node=peer.card.name,
-            branches=len(branches),
-            seconds=round(now - began, 3),
-            still_seconds=round(now - stood, 3),
-            first_bytes=first,
-            last_bytes=last,
-            rule=decision.rule,
-            residency=decision.residency,
-            entry=entry,
-        )
+            course.last_bytes = await self._finish(move, app, branches)
+        return await self._placing.moved(move, branches, decision, course)
 
     def _decide(self, app: str, resource: str, where: str) -> Decision:
         kind = self._node.catalogue.branch(app, MAIN).record(resource).kind

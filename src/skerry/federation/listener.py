@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from skerry.federation.identity import check_certificate, signer_of
@@ -17,9 +16,14 @@ from skerry.federation.tls import PORT, RESOURCE, TUNNEL
 from skerry.federation.tunnel import Opening, Pipe, lead_in
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import ASGIApplication
+from skerry.node.cell.server import HttpProtocol, http_config
 
 CONNECTIONS_MAX = 256
 HANDSHAKE_SECONDS = 10.0
+STRANGERS_MAX = 64
+"""Connections of whoever is not bound to this node: they must not keep out those that are."""
+STRANGER_SECONDS = 30.0
+"""How long such a connection lives: long enough to join."""
 
 PEER = "skerry.peer"
 """Where a request's scope holds the id of the node that sent it; None for one that has none yet."""
@@ -39,6 +43,7 @@ class Listener:
         self._lead_to_resource = lead_to_resource
         self._leads_to = leads_to
         self._tunnels: set[asyncio.Task[None]] = set()
+        self._strangers: set[_Protocol] = set()
         self._application = application
         self._peers = peers
         self._context = context
@@ -81,22 +86,11 @@ class Listener:
 
     def _protocol(self) -> asyncio.Protocol:
         caller = _Caller(self._application, self._peers)
-        config = Config(
-            caller,
-            interface="asgi3",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            limit_concurrency=CONNECTIONS_MAX,
-            timeout_keep_alive=60,
+        config = http_config(
+            caller, ws="none", limit_concurrency=CONNECTIONS_MAX, timeout_keep_alive=60
         )
         config.load()
-        return _Protocol(caller, config, self._state, self._lead_in)
+        return _Protocol(caller, config, self._state, self._strangers, self._lead_in)
 
     def _lead_in(self, transport: asyncio.Transport, protocol: str, peer: str) -> None:
         """Relay a tunnel to this node's router, a port wire, or one resource, from now on."""
@@ -142,17 +136,20 @@ class _Caller:
         return peer.card.id
 
 
-class _Protocol(HttpToolsProtocol):
+class _Protocol(HttpProtocol):
     def __init__(
         self,
         caller: _Caller,
         config: Config,
         state: ServerState,
+        strangers: set[_Protocol],
         lead_in: Callable[[asyncio.Transport, str, str], None],
     ) -> None:
         super().__init__(config=config, server_state=state, app_state={})
         self._caller = caller
+        self._strangers = strangers
         self._lead_in = lead_in
+        self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the certificate of whoever connected; see `asyncio.Protocol`."""
@@ -166,4 +163,30 @@ class _Protocol(HttpToolsProtocol):
             else:
                 self._lead_in(transport, protocol, peer)
             return
+        if self._caller.peer() is None and not self._admit(transport):
+            return
         super().connection_made(transport)
+
+    def _admit(self, transport: asyncio.Transport) -> bool:
+        """Let a stranger in for a while, unless there are too many."""
+        if len(self._strangers) >= STRANGERS_MAX:
+            transport.abort()
+            return False
+        self._strangers.add(self)
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(STRANGER_SECONDS, self._end_of_stay, transport)
+        return True
+
+    def _end_of_stay(self, transport: asyncio.Transport) -> None:
+        self._strangers.discard(self)
+        if self._caller.peer() is None:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection; see `asyncio.Protocol`. uvicorn leaves timers of reset ones."""
+        self._strangers.discard(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self.transport is not None:
+            super().connection_lost(exc)
+        self._unset_keepalive_if_required()

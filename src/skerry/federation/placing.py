@@ -57,6 +57,16 @@ class Move:
     specs: dict[int, AppSpec] = field(default_factory=dict)
 
 
+@dataclass
+class Course:
+    """How a move goes: by the node's clock, when it began and since when requests wait."""
+
+    began: float
+    stood: float = 0.0
+    first_bytes: int = 0
+    last_bytes: int = 0
+
+
 class Placing:
     """Gives apps to other nodes."""
 
@@ -74,30 +84,38 @@ class Placing:
         decision = enforce(
             node.policy, Request("operator", "app:place", where=peer.card.name, app=app)
         )
-        began = node.clock.monotonic()
+        course = Course(node.clock.monotonic())
         async with node.deploys.held(), node.branches.held(app) as branches:
             move = await self._offer(app, branches, peer)
-            first = 0
             for number, branch in enumerate(branches):
                 progress(number, len(branches), f"sending {branch.name}")
                 async with node.branches.copied(branch, progress) as copy:
-                    first += await self.send(move, branch.name, copy)
-            first += await self.send_code(move, app)
-            stood = node.clock.monotonic()
+                    course.first_bytes += await self.send(move, branch.name, copy)
+            course.first_bytes += await self.send_code(move, app)
+            course.stood = node.clock.monotonic()
             progress(0, 0, "sending what changed")
-            last = await self._finish(move, app, branches)
-        entry = await node.audit.add(
-            RECEIPT, self.receipt(app, branches, peer, decision, bytes=first + last)
-        )
+            course.last_bytes = await self._finish(move, app, branches)
+        return await self.moved(move, branches, decision, course)
+
+    async def moved(
+        self, move: Move, branches: list[Branch], decision: Decision, course: Course
+    ) -> m.Placed:
+        """Write the receipt of a move that is done, and return what there is to say of it."""
+        node, peer = self._node, move.peer
+        size = course.first_bytes + course.last_bytes
+        one = {"action": "resource:place", "resource": move.only} if move.only else {}
+        receipt = self.receipt(move.app, branches, peer, decision, **one, bytes=size)
+        entry = await node.audit.add(RECEIPT, receipt)
         now = node.clock.monotonic()
         return m.Placed(
-            app=app,
+            app=move.app,
+            resource=move.only,
             node=peer.card.name,
             branches=len(branches),
-            seconds=round(now - began, 3),
-            still_seconds=round(now - stood, 3),
-            first_bytes=first,
-            last_bytes=last,
+            seconds=round(now - course.began, 3),
+            still_seconds=round(now - course.stood, 3),
+            first_bytes=course.first_bytes,
+            last_bytes=course.last_bytes,
             rule=decision.rule,
             residency=decision.residency,
             entry=entry,

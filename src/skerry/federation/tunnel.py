@@ -19,6 +19,7 @@ from skerry.federation.identity import Identity, check_certificate
 from skerry.federation.peers import Peer
 from skerry.federation.tls import PORT, RESOURCE, TUNNEL, client_context
 from skerry.kernel.errors import SkerryError
+from skerry.kinds._shared.relay import pipe
 
 CONNECT_SECONDS = 10.0
 OPENING_BYTES_MAX = 64
@@ -27,24 +28,25 @@ AWAY = "away.sock"
 EARLY_BYTES_MAX = 1 << 20
 
 
-class Pipe(asyncio.Protocol):
-    """One end of a pair of connections; what comes in at one goes out at the other.
+class Pipe(pipe.Pipe):
+    """One end of a tunnel, which keeps bytes while the other end is being opened.
 
-    While the other end is being opened, bytes are kept and reading pauses at a limit. The end that
-    writes too slowly makes the other one stop reading.
+    Reading pauses at a limit.
     """
 
+    other: Pipe | None
+
     def __init__(self, other: Pipe | None = None) -> None:
+        super().__init__()
         self.other = other
         self._early: list[bytes] = []
         self._early_bytes = 0
-        self.transport: asyncio.Transport | None = None
         if other is not None:
             other.other = self
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Pass on what came early at the other end."""
-        self.transport = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
         if self.other is not None:
             self.other.flush()
 
@@ -77,18 +79,7 @@ class Pipe(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Close the other end as well."""
         self.transport = None
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.close()
-
-    def pause_writing(self) -> None:
-        """Stop the other end's reading."""
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Let the other end read on."""
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.resume_reading()
+        super().connection_lost(exc)
 
     def abort(self) -> None:
         """Close this end at once."""

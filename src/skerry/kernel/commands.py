@@ -285,6 +285,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     branches: int
     memory_bytes: int
     awake: tuple[ProcessInfo, ...]
+    kept_ready_bytes: int = 0
+    """What a short wake costs while all sleeps: the zygote, and a process forked ahead of need."""
     shared: tuple[str, ...] = ()
     """The apps that several nodes keep: who serves, who stands by."""
 

@@ -1,12 +1,26 @@
-"""The one call to the disk that kinds and the node share and the standard library lacks."""
+"""The calls to the disk that kinds and the node share and the standard library lacks somewhere."""
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def sync_data(descriptor: int) -> None:
+    """Bring what was written to a file to the disk. Raises `OSError`.
+
+    macOS has no fdatasync(2), and its fsync(2) leaves the data in the drive's own memory.
+    """
+    if hasattr(fcntl, "F_FULLFSYNC"):
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    elif hasattr(os, "fdatasync"):
+        os.fdatasync(descriptor)
+    else:
+        os.fsync(descriptor)
 
 
 def sync_filesystem(path: Path) -> None:

@@ -9,6 +9,7 @@ Wires map a `SkerryError` to their native shape (SQLSTATE, S3 XML, HTTP problem)
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,3 +96,24 @@ KEY_DESTROYED = Problem("KEY_DESTROYED", 410, "The key that would open it was de
 ALREADY_RUNNING = Problem("ALREADY_RUNNING", 409, "A node runs on this home already.")
 CORRUPT = Problem("CORRUPT", 500, "Stored data fails its checksum.")
 INTERNAL = Problem("INTERNAL", 500, "A defect in Skerry.")
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SQLITE_FULL = 13
+_SQLSTATE_FULL = "53100"
+
+
+def disk_full(error: BaseException) -> SkerryError | None:
+    """Return DISK_FULL if an error says that a disk is full or a quota used up; else None.
+
+    Systems say so by number, SQLite's libraries by its result code, and PostgreSQL by SQLSTATE.
+    """
+    codes = (getattr(error, "result", None), getattr(error, "sqlite_errorcode", None))
+    is_full = (
+        (isinstance(error, OSError) and error.errno in _FULL)
+        or _SQLITE_FULL in codes
+        or getattr(error, "sqlstate", None) == _SQLSTATE_FULL
+    )
+    if not is_full:
+        return None
+    said = next(iter(str(error).splitlines()), type(error).__name__)
+    return DISK_FULL("The disk is full.", why=f"{said}.", hint="skerry doctor")

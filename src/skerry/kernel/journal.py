@@ -3,7 +3,7 @@
 Engines and bindings write state in several processes, and each of them says so as soon as a write
 is durable here and **before** it is acknowledged:
 
-    os.fdatasync(file)
+    sync_data(descriptor)
     journal_of(path).wrote(path)
 
 Where nothing is replicated, that costs nothing. Where the app asks that a write survives its node,

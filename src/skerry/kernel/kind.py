@@ -1,5 +1,4 @@
 """The contract of a kind: what engines, bindings and fronts owe, and what they are given.
-given.
 
 An **engine** serves the state of one resource, which is one directory. It lives in a process of the
 branch's cell and is started by the first byte and stopped when nobody uses it, in this order:
@@ -32,6 +31,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from skerry.kernel.apart import Launch, nowhere
 from skerry.kernel.clock import Clock
 from skerry.kernel.errors import DENIED
 from skerry.kernel.keys import Keys
@@ -91,8 +91,9 @@ class Context:
     `directory` is the state and is what is branched; `run` holds sockets and is emptied at each
     wake; `code` is the deployed version of the app, read-only. `bindings` are the names of the
     resources of the same branch that this one may use; `url` is the node's own; `permit` is asked
-    before anything of the resource goes to a place outside the node. `environments` holds what the
-    operator installed for kinds, `<kind>/<name>`, readable and executable for engines.
+    before anything of the resource goes to a place outside the node; `apart` starts programs of
+    users in a sandbox of their own. `environments` holds what the operator installed for kinds,
+    `<kind>/<name>`, readable and executable for engines.
     """
 
     ref: ResourceRef
@@ -109,6 +110,7 @@ class Context:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     url: str = ""
     permit: Permit = refuse
+    apart: Launch = nowhere
     environments: Path | None = None
 
     @property
@@ -138,6 +140,12 @@ class Engine(ABC):
     async def busy(self) -> str:
         """Return why the engine must stay awake though no request is in flight, or ''."""
         return ""
+
+    async def check_moment(self, at: int) -> None:
+        """Raise CONFLICT if `Verb.BRANCH_AT` cannot reach a moment (ns since 1970).
+
+        It is asked before anything is held or copied; `start` of the copy has the last word.
+        """
 
     async def prepare(self) -> None:
         """Make the coming freeze short; writers go on meanwhile."""

@@ -50,12 +50,11 @@ class Replica(ABC):
     """One side of a resource's replication, over its directory; used by one thread at a time.
 
     `renew_bytes`: after so many bytes of changes a standby needs a new snapshot, because they only
-    pile up there; 0 is never. `live`: an engine that serves a copy which is only read goes on from
-    what it is fed (`feed`); others are started anew, from a copy that is made anew.
+    pile up there; 0 is never. An engine that serves a copy which is only read is started anew from
+    a fresh copy, unless its kind's replica is a `FedReplica`.
     """
 
     renew_bytes: ClassVar[int] = 0
-    live: ClassVar[bool] = False
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -82,20 +81,24 @@ class Replica(ABC):
     def sync(self) -> None:
         """Bring to the disk what was applied since the last call."""
 
-    def can_be_fed(self, copy: Path) -> bool:
-        """Tell whether `feed` is enough, or a fresh copy has to be made."""
-        return self.live
-
-    def feed(self, copy: Path) -> list[Path]:
-        """Bring here what a copy in another directory has more; return the files that are new.
-
-        Only where `live`; the copy does not change meanwhile.
-        """
-        raise NotImplementedError(f"{type(self).__name__} is not fed")
-
     @abstractmethod
     def marks(self) -> dict[str, Mark]:
         """Return how far every file has come that changes were yielded of or could be.
 
         Comparing the marks of two copies tells what one of them does not have.
+        """
+
+
+class FedReplica(Replica):
+    """One whose engine goes on from what it is fed, while it serves a copy that is only read."""
+
+    @abstractmethod
+    def can_be_fed(self, copy: Path) -> bool:
+        """Tell whether `feed` is enough, or a fresh copy has to be made."""
+
+    @abstractmethod
+    def feed(self, copy: Path) -> list[Path]:
+        """Bring here what a copy in another directory has more; return the files that are new.
+
+        The copy does not change meanwhile.
         """

@@ -1,7 +1,9 @@
 """How the conformance suite speaks to a resource of any kind: through its wire, as a client would.
 
 A kind's manifest names its subject (`subject="subject:HelloSubject"`). A subject writes and reads
-text under keys, whatever that means to the kind; the suite does the rest.
+text under keys, whatever that means to the kind; the suite does the rest. What only some kinds can
+do has a class of its own: a kind that has `remote` names a `BoundSubject`, one that `leaves` a
+`LeavingSubject`.
 """
 
 from __future__ import annotations
@@ -38,8 +40,7 @@ class Subject(ABC):
     """A client of one resource.
 
     `settings` are lines for its table in `skerry.toml`, `files` more files of the app. For a kind
-    that keeps no state, `put` is never called. For each action that its manifest says it `leaves`
-    by, `way_out` and `leave` must do the very thing.
+    that keeps no state, `put` is never called.
     """
 
     settings: ClassVar[str] = ""
@@ -56,23 +57,34 @@ class Subject(ABC):
     async def get(self) -> dict[str, str]:
         """Return everything that was written."""
 
-    async def put_by(self, binding: Any, key: str, value: str) -> None:
-        """Write as `put` does, by what a function is bound to; for kinds that have `remote`."""
-        raise NotImplementedError
-
-    async def get_by(self, binding: Any) -> dict[str, str]:
-        """Read as `get` does, by what a function is bound to."""
-        raise NotImplementedError
-
-    @classmethod
-    def way_out(cls, action: str, address: str) -> WayOut | None:
-        """Return how to declare a resource that leads to a URL by an action; None if none does."""
-        return None
-
-    async def leave(self, action: str) -> bool:
-        """Have something of the resource sent out by an action; return False if it is refused."""
-        raise NotImplementedError(f"{type(self).__name__} cannot {action}")
-
     async def close(self) -> None:
         """Let go of connections."""
         return
+
+
+class BoundSubject(Subject):
+    """A subject that speaks to its resource by what a function is bound to as well."""
+
+    @abstractmethod
+    async def put_by(self, binding: Any, key: str, value: str) -> None:
+        """Write as `put` does, by a binding."""
+
+    @abstractmethod
+    async def get_by(self, binding: Any) -> dict[str, str]:
+        """Read as `get` does, by a binding."""
+
+
+class LeavingSubject(Subject):
+    """A subject that can have something of its resource sent to a place outside.
+
+    For each action that the kind's manifest says it `leaves` by, both must do the very thing.
+    """
+
+    @classmethod
+    @abstractmethod
+    def way_out(cls, action: str, address: str) -> WayOut | None:
+        """Return how to declare a resource that leads to a URL by an action; None if none does."""
+
+    @abstractmethod
+    async def leave(self, action: str) -> bool:
+        """Have something of the resource sent out by an action; return False if it is refused."""

@@ -71,8 +71,9 @@ class Accountant:
 
     async def post(self) -> None:
         """Post the growth of every counter of what is awake."""
-        cells = self._awake()
-        await asyncio.to_thread(self.sample, [r for cell in cells for r in cell.running()])
+        processes = [running for cell in self._awake() for running in cell.running()]
+        if processes:
+            await asyncio.to_thread(self.sample, processes)
         async with self._posting:
             await self._post(each for cell in self._awake() for each in self._cell_readings(cell))
             others = await asyncio.to_thread(lambda: list(self._others()))
@@ -120,8 +121,10 @@ class Accountant:
         account = f"{cell.app}/{cell.branch}"
         if running.key:
             account = f"{account}/{running.key}"
-        yield Reading(running.instance, account, "cpu_ms", running.cpu_ms)
-        yield Reading(running.instance, account, "memory_mib_s", int(running.memory_mib_s))
+        cpu_ms = running.cpu_ms + running.apart_cpu_ms
+        memory_mib_s = int(running.memory_mib_s + running.apart_memory_mib_s)
+        yield Reading(running.instance, account, "cpu_ms", cpu_ms)
+        yield Reading(running.instance, account, "memory_mib_s", memory_mib_s)
         for path in self._counters(running):
             yield from self._read(path)
 

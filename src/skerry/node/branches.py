@@ -176,6 +176,7 @@ class Branches:
             )
         if moment is not None:
             self._check_moment(parent)
+            await self._check_reached(parent, moment)
         directory = await self._clone(parent, progress)
         records = tuple(
             ResourceRecord(self.new_id(), each.lineage, each.kind, each.name)
@@ -226,6 +227,19 @@ class Branches:
                 why=f"These cannot: {', '.join(unable)}.",
                 hint="skerry branch create <name>",
             )
+
+    async def _check_reached(self, parent: Branch, moment: int) -> None:
+        """Raise CONFLICT if an engine that runs cannot reach a moment.
+
+        Copying holds the engines, and gives up what they were doing to reach more.
+        """
+        cell = self._supervisor.cell(parent.app, parent.name)
+        await together(
+            each.channel.call("check_moment", moment)
+            for each in cell.processes.values()
+            if each.usable and self._keeps_state(each)
+        )
+        self._supervisor.forget_if_empty(cell)
 
     def _ask_to_recover(self, parent: Branch, directory: str, moment: int) -> None:
         """Tell each engine of a copy to go back to a moment when it starts."""

@@ -26,7 +26,8 @@ SHARED = ""
 class Running:
     """A process of a cell, seen from the node; `posted`: its use is posted for good.
 
-    `sealed` are the secrets that it was given, as the catalogue had them then.
+    `sealed` are the secrets that it was given, as the catalogue had them then. What programs apart
+    used that it asked for is counted with it, beside its own.
     """
 
     key: str
@@ -44,6 +45,8 @@ class Running:
     cpu_ms: int = 0
     memory_bytes: int = 0
     memory_mib_s: float = 0.0
+    apart_cpu_ms: int = 0
+    apart_memory_mib_s: float = 0.0
     posted: bool = False
     sampled: float = 0.0
     sessions: dict[str, set[PortSession]] = field(default_factory=dict)

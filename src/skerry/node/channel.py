@@ -15,7 +15,14 @@ from typing import Any, cast
 
 import msgspec
 
-from skerry.kernel.errors import ENGINE_FAILED, INTERNAL, TIMED_OUT, SkerryError, from_dict
+from skerry.kernel.errors import (
+    ENGINE_FAILED,
+    INTERNAL,
+    TIMED_OUT,
+    SkerryError,
+    disk_full,
+    from_dict,
+)
 
 FRAME_BYTES_MAX = 32 * 1024 * 1024
 CALLS_MAX = 1000
@@ -131,7 +138,9 @@ class Channel(asyncio.Protocol):
             self.send([ERROR, call_id, error.as_dict()])
         except Exception as error:
             _log.exception("%s failed", method)
-            problem = INTERNAL(f"{method} failed.", why=f"{type(error).__name__}: {error}")
+            problem = disk_full(error) or INTERNAL(
+                f"{method} failed.", why=f"{type(error).__name__}: {error}"
+            )
             self.send([ERROR, call_id, problem.as_dict()])
 
     async def _take_note(self, method: str, params: Any) -> None:
@@ -189,3 +198,14 @@ class Channel(asyncio.Protocol):
         """Close this end."""
         if self._transport is not None:
             self._transport.close()
+
+
+def read_exactly(connection: socket.socket, count: int) -> bytes:
+    """Read so many bytes from a blocking socket; raise ConnectionResetError if it ends before."""
+    data = bytearray()
+    while len(data) < count:
+        chunk = connection.recv(count - len(data))
+        if not chunk:
+            raise ConnectionResetError("the node went away")
+        data += chunk
+    return bytes(data)

@@ -10,7 +10,7 @@ import msgspec
 
 from skerry.kernel import commands as c
 from skerry.kernel.clock import Clock, Entropy
-from skerry.kernel.errors import INVALID
+from skerry.kernel.errors import INVALID, disk_full
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.policy import Request, enforce
 from skerry.kernel.reading import refusal
@@ -94,6 +94,16 @@ class Dispatcher:
         return result
 
     async def _carry_out(self, command: c.Command, params: msgspec.Struct, report: Progress) -> Any:
+        """Carry a command out; a full disk is told as such, wherever it was found."""
+        try:
+            return await self._do(command, params, report)
+        except OSError as error:
+            full = disk_full(error)
+            if full is None:
+                raise
+            raise full from error
+
+    async def _do(self, command: c.Command, params: msgspec.Struct, report: Progress) -> Any:
         if command.kind:
             call = cast(c.WordCall, params)
             return await self._node.words.call(command.kind, command.word, call, report)

@@ -28,6 +28,7 @@ from skerry.node.audit.receipts import RECEIPT, of_deletion
 from skerry.node.cells import Cell, Running
 from skerry.node.doctor import examine
 from skerry.node.log_lines import ENGINES
+from skerry.node.memory import held_bytes, own_bytes
 from skerry.node.node import Node
 from skerry.node.words import Progress
 
@@ -53,7 +54,8 @@ class Handlers:
             since=node.since,
             apps=len(node.catalogue.apps),
             branches=sum(len(app.branches) for app in node.catalogue.apps.values()),
-            memory_bytes=node.own_memory_bytes(),
+            memory_bytes=own_bytes(),
+            kept_ready_bytes=await asyncio.to_thread(held_bytes, node.kept_ready()),
             awake=tuple(self._process_info(x, r) for x in cells for r in x.running()),
             shared=tuple(self._shared()),
         )

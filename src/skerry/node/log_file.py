@@ -21,6 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from skerry.kernel.clock import Clock
+from skerry.kernel.disk import sync_data
 from skerry.kernel.errors import BUSY, CORRUPT, DISK_FULL, ENGINE_FAILED, TOO_LARGE, SkerryError
 from skerry.kernel.log import GENESIS, Entry, check_chain
 from skerry.node.home import sync_directory
@@ -159,7 +160,7 @@ class LogFile:
         if self._damage is not None:
             raise self._damage
         if len(self._pending) >= PENDING_MAX:
-            raise BUSY("The log's disk does not keep up.")
+            raise BUSY("The log's disk does not keep up.", hint="skerry doctor")
         if len(body) > ENTRY_BYTES_MAX:
             raise TOO_LARGE(f"An entry of the log has at most {ENTRY_BYTES_MAX} bytes.")
         entry = Entry(self._sequence, self._clock.now(), body, self._previous)
@@ -217,7 +218,7 @@ class LogFile:
             written = 0
             while written < len(view):
                 written += os.pwrite(self._descriptor, view[written:], self._end + written)
-            os.fdatasync(self._descriptor)
+            sync_data(self._descriptor)
         except OSError:
             os.ftruncate(self._descriptor, self._end)
             raise

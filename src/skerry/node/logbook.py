@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
@@ -118,8 +120,17 @@ def _append(by_place: dict[Path, list[LogRecord]]) -> None:
         path.parent.mkdir(exist_ok=True)
         if path.exists() and path.stat().st_size > FILE_BYTES_MAX:
             path.rename(path.with_suffix(".log.old"))
-        with path.open("ab") as file:
-            file.write(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+        with path.open("ab", buffering=0) as file:
+            size = file.tell()
+            data = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+            try:
+                written = file.write(data)
+            except OSError:
+                file.truncate(size)
+                raise
+            if written != len(data):
+                file.truncate(size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _tail(path: Path, source: str | None, lines: int) -> list[LogRecord]:
@@ -130,7 +141,11 @@ def _tail(path: Path, source: str | None, lines: int) -> list[LogRecord]:
             continue
         with each.open("rb") as file:
             for line in file:
-                record = decoder.decode(line)
+                try:
+                    record = decoder.decode(line)
+                except msgspec.DecodeError:
+                    # A power cut tore it.
+                    continue
                 if _wanted(record, source):
                     kept.append(record)
     return list(kept)

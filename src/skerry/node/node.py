@@ -51,6 +51,7 @@ from skerry.node.keys.at_rest import AtRest
 from skerry.node.keys.ring import KeyRing
 from skerry.node.logbook import Logbook
 from skerry.node.masking import Masking
+from skerry.node.memory import Frugality, give_back
 from skerry.node.policy.engine import Engine
 from skerry.node.policy.facts import read_facts
 from skerry.node.policy.known import known_actions, own_facts, reading_actions
@@ -184,6 +185,7 @@ class Node:
             await self._zygote
             self.catalogue_log.check()
             self.ledger_log.check()
+            give_back()
             self._stack = stack.pop_all()
 
     @contextlib.contextmanager
@@ -313,7 +315,7 @@ class Node:
         self.gpus = Gpus(self.config.engine_gpus)
         self._make_workshop(cgroups)
         packages = [manifest.package for manifest in self.manifests.values()]
-        processes = Processes(packages)
+        processes = self._processes = Processes(packages)
         stack.push_async_callback(processes.stop)
         # It imports for as long as the rest of the node does, on another core.
         self._zygote = asyncio.create_task(processes.start())
@@ -331,6 +333,8 @@ class Node:
             tenure=self.tenure,
             abroad=self.abroad,
         )
+        self._frugality = Frugality(lambda: not self.supervisor.awake())
+        stack.callback(self._frugality.close)
         self.accountant = Accountant(
             run=self.home.run,
             catalogue=self.catalogue,
@@ -389,6 +393,7 @@ class Node:
             await asyncio.to_thread(running.group.clear)
         except (SkerryError, OSError):
             _log.exception("what %s left running could not be ended", running.instance)
+        self._frugality.ended()
 
     def _process_leaving(self, running: Running) -> None:
         self.router.leaving(running)
@@ -527,12 +532,9 @@ class Node:
             return Rate(*self.config.prices[unit]).cost(amount)
         return PRICES[unit].cost(amount) if unit in PRICES else 0
 
-    def own_memory_bytes(self) -> int:
-        """Return the resident memory of the node's own process; 0 where it cannot be read."""
-        path = Path("/proc/self/statm")
-        if not path.exists():
-            return 0
-        return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    def kept_ready(self) -> list[int]:
+        """Return the processes that run whatever sleeps, so that a wake is short."""
+        return [*self._processes.pids(), *self.supervisor.spares()]
 
     def remove_code(self, app: str) -> None:
         """Remove every version of an app that is deleted."""

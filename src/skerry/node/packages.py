@@ -197,7 +197,8 @@ async def preloaded(kinds: Sequence[str]) -> dict[str, str]:
     command = [sys.executable, "-m", "skerry.node.packages", *kinds]
     status, last = await _run(command, Path.cwd(), PRELOADED_SECONDS, lines.append)
     if status != 0:
-        raise ENGINE_FAILED("Skerry's own packages cannot be listed.", why="\n".join(last))
+        what = "Skerry's own packages cannot be listed."
+        raise ENGINE_FAILED(what, why="\n".join(last), hint="skerry doctor")
     return msgspec.json.decode(lines[-1], type=dict[str, str])
 
 

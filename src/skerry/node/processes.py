@@ -17,10 +17,20 @@ from dataclasses import dataclass
 import msgspec
 
 from skerry.kernel.errors import ENGINE_FAILED
-from skerry.node.zygote import MESSAGE_BYTES_MAX, Ended, Fork, Forked, Setup, expose_paths
+from skerry.node.zygote import (
+    LENGTH_BYTES,
+    Ended,
+    Fork,
+    Forked,
+    Setup,
+    expose_paths,
+    framed,
+)
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
+READ_BYTES = 64 * 1024
+_READY = framed(b"ready")
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +64,7 @@ class Processes:
         self._waiting: dict[int, asyncio.Future[int]] = {}
         self._children: dict[int, asyncio.Future[Ended]] = {}
         self._connection: socket.socket | None = None
+        self._received = b""
         self._zygote: subprocess.Popen[bytes] | None = None
         self._starting = asyncio.Lock()
 
@@ -64,7 +75,7 @@ class Processes:
                 await self._start()
 
     async def _start(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "skerry.node.zygote", str(theirs.fileno())]
         # The kernel ends the zygote with the thread that started it, so it must be this one.
         self._zygote = subprocess.Popen(  # noqa: ASYNC220
@@ -78,10 +89,15 @@ class Processes:
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
         try:
-            await loop.sock_sendall(ours, self._setup)
+            await loop.sock_sendall(ours, framed(self._setup))
+            greeting = b""
             async with asyncio.timeout(START_SECONDS):
-                greeting = await loop.sock_recv(ours, MESSAGE_BYTES_MAX)
-            if greeting != b"ready":
+                while len(greeting) < len(_READY):
+                    data = await loop.sock_recv(ours, len(_READY) - len(greeting))
+                    if not data:
+                        break
+                    greeting += data
+            if greeting != _READY:
                 raise ENGINE_FAILED(
                     "The process that starts cells did not come up.",
                     why="Its message is above.",
@@ -94,6 +110,7 @@ class Processes:
             self._zygote = None
             raise
         self._connection = ours
+        self._received = b""
         loop.add_reader(ours.fileno(), self._read, ours)
 
     async def fork(self, like: int = 0) -> Child:
@@ -111,7 +128,7 @@ class Processes:
         self._waiting[request] = forked
         try:
             data = msgspec.msgpack.encode(Fork(request, like))
-            socket.send_fds(connection, [data], [theirs.fileno(), their_output])
+            _send(connection, framed(data), [theirs.fileno(), their_output])
             async with asyncio.timeout(START_SECONDS):
                 pid = await forked
         except BaseException:
@@ -125,28 +142,34 @@ class Processes:
         return Child(pid, ours, output, self._children[pid])
 
     def _read(self, connection: socket.socket) -> None:
-        """Take what the zygote reports; several messages may wait."""
-        while True:
-            try:
-                data = connection.recv(MESSAGE_BYTES_MAX)
-            except BlockingIOError:
+        """Take what the zygote reports; several messages may have come, or a part of one."""
+        try:
+            data = connection.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._zygote_died(connection)
+            return
+        self._received += data
+        while len(self._received) >= LENGTH_BYTES:
+            end = LENGTH_BYTES + int.from_bytes(self._received[:LENGTH_BYTES])
+            if len(self._received) < end:
                 return
-            except OSError:
-                data = b""
-            if not data:
-                self._zygote_died(connection)
-                return
-            message = msgspec.msgpack.decode(data, type=Forked | Ended)
-            loop = asyncio.get_running_loop()
-            if isinstance(message, Forked):
-                self._children[message.pid] = loop.create_future()
-                waiting = self._waiting.get(message.id)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(message.pid)
-            else:
-                ended = self._children.pop(message.pid, None)
-                if ended is not None and not ended.done():
-                    ended.set_result(message)
+            message, self._received = self._received[LENGTH_BYTES:end], self._received[end:]
+            self._take(msgspec.msgpack.decode(message, type=Forked | Ended))
+
+    def _take(self, message: Forked | Ended) -> None:
+        if isinstance(message, Forked):
+            self._children[message.pid] = asyncio.get_running_loop().create_future()
+            waiting = self._waiting.get(message.id)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(message.pid)
+            return
+        ended = self._children.pop(message.pid, None)
+        if ended is not None and not ended.done():
+            ended.set_result(message)
 
     def _zygote_died(self, connection: socket.socket) -> None:
         asyncio.get_running_loop().remove_reader(connection.fileno())
@@ -168,6 +191,10 @@ class Processes:
             _log.warning("the zygote ended with status %s", self._zygote.returncode)
             self._zygote = None
 
+    def pids(self) -> list[int]:
+        """Return the zygote, if it runs."""
+        return [self._zygote.pid] if self._zygote is not None else []
+
     async def stop(self) -> None:
         """End the zygote, which ends all that runs still."""
         if self._connection is None or self._zygote is None:
@@ -177,6 +204,21 @@ class Processes:
         self._connection = None
         zygote, self._zygote = self._zygote, None
         await asyncio.to_thread(_end, zygote)
+
+
+def _send(connection: socket.socket, data: bytes, descriptors: list[int]) -> None:
+    """Send a message with its descriptors; raise ENGINE_FAILED if the zygote does not read.
+
+    It is a few bytes: where not all of them fit, nobody has read for long.
+    """
+    try:
+        sent = socket.send_fds(connection, [data], descriptors)
+    except BlockingIOError:
+        sent = 0
+    if sent < len(data):
+        # What comes after a part of a message could not be read: it counts as dead.
+        connection.shutdown(socket.SHUT_RDWR)
+        raise ENGINE_FAILED("The process that starts cells does not listen.")
 
 
 def _end(zygote: subprocess.Popen[bytes]) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from skerry.kernel import cron
 from skerry.kernel.catalogue import Branch, Catalogue
-from skerry.kernel.clock import NANOSECONDS, Clock
+from skerry.kernel.clock import Clock
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.manifest import Manifest, Schedule
 from skerry.kernel.names import MAIN
+from skerry.node.minutes import Minutes
 from skerry.node.supervisor import Supervisor
 from skerry.node.workshop import Workshop
 
@@ -24,11 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """Runs what is due.
-
-    A minute is looked at once, even if the clock goes back; minutes that passed while the machine
-    slept or the clock jumped ahead are left out, so that nothing runs many times at once.
-    """
+    """Runs what is due."""
 
     def __init__(
         self,
@@ -42,26 +39,20 @@ class Scheduler:
         self._manifests = manifests
         self._supervisor = supervisor
         self._workshop = workshop
-        self._clock = clock
-        self._last = self._minute()
+        self.minutes = Minutes(clock)
         self._runs: dict[tuple[str, str, str], asyncio.Task[None]] = {}
-
-    def _minute(self) -> datetime:
-        moment = datetime.fromtimestamp(self._clock.now() / NANOSECONDS, UTC)
-        return moment.replace(second=0, microsecond=0)
 
     async def run_for_ever(self) -> None:
         """Look at each minute as it begins."""
         while True:
-            await asyncio.sleep(60.0 - self._clock.now() / NANOSECONDS % 60.0 + 0.01)
+            await self.minutes.wait()
             self.tick()
 
     def tick(self) -> None:
         """Start what is due in this minute, unless the minute has been looked at."""
-        minute = self._minute()
-        if self._last - timedelta(hours=1) < minute <= self._last:
+        minute = self.minutes.begun()
+        if minute is None:
             return
-        self._last = minute
         try:
             for branch, name, schedule in self.due(minute):
                 self._start(branch, name, schedule, minute)

@@ -7,6 +7,7 @@ hundred KiB of pages in memory, however much they know.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import tempfile
@@ -19,7 +20,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.branch import Branch
-from skerry.kernel.errors import ENGINE_FAILED
+from skerry.kernel.errors import ENGINE_FAILED, disk_full
 from skerry.kernel.ledger import Balance
 
 CACHE_KIB = 256
@@ -43,32 +44,26 @@ _decoder = msgspec.msgpack.Decoder(Branch)
 
 
 class Index:
-    """A database without a name in a directory. Any thread may use it."""
+    """A database without a name in a directory. Any thread may use it.
+
+    All of it raises DISK_FULL, or ENGINE_FAILED if the disk fails.
+    """
 
     def __init__(self, directory: Path, schema: str) -> None:
         self._lock = threading.RLock()
-        descriptor, path = tempfile.mkstemp(suffix=".index", dir=directory)
+        with _told():
+            descriptor, path = tempfile.mkstemp(suffix=".index", dir=directory)
         os.close(descriptor)
         try:
-            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._database.executescript(
-                "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF;"
-                f"PRAGMA synchronous = OFF; PRAGMA cache_size = -{CACHE_KIB};" + schema
-            )
+            with _told():
+                self._database = _open(path, schema)
         finally:
             os.unlink(path)  # noqa: PTH108 (the file lives on while it is open)
-        # One transaction that never ends: pages are written when memory for them runs out.
-        self._database.execute("BEGIN IMMEDIATE")
 
     def rows(self, statement: str, *values: Any) -> list[Any]:
-        """Run a statement; return what it found. Raises ENGINE_FAILED if the disk fails."""
-        try:
-            with self._lock:
-                return self._database.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            raise ENGINE_FAILED(
-                "An index of the node failed.", why=str(error), hint="skerry doctor"
-            ) from error
+        """Run a statement; return what it found."""
+        with _told(), self._lock:
+            return self._database.execute(statement, values).fetchall()
 
     def row(self, statement: str, *values: Any) -> Any:
         """Return the first row that a statement finds, or None."""
@@ -79,6 +74,32 @@ class Index:
         """Give the file back to the disk."""
         with self._lock:
             self._database.close()
+
+
+def _open(path: str, schema: str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        database.executescript(
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF;"
+            f"PRAGMA synchronous = OFF; PRAGMA cache_size = -{CACHE_KIB};" + schema
+        )
+        # One transaction that never ends: pages are written when memory for them runs out.
+        database.execute("BEGIN IMMEDIATE")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Raise what a disk says as an error of ours."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise disk_full(error) or ENGINE_FAILED(
+            "An index of the node failed.", why=str(error), hint="skerry doctor"
+        ) from error
 
 
 class DiskShelf:

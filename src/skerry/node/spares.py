@@ -53,6 +53,10 @@ class Spares:
         spare, self._spare = self._spare, None
         return spare
 
+    def pids(self) -> list[int]:
+        """Return the process that is kept ready, if there is one."""
+        return [self._spare.child.pid] if self._spare is not None else []
+
     def refill(self, like: int) -> None:
         """Make another one soon, ready to do what the process `like` has done since its fork."""
         if self._timer is not None:

@@ -24,6 +24,7 @@ from skerry.kernel.errors import (
 )
 from skerry.kernel.manifest import Manifest
 from skerry.node.abroad import Abroad
+from skerry.node.aparts import Aparts
 from skerry.node.cell.spec import PermitCall, ProcessSpec
 from skerry.node.cells import SHARED, Cell, Failures, PortSession, Running
 from skerry.node.channel import Call, Channel
@@ -92,6 +93,7 @@ class Supervisor:
         self._clock = clock
         self._entropy = entropy
         self._spares = Spares(processes, workshop.group, entropy)
+        self._aparts = Aparts(processes, workshop, clock, entropy)
         self._joiners = ThreadPoolExecutor(JOINERS, thread_name_prefix="cgroup")
         self._on_line = on_line
         self._on_end = on_end
@@ -112,6 +114,10 @@ class Supervisor:
     def awake(self) -> list[Cell]:
         """Return the cells that have processes."""
         return [cell for cell in self._cells.values() if any(cell.running())]
+
+    def spares(self) -> list[int]:
+        """Return the processes that are kept ready for the next wake."""
+        return self._spares.pids()
 
     def key_of(self, branch: Branch, name: str) -> str:
         """Return the key of the process that serves a resource; see `Workshop.own_process`."""
@@ -259,7 +265,11 @@ class Supervisor:
                 raise DENIED(f"{asked.resource} is not served here.")
             return msgspec.to_builtins(self._workshop.permit(branch, asked))
 
+        def on_apart(line: str) -> None:
+            self._on_line(cell.app, cell.branch, key or ENGINES, line)
+
         handlers = {
+            **self._aparts.handlers(branch, lambda: running, on_apart),
             "permit": on_permit,
             "listening": on_listening,
             "idle": on_idle,
@@ -310,6 +320,7 @@ class Supervisor:
         ended = await running.child.ended
         running.channel.close()
         running.cpu_ms = max(running.cpu_ms, ended.cpu_ms)
+        await self._aparts.end_of(running)
         lived = (self._clock.now() - running.started) / 1e9
         if not running.leaving and ended.status != 0:
             source = running.key or ENGINES

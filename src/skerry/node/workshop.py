@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from skerry.kernel.apart import WORK, Program
 from skerry.kernel.app import AppSpec, ResourceSpec
 from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
 from skerry.kernel.errors import NOT_FOUND, UNSUPPORTED
@@ -22,6 +23,7 @@ from skerry.node.abroad import Abroad
 from skerry.node.archives import app_spool
 from skerry.node.cell.journal import SOCKET
 from skerry.node.cell.spec import PermitCall, ProcessSpec, SlotSpec, http_socket, scratch
+from skerry.node.cell.warden import WardenSpec
 from skerry.node.cells import SHARED, Running
 from skerry.node.gpus import Gpus
 from skerry.node.home import Home
@@ -155,7 +157,7 @@ class Workshop:
             names = set()
         bound = self._abroad.bound(branch, names)
         for record in (*served, *bound):
-            self._decide(branch, record)
+            self.decide(branch, record)
             self.make_directories(branch, record)
         tight = key != SHARED and not branch.leader
         limits = self._limits(spec, key)
@@ -176,6 +178,48 @@ class Workshop:
         """Make the group of a process, or bound the one it has."""
         return self._cgroups.create(f"{self._group_prefix}.{instance}", limits)
 
+    def apart(
+        self, branch: Branch, instance: str, number: str, program: Program, run: Path
+    ) -> tuple[WardenSpec, Group]:
+        """Prepare a program apart of a process: both its sandboxes, and its group.
+
+        The outer one is of the program and its warden together: the app's user, nothing of other
+        apps in sight, what it may run. In the inner one only the work folder can be written to.
+        Raises UNSUPPORTED.
+        """
+        if not self._hidden:
+            raise UNSUPPORTED(
+                "This machine cannot keep a program apart.",
+                why="It makes no namespaces for this user.",
+                hint="skerry doctor",
+            )
+        uid = self.uid(branch.app)
+        folder, wire = str(run / program.folder), http_socket(str(run), instance)
+        limits = Limits(
+            memory_bytes=program.memory_bytes,
+            processes=program.processes,
+            cpu_cores=program.cpu_cores,
+            open_files=1024,
+            file_bytes=program.disk_bytes,
+        )
+        group = self.group(f"{instance}.{number}", limits)
+        outer = Confinement(
+            uid=uid,
+            gid=uid,
+            read=(wire,),
+            execute=(*expose_paths(), str(self._home.environments)),
+            write=(folder,),
+            limits=limits,
+            cgroup=msgspec.structs.replace(group.membership, paths=()),
+            # Unix sockets are not Landlock's matter: those of others are not to be seen at all.
+            hide=self._hidden,
+            listen=True,
+        )
+        inner = Confinement(
+            execute=outer.execute, write=(f"{folder}/{WORK}",), listen=True, descriptors=()
+        )
+        return WardenSpec(program, folder, wire, outer, inner), group
+
     def own_process(self, branch: Branch, record: ResourceRecord) -> bool:
         """Tell whether a process serves this resource alone.
 
@@ -190,7 +234,7 @@ class Workshop:
             return False
         return record.name == key if self.own_process(branch, record) else key == SHARED
 
-    def _decide(self, branch: Branch, record: ResourceRecord) -> None:
+    def decide(self, branch: Branch, record: ResourceRecord) -> None:
         """Ask whether a resource may be used here, and lie where it does if it is away."""
         away = branch.away.get(record.name)
         for where in (self._node_name, *([away.node] if away else ())):

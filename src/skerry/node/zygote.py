@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib
 import os
@@ -29,7 +30,7 @@ from skerry.kernel.manifest import Manifest, read_manifests
 from skerry.node.sandbox import expose, prepare
 from skerry.node.written_pages import Span, copy_ahead, written_by
 
-MESSAGE_BYTES_MAX = 64 * 1024
+LENGTH_BYTES = 4
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PROCESSES_MAX = 1 << 20
@@ -69,7 +70,7 @@ def main() -> None:
     """Serve the node at the other end of the descriptor named by the first argument."""
     _die_with_parent()
     connection = socket.socket(fileno=int(sys.argv[1]))
-    setup = msgspec.msgpack.decode(connection.recv(MESSAGE_BYTES_MAX), type=Setup)
+    setup = msgspec.msgpack.decode(_receive(connection)[0], type=Setup)
     gc.disable()  # what is imported stays
     manifests = read_manifests(setup.kinds)
     preload(manifests)
@@ -79,7 +80,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
-    connection.send(b"ready")
+    connection.sendall(framed(b"ready"))
     _Zygote(connection, manifests).serve()
 
 
@@ -116,7 +117,9 @@ class _Zygote:
         self._manifests = manifests
         self._forked: set[int] = set()
         self._ahead: list[Span] = []
-        self._wake, self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake, self._wakeup = os.pipe()
+        for end in (self._wake, self._wakeup):
+            os.set_blocking(end, False)
         signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: None)  # the connection says whether to end
@@ -140,7 +143,7 @@ class _Zygote:
                 return
 
     def _take_request(self) -> bool:
-        data, descriptors, _, _ = socket.recv_fds(self._connection, MESSAGE_BYTES_MAX, 2)
+        data, descriptors = _receive(self._connection)
         if not data:
             return False
         channel, output = descriptors
@@ -196,7 +199,8 @@ class _Zygote:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
             cpu_ms = int((used.ru_utime + used.ru_stime) * 1000)
-            self._send(Ended(pid, status, cpu_ms, used.ru_maxrss * 1024))
+            unit = 1 if sys.platform == "darwin" else 1024
+            self._send(Ended(pid, status, cpu_ms, used.ru_maxrss * unit))
 
     def _end_all(self) -> None:
         """End every child; those that become ours as their parents die, too."""
@@ -217,9 +221,36 @@ class _Zygote:
         return self._forked | {int(each) for each in listed.split()}
 
     def _send(self, message: Forked | Ended) -> None:
-        self._connection.send(msgspec.msgpack.encode(message))
+        self._connection.sendall(framed(msgspec.msgpack.encode(message)))
 
 
+def framed(message: bytes) -> bytes:
+    """Return a message as it goes over the connection, which is a stream: macOS has no better."""
+    return len(message).to_bytes(LENGTH_BYTES) + message
+
+
+def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
+    """Receive a message with its descriptors; it is empty when the node has closed the connection.
+
+    Descriptors come with the first byte of their message, and only that one's head is asked for.
+    """
+    head, descriptors, _, _ = socket.recv_fds(connection, LENGTH_BYTES, 2)
+    while head and len(head) < LENGTH_BYTES:
+        head += _more(connection, LENGTH_BYTES - len(head))
+    length, body = int.from_bytes(head), b""
+    while len(body) < length:
+        body += _more(connection, length - len(body))
+    return body, descriptors
+
+
+def _more(connection: socket.socket, count: int) -> bytes:
+    data = connection.recv(count)
+    if not data:
+        raise SystemExit("The node went away.")
+    return data
+
+
+@functools.cache
 def expose_paths() -> tuple[str, ...]:
     """Return what processes of cells must be able to read: Python, its packages, this source.
 

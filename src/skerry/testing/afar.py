@@ -15,6 +15,7 @@ import pytest
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import NODE_UNREACHABLE, SkerryError
 from skerry.kernel.kind import Context
+from skerry.kernel.subject import BoundSubject
 from skerry.node.router.pinned import Pinned
 from skerry.testing.faults import FaultProxy
 from skerry.testing.hosts import Awake, Tally
@@ -81,6 +82,7 @@ async def check_from_afar(lab: Lab, folder: Path) -> None:
     """Assert that a binding from afar is what the kind's own is, and tells of a lost way."""
     app = await lab.app()
     subject = await lab.subject(app)
+    assert isinstance(subject, BoundSubject), f"{lab.manifest.name} has `remote`; use BoundSubject"
     await subject.put("by-wire", "1")
     async with used_from_afar(lab, app, folder) as afar:
         await subject.put_by(afar.binding, "from-afar", "é")

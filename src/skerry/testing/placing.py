@@ -12,6 +12,7 @@ from skerry.kernel.commands import WordCall
 from skerry.kernel.errors import DENIED, SkerryError
 from skerry.kernel.manifest import Verb
 from skerry.kernel.policy import Decision, Fact, Place, Request
+from skerry.kernel.subject import LeavingSubject
 from skerry.node.cell.spec import PermitCall
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.policy.engine import administers
@@ -175,7 +176,8 @@ class _Asked:
 
 async def _leave(lab: Lab, action: str, outside: Outside, rules: str) -> _Asked:
     """Drive a kind's way out under rules, towards a place that is watched."""
-    way = lab.subject_type.way_out(action, outside.address)
+    shape = lab.subject_type
+    way = shape.way_out(action, outside.address) if issubclass(shape, LeavingSubject) else None
     assert way is not None, f"{lab.manifest.name} leaves by {action}; its subject has no way out"
     app = await lab.app(policy=f"cedar = {json.dumps(rules)}", way=way)
     found = _Asked()
@@ -188,7 +190,9 @@ async def _leave(lab: Lab, action: str, outside: Outside, rules: str) -> _Asked:
 
     lab.node.placement.recorder = record
     try:
-        found.left = await (await lab.subject(app)).leave(action)
+        subject = await lab.subject(app)
+        assert isinstance(subject, LeavingSubject)
+        found.left = await subject.leave(action)
     finally:
         lab.node.placement.recorder = recorder
     return found

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
-from skerry.kernel.subject import Subject, WayOut
+from skerry.kernel.subject import LeavingSubject, Subject, WayOut
 from skerry.kinds._shared.http.request import request
 
 
-class LeakySubject(Subject):
-    """Speaks HTTP to it."""
-
-    asks: ClassVar[str] = "first"
+class SilentSubject(Subject):
+    """Drives no way out, though the kind has one."""
 
     async def put(self, key: str, value: str) -> None:
         """See `Subject.put`."""
@@ -20,6 +18,12 @@ class LeakySubject(Subject):
     async def get(self) -> dict[str, str]:
         """See `Subject.get`."""
         return {}
+
+
+class LeakySubject(SilentSubject, LeavingSubject):
+    """Speaks HTTP to it."""
+
+    asks: ClassVar[str] = "first"
 
     @classmethod
     def way_out(cls, action: str, address: str) -> WayOut | None:

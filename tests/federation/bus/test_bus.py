@@ -156,7 +156,9 @@ async def test_a_replicated_log_is_chained_and_has_one_writer(nodes: Nodes) -> N
     assert large.value.problem is TOO_LARGE
 
 
-async def test_the_servers_leader_is_killed_and_nothing_acknowledged_is_lost(nodes: Nodes) -> None:
+async def test_the_servers_leader_is_killed_and_nothing_acknowledged_is_lost(
+    nodes: Nodes, caplog: pytest.LogCaptureFixture
+) -> None:
     info = await nodes.buses["se-1"].inside().api(f"STREAM.INFO.{STREAM.name}")
     leader = info["cluster"]["leader"]
     writer = next(name for name in EU if name != leader)
@@ -197,6 +199,7 @@ async def test_the_servers_leader_is_killed_and_nothing_acknowledged_is_lost(nod
         return found is not None and victim.starts == 2
 
     await until(back)
+    assert "eof_received" not in caplog.text, "asyncio's remark on it means nothing"
 
 
 async def test_a_node_that_is_cut_off_stops_serving_and_its_lease_passes(nodes: Nodes) -> None:

@@ -20,6 +20,7 @@ from tests.node.router.scene import (
 )
 
 from skerry.kernel.errors import BUSY
+from skerry.node.router import client
 
 
 class TestPressure:
@@ -77,6 +78,48 @@ class TestPressure:
         assert sent < 16_000_000
         proceed.set()
         await sending
+        assert await reader.read() == OK
+        writer.close()
+
+    async def test_a_body_that_stops_coming_lets_its_target_go(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client, "BODY_SECONDS", 0.4)
+        broken = asyncio.Event()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await scene.head(reader)
+            got = await reader.read()
+            assert got == b"12345"
+            broken.set()
+
+        scene.script = script
+        reader, writer = await scene.connect()
+        writer.write(get(more="Content-Length: 6\r\n", method="POST"))
+        for number in range(1, 6):
+            await asyncio.sleep(0.1)
+            writer.write(str(number).encode())
+        async with asyncio.timeout(5):
+            assert (await reader.read()).startswith(b"HTTP/1.1 504 ")
+            await broken.wait()
+        assert scene.running.holds == 0
+        writer.close()
+
+    async def test_a_client_that_is_held_back_is_not_late(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client, "BODY_SECONDS", 0.05)
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await scene.head(reader)
+            await asyncio.sleep(0.3)
+            await reader.readexactly(16_000_000)
+            writer.write(OK)
+
+        scene.script = script
+        reader, writer = await scene.connect()
+        writer.write(get(more=f"Content-Length: 16000000\r\n{CLOSE}", method="POST"))
+        writer.write(bytes(16_000_000))
         assert await reader.read() == OK
         writer.close()
 

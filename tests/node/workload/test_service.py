@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from tests.node.workload.scene import need
 
 from skerry.app import make_node
@@ -24,6 +25,7 @@ from skerry.node.node import Node, Options
 from skerry.node.workload import State
 from skerry.testing.nodes import open_directory, perform
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 SERVE = (
     "import http.server, os\n"
     "class H(http.server.BaseHTTPRequestHandler):\n"
@@ -37,8 +39,8 @@ SERVE = (
 )
 
 
-@pytest.fixture
-async def node() -> AsyncIterator[Node]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def only_node() -> AsyncIterator[Node]:
     with open_directory() as made:
         ports = {"postgres": 0, "redis": 0, "qdrant-grpc": 0}
         made_node = make_node(Options(home=made / "h", http_port=0, ports=ports, name="test-node"))
@@ -48,9 +50,15 @@ async def node() -> AsyncIterator[Node]:
             await need(made_node.workloads, "bwrap")
             yield made_node
         finally:
-            for each in await made_node.workloads.list():
-                await made_node.workloads.remove(each.id)
             await made_node.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def node(only_node: Node) -> AsyncIterator[Node]:
+    """The node of the module; whatever a test leaves running is removed."""
+    yield only_node
+    for each in await only_node.workloads.list():
+        await only_node.workloads.remove(each.id)
 
 
 def _free_ports(node: Node) -> Options:

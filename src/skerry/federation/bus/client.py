@@ -44,6 +44,20 @@ CONFLICT_CODES = frozenset({10071, 10164, 10058})
 _log = logging.getLogger("skerry.federation")
 
 
+class _NoRemark(logging.Filter):
+    """Leaves out a remark of asyncio's on every server that goes.
+
+    `nats` answers `eof_received` as a protocol without TLS does, which has no effect, and its
+    connection gives nobody else a say in that.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("returning true from eof_received()")
+
+
+_NO_REMARK = _NoRemark()
+
+
 class Client:
     """A connection to the node's own server, as a user of one account; it connects again by itself.
 
@@ -65,6 +79,7 @@ class Client:
     async def connect(self, port: int) -> None:
         """Connect to the server; raise STORE_UNREACHABLE."""
         context = client_context(self._identity, self._identity.authority().decode())
+        logging.getLogger("asyncio").addFilter(_NO_REMARK)
         try:
             await self._connection.connect(
                 f"tls://127.0.0.1:{port}",

@@ -1,7 +1,7 @@
 """Reading from copies: what a standby serves of an app that another node writes.
 
 Each resource of a reader (`kernel.catalogue`) has a folder of its own beside the copy. An engine
-that can go on from what comes is fed (`Replica.live`); every other one is given a fresh copy, made
+that can go on from what comes is fed (`FedReplica`); every other one is given a fresh copy, made
 while nothing is applied: when it wakes, and again when what it serves is out of date. Files share
 their blocks with the copy where the volume can, and a copy is made less often the longer it takes.
 """
@@ -22,7 +22,7 @@ from skerry.kernel.catalogue import Branch
 from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.errors import BUSY, SkerryError
 from skerry.kernel.manifest import Manifest
-from skerry.kernel.replica import Replica
+from skerry.kernel.replica import FedReplica, Replica
 from skerry.node.archives import give
 from skerry.node.cell.spec import AS_OF
 from skerry.node.cells import Cell, Running
@@ -35,6 +35,8 @@ from skerry.node.volume.volume import remove_tree
 LOOK_SECONDS = 0.25
 ASK_SECONDS = 1.0
 """How often the node that writes is asked how far it is, while somebody reads."""
+CALM_SECONDS = 60.0
+"""How long nobody has read before nobody is looked for: longer than any process takes to start."""
 RENEW_SECONDS = 2.0
 """How old what is read may be before it is renewed, if something has changed."""
 RENEW_SHARE = 10.0
@@ -53,7 +55,7 @@ class _Served:
     sequence: int
     as_of: int
     next_at: float
-    replica: Replica | None = None
+    replica: FedReplica | None = None
 
 
 class _Head(NamedTuple):
@@ -75,6 +77,8 @@ class Reading:
         self._heads: dict[str, _Head] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+        self._read_at = 0.0
 
     def start(self) -> None:
         """Let readers wake."""
@@ -97,6 +101,8 @@ class Reading:
 
     async def renew(self, branch: Branch, resource: str) -> None:
         """See `Supervisor.renew`. Raises BUSY while the copy is not there."""
+        self._read_at = self._node.clock.monotonic()
+        self._wanted.set()
         copy = self._following.copies.get(branch.origin)
         source = self._source(branch, resource)
         if copy is None or source is None:
@@ -123,7 +129,7 @@ class Reading:
                 return self._node.volume.path(each.directory) / resource
         return None
 
-    def _bring(self, branch: Branch, resource: str, source: Path) -> Replica | None:
+    def _bring(self, branch: Branch, resource: str, source: Path) -> FedReplica | None:
         """Bring a reader's folder up to the copy: fed if it can be, or made anew."""
         node = self._node
         manifest = node.manifests[branch.resources[resource].kind]
@@ -132,13 +138,14 @@ class Reading:
             node.volume.create(branch.directory, encryption.protection_of(source.parent))
         target = top / resource
         shape: type[Replica] = manifest.load(manifest.replica)
-        if not (shape.live and target.exists() and shape(target).can_be_fed(source)):
+        fed = shape if issubclass(shape, FedReplica) else None
+        if fed is None or not target.exists() or not fed(target).can_be_fed(source):
             self._copy(manifest, source, target)
             give(target, node.workshop.uid(branch.app))
         node.workshop.make_directories(branch, branch.resources[resource])
-        if not shape.live:
+        if fed is None:
             return None
-        replica = shape(target)
+        replica = fed(target)
         self._feed(replica, source, branch)
         return replica
 
@@ -159,7 +166,7 @@ class Reading:
         if old.exists():
             remove_tree(old)
 
-    def _feed(self, replica: Replica, source: Path, branch: Branch) -> None:
+    def _feed(self, replica: FedReplica, source: Path, branch: Branch) -> None:
         owner = self._node.workshop.uid(branch.app)
         for path in replica.feed(source):
             give(path.parent, owner, deep=False)
@@ -168,10 +175,15 @@ class Reading:
     # ---- while somebody reads -----------------------------------------------------------------
 
     async def _watch_for_ever(self) -> None:
+        """Look after readers that are awake; while there is none, wait until one wakes."""
+        clock = self._node.clock
         while True:
+            await self._wanted.wait()
             await asyncio.sleep(LOOK_SECONDS)
             for cell in self._node.supervisor.awake():
                 branch = self._reader(cell)
+                if branch is not None:
+                    self._read_at = clock.monotonic()
                 copy = self._following.copies.get(branch.origin) if branch else None
                 if branch is None or copy is None or copy.closed:
                     continue
@@ -179,6 +191,8 @@ class Reading:
                     await self._look_after(cell, branch, copy)
                 except (SkerryError, OSError):
                     _log.exception("what is read of %s was not renewed", branch.origin)
+            if clock.monotonic() - self._read_at >= CALM_SECONDS:
+                self._wanted.clear()
 
     def _reader(self, cell: Cell) -> Branch | None:
         catalogue = self._node.catalogue

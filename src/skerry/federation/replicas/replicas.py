@@ -49,7 +49,8 @@ class Replicas:
         self.lease_seconds = LEASE_SECONDS
         self.ending: set[str] = set()
         """The apps whose standbys are being taken away."""
-        self._leases: Callable[[], Leases | None] = _none
+        self._leases: Leases | None = None
+        self._kept = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watching: asyncio.Task[None] | None = None
         self.reading = Reading(node, self.following, self._ask_head)
@@ -65,14 +66,12 @@ class Replicas:
         calls: Calls,
         placing: Placing,
         open_way: Callable[[str], Awaitable[None]],
-        leases: Callable[[], Leases | None],
     ) -> None:
         """Take up what the catalogue knows."""
         self._own_id = own_id
         self._calls = calls
         self._placing = placing
         self._open_way = open_way
-        self._leases = leases
         self.following.start()
         self.reading.start()
         self._watching = asyncio.create_task(self._watch_for_ever())
@@ -87,12 +86,19 @@ class Replicas:
 
     def leases(self) -> Leases | None:
         """Return where leases are kept, if that is configured."""
-        return self._leases()
+        return self._leases
+
+    def keep_leases(self, leases: Leases | None) -> None:
+        """Say where leases are kept; without such a place nothing is held or followed."""
+        self._leases = leases
+        if leases is not None:
+            self._kept.set()
 
     async def _watch_for_ever(self) -> None:
         """Look at every app that several nodes keep."""
         while True:
-            leases = self._leases()
+            await self._kept.wait()
+            leases = self._leases
             if leases is not None:
                 for app in list(self._node.catalogue.apps.values()):
                     if app.replication is not None and app.name not in self.ending:
@@ -367,7 +373,7 @@ class Replicas:
 
     async def _check_holds(self, peer: str, app: str, epoch: int) -> None:
         """Raise CONFLICT unless a node holds the lease of an app, with this epoch."""
-        leases = self._leases()
+        leases = self._leases
         lease = await leases.current(app) if leases is not None else None
         if lease is None or lease.holder != peer or lease.epoch != epoch:
             name = self._peers.find(peer).card.name
@@ -408,7 +414,3 @@ class Replicas:
     async def _answer_group(self, peer: str, asked: r.Group) -> r.Group:
         """Return the nodes that this one is not bound to."""
         return r.Group(tuple(each for each in asked.members if each not in self._peers.by_id))
-
-
-def _none() -> Leases | None:
-    return None

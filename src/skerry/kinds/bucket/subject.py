@@ -8,14 +8,14 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from skerry.kernel.clock import SystemClock
-from skerry.kernel.subject import Subject
+from skerry.kernel.subject import BoundSubject
 from skerry.kinds._shared.http.request import request
 from skerry.kinds._shared.s3 import sigv4
 
 _KEYS = re.compile(r"<Key>([^<]*)</Key>")
 
 
-class BucketSubject(Subject):
+class BucketSubject(BoundSubject):
     """Speaks S3 to the bucket that bears the resource's name."""
 
     async def put(self, key: str, value: str) -> None:
@@ -30,11 +30,11 @@ class BucketSubject(Subject):
         return {key: value.decode() for key, value in zip(keys, values, strict=True)}
 
     async def put_by(self, binding: Any, key: str, value: str) -> None:
-        """See `Subject.put_by`."""
+        """See `BoundSubject.put_by`."""
         await binding.put(key, value)
 
     async def get_by(self, binding: Any) -> dict[str, str]:
-        """See `Subject.get_by`."""
+        """See `BoundSubject.get_by`."""
         found = (await binding.list()).objects
         return {each.key: await (await binding.get(each.key)).text() for each in found}
 

@@ -62,7 +62,7 @@ class Words:
         def write(db: Db) -> bool:
             bucket = buckets.find(db, name)
             if bucket is None:
-                raise NOT_FOUND(f"There is no bucket {name}.")
+                raise NOT_FOUND(f"There is no bucket {name}.", hint="skerry bucket buckets")
             return objects.delete_current(db, bucket, params.key, bucket.owner, account.now())
 
         found = await account.store.write(write)

@@ -154,7 +154,7 @@ class FunctionsEngine(Engine):
                 hint="Define `async def scheduled(event, env)` beside its entry.",
             )
         if cron in self._running:
-            raise BUSY(f"The run of {cron!r} before is not over.")
+            raise BUSY(f"The run of {cron!r} before is not over.", hint="skerry logs")
         self._running.add(cron)
         self.context.meter.add("runs")
         started = clock.monotonic()

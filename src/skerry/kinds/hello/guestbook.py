@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from skerry.kernel.disk import sync_data
 from skerry.kernel.errors import INVALID
 from skerry.kernel.journal import journal_of
 
@@ -41,7 +42,7 @@ class Guestbook:
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
         try:
             os.write(self._descriptor, guest.encode() + b"\n")
-            os.fdatasync(self._descriptor)
+            sync_data(self._descriptor)
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         journal_of(self._path).wrote(self._path)

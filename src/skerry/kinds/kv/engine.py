@@ -66,12 +66,14 @@ class KvEngine(Engine):
         self.path = context.directory / FILE
         self._hold = WriterHold(self.path)
         self._purger: asyncio.Task[None] | None = None
+        self._pools: tuple[Pool, ...] = ()
 
     async def start(self) -> None:
         """Open the namespace, making it if there is none."""
         await asyncio.to_thread(lambda: self._open(create=True).close())
         self.reads = Pool(self._open, READ_THREADS, "kv-read")
         self.writes = Pool(self._open, 1, "kv-write")
+        self._pools = (self.writes, self.reads)
         if not leader_of(self.path):
             self._purger = asyncio.create_task(self._purge())
 
@@ -81,8 +83,8 @@ class KvEngine(Engine):
             self._purger.cancel()
             await asyncio.gather(self._purger, return_exceptions=True)
         await asyncio.to_thread(self._hold.release)
-        await asyncio.to_thread(self.writes.close)
-        await asyncio.to_thread(self.reads.close)
+        for pool in self._pools:
+            await asyncio.to_thread(pool.close)
 
     async def prepare(self) -> None:
         """Move the log into the file, so that little is left to copy or recover."""
@@ -113,7 +115,8 @@ class KvEngine(Engine):
         """Return a value; raise NOT_FOUND if there is none."""
         entry = await self.reads.run(Store.get, params.key)
         if entry is None:
-            raise NOT_FOUND(f"There is no value under {params.key!r}.")
+            hint = f"skerry kv list {self.context.ref.name}"
+            raise NOT_FOUND(f"There is no value under {params.key!r}.", hint=hint)
         item = transfer.to_item(entry)
         return Value(item.value, bool(item.base64), item.metadata, item.expiration)
 

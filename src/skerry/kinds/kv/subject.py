@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from skerry.kernel.subject import Subject
+from skerry.kernel.subject import BoundSubject
 from skerry.kinds._shared.http.message import Answer
 from skerry.kinds._shared.http.request import request
 
 
-class KvSubject(Subject):
+class KvSubject(BoundSubject):
     """Speaks REST to a namespace."""
 
     async def put(self, key: str, value: str) -> None:
@@ -28,11 +28,11 @@ class KvSubject(Subject):
         return {name: each.body.decode() for name, each in zip(names, values, strict=True)}
 
     async def put_by(self, binding: Any, key: str, value: str) -> None:
-        """See `Subject.put_by`."""
+        """See `BoundSubject.put_by`."""
         await binding.aio.put(key, value)
 
     async def get_by(self, binding: Any) -> dict[str, str]:
-        """See `Subject.get_by`."""
+        """See `BoundSubject.get_by`."""
         keys = (await binding.aio.list()).keys
         return {each.name: await binding.aio.get(each.name) for each in keys}
 

@@ -23,6 +23,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from skerry.kernel.disk import sync_data
 from skerry.kernel.errors import CORRUPT
 from skerry.kernel.journal import journal_of
 from skerry.kernel.log import GENESIS
@@ -216,7 +217,7 @@ class Journal:
         size = sum(map(len, parts))
         try:
             _write(self._file, parts)
-            os.fdatasync(self._file)
+            sync_data(self._file)
         except OSError:
             os.ftruncate(self._file, self._size)
             raise

@@ -13,14 +13,14 @@ from typing import Any
 
 import msgspec
 
-from skerry.kernel.subject import Subject
+from skerry.kernel.subject import BoundSubject
 from skerry.kinds._shared.http.request import request
 
 _CHUNK = 15
 _ACCOUNTS = [{"id": number, "ledger": 1, "code": 1} for number in (1, 2)]
 
 
-class LedgerSubject(Subject):
+class LedgerSubject(BoundSubject):
     """Writes and reads text in the user data of linked transfers."""
 
     async def put(self, key: str, value: str) -> None:
@@ -43,13 +43,13 @@ class LedgerSubject(Subject):
         return _texts(rows)
 
     async def put_by(self, binding: Any, key: str, value: str) -> None:
-        """See `Subject.put_by`."""
+        """See `BoundSubject.put_by`."""
         await binding.create_accounts(_ACCOUNTS)
         results = await binding.create_transfers(_transfers(key, value))
         assert all(each.status.name == "CREATED" for each in results), results
 
     async def get_by(self, binding: Any) -> dict[str, str]:
-        """See `Subject.get_by`."""
+        """See `BoundSubject.get_by`."""
         found = await binding.query_transfers({})
         return _texts([(each.user_data_64, each.user_data_128, each.code) for each in found])
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from skerry.kernel.subject import Subject, WayOut
+from skerry.kernel.subject import LeavingSubject, WayOut
 from skerry.kinds._shared.http.request import request
 from skerry.kinds.models.gateway.permits import ACTION
 
 
-class ModelsSubject(Subject):
+class ModelsSubject(LeavingSubject):
     """Makes and lists keys over the wire."""
 
     async def put(self, key: str, value: str) -> None:

@@ -159,6 +159,9 @@ def configure(
         settings["extension_control_path"] = trusted.control_path(places.data.parent)
     if sys.platform == "linux":
         settings["recovery_init_sync_method"] = "syncfs"
+    if sys.platform == "darwin":
+        # Else what is synced may stay in the drive's own memory.
+        settings["wal_sync_method"] = "fsync_writethrough"
     settings |= _checked(config.settings)
     settings |= {
         "listen_addresses": "",

@@ -51,6 +51,8 @@ from skerry.kinds.postgres.tunnel import Source
 _WATCH_SECONDS = 0.5
 _HEADS = ("LOG:  ", "LOG:  replication ")
 _HISTORY_SECONDS = 60.0
+_AGAIN_SECONDS = 5.0
+"""After a base backup that was given up for a copy: branches must not keep it away for ever."""
 _FIRST_SECONDS = 1.0
 """Whoever woke the server comes before a base backup."""
 _TARGET_BEHIND = "recovery ended before configured recovery target was reached"
@@ -209,6 +211,11 @@ class PostgresEngine(Engine):
         if self._backing_up.locked():
             return "a base backup is being taken"
         return await self.control.busy()
+
+    async def check_moment(self, at: int) -> None:
+        """See `Engine.check_moment`."""
+        if self._external is None:
+            await asyncio.to_thread(self.history.check, at)
 
     async def prepare(self) -> None:
         """See `Engine.prepare`."""
@@ -427,19 +434,21 @@ class PostgresEngine(Engine):
         """Take base backups when they are due; one that fails is tried again later."""
         await asyncio.sleep(_FIRST_SECONDS)
         while True:
-            if await asyncio.to_thread(self.history.due):
-                await self._back_up()
-            await asyncio.sleep(_HISTORY_SECONDS)
+            given_up = await asyncio.to_thread(self.history.due) and not await self._back_up()
+            await asyncio.sleep(_AGAIN_SECONDS if given_up else _HISTORY_SECONDS)
 
-    async def _back_up(self) -> None:
+    async def _back_up(self) -> bool:
+        """Take a base backup; return False if it was given up for a copy."""
         async with self._backing_up:
             try:
                 await self.history.back_up(self.data, self.context.run, self.context.keys)
                 self.context.log.info("a base backup is done; --at reaches every moment from it on")
             except InterruptedError:
                 self.context.log.info("a base backup was given up for a copy; the next one is due")
+                return False
             except CONNECTION_ERRORS:
                 self.context.log.exception("a base backup failed")
+        return True
 
     async def _save_roles(self) -> None:
         if not self._known:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.journal import journal_of
+from skerry.kernel.replica import FedReplica
 from skerry.kinds._shared.pgwire import messages
 from skerry.kinds._shared.pgwire.scram import Credential
 from skerry.kinds._shared.replica import StateReplica
@@ -59,19 +60,18 @@ _STATUS = struct.Struct("!cQQQqB")
 _POSITIONS = 1 << 32
 
 
-class PostgresReplica(StateReplica):
+class PostgresReplica(StateReplica, FedReplica):
     """Follows `stream/`; everything else of a database comes with the snapshot alone."""
 
     folder = STREAM
     renew_bytes = 1 << 30
-    live = True
 
     def can_be_fed(self, copy: Path) -> bool:
-        """See `Replica.can_be_fed`: a database that came to be since then is copied first."""
+        """See `FedReplica.can_be_fed`: a database that came to be since then is copied first."""
         return (self.directory / "data").exists() or not (copy / "data").exists()
 
     def feed(self, copy: Path) -> list[Path]:
-        """See `Replica.feed`; segments of the log only grow."""
+        """See `FedReplica.feed`; segments of the log only grow."""
         made = []
         source = copy / STREAM
         for each in sorted(source.iterdir()) if source.is_dir() else ():

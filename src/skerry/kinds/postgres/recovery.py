@@ -128,14 +128,7 @@ class History:
 
         The old one is kept beside it until `done`. Raises CONFLICT, having changed nothing.
         """
-        usable = [(path, base) for path, base in self._list() if base.finished <= to.at]
-        if not usable or to.at > self._clock.now():
-            since = self.since()
-            raise CONFLICT(
-                f"The database cannot go back to {_text(to.at)}.",
-                why=f"It can go back to {_text(since)}." if since else "It has no base backup yet.",
-                hint="" if since else "skerry logs engines (it says when the first one is done)",
-            )
+        usable = self._usable(to.at)
         before = self._before(data)
         if not before.exists():
             data.rename(before)
@@ -144,6 +137,22 @@ class History:
         _copy(chosen, data)
         (data / _ABOUT).unlink()
         (data / "recovery.signal").touch(mode=0o600)
+
+    def check(self, at: int) -> None:
+        """Raise CONFLICT if a moment (ns since 1970) is out of reach."""
+        self._usable(at)
+
+    def _usable(self, at: int) -> list[tuple[Path, Base]]:
+        """Return the base backups that lead to a moment; raise CONFLICT if none does."""
+        usable = [(path, base) for path, base in self._list() if base.finished <= at]
+        if not usable or at > self._clock.now():
+            since = self.since()
+            raise CONFLICT(
+                f"The database cannot go back to {_text(at)}.",
+                why=f"It can go back to {_text(since)}." if since else "It has no base backup yet.",
+                hint="" if since else "skerry logs engines (it says when the first one is done)",
+            )
+        return usable
 
     def settings(self, data: Path, to: Recover | None) -> dict[str, str]:
         """Return the server's settings for a recovery; without a moment, to the end of the WAL."""

@@ -167,7 +167,9 @@ class Server:
                 return
             if self._process.returncode is not None:
                 await self._finish()
-                raise ENGINE_FAILED("PostgreSQL did not start.", why=self.last_words)
+                raise ENGINE_FAILED(
+                    "PostgreSQL did not start.", why=self.last_words, hint="skerry logs engines"
+                )
             if self._clock.monotonic() > deadline:
                 raise TIMED_OUT(
                     f"PostgreSQL was not ready within {_START_SECONDS:.0f} s.", why=self.last_words

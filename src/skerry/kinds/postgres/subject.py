@@ -6,10 +6,10 @@ from typing import Any
 
 import asyncpg
 
-from skerry.kernel.subject import Place, Subject
+from skerry.kernel.subject import BoundSubject, Place
 
 
-class PostgresSubject(Subject):
+class PostgresSubject(BoundSubject):
     """Keeps one connection, and opens another where that one was lost."""
 
     def __init__(self, place: Place) -> None:
@@ -30,11 +30,11 @@ class PostgresSubject(Subject):
         return {row["key"]: row["value"] for row in rows}
 
     async def put_by(self, binding: Any, key: str, value: str) -> None:
-        """See `Subject.put_by`."""
+        """See `BoundSubject.put_by`."""
         await binding.execute("insert into notes values ($1, $2)", key, value)
 
     async def get_by(self, binding: Any) -> dict[str, str]:
-        """See `Subject.get_by`."""
+        """See `BoundSubject.get_by`."""
         return dict(await binding.fetch("select key, value from notes"))
 
     async def _run(self, sql: str, *values: str) -> list[asyncpg.Record]:

@@ -15,18 +15,24 @@ OPEN_FILE = "open-jobs"
 
 
 class Alarm:
-    """The file of one resource, set by the queue of twins and by the jobs on hardware."""
+    """The file of one resource, set by the queue of twins, by hybrid jobs and by jobs on
+    hardware."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / OPEN_FILE
         self._lock = asyncio.Lock()
-        self._at_once = False
+        self._at_once = self._hybrid = False
         self._hardware: int | None = 0
         self._written: str | None = None
 
     async def queue(self, *, waits: bool) -> None:
         """Say whether jobs wait in the queue of twins, or run."""
         self._at_once = waits
+        await self._write()
+
+    async def hybrid(self, *, waits: bool) -> None:
+        """Say whether hybrid jobs wait, or run."""
+        self._hybrid = waits
         await self._write()
 
     async def hardware(self, at: int | None) -> None:
@@ -37,7 +43,7 @@ class Alarm:
     async def _write(self) -> None:
         async with self._lock:
             wanted: str | None = ""
-            if not self._at_once:
+            if not (self._at_once or self._hybrid):
                 wanted = None if self._hardware is None else str(self._hardware or "")
             if wanted != self._written or not await asyncio.to_thread(self._path.exists):
                 await asyncio.to_thread(self._put, wanted)

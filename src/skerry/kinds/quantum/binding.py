@@ -2,6 +2,7 @@
 
     result = env.qpu.run(program, shots=1000, device="iqm-garnet")    # in a plain function
     result = await env.qpu.aio.run(program, shots=1000)               # in an async one
+    result = env.qpu.run(QuantumCircuit(2, 2))                        # Qiskit's circuits, too
     result.counts                                  # {"00": 512, "11": 488}, bit 0 first
 
 `run` waits for the end; `submit` returns at once, and the job goes on whatever becomes of the
@@ -11,13 +12,14 @@ function. The calls speak lines of JSON with the engine over its unix socket (se
 from __future__ import annotations
 
 import asyncio
+import importlib
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from skerry.kernel.errors import CONFLICT, ENGINE_FAILED, SkerryError, from_dict
+from skerry.kernel.errors import CONFLICT, ENGINE_FAILED, INVALID, SkerryError, from_dict
 from skerry.kernel.kind import Context
 from skerry.kinds.quantum.contract import Budget, Format, Job, JobRequest, JobState, Result
 from skerry.kinds.quantum.socket_wire import LINE_BYTES_MAX
@@ -26,8 +28,21 @@ DEFAULT_DEVICE = "sim-ideal"
 T = TypeVar("T")
 
 
+def text_of(program: Any) -> str:
+    """Return a program as text: as it is, or OpenQASM 3 of a circuit of Qiskit's.
+
+    Raises INVALID for anything else. Qiskit is loaded only where the caller has loaded it.
+    """
+    if isinstance(program, str):
+        return program
+    kind = type(program)
+    if kind.__module__.partition(".")[0] == "qiskit" and hasattr(program, "num_clbits"):
+        return str(importlib.import_module("qiskit.qasm3").dumps(program))
+    raise INVALID(f"A program is a text or a circuit of Qiskit's, not a {kind.__name__}.")
+
+
 def job_request(
-    program: str | Sequence[str] | JobRequest,
+    program: Any,
     *,
     device: str = DEFAULT_DEVICE,
     shots: int = 1000,
@@ -38,10 +53,14 @@ def job_request(
     provider: str = "twin",
     **options: Any,
 ) -> JobRequest:
-    """Make a request from texts in a language and the names of `contract.Options`."""
+    """Make a request from a program or several, and the names of `contract.Options`.
+
+    A program is a text in a language, or a circuit of Qiskit's. Raises INVALID.
+    """
     if isinstance(program, JobRequest):
         return program
-    sources = [program] if isinstance(program, str) else list(program)
+    many = isinstance(program, Sequence) and not isinstance(program, str)
+    sources = [text_of(each) for each in (program if many else [program])]
     values = tuple(dict(each) for each in bindings)
     shape = {
         "device": device,
@@ -61,13 +80,11 @@ class AsyncQueue:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def run(self, program: str | JobRequest, **how: Any) -> Result:
+    async def run(self, program: Any, **how: Any) -> Result:
         """Run a program and return its first result; raise what went wrong."""
         return (await self.run_all(program, **how))[0]
 
-    async def run_all(
-        self, program: str | Sequence[str] | JobRequest, **how: Any
-    ) -> tuple[Result, ...]:
+    async def run_all(self, program: Any, **how: Any) -> tuple[Result, ...]:
         """Run programs and bindings as one job; return a result for each."""
         return await self.wait((await self.submit(program, **how)).id)
 
@@ -80,7 +97,7 @@ class AsyncQueue:
             raise _failure(job)
         return await self.results(id)
 
-    async def submit(self, program: str | Sequence[str] | JobRequest, **how: Any) -> Job:
+    async def submit(self, program: Any, **how: Any) -> Job:
         """Queue a job, durably, and return it."""
         request = job_request(program, **how)
         return await self._call("submit", msgspec.to_builtins(request), Job)
@@ -122,11 +139,11 @@ class JobQueue:
         self._loop = loop
         self._thread = threading.get_ident()
 
-    def run(self, program: str | JobRequest, **how: Any) -> Result:
+    def run(self, program: Any, **how: Any) -> Result:
         """See `AsyncQueue.run`."""
         return self._wait(self.aio.run(program, **how))
 
-    def run_all(self, program: str | Sequence[str] | JobRequest, **how: Any) -> tuple[Result, ...]:
+    def run_all(self, program: Any, **how: Any) -> tuple[Result, ...]:
         """See `AsyncQueue.run_all`."""
         return self._wait(self.aio.run_all(program, **how))
 
@@ -134,7 +151,7 @@ class JobQueue:
         """See `AsyncQueue.wait`."""
         return self._wait(self.aio.wait(id))
 
-    def submit(self, program: str | Sequence[str] | JobRequest, **how: Any) -> Job:
+    def submit(self, program: Any, **how: Any) -> Job:
         """See `AsyncQueue.submit`."""
         return self._wait(self.aio.submit(program, **how))
 

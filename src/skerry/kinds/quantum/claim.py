@@ -16,6 +16,9 @@ from skerry.kernel.kind import Address, Head, Resource
 ACCESS_KEY_PREFIX = "SKQP"
 """What the access key of a resource begins with, before its id in upper case."""
 
+JOB_ACCESS_KEY_PREFIX = "SKQJ"
+"""What the access key of a hybrid job begins with, before the resource's id and its own."""
+
 _HEADERS = (b"authorization", b"x-auth-token", b"x-ms-quantum-api-key")
 _TOKEN = re.compile(rb"(?:^|[ =])skt_([0-9a-f]{16})_[0-9A-Za-z]{1,64}(?:$|[ ,])")
 _STORE = re.compile(rb"/azure-([0-9a-f]{16})-")
@@ -58,6 +61,25 @@ def access_key(resource_id: str) -> str:
 def secret_key(keys: Keys) -> str:
     """Return the AWS secret key of a resource."""
     return keys.secret("aws-secret-key", 40)
+
+
+def job_access_key(resource_id: str, job: str) -> str:
+    """Return the AWS access key of a hybrid job, which opens its own resource while it runs."""
+    return f"{JOB_ACCESS_KEY_PREFIX}{resource_id.upper()}{job.replace('-', '').upper()}"
+
+
+def job_of(access_key: str, resource_id: str) -> str:
+    """Return the hybrid job that an access key is of, or nothing."""
+    start = f"{JOB_ACCESS_KEY_PREFIX}{resource_id.upper()}"
+    text = access_key.removeprefix(start).lower()
+    if text == access_key.lower() or not re.fullmatch("[0-9a-f]{32}", text):
+        return ""
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def job_secret_key(job: str, keys: Keys) -> str:
+    """Return the AWS secret key of a hybrid job."""
+    return keys.secret(f"aws-secret-key/{job}", 40)
 
 
 def connection(resource: Resource, address: Address) -> dict[str, str]:

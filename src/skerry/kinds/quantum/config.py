@@ -60,6 +60,19 @@ class QuantumConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int, msgspec.Meta(ge=1, le=86_400, description="How long one execution may take.")
     ] = 3600
 
+    hybrid_at_once: Annotated[
+        int, msgspec.Meta(ge=1, le=16, description="How many hybrid jobs may run at a time.")
+    ] = 2
+    hybrid_memory_mib: Annotated[
+        int, msgspec.Meta(ge=64, description="What one hybrid job may use of memory.")
+    ] = 1024
+    hybrid_disk_mib: Annotated[
+        int, msgspec.Meta(ge=1, description="What one hybrid job may use of the disk.")
+    ] = 1024
+    hybrid_seconds_max: Annotated[
+        int, msgspec.Meta(ge=1, le=432_000, description="How long one hybrid job may run.")
+    ] = 432_000
+
     endpoints: Annotated[
         dict[str, str],
         msgspec.Meta(description="Other addresses of vendors' APIs, by provider (and s3)."),

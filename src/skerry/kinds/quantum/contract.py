@@ -306,7 +306,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     """A job as it stands; times are nanoseconds since 1970 (UTC).
 
     A job on hardware is looked at at `look_at` next; `failures` is how often in a row the vendor
-    failed to answer.
+    failed to answer, and `trouble` what went wrong the last time.
     """
 
     id: str
@@ -325,6 +325,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     vendor_job: str = ""
     look_at: int = 0
     failures: int = 0
+    trouble: str = ""
     usage: dict[str, int] = {}
     nature: str = ""
 

@@ -28,6 +28,7 @@ from skerry.kinds.quantum import (
     twins,
 )
 from skerry.kinds.quantum.alarm import Alarm
+from skerry.kinds.quantum.calendar import Calendar
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.importing import read as read_calibration
 from skerry.kinds.quantum.catalogue.model import Calibration, Device, Price
@@ -41,11 +42,12 @@ from skerry.kinds.quantum.contract import (
     JobState,
     Program,
     Queue,
-    Reservation,
     Result,
     Session,
 )
 from skerry.kinds.quantum.hardware import Hardware
+from skerry.kinds.quantum.hybrid import records
+from skerry.kinds.quantum.hybrid.jobs import HybridJobs
 from skerry.kinds.quantum.messages import Energy, Molecule, Need, Needed
 from skerry.kinds.quantum.providers.interface import Dialect
 from skerry.kinds.quantum.readied import Readied
@@ -57,9 +59,6 @@ from skerry.kinds.quantum.workers import Workers
 
 PLAN_SECONDS = 120.0
 SESSION_SECONDS_MAX = 7 * 86_400
-RESERVATION_SECONDS_MAX = 7 * 86_400
-AHEAD_SECONDS_MAX = 366 * 86_400
-_SECOND = 1_000_000_000
 STEPS = (JobState.CREATED, JobState.VALIDATED, JobState.ESTIMATED, JobState.QUEUED)
 
 _UNREAD: dict[str, Any] = {"qubits": 0, "bits": 0, "registers": [], "ops": []}
@@ -100,6 +99,8 @@ class Desk:
         self._readied = Readied()
         alarm = Alarm(context.directory)
         self.runner = Runner(self, alarm)
+        self.calendar = Calendar(self, self.runner.reserved)
+        self.hybrid = HybridJobs(self, alarm)
         self.hardware = Hardware(self, self._for_hardware, alarm, self.runner.tell)
 
     async def start(self) -> None:
@@ -111,9 +112,11 @@ class Desk:
         await self.stored(_settle, self.context.id)
         await self.runner.start()
         await self.hardware.start()
+        await self.hybrid.start()
 
     async def stop(self) -> None:
         """Stop working; jobs that are not over go on at the next start."""
+        await self.hybrid.stop()
         await self.hardware.stop()
         await self.runner.stop()
         await self._checkers.close()
@@ -260,33 +263,25 @@ class Desk:
         """
         device, _, _ = self.device(request.device)
         request = msgspec.structs.replace(request, device=device.id)
-        plan = await self.plan(request)
-        plans = [plan]
-        for number in range(1, len(request.programs)):
-            plans += [await self.plan(request, number)]
+        known = await self.stored(Store.known, request)
+        if known is not None:
+            return self._placed(known)
+        plans = await self._plans(request, device)
         uses = [self.use(request, each, number) for number, each in enumerate(plans)]
-        for number, program in enumerate(request.programs):
-            for binding in range(1, len(program.bindings)):
-                if twins.engine_of(request, program, device) in twins.EXACT.values():
-                    await self.plan(request, number, binding)
-                elif program.format == "circuit":
-                    checks.binding(program, binding)
-                elif program.format in checks.CIRCUITS:
-                    await self.parse(program, binding)
         cost = self._cost(device, uses, request)
         if request.provider != "twin":
             await self.hardware.admit(request, device)
         now = self.context.clock.now()
         await self._belongs(request, now)
         job = Job(
-            id=id or self._new_id(),
+            id=id or self.new_id(),
             state=JobState.QUEUED,
             request=request,
             created=now,
             updated=now,
             executions=sum(len(each.bindings) for each in request.programs),
             cost=cost,
-            expected_fidelity=plan.fidelity,
+            expected_fidelity=plans[0].fidelity,
             nature=nature(device, request),
         )
         kept = await self.stored(Store.add, job, STEPS)
@@ -297,6 +292,21 @@ class Desk:
             else:
                 await self.hardware.enqueue(kept)
         return self._placed(kept)
+
+    async def _plans(self, request: JobRequest, device: Device) -> list[Plan]:
+        """Return what every program of a request is on its device; raise what is wrong with it."""
+        plans = [
+            await self.plan(request, number) for number in range(max(1, len(request.programs)))
+        ]
+        for number, program in enumerate(request.programs):
+            for binding in range(1, len(program.bindings)):
+                if twins.engine_of(request, program, device) in twins.EXACT.values():
+                    await self.plan(request, number, binding)
+                elif program.format == "circuit":
+                    checks.binding(program, binding)
+                elif program.format in checks.CIRCUITS:
+                    await self.parse(program, binding)
+        return plans
 
     async def _belongs(self, request: JobRequest, now: int) -> None:
         """Raise NOT_FOUND or CONFLICT unless a request's session and reservation take it."""
@@ -309,7 +319,7 @@ class Desk:
         """Return a seed for what is drawn at random before a job is queued."""
         return int.from_bytes(self._entropy.bytes(7), "big")
 
-    def _new_id(self) -> str:
+    def new_id(self) -> str:
         """Return an id in the shape of a UUID, which vendors' clients expect."""
         text = self._entropy.bytes(16).hex()
         return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
@@ -338,7 +348,7 @@ class Desk:
         way = self._way(provider)
         parts = [pricing.cost(device, each, currency, self.rates(), way) for each in uses]
         if any(each.hardware is None for each in parts):
-            return next(each for each in parts if each.hardware is None)
+            return pricing.unpriced(parts)
         return msgspec.structs.replace(
             parts[0],
             hardware=sum(each.hardware or 0 for each in parts),
@@ -462,7 +472,7 @@ class Desk:
         if not 1 <= seconds_max <= SESSION_SECONDS_MAX:
             raise INVALID(f"A session lasts 1 to {SESSION_SECONDS_MAX} seconds.")
         made = Session(
-            id=id or self._new_id(),
+            id=id or self.new_id(),
             device=found.id,
             created=self.context.clock.now(),
             mode=mode,
@@ -495,33 +505,6 @@ class Desk:
                     await self.cancel(job.id)
         return found
 
-    async def reserve(
-        self, device: str, *, starts: int = 0, seconds: int = 3600, owner: str = ""
-    ) -> Reservation:
-        """Reserve a device, durably, from a moment (ns, by default now) on; raise CONFLICT."""
-        found = load.find(device)
-        checks.place(found, self.config.countries, "This resource")
-        now = self.context.clock.now()
-        starts = starts or now
-        if not 1 <= seconds <= RESERVATION_SECONDS_MAX:
-            raise INVALID(f"A reservation lasts 1 to {RESERVATION_SECONDS_MAX} seconds.")
-        if not now <= starts <= now + AHEAD_SECONDS_MAX * _SECOND:
-            raise INVALID("A reservation begins now or later, within a year.")
-        ends = starts + seconds * _SECOND
-        made = Reservation(str(self._new_id()), found.id, starts, ends, now, owner)
-        await self.stored(reservations.add, made, now)
-        await self.runner.reserved()
-        return made
-
-    async def reservations(self) -> list[Reservation]:
-        """Return the reservations that are not over, the next first."""
-        return await self.stored(reservations.coming, self.context.clock.now())
-
-    async def give_up(self, reservation: str) -> None:
-        """End a reservation now; its jobs take their turn. Raise NOT_FOUND."""
-        await self.stored(reservations.remove, reservation)
-        await self.runner.reserved()
-
     async def primitives(self, program: str, params: Any, **limits: Any) -> dict[str, Any]:
         """Return the circuits that a call of Qiskit's primitives means (`worker.primitives`)."""
         asked = {"program": program, "params": params, **limits}
@@ -544,6 +527,7 @@ class Desk:
 
     async def restore(self, source: Path) -> None:
         """Replace all jobs by an export; what runs is stopped first."""
+        await self.hybrid.stop()
         await self.hardware.stop()
         await self.runner.stop()
         try:
@@ -552,6 +536,7 @@ class Desk:
         finally:
             await self.runner.start()
             await self.hardware.start()
+            await self.hybrid.start()
 
 
 def use(request: JobRequest, plan: Plan, program: int = 0) -> pricing.Use:
@@ -572,6 +557,7 @@ def _settle(store: Store, resource: str) -> None:
     A job runs once: in a copy of the state (a branch), what was not over is cancelled there.
     """
     owner = store.meta("resource")
+    records.settle(store, is_copy=bool(owner) and owner != resource)
     for job in store.open():
         if owner and owner != resource:
             note = "This is a copy; the job goes on where it was made."

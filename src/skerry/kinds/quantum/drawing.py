@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import string
+import textwrap
 from collections.abc import Sequence
 
 from skerry.kinds.quantum.catalogue.model import Calibration
@@ -13,16 +14,40 @@ _GRADES = "━─┄"
 _DOWN = "┃│┆"
 BARS_MAX = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉"
+_WORDS_MIN = 20
+"""How narrow a last column may be made by wrapping it."""
 
 
-def columns_of(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> str:
-    """Return rows of text under a head, aligned; the last column is not padded."""
+def columns_of(
+    rows: Sequence[tuple[str, ...]], head: tuple[str, ...], columns: int | None = None
+) -> str:
+    """Return rows of text under a head, aligned; the last column is not padded.
+
+    Within so many `columns`, the last one goes on in further lines.
+    """
     lines = [head, *rows]
     wide = [max(len(line[number]) for line in lines) for number in range(len(head))]
+    before = sum(wide[:-1]) + 2 * (len(head) - 1)
     wide[-1] = 0
-    return "\n".join(
-        "  ".join(f"{cell:<{size}}" for cell, size in zip(line, wide, strict=True)).rstrip()
-        for line in lines
+    drawn = []
+    for line in lines:
+        last = [line[-1]]
+        if columns is not None:
+            last = wrapped(line[-1], max(_WORDS_MIN, columns - before)).splitlines() or [""]
+        cells = zip((*line[:-1], last[0]), wide, strict=True)
+        drawn.append("  ".join(f"{cell:<{size}}" for cell, size in cells).rstrip())
+        drawn += [f"{'':{before}}{more}" for more in last[1:]]
+    return "\n".join(drawn)
+
+
+def wrapped(text: str, columns: int, indent: str = "") -> str:
+    """Return a paragraph in lines of so many columns, further ones behind an indent."""
+    return textwrap.fill(
+        text,
+        max(_WORDS_MIN, columns),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
@@ -103,10 +128,19 @@ def _edge(
             canvas.write(x * step + 1, min(y, to_y) * 2 + 1, percent(error))
 
 
+def legend(calibration: Calibration) -> tuple[str, str] | None:
+    """Return up to which errors of pairs, in per cent, the best and the middle third go."""
+    errors = [error for _, _, error in calibration.edges() if error is not None]
+    if not errors:
+        return None
+    low, high = thirds(errors)
+    return percent(low), percent(high)
+
+
 def _legend(bounds: tuple[float, float], *, wide: bool) -> str:
     low, high = percent(bounds[0]), percent(bounds[1])
-    lines = f"━ ┃ two-qubit error up to {low} %   ─ │ up to {high} %   ┄ ┆ above   ✗ does not work"
-    return f"{lines}\nnumbers are errors in per cent" if wide else lines
+    lines = f"pairs: ━ ┃ error up to {low} %   ─ │ up to {high} %   ┄ ┆ above   ✗ does not work"
+    return f"{lines}\nnumbers are two-qubit errors in per cent" if wide else lines
 
 
 def histogram(counts: dict[str, int], columns: int) -> str:
@@ -128,6 +162,23 @@ def histogram(counts: dict[str, int], columns: int) -> str:
     return "\n".join(lines)
 
 
+def span(seconds: float) -> str:
+    """Return a time in the unit that fits."""
+    units = (("y", 31_557_600.0), ("d", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+    for unit, size in (*units, ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def count(number: float) -> str:
+    """Return a large number in thousands, millions or billions."""
+    for unit, size in ((" G", 1e9), (" M", 1e6), (" k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.3g}"
+
+
 def scatter(points: dict[str, list[tuple[int, float]]], columns: int) -> str:
     """Return series of (qubits, seconds) as letters on two logarithmic axes."""
     every = [(math.log10(x), math.log10(y)) for each in points.values() for x, y in each]
@@ -143,13 +194,13 @@ def scatter(points: dict[str, list[tuple[int, float]]], columns: int) -> str:
             x = round((math.log10(qubits) - low_x) / span_x * (width - 1))
             y = round((math.log10(seconds) - low_y) / span_y * (height - 1))
             canvas.write(x, height - 1 - y, letter)
-    top, bottom = f"{10 ** (low_y + span_y):.1e} s", f"{10**low_y:.1e} s"
+    top, bottom = span(10 ** (low_y + span_y)), span(10**low_y)
     lines = canvas.text().splitlines()
     marked = [
         f"{top if n == 0 else bottom if n == height - 1 else '':>10} │{line}"
         for n, line in enumerate(lines)
     ]
-    ends = f"{10**low_x:.1e} qubits", f"{10 ** (low_x + span_x):.1e}"
+    ends = f"{count(10**low_x)} qubits", count(10 ** (low_x + span_x))
     axis = f"{'':>11}└{'─' * width}"
     foot = f"{'':>12}{ends[0]}{ends[1]:>{max(1, width - len(ends[0]))}}"
     key = ", ".join(
@@ -158,16 +209,18 @@ def scatter(points: dict[str, list[tuple[int, float]]], columns: int) -> str:
     return "\n".join([*marked, axis, foot, key])
 
 
-def curve(points: list[tuple[float, float]], columns: int) -> str:
-    """Return a line of points on two plain axes."""
-    width, height = min(columns, 100) - 14, 12
-    low_x, low_y = min(x for x, _ in points), min(y for _, y in points)
-    span_x = max(x for x, _ in points) - low_x or 1.0
-    span_y = max(y for _, y in points) - low_y or 1.0
+def curve(series: dict[str, list[tuple[float, float]]], columns: int) -> str:
+    """Return series of points on two plain axes, each by its mark; the later cover the earlier."""
+    every = [point for points in series.values() for point in points]
+    width, height = min(columns, 100) - 14, 14
+    low_x, low_y = min(x for x, _ in every), min(y for _, y in every)
+    span_x = max(x for x, _ in every) - low_x or 1.0
+    span_y = max(y for _, y in every) - low_y or 1.0
     canvas = _Canvas(width, height)
-    for x, y in points:
-        row = height - 1 - round((y - low_y) / span_y * (height - 1))
-        canvas.write(round((x - low_x) / span_x * (width - 1)), row, "●")
+    for mark, points in series.items():
+        for x, y in points:
+            row = height - 1 - round((y - low_y) / span_y * (height - 1))
+            canvas.write(round((x - low_x) / span_x * (width - 1)), row, mark)
     lines = canvas.text().splitlines()
     ends = {0: f"{low_y + span_y:.4f}", height - 1: f"{low_y:.4f}"}
     marked = [f"{ends.get(number, ''):>10} │{line}" for number, line in enumerate(lines)]

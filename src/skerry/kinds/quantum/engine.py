@@ -13,6 +13,7 @@ from skerry.kinds._shared.sqlite_state import WriterHold, checkpoint, connect, d
 from skerry.kinds.quantum import transfer
 from skerry.kinds.quantum.contract import Job, Reservation
 from skerry.kinds.quantum.desk import Desk
+from skerry.kinds.quantum.hybrid.contract import HybridJob, Told
 from skerry.kinds.quantum.messages import (
     Awaited,
     Energy,
@@ -23,6 +24,7 @@ from skerry.kinds.quantum.messages import (
     Need,
     Needed,
     Outcome,
+    Page,
     Quote,
     Quoted,
     Request,
@@ -65,7 +67,8 @@ class QuantumEngine(Engine):
     async def busy(self) -> str:
         """Stay awake while jobs run or wait, and while a function waits for one."""
         waiting = f"{self._socket.waiting} functions wait" if self._socket.waiting else ""
-        return self.desk.runner.busy or self.desk.hardware.busy or waiting
+        desk = self.desk
+        return desk.runner.busy or desk.hardware.busy or desk.hybrid.busy or waiting
 
     async def prepare(self) -> None:
         """Move the log into the file, so that little is left to copy."""
@@ -128,6 +131,19 @@ class QuantumEngine(Engine):
             job = await self.desk.wait(params.job, _FOLLOW_SECONDS)
         return await self.word_show(Named(params.job))
 
+    async def word_hybrid_show(self, params: Named) -> Told:
+        """Return a hybrid job with what it said and measured."""
+        return await self.desk.hybrid.told(params.job)
+
+    async def word_hybrid_list(self, params: Page) -> list[HybridJob]:
+        """Return hybrid jobs, the newest first."""
+        return await self.desk.hybrid.jobs(params.limit, params.before)
+
+    async def word_hybrid_stop(self, params: Named) -> HybridJob:
+        """Cancel a hybrid job, wherever it is; one that is over stays as it is."""
+        job = await self.desk.hybrid.job(params.job)
+        return job if job.over else await self.desk.hybrid.cancel(params.job)
+
     async def word_quote(self, params: Quoted) -> list[Quote]:
         """Return what a program would be on the devices that policy allows."""
         progress = self.context.host.progress
@@ -143,16 +159,16 @@ class QuantumEngine(Engine):
 
     async def word_book(self, params: Reserve) -> Reservation:
         """Reserve a device, durably."""
-        return await self.desk.reserve(**msgspec.structs.asdict(params))
+        return await self.desk.calendar.reserve(**msgspec.structs.asdict(params))
 
     async def word_bookings(self, params: Reserved) -> list[Reservation]:
         """Return the reservations that are not over, the next first."""
-        return await self.desk.reservations()
+        return await self.desk.calendar.coming()
 
     async def word_unbook(self, params: Reserved) -> list[Reservation]:
         """Give a reservation up; return those that are left."""
-        await self.desk.give_up(params.reservation)
-        return await self.desk.reservations()
+        await self.desk.calendar.give_up(params.reservation)
+        return await self.desk.calendar.coming()
 
     async def word_learn(self, params: Learned) -> Revised:
         """Take a vendor's calibration in as a device's next revision."""
@@ -177,4 +193,6 @@ class QuantumEngine(Engine):
 def _said(job: Job) -> str:
     if job.queue is not None and job.queue.position:
         return f"{job.state}, {job.queue} in the queue"
+    if job.trouble:
+        return f"{job.state}, no answer from {job.request.provider} yet: {job.trouble}"
     return f"{job.state}, {job.done} of {job.executions} executions done"

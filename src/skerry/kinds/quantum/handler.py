@@ -22,6 +22,7 @@ from skerry.kinds.quantum import (
     installing,
     language,
     pictures,
+    published,
     raster,
     reports,
     results,
@@ -34,6 +35,7 @@ from skerry.kinds.quantum.catalogue import benchmarks, load
 from skerry.kinds.quantum.catalogue.model import Device, Here
 from skerry.kinds.quantum.contract import Budget, Cost, Job, JobRequest, Options, Program
 from skerry.kinds.quantum.hardware import ACTION
+from skerry.kinds.quantum.hybrid.contract import HybridJob, Told
 from skerry.kinds.quantum.messages import Energy, Outcome, Quote, Revised
 from skerry.kinds.quantum.providers.interface import Provider
 from skerry.kinds.quantum.twins import is_limited, is_runnable, medians
@@ -100,15 +102,16 @@ class Handler:
         self, params: words.Listing, progress: Progress
     ) -> device_reports.DeviceTable:
         """See `quantum.devices`."""
+        reached = {name for way in ways.rows(self._node, "") for name in way.devices}
         rows = [
-            _row(each)
+            _row(each, by_vendor=each.id in reached)
             for each in load.devices().values()
             if load.is_in(each.country, params.where)
             and params.modality.lower() in each.modality.value
             and params.status in ("", each.status.value)
         ]
         listed = {each.id for each in rows}
-        here = ways.of_devices(self._node, listed, params.app)
+        here = ways.of_devices(self._node, listed, params.app) if params.app else ()
         return device_reports.DeviceTable(tuple(rows), here)
 
     async def do_device(
@@ -135,9 +138,9 @@ class Handler:
 
     async def do_providers(
         self, params: words.OfApp, progress: Progress
-    ) -> list[device_reports.ProviderRow]:
+    ) -> device_reports.ProviderTable:
         """See `quantum.providers`."""
-        return ways.rows(self._node, params.app)
+        return device_reports.ProviderTable(tuple(ways.rows(self._node, params.app)))
 
     async def do_estimate(self, params: words.Estimate, progress: Progress) -> reports.QuoteTable:
         """See `quantum.estimate`."""
@@ -184,7 +187,8 @@ class Handler:
         try:
             job = await self._call(params, "submit", {"request": request}, progress)
         except SkerryError as error:
-            if error.problem is not DENIED or params.provider == "twin":
+            by_policy = error.problem is DENIED and error.hint.startswith("skerry policy")
+            if not by_policy or params.provider == "twin":
                 raise
             raise self._with_others(error, params) from error
         if not params.wait:
@@ -217,12 +221,28 @@ class Handler:
 
     async def do_jobs(self, params: words.Jobs, progress: Progress) -> reports.JobTable:
         """See `quantum.jobs`."""
-        found = await self._call(params, "list", {"limit": params.limit}, progress)
-        return reports.JobTable(tuple(found))
+        asked = {"limit": params.limit}
+        found = await self._call(params, "list", asked, progress)
+        hybrid = await self._call(params, "hybrid-list", asked, progress)
+        return reports.JobTable(tuple(found), tuple(hybrid))
 
-    async def do_job(self, params: words.Shown, progress: Progress) -> reports.JobReport:
+    async def do_job(self, params: words.Shown, progress: Progress) -> reports.ShownJob:
         """See `quantum.job`."""
-        return _report(await self._call(params, "show", {"job": params.job}, progress), params.png)
+        found: Outcome | Told = await self._either(params, ("show", "hybrid-show"), progress)
+        if isinstance(found, Told):
+            return reports.ShownJob(hybrid=found)
+        made = _report(found, params.png)
+        return reports.ShownJob(made.job, made.results, made.events, made.png)
+
+    async def _either(self, params: words.OfJob, pair: tuple[str, str], progress: Progress) -> Any:
+        """Call a word on a job, or its fellow if the job is a hybrid one; raise NOT_FOUND."""
+        asked = {"job": params.job}
+        try:
+            return await self._call(params, pair[0], asked, progress)
+        except SkerryError as error:
+            if error.problem is not NOT_FOUND:
+                raise
+        return await self._call(params, pair[1], asked, progress)
 
     async def do_histogram(self, params: words.Chart, progress: Progress) -> reports.Text:
         """See `quantum.histogram`."""
@@ -275,7 +295,7 @@ class Handler:
 
     async def do_cancel(self, params: words.OfJob, progress: Progress) -> Done:
         """See `quantum.cancel`."""
-        job = await self._call(params, "stop", {"job": params.job}, progress)
+        job: Job | HybridJob = await self._either(params, ("stop", "hybrid-stop"), progress)
         return Done(f"Job {job.id} is {job.state}.")
 
     async def do_reserve(self, params: words.Reserve, progress: Progress) -> reports.ReservationRow:
@@ -319,7 +339,8 @@ class Handler:
             "error_budget": params.error_budget,
         }
         found = await self._call(params, "needs", asked, progress)
-        return reports.NeedTable(tuple(found), pictures.frontiers(found), params.svg)
+        known = published.FIGURES.get(params.workload, {})
+        return reports.NeedTable(tuple(found), pictures.frontiers(found), params.svg, known)
 
     async def do_chemistry(
         self, params: words.Chemistry, progress: Progress
@@ -463,11 +484,10 @@ def _here(device: Device) -> Here:
     )
 
 
-def _row(device: Device) -> device_reports.DeviceRow:
+def _row(device: Device, *, by_vendor: bool) -> device_reports.DeviceRow:
     calibration = load.calibration(device.id)
-    figures = {each.name: each.value for each in reversed(device.figures)}
-    if calibration is not None:
-        figures |= {each.name: each.value for each in medians(calibration)}
+    own = medians(calibration) if calibration is not None else []
+    figures = {each.name: each.value for each in (*reversed(device.figures), *own)}
     return device_reports.DeviceRow(
         id=device.id,
         name=device.name,
@@ -479,13 +499,17 @@ def _row(device: Device) -> device_reports.DeviceRow:
         place=device.place,
         topology=device.topology.shape or device.topology.kind,
         native_gates=device.native_gates,
-        here=str(_here(device)),
+        here=str(_here(device)._replace(provider=by_vendor)),
         as_of=device.as_of,
         one_qubit_fidelity=figures.get("one_qubit_fidelity"),
         two_qubit_fidelity=figures.get("two_qubit_fidelity"),
         readout_fidelity=figures.get("readout_fidelity"),
         two_qubit_seconds=figures.get("two_qubit_seconds"),
         prices=tuple(device_reports.price_line(device, each.channel) for each in device.prices),
+        sources=(
+            *dict.fromkeys(each.source for each in own),
+            *(device_reports.source_text(device, each) for each in device.sources),
+        ),
         conflicts=sum(1 for _ in device.conflicts()),
         note=device.note,
     )

@@ -43,6 +43,9 @@ SEARCHES = 3
 """So often a vendor is searched for a job whose answer was lost."""
 
 _SECOND = 1_000_000_000
+_WELL: dict[str, Any] = {"failures": 0, "trouble": ""}
+"""What is known of a job whose vendor answered."""
+
 _MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 Compile = Callable[[JobRequest, Dialect], Awaitable[tuple[dict[str, Any], dict[str, Any], str]]]
 T = TypeVar("T")
@@ -258,7 +261,7 @@ class Hardware:
     async def _accepted(self, job: Job, provider: Provider, name: str) -> Job:
         now = self._desk.context.clock.now()
         self._desk.context.log.info("job %s is %s at %s", job.id, name, provider.name)
-        values = {"vendor_job": name, "started": now, "failures": 0, "look_at": now}
+        values = {"vendor_job": name, "started": now, "look_at": now} | _WELL
         return await self._desk.stored(Store.change, job.id, None, "", **values)
 
     async def _later(self, job: Job, error: VendorError, **values: Any) -> Job:
@@ -268,9 +271,12 @@ class Hardware:
             self.first_seconds * 2 ** min(failures, 20), LAST_SECONDS
         )
         look_at = self._desk.context.clock.now() + int(seconds * _SECOND)
-        return await self._desk.stored(
-            Store.change, job.id, None, "", failures=failures, look_at=look_at, **values
-        )
+        values |= {
+            "failures": failures,
+            "look_at": look_at,
+            "trouble": f"{error.what} {error.why}".strip(),
+        }
+        return await self._desk.stored(Store.change, job.id, None, "", **values)
 
     async def _look(self, job: Job, provider: Provider, task: Task) -> Job:
         try:
@@ -300,7 +306,7 @@ class Hardware:
         """Keep how a job stands, and when it is looked at next."""
         now = self._desk.context.clock.now()
         seconds = min(max((now - job.started) / _SECOND * 0.1, self.first_seconds), LAST_SECONDS)
-        values: dict[str, Any] = {"failures": 0, "look_at": now + int(seconds * _SECOND)}
+        values: dict[str, Any] = {"look_at": now + int(seconds * _SECOND)} | _WELL
         values["queue"] = Queue(seen.position, 0, now) if seen.position is not None else None
         return await self._desk.stored(_stands, job.id, seen.state, **values)
 
@@ -316,7 +322,7 @@ class Hardware:
             state = JobState.PARTIAL
         job = await billing.settle(desk, job, shots, seen)
         await desk.stored(_prepare, job.id, state)
-        values: dict[str, Any] = {"ended": now, "queue": None, "look_at": 0}
+        values: dict[str, Any] = {"ended": now, "queue": None, "look_at": 0} | _WELL
         if seen.state is JobState.FAILED:
             error = CONFLICT("The vendor's machine failed.", why=seen.reason[:400])
             values["error"] = error.as_dict()

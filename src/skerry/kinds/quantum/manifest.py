@@ -15,6 +15,7 @@ from skerry.kernel.manifest import (
 )
 from skerry.kinds.quantum.config import QuantumConfig
 from skerry.kinds.quantum.contract import Job, Reservation
+from skerry.kinds.quantum.hybrid.contract import HybridJob, Told
 from skerry.kinds.quantum.messages import (
     Awaited,
     Energy,
@@ -25,6 +26,7 @@ from skerry.kinds.quantum.messages import (
     Need,
     Needed,
     Outcome,
+    Page,
     Quote,
     Quoted,
     Request,
@@ -173,6 +175,7 @@ MANIFEST = Manifest(
         Unit("tasks", "Jobs that were queued."),
         Unit("shots", "Shots that were run."),
         Unit("engine_ms", "Milliseconds in which an engine ran shots."),
+        Unit("hybrid_ms", "Milliseconds in which a hybrid job ran."),
         Unit("micro_eur", "What vendors charge for jobs on hardware, in millionths of a euro."),
         Unit("micro_eur_back", "What of that was not charged in the end."),
         Unit("hqc_thousandths", "Thousandths of Quantinuum's credits that jobs on its twins mean."),
@@ -183,6 +186,9 @@ MANIFEST = Manifest(
         Word("list", "List jobs, the newest first.", Listed, list[Job], "read"),
         Word("stop", "Cancel a job.", Named, Job, "run", mutates=True),
         Word("wait", "Wait for a job's end.", Awaited, Outcome, "read"),
+        Word("hybrid-show", "Show a hybrid job.", Named, Told, "read"),
+        Word("hybrid-list", "List hybrid jobs.", Page, list[HybridJob], "read"),
+        Word("hybrid-stop", "Cancel a hybrid job.", Named, HybridJob, "run", mutates=True),
         Word("quote", "Compare devices for a program.", Quoted, list[Quote], "read"),
         Word("needs", "Estimate needs with error correction.", Needed, list[Need], "read"),
         Word("energies", "Compute a molecule's energies.", Molecule, list[Energy], "read"),

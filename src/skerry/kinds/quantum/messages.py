@@ -23,6 +23,13 @@ class Named(msgspec.Struct, frozen=True):
     job: str
 
 
+class Page(msgspec.Struct, frozen=True):
+    """Which jobs to list: how many, and after which one."""
+
+    limit: int = 100
+    before: str = ""
+
+
 class Awaited(msgspec.Struct, frozen=True):
     """A job by its id, and how long to wait for its end."""
 
@@ -217,6 +224,7 @@ class Quote(msgspec.Struct, frozen=True, omit_defaults=True):
     device: str
     fits: bool
     country: str
+    status: str = ""
     why: str = ""
     qubits: int = 0
     two_qubit_gates: int = 0

@@ -7,9 +7,10 @@ from urllib.parse import urlencode
 
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.names import MAIN
-from skerry.kinds.quantum import device_reports, pictures, reports
+from skerry.kinds.quantum import device_reports, drawing, hybrid_reports, pictures, reports
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Modality
+from skerry.kinds.quantum.hybrid.contract import Told
 from skerry.kinds.quantum.twins import is_runnable
 
 KIND = "quantum"
@@ -55,20 +56,16 @@ async def device(visit: Any) -> dict[str, Any]:
         "found": found,
         "figures": [
             (
-                each.name.replace("_", " "),
+                device_reports.figure_name(each),
                 device_reports.figure_text(each),
-                _source(found, each.source),
+                device_reports.source_text(found, each.source),
             )
             for each in report.figures
         ],
-        "prices": [
-            (each.channel, device_reports.price_line(found, each.channel)) for each in found.prices
-        ],
-        "conflicts": [
-            (one.name.replace("_", " "), one.value, _source(found, one.source), other.value,
-             _source(found, other.source))
-            for one, other in found.conflicts()
-        ],
+        "legend": drawing.legend(report.calibration) if report.calibration else None,
+        "decides": device_reports.feedforward_text(found),
+        "prices": device_reports.prices(found),
+        "conflicts": list(device_reports.conflict_lines(found)),
         "scores": [
             (
                 each,
@@ -80,11 +77,7 @@ async def device(visit: Any) -> dict[str, Any]:
         "never_more": device_reports.NEVER_MORE,
         "no_benchmark": device_reports.NO_BENCHMARK,
         "cli": [f"skerry quantum device {found.id}"],
-    }  # fmt: skip
-
-
-def _source(found: Any, key: str) -> str:
-    return device_reports.source_text(found, key)
+    }
 
 
 async def _places(visit: Any) -> list[tuple[str, str, str, bool]]:
@@ -114,14 +107,24 @@ async def jobs(visit: Any) -> dict[str, Any]:
     """Return the resources of this node, and the jobs of the one that was chosen."""
     places = await _places(visit)
     chosen = _chosen(visit, places)
-    shown = []
+    shown, hybrid = [], []
     if chosen:
         table = await visit.ask("quantum.jobs", **chosen)
-        shown = [(job, reports.moment_text(job.created)) for job in table.jobs]
+        hybrid = [(job, reports.moment_text(job.created)) for job in table.hybrid]
+        shown = [
+            (
+                job,
+                reports.moment_text(job.created),
+                reports.where_text(job),
+                reports.money(job.cost),
+            )
+            for job in table.jobs
+        ]
     return {
         "places": places,
         "chosen": chosen,
         "jobs": shown,
+        "hybrid": hybrid,
         "cli": [f"skerry quantum jobs --app {chosen['app']}" if chosen else "skerry quantum jobs"],
     }
 
@@ -147,19 +150,48 @@ async def reservations(visit: Any) -> dict[str, Any]:
 async def job(visit: Any) -> dict[str, Any]:
     """Return one job with its histograms and where they come from."""
     place = {name: visit.word(name) for name in _PLACE}
-    report: reports.JobReport = await visit.ask("quantum.job", job=visit.word("job"), **place)
+    report: reports.ShownJob = await visit.ask("quantum.job", job=visit.word("job"), **place)
     found = report.job
+    if found is None:
+        return _hybrid(report.hybrid, place)
     return {
         "title": found.request.name or "Job",
         "job": found,
         "place": place,
         "back": f"/quantum/jobs/{place['app']}/{place['branch']}/{place['resource']}/{found.id}",
-        "events": [(reports.moment_text(each.at), each) for each in report.events],
+        "where": reports.where_text(found),
+        "queue": reports.queue_text(found.queue) if found.queue and found.queue.position else "",
+        "trouble": reports.trouble_text(found) if found.trouble and not found.over else "",
+        "events": [(reports.second_text(each.at), each) for each in report.events],
         "outcomes": [
             (each, pictures.histogram(each, f"Execution {each.execution}"))
             for each in report.results
         ],
         "cost": reports.money(found.cost),
+        "cli": [
+            f"skerry quantum job {found.id} --app {place['app']}",
+            f"skerry quantum verify {found.id} --app {place['app']}",
+        ],
+    }
+
+
+def _hybrid(told: Told | None, place: dict[str, Any]) -> dict[str, Any]:
+    """Return a hybrid job with its metrics drawn, and the last lines that it said."""
+    assert told is not None, "a job is one or the other"
+    found = told.job
+    return {
+        "title": found.request.name,
+        "job": None,
+        "hybrid": found,
+        "place": place,
+        "back": f"/quantum/jobs/{place['app']}/{place['branch']}/{place['resource']}/{found.id}",
+        "events": [(reports.moment_text(each.at), each) for each in told.events],
+        "curves": [
+            (name, pictures.curve(values, name))
+            for name, values in hybrid_reports.curves(told.metrics).items()
+        ],
+        "said": "\n".join(each.text for each in told.lines),
+        "used": hybrid_reports.used(found) if found.over and found.usage else "",
         "cli": [f"skerry quantum job {found.id} --app {place['app']}"],
     }
 
@@ -169,6 +201,10 @@ async def compare(visit: Any) -> dict[str, Any]:
     query = visit.request.query_params
     program = query.get("program", "").replace("\r\n", "\n")
     app = query.get("app", "")
+    filters = {
+        "budget": query.get("budget", "").strip(),
+        "in": tuple(query.get("in", "").upper().replace(",", " ").split()),
+    }
     apps = [each.name for each in await visit.ask("app.list")]
     table, needs, problem, picture = None, None, "", ""
     if program and app and len(program.encode()) > PROGRAM_BYTES_MAX:
@@ -176,7 +212,8 @@ async def compare(visit: Any) -> dict[str, Any]:
     elif program and app:
         try:
             place = {"app": app, "branch": query.get("branch", MAIN)}
-            table = await visit.ask("quantum.estimate", program=program, **place)
+            asked = {name: value for name, value in filters.items() if value}
+            table = await visit.ask("quantum.estimate", program=program, **place, **asked)
             needs = await visit.ask("quantum.resources", program=program, **place)
             picture = needs.svg
         except SkerryError as error:
@@ -185,8 +222,13 @@ async def compare(visit: Any) -> dict[str, Any]:
         "apps": apps,
         "app": app,
         "program": program or EXAMPLE,
-        "quotes": [(each, reports.money(each.cost)) for each in table.quotes] if table else [],
-        "needs": [(each, reports.span(each.seconds)) for each in needs.needs] if needs else [],
+        "quotes": [
+            (each, reports.money(each.cost), drawing.span(each.seconds) if each.seconds else "-")
+            for each in (table.quotes if table else ())
+        ],
+        "budget": filters["budget"],
+        "places": " ".join(filters["in"]),
+        "needs": [(each, drawing.span(each.seconds)) for each in needs.needs] if needs else [],
         "hypothetical": reports.HYPOTHETICAL,
         "picture": picture,
         "problem": problem,

@@ -8,12 +8,14 @@ from html import escape
 
 from skerry.kinds.quantum.catalogue.model import Calibration, Device
 from skerry.kinds.quantum.contract import Job, Result
-from skerry.kinds.quantum.drawing import grade, percent, thirds
+from skerry.kinds.quantum.drawing import count as counted
+from skerry.kinds.quantum.drawing import grade, percent, span, thirds
 from skerry.kinds.quantum.messages import Need
 
 _COLOURS = ("#1a7f5a", "#b58a00", "#c2452d", "#8a8f98")
-_SERIES = ("#1a7f5a", "#b58a00", "#c2452d", "#3566c4", "#8050b0", "#8a8f98")
+_SERIES = ("#1a7f5a", "#b58a00", "#c2452d", "#3566c4", "#8050b0", "#8a8f98", "#0891b2")
 _STEP, _MARGIN, _RADIUS = 56, 34, 17
+_DOTS_MAX = 100
 _BARS_MAX = 32
 
 
@@ -141,38 +143,125 @@ def histogram(result: Result, title: str) -> str:
     return _svg(width, 16 + (len(ordered) + bool(hidden)) * row, title, parts)
 
 
+def curve(values: Sequence[float], title: str) -> str:
+    """Return values in their order as a line between the least and the most, as one SVG element."""
+    least, most = min(values), max(values)
+    spread, last = (most - least) or 1.0, max(1, len(values) - 1)
+    spots = [
+        (64 + 560 * number / last, 148 - 132 * (value - least) / spread)
+        for number, value in enumerate(values)
+    ]
+    path = " ".join(
+        f"{'L' if number else 'M'}{x:.1f} {y:.1f}" for number, (x, y) in enumerate(spots)
+    )
+    parts = [f'<path d="{path}" stroke="{_COLOURS[0]}" stroke-width="2" fill="none"/>']
+    parts += [
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_COLOURS[0]}"/>'
+        for x, y in (spots if len(spots) <= _DOTS_MAX else spots[-1:])
+    ]
+    parts += [
+        f'<text x="58" y="{y}" text-anchor="end" font-size="12" '
+        f'fill="currentColor">{value:.4g}</text>'
+        for y, value in ((20, most), (152, least))
+    ]
+    return _svg(640, 164, title, parts)
+
+
+class _Axis:
+    """A logarithmic axis over some values, from one place in a drawing to another."""
+
+    def __init__(self, values: Sequence[float], first: float, last: float) -> None:
+        logarithms = [math.log10(each) for each in values]
+        room = max(0.15, 0.06 * (max(logarithms) - min(logarithms)))
+        self._low = min(logarithms) - room
+        self._span = max(logarithms) + room - self._low
+        self._first, self._reach = first, last - first
+
+    def place(self, value: float) -> float:
+        """Return where a value stands."""
+        part = (math.log10(value) - self._low) / self._span
+        return round(self._first + part * self._reach, 1)
+
+    def within(self, values: Sequence[float]) -> list[float]:
+        """Return those of some values that the axis shows."""
+        return [each for each in values if 0 <= math.log10(each) - self._low <= self._span]
+
+
+_WIDE, _HIGH, _LEFT, _FOOT = 680, 440, 64, 110
+_TIMES = (1e-9, 1e-6, 1e-3, 1.0, 60.0, 3600.0, 86_400.0, *(31_557_600.0 * 10**n for n in range(7)))
+_COUNTS = tuple(factor * 10.0**power for power in range(12) for factor in (1, 2, 5))
+
+
 def frontiers(needs: Sequence[Need]) -> str:
-    """Return qubits against time for every target, on two logarithmic axes, as one SVG element."""
-    points = {each.target: each.frontier for each in needs}
-    every = [(math.log10(x), math.log10(y)) for each in points.values() for x, y in each]
+    """Return qubits against time for every target, on two logarithmic axes, as one SVG element.
+
+    A target's points are its Pareto front: fewer qubits for more time. Hypothetical ones are
+    hollow.
+    """
+    every = [point for each in needs for point in each.frontier]
     if not every:
         return ""
-    low_x, low_y = min(x for x, _ in every), min(y for _, y in every)
-    span_x = max(max(x for x, _ in every) - low_x, 0.1)
-    span_y = max(max(y for _, y in every) - low_y, 0.1)
-    width, height, edge = 640, 360, 60
+    bottom = _HIGH - _FOOT
+    across = _Axis([qubits for qubits, _ in every], _LEFT, _WIDE - 20)
+    up = _Axis([seconds for _, seconds in every], bottom, 16)
     parts = [
-        f'<path d="M{edge} 20V{height - edge}H{width - 20}" stroke="currentColor" fill="none"/>'
-        f'<text x="{width - 20}" y="{height - 36}" text-anchor="end" font-size="12" '
-        f'fill="currentColor">physical qubits: {10**low_x:.1e} to {10 ** (low_x + span_x):.1e}'
-        f'</text><text x="8" y="14" font-size="12" fill="currentColor">time: {10**low_y:.1e} s to '
-        f"{10 ** (low_y + span_y):.1e} s</text>"
+        f'<path d="M{_LEFT} 10V{bottom}H{_WIDE - 10}" stroke="currentColor" fill="none"/>',
+        _mark(_WIDE - 10, bottom + 36, "physical qubits", "end"),
     ]
-    for number, (name, series) in enumerate(points.items()):
-        colour = _SERIES[number % len(_SERIES)]
-        for qubits, seconds in series:
-            x = edge + (math.log10(qubits) - low_x) / span_x * (width - edge - 40)
-            y = height - edge - (math.log10(seconds) - low_y) / span_y * (height - edge - 40)
-            said = f"{name}: {qubits} qubits, {seconds:.3g} s"
-            parts.append(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}">'
-                f"<title>{escape(said)}</title></circle>"
-            )
-        parts.append(
-            f'<text x="{edge + (number % 3) * 180}" y="{height - 18 + (number // 3) * 14}" '
-            f'font-size="12" fill="{colour}">{escape(name)}</text>'
+    marks = across.within(_COUNTS)
+    parts += [
+        _mark(across.place(each), bottom + 18, counted(each), "middle")
+        for each in marks[:: max(1, len(marks) // 5)]
+    ]
+    for value in up.within(_TIMES):
+        parts.append(_mark(_LEFT - 8, up.place(value) + 4, span(value), "end"))
+        parts.append(_rule(up.place(value)))
+    for number, each in enumerate(needs):
+        parts.append(_front(each, _SERIES[number % len(_SERIES)], across, up))
+        x, y = _LEFT + (number % 3) * 205, bottom + 62 + (number // 3) * 18
+        parts.append(_dot(x, y - 4, _SERIES[number % len(_SERIES)], hollow=each.hypothetical))
+        named = f"{each.target}{' (hypothetical)' if each.hypothetical else ''}"
+        parts.append(_mark(x + 10, y, named, "start"))
+    return _svg(_WIDE, _HIGH, "Physical qubits against time", parts)
+
+
+def _front(need: Need, colour: str, across: _Axis, up: _Axis) -> str:
+    """Return a target's points, joined by a line, each telling what it is."""
+    spots = [(across.place(qubits), up.place(seconds)) for qubits, seconds in need.frontier]
+    line = " ".join(f"{x},{y}" for x, y in spots)
+    dots = [
+        _dot(
+            *spot,
+            colour,
+            hollow=need.hypothetical,
+            said=f"{need.target}: {counted(qubits)} qubits, {span(seconds)}",
         )
-    return _svg(width, height, "Physical qubits against time", parts)
+        for spot, (qubits, seconds) in zip(spots, need.frontier, strict=True)
+    ]
+    return f'<polyline points="{line}" fill="none" stroke="{colour}"/>{"".join(dots)}'
+
+
+def _dot(x: float, y: float, colour: str, *, hollow: bool, said: str = "") -> str:
+    inner = "none" if hollow else colour
+    title = f"<title>{escape(said)}</title>" if said else ""
+    return f'<circle cx="{x}" cy="{y}" r="5" fill="{inner}" stroke="{colour}">{title}</circle>'
+
+
+def _mark(x: float, y: float, text: str, anchor: str) -> str:
+    return (
+        f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="12" fill="currentColor">'
+        f"{escape(text)}</text>"
+    )
+
+
+def _rule(y: float) -> str:
+    return f'<path d="M{_LEFT} {y}H{_WIDE - 10}" stroke="#8a8f98" stroke-opacity="0.25"/>'
+
+
+def _dated(result: Result) -> str:
+    """Return of when the figures are, where a twin made a result."""
+    found = result.provenance.calibration
+    return "" if found is None else f"Figures of {escape(found.taken_at)}. "
 
 
 def page(job: Job, results: tuple[Result, ...]) -> str:
@@ -180,16 +269,18 @@ def page(job: Job, results: tuple[Result, ...]) -> str:
     blocks = []
     for result in results:
         source = result.provenance
-        title = f"{job.request.name or job.id}, execution {result.execution}"
+        title = f"Execution {result.execution}" if len(results) > 1 else "Outcome"
         blocks.append(
             f"<section><h2>{escape(title)}</h2>{histogram(result, title)}"
-            f"<p>{result.shots} shots; {escape(result.endianness)}. {escape(source.nature)}. "
+            f"<p>{result.shots} shots; {escape(result.endianness)}. {_dated(result)}"
             f"Engine {escape(source.engine)}: {escape(source.engine_reason)} "
             f"Seed {source.seed}.</p></section>"
         )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
         f"<title>Job {escape(job.id)}</title><style>body{{font-family:system-ui,sans-serif;"
         "max-width:46rem;margin:2rem auto;padding:0 1rem}</style></head><body>"
-        f"<h1>Job {escape(job.id)}</h1>{''.join(blocks)}</body></html>\n"
+        f"<h1>{escape(job.request.name or job.request.device)}</h1><p>Job {escape(job.id)}: "
+        f"{escape(job.nature)}.</p>{''.join(blocks)}</body></html>\n"
     )

@@ -17,6 +17,8 @@ from skerry.kinds.quantum.contract import Budget, Cost, CostItem
 
 CURRENCIES = ("EUR", "USD")
 _HQC_BASE, _HQC_DIVISOR = 5, 5000
+HQC = "HQC"
+"""The dimension of Quantinuum's credits, which have no price in money for a job."""
 
 
 class Use(NamedTuple):
@@ -142,8 +144,18 @@ def _offer(device: Device, price: Price, use: Use, currency: str, rates: Rates) 
     source = device.sources[price.source]
     if price.hqc:
         credits_used = hqc(use)
-        lines = [f"{credits_used} HQC = 5 + shots x (N1 + 10 N2 + 5 Nm) / 5000", price.note]
-        return Cost(currency, None, lines=tuple(lines), channel=price.channel, as_of=source.as_of)
+        return Cost(
+            currency,
+            None,
+            lines=(
+                f"{credits_used} HQC = 5 + shots x (N1 + 10 N2 + 5 Nm) / 5000 for each task",
+                price.note,
+            ),
+            channel=price.channel,
+            prices=source.title,
+            as_of=source.as_of,
+            items=(CostItem(HQC, str(credits_used), "0"),),
+        )
     items, lines = _items(price, use)
     if _total(items) == 0:
         text = (f"It is paid by time: {price.per_hour} {price.currency} an hour.", price.note)
@@ -185,6 +197,15 @@ def _items(price: Price, use: Use) -> tuple[list[_Item], list[str]]:
     return items, lines
 
 
+def unpriced(parts: list[Cost]) -> Cost:
+    """Return what executions cost of which the price of one is not known; credits are summed up."""
+    first = next(each for each in parts if each.hardware is None)
+    amounts = [Decimal(item.amount) for each in parts for item in each.items]
+    if not any(item.dimension == HQC for item in first.items):
+        return first
+    return msgspec.structs.replace(first, items=(CostItem(HQC, str(sum(amounts)), "0"),))
+
+
 def hqc(use: Use) -> Decimal:
     """Return Quantinuum's credits of a job: 5 + C (N1 + 10 N2 + 5 Nm) / 5000 for each task."""
     weighted = use.one_qubit_gates + 10 * use.two_qubit_gates + 5 * use.measurements
@@ -205,13 +226,13 @@ def enforce(found: Cost, budget: Budget | None, device: Device) -> None:
     if found.hardware is None:
         raise DENIED(
             f"What the job costs on {device.name} is not known, so the budget cannot be kept.",
-            why=" ".join(found.lines),
+            why="; ".join(found.lines),
             hint="skerry quantum estimate",
         )
     if found.hardware > ceiling:
         raise DENIED(
             f"The job costs {show(found.hardware, found.currency)} on {device.name}, "
             f"and the budget is {show(ceiling, budget.currency)}.",
-            why=" ".join(found.lines),
+            why="; ".join(found.lines),
             hint="skerry quantum estimate",
         )

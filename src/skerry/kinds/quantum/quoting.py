@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.errors import SkerryError
+from skerry.kernel.money import show
 from skerry.kinds.quantum import pricing, timing, twins
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device
+from skerry.kinds.quantum.checks import FORMATS
 from skerry.kinds.quantum.contract import JobRequest
 from skerry.kinds.quantum.desk import Desk, Plan, use
 from skerry.kinds.quantum.messages import Quote
@@ -24,11 +26,16 @@ async def quotes(
 ) -> list[Quote]:
     """Return a quote for each device, the best expected fidelity first.
 
-    Only devices of gates are quoted. Raises what is wrong with the program itself.
+    Devices are those that take programs of its sort: gates, analog ones, or linear optics. Those
+    that are above the budget, or whose price is not known, do not fit. Raises what is wrong with a
+    circuit itself.
     """
-    await desk.parse(request.programs[0])
+    written = request.programs[0].format
+    paradigm = next((name for name, known in FORMATS.items() if written in known), "gate")
+    if paradigm == "gate":
+        await desk.parse(request.programs[0])
     chosen = [load.find(name) for name in names] or [
-        each for each in load.devices().values() if each.paradigm == "gate"
+        each for each in load.devices().values() if each.paradigm == paradigm
     ]
     allowed = [
         each
@@ -42,14 +49,22 @@ async def quotes(
         found.append(await _quote(desk, device, request, currency))
     if request.budget is not None:
         ceiling = pricing.micro(pricing.amount(request.budget.amount))
-        found = [each for each in found if _within(each, ceiling)]
+        found = [_within(each, ceiling) for each in found]
     return sorted(found, key=lambda each: (not each.fits, -(each.fidelity or 0.0), each.device))
 
 
-def _within(quote: Quote, ceiling: int) -> bool:
-    """Tell whether a job is known to cost no more than a ceiling."""
-    known = quote.cost is not None and quote.cost.hardware is not None
-    return known and quote.cost is not None and (quote.cost.hardware or 0) <= ceiling
+def _within(quote: Quote, ceiling: int) -> Quote:
+    """Return a quote that fits only where the job is known to cost no more than a ceiling."""
+    if not quote.fits or quote.cost is None:
+        return quote
+    cost = quote.cost.hardware
+    if cost is None:
+        why = "What it costs is not known, so that the budget cannot be kept."
+    elif cost > ceiling:
+        why = f"It costs {show(cost, quote.cost.currency)}, which is above the budget."
+    else:
+        return quote
+    return msgspec.structs.replace(quote, fits=False, why=why)
 
 
 async def _quote(desk: Desk, device: Device, request: JobRequest, currency: str) -> Quote:
@@ -57,6 +72,7 @@ async def _quote(desk: Desk, device: Device, request: JobRequest, currency: str)
     shape: dict[str, Any] = {
         "device": device.id,
         "country": device.country,
+        "status": device.status.value,
         "waiting": desk.runner.waiting,
         "nature": nature(device, asked),
         "as_of": device.as_of,
@@ -72,7 +88,7 @@ async def _quote(desk: Desk, device: Device, request: JobRequest, currency: str)
         fits=True,
         qubits=plan.qubits,
         two_qubit_gates=plan.two_qubit_gates,
-        fidelity=plan.fidelity,
+        fidelity=None if twins.is_limited(device) else plan.fidelity,
         cost=desk.cost(device, [use(asked, plan)], currency),
         seconds=_seconds(desk, device, plan, request.shots),
         **shape,

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from skerry.kernel.money import show
-from skerry.kinds.quantum import drawing, energies
-from skerry.kinds.quantum.contract import Cost, Event, Job, Reservation, Result
-from skerry.kinds.quantum.drawing import columns_of
+from skerry.kernel.money import MICRO, show
+from skerry.kinds.quantum import drawing, energies, hybrid_reports
+from skerry.kinds.quantum.contract import Cost, Event, Job, Queue, Reservation, Result
+from skerry.kinds.quantum.drawing import columns_of, span
+from skerry.kinds.quantum.hybrid.contract import HybridJob, Told
 from skerry.kinds.quantum.messages import Energy, Need, Quote
+from skerry.kinds.quantum.pricing import HQC
+from skerry.kinds.quantum.published import SOURCE as PUBLISHED_BY
 
 _WHOLE = 1 - 1e-9
+_CENT = MICRO // 100
 _OUTCOMES = 8
 """How many of the likeliest outcomes are shown."""
 
@@ -29,34 +34,48 @@ class QuoteTable(msgspec.Struct, frozen=True):
         """Return what fits as a table, and what does not with the reason."""
         rows = [
             (
-                each.device,
+                f"{each.device}{f' ({each.status})' if each.status in _GONE else ''}",
                 each.country,
                 f"{each.fidelity:.3f}" if each.fidelity is not None else "-",
                 str(each.two_qubit_gates),
                 money(each.cost),
-                "-" if each.seconds is None else f"{each.seconds:.3g} s",
+                str(each.waiting),
+                "-" if each.seconds is None else span(each.seconds),
                 each.as_of,
             )
             for each in self.quotes
             if each.fits
         ]
-        head = ("device", "at", "fidelity", "2q gates", "cost", "time", "figures of")
+        head = ("device", "at", "fidelity", "2q gates", "cost", "queue", "time", "figures of")
         blocks = [columns_of(rows, head) if rows else "It fits on no device that is allowed."]
-        others = [f"{each.device}: {each.why}"[:columns] for each in self.quotes if not each.fits]
+        others = [(each.device, each.why) for each in self.quotes if not each.fits]
         if others:
-            blocks.append("does not fit:\n" + "\n".join(others))
-        blocks.append(
-            "fidelity: the chance that nothing goes wrong in one shot, by published errors. Costs "
-            "are those of the machine at the dated price list. Runs here are on twins, for nothing."
-        )
+            blocks.append(columns_of(others, ("left out", "why"), columns))
+        blocks += [drawing.wrapped(each, columns) for each in _QUOTED]
         return "\n\n".join(blocks)
 
 
+_GONE = ("retired", "unsold", "preview")
+_QUOTED = (
+    "fidelity: the chance that nothing goes wrong in one shot, by published errors. cost: on the "
+    "machine, at the dated price list. queue: jobs that wait here; how many wait for the machine "
+    "itself is not known. time: of the shots alone, by published times.",
+    "Runs here are on twins, for nothing: skerry quantum run <program> --device <device>",
+)
+
+
 def money(cost: Cost | None) -> str:
-    """Return what a job costs on the machine, or that it is not known."""
-    if cost is None or cost.hardware is None:
+    """Return what a job costs on the machine, in whole cents where it is that much, or in HQC.
+
+    It is rounded up, so that no cost is above what is told.
+    """
+    if cost is None:
         return "not known"
-    return show(cost.hardware, cost.currency)
+    if cost.hardware is None:
+        credits_used = [each.amount for each in cost.items if each.dimension == HQC]
+        return f"{Decimal(credits_used[0]).normalize():f} HQC" if credits_used else "not known"
+    cents = -(-cost.hardware // _CENT)
+    return show(cost.hardware if cost.hardware < _CENT else cents * _CENT, cost.currency)
 
 
 class JobReport(msgspec.Struct, frozen=True):
@@ -81,32 +100,53 @@ class JobReport(msgspec.Struct, frozen=True):
     def draw(self, columns: int) -> str:
         """Return the job, its histograms, and where they come from."""
         job = self.job
-        lines = [f"job {job.id}  {job.state}  {job.nature}"]
+        lines = [f"job {job.id}  {job.state}", drawing.wrapped(job.nature, columns)]
         if job.queue is not None and job.queue.position:
-            lines.append(f"{job.queue} in the queue")
+            lines.append(queue_text(job.queue))
+        if job.trouble and not job.over:
+            lines.append(drawing.wrapped(trouble_text(job), columns))
         if job.error is not None:
-            lines.append(f"{job.error['what']} {job.error['why']}".strip())
+            text = f"{job.error['what']} {job.error['why']}".strip()
+            lines.append(drawing.wrapped(text, columns))
         blocks = ["\n".join(lines)]
         blocks += [_outcome(each, columns, many=len(self.results) > 1) for each in self.results]
         blocks.append(_cost_line(job))
         return "\n\n".join(block for block in blocks if block)
 
 
+def trouble_text(job: Job) -> str:
+    """Return what keeps a job from its vendor, and when that is tried again."""
+    tries = f"{job.failures} time{'s' if job.failures > 1 else ''}"
+    return (
+        f"{job.request.provider} did not answer, {tries} in a row: "
+        f"{job.trouble.rstrip('.')}. It is asked again at {second_text(job.look_at)} UTC."
+    )
+
+
+def queue_text(queue: Queue) -> str:
+    """Return a place in the queue, when that was so, and when its turn may come."""
+    seen = datetime.datetime.fromtimestamp(queue.as_of // 10**9, datetime.UTC)
+    turn = queue.eta_seconds
+    text = f"{queue} in the queue at {seen:%H:%M:%S} UTC"
+    return text if turn is None else f"{text}; its turn comes in about {span(max(turn, 1.0))}"
+
+
 def _outcome(result: Result, columns: int, *, many: bool) -> str:
     source = result.provenance
     head = f"execution {result.execution}\n" if many else ""
     calibration = source.calibration
-    dated = f", figures of {calibration.taken_at}" if calibration else ""
+    dated = f"; figures of {calibration.taken_at}" if calibration else ""
     told = [_value(each, columns) for each in result.extra.get("values", ())]
     told += _photons(result.extra.get("photons", {}))
     bars = drawing.histogram(result.counts, columns) if result.shots or not told else ""
     shown = "\n".join(part for part in (*told, bars) if part)
-    return (
-        f"{head}{shown}\n\n"
-        f"{result.shots} shots, {result.endianness}; {source.nature}{dated}\n"
+    how = (
+        f"{result.shots} shots, {result.endianness}{dated}",
         f"engine {source.engine}: {source.engine_reason} Seed {source.seed}, "
-        f"{source.seconds:.3f} s."
+        f"{source.seconds:.3f} s.",
     )
+    told_of = "\n".join(drawing.wrapped(each, columns, "  ") for each in how)
+    return f"{head}{shown}\n\n{told_of}"
 
 
 def _photons(found: dict[str, Any]) -> list[str]:
@@ -129,24 +169,60 @@ def _value(found: dict[str, Any], columns: int) -> str:
     return text if len(text) <= columns else f"{text[: columns - 1]}…"
 
 
-def _where(job: Job) -> str:
+def where_text(job: Job) -> str:
     """Return a job's device; a machine itself is named with the way to it."""
     way = job.request.provider
     return job.request.device if way == "twin" else f"{job.request.device} by {way}"
 
 
 def _cost_line(job: Job) -> str:
-    if job.cost is None or job.cost.hardware in (None, 0):
+    if job.cost is None or job.cost.hardware == 0:
         return ""
+    if job.cost.hardware is None and not job.cost.items:
+        return "what it would cost on the machine is not known"
     if job.request.provider != "twin":
         return f"by the price list it costs {money(job.cost)} ({job.cost.as_of})"
     return f"on the machine it would cost {money(job.cost)} ({job.cost.channel}, {job.cost.as_of})"
 
 
+class ShownJob(msgspec.Struct, frozen=True):
+    """A job as `JobReport` shows it, or else a hybrid one with what it said and measured."""
+
+    job: Job | None = None
+    results: tuple[Result, ...] = ()
+    events: tuple[Event, ...] = ()
+    png: bytes = b""
+    hybrid: Told | None = None
+
+    def contents(self) -> dict[str, bytes]:
+        """Return the picture for the file that was asked for."""
+        return {"png": self.png} if self.png else {}
+
+    @property
+    def exit_code(self) -> int:
+        """0 if it is done, 1 if it failed, 8 while it is not over."""
+        if self.hybrid is None:
+            return self._plain().exit_code
+        if not self.hybrid.job.over:
+            return 8
+        return 0 if self.hybrid.job.state == "COMPLETED" else 1
+
+    def _plain(self) -> JobReport:
+        assert self.job is not None, "it is one or the other"
+        return JobReport(self.job, self.results, self.events, self.png)
+
+    def draw(self, columns: int) -> str:
+        """Return the job, and its histograms or its metrics and its last lines."""
+        if self.hybrid is None:
+            return self._plain().draw(columns)
+        return hybrid_reports.draw(self.hybrid, columns)
+
+
 class JobTable(msgspec.Struct, frozen=True):
-    """Jobs, the newest first."""
+    """Jobs, the newest first, and hybrid jobs."""
 
     jobs: tuple[Job, ...]
+    hybrid: tuple[HybridJob, ...] = ()
 
     def draw(self, columns: int) -> str:
         """Return a table."""
@@ -154,13 +230,25 @@ class JobTable(msgspec.Struct, frozen=True):
             (
                 each.id,
                 each.state.value,
-                _where(each),
+                where_text(each),
                 f"{each.done}/{each.executions}",
                 str(each.request.shots),
                 moment_text(each.created),
                 each.request.name,
             )
             for each in self.jobs
+        ]
+        rows += [
+            (
+                each.id,
+                each.state.value,
+                each.request.device or "-",
+                "hybrid",
+                "-",
+                moment_text(each.created),
+                each.request.name,
+            )
+            for each in self.hybrid
         ]
         head = ("job", "state", "device", "done", "shots", "created", "name")
         return columns_of(rows, head) if rows else "No jobs yet: skerry quantum run"
@@ -170,6 +258,12 @@ def moment_text(nanoseconds: int) -> str:
     """Return a moment (UTC) to the minute."""
     moment = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.UTC)
     return moment.strftime("%Y-%m-%d %H:%M")
+
+
+def second_text(nanoseconds: int) -> str:
+    """Return a moment (UTC) to the second."""
+    moment = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
 class ReservationRow(msgspec.Struct, frozen=True):
@@ -200,6 +294,40 @@ class JobCost(msgspec.Struct, frozen=True):
     as_of: str
     lines: tuple[str, ...]
     usage: dict[str, int]
+
+    def draw(self, columns: int) -> str:
+        """Return what was paid here, what the machine asks, and how that is counted."""
+        dated = ", ".join(part for part in (self.channel, self.as_of) if part)
+        rows = [
+            ("job", self.job),
+            ("device", self.device),
+            ("here", self.here),
+            ("used here", _used(self.usage)),
+            ("on the machine", f"{self.hardware} ({dated})" if dated else self.hardware),
+            *(("", line) for line in self.lines if line),
+        ]
+        if self.prices:
+            rows.append(("price list", f"{self.prices} ({self.as_of})"))
+        wide = max(len(name) for name, _ in rows) + 2
+        lines = [
+            drawing.wrapped(f"{name:<{wide}}{text}", columns, " " * wide) for name, text in rows
+        ]
+        return "\n".join(lines)
+
+
+_UNITS = {
+    "shots": "shots",
+    "hardware_shots": "shots on hardware",
+    "engine_ms": "ms of an engine",
+    "hardware_ms": "ms of hardware",
+    "hqc_thousandths": "thousandths of an HQC",
+}
+
+
+def _used(usage: dict[str, int]) -> str:
+    """Return what a job used, in words."""
+    found = [f"{amount} {_UNITS.get(unit, unit)}" for unit, amount in usage.items()]
+    return ", ".join(found) or "nothing"
 
 
 class Signatures(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -247,38 +375,35 @@ class NeedTable(msgspec.Struct, frozen=True):
     needs: tuple[Need, ...]
     svg: str = ""
     svg_only: bool = False
+    published: dict[str, str] = {}
 
     def draw(self, columns: int) -> str:
         """Return a table, and qubits against time as points."""
         if self.svg_only:
             return self.svg
+        told = self.published
+        head = ("target", "qubits", "time", "logical", "distance", "factories", "code")
         rows = [
             (
                 f"{each.target}{'*' if each.hypothetical else ''}",
                 f"{each.qubits:,}".replace(",", " "),
                 span(each.seconds),
-                str(each.logical_qubits),
+                told.get(each.target, "-") if told else str(each.logical_qubits),
                 str(each.code_distance),
                 str(each.factories),
                 each.code.replace("_", " "),
             )
             for each in self.needs
         ]
-        head = ("target", "qubits", "time", "logical", "distance", "factories", "code")
+        if told:
+            head = (*head[:3], "published", *head[4:])
         points = {
             each.target: [(qubits, seconds) for qubits, seconds in each.frontier]
             for each in self.needs
         }
-        return "\n\n".join([columns_of(rows, head), drawing.scatter(points, columns), HYPOTHETICAL])
-
-
-def span(seconds: float) -> str:
-    """Return a time in the unit that fits."""
-    units = (("y", 31_557_600.0), ("d", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
-    for unit, size in (*units, ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
+        notes = [PUBLISHED_BY, HYPOTHETICAL] if told else [HYPOTHETICAL]
+        table, front = columns_of(rows, head, columns), drawing.scatter(points, columns)
+        return "\n\n".join([table, front, *(drawing.wrapped(each, columns) for each in notes)])
 
 
 class EnergyTable(msgspec.Struct, frozen=True):
@@ -309,15 +434,28 @@ class EnergyTable(msgspec.Struct, frozen=True):
             found = energies.budget(self.energies[0])
             lines = [(each.part, energies.milli(each), each.how) for each in found]
             blocks.append(columns_of(lines, ("error budget", "mHa", "how it is known")))
-        curve = [(each.length, each.exact) for each in self.energies if each.length is not None]
-        blocks += [drawing.curve(curve, columns)] if len(curve) > 1 else []
-        blocks.append(
+        blocks += [_curve(self.energies, columns)] if len(self.energies) > 1 else []
+        told = (
             "circuit: UCCSD, optimised on a perfect simulator; exact: of the same active space; "
             f"twin: that circuit, measured. Energies in hartree, basis {self.basis}."
         )
+        blocks.append(drawing.wrapped(told, columns))
         blocks += [text for each in self.energies if (text := energies.searched_text(each))]
         blocks += energies.remarks(self.energies)
         return "\n\n".join(blocks)
+
+
+def _curve(found: tuple[Energy, ...], columns: int) -> str:
+    """Return energies over the length of a bond."""
+    told = [(each.length, each) for each in found if each.length is not None]
+    series = {
+        "○": [(length, each.mean_field) for length, each in told],
+        "▲": [(length, each.twin.energy) for length, each in told if each.twin is not None],
+        "●": [(length, each.exact) for length, each in told],
+    }
+    key = "energy in hartree over the length in angstrom: ○ mean field   ● exact"
+    key += "   ▲ on the twin" if series["▲"] else ""
+    return f"{drawing.curve(series, columns)}\n{key}"
 
 
 class Text(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from skerry.kernel.commands import AppName, BranchName, Command, Done, Nothing, 
 from skerry.kernel.names import MAIN
 from skerry.kernel.service import Page, Service
 from skerry.kinds.quantum.contract import Format
-from skerry.kinds.quantum.device_reports import DeviceReport, DeviceTable, ProviderRow
+from skerry.kinds.quantum.device_reports import DeviceReport, DeviceTable, ProviderTable
 from skerry.kinds.quantum.messages import Revised
 from skerry.kinds.quantum.reports import (
     EnergyTable,
@@ -18,6 +18,7 @@ from skerry.kinds.quantum.reports import (
     NeedTable,
     QuoteTable,
     ReservationRow,
+    ShownJob,
     Signatures,
     StackRow,
     Text,
@@ -241,13 +242,13 @@ SERVICE = Service(
     commands=(
         Command("quantum.devices", "List every device with dated figures", Listing, DeviceTable),
         Command("quantum.device", "Draw a device with its errors", Named, DeviceReport),
-        Command("quantum.providers", "List ways to machines", OfApp, list[ProviderRow]),
+        Command("quantum.providers", "List ways to machines", OfApp, ProviderTable),
         Command("quantum.estimate", "Compare devices for a program", Estimate, QuoteTable),
         Command("quantum.run", "Run a program", Run, JobReport, mutates=True),
         Command(
             "quantum.jobs", "List jobs", Jobs, JobTable, empty="No jobs yet: skerry quantum run"
         ),
-        Command("quantum.job", "Show a job, its result and provenance", Shown, JobReport),
+        Command("quantum.job", "Show a job, its result and provenance", Shown, ShownJob),
         Command("quantum.histogram", "Write a job's histogram", Chart, Text),
         Command("quantum.cost", "Tell what a job cost, however old", OfJob, JobCost),
         Command(
@@ -277,9 +278,16 @@ SERVICE = Service(
     ),
     pages=(
         Page("/quantum", "Quantum computers", "pages:devices", "devices.html", menu="Quantum"),
+        Page("/quantum/devices", "Quantum computers", "pages:devices", "devices.html"),
         Page("/quantum/devices/{device}", "Device", "pages:device", "device.html"),
         Page("/quantum/jobs", "Quantum jobs", "pages:jobs", "jobs.html", live="_jobs.html"),
-        Page("/quantum/jobs/{app}/{branch}/{resource}/{job}", "Job", "pages:job", "job.html"),
+        Page(
+            "/quantum/jobs/{app}/{branch}/{resource}/{job}",
+            "Job",
+            "pages:job",
+            "job.html",
+            live="_job.html",
+        ),
         Page("/quantum/reservations", "Reservations", "pages:reservations", "reservations.html"),
         Page("/quantum/compare", "Compare devices", "pages:compare", "compare.html"),
     ),

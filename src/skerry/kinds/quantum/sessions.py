@@ -6,7 +6,7 @@ import msgspec
 
 from skerry.kernel.errors import BUSY, CONFLICT, NOT_FOUND
 from skerry.kinds._shared.sqlite_state import writing
-from skerry.kinds.quantum.contract import JobRequest, Session
+from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Session
 from skerry.kinds.quantum.store import Store
 
 SESSIONS_MAX = 100_000
@@ -47,6 +47,16 @@ def is_dedicated(store: Store, session_id: str) -> bool:
     """Tell whether a session is there and dedicated."""
     found = store.db.execute("SELECT body FROM sessions WHERE id = ?", (session_id,)).get
     return found is not None and _sessions.decode(found).mode == "dedicated"
+
+
+def waiting(store: Store, device: str) -> int:
+    """Return how many jobs of dedicated sessions wait for a device."""
+    queued = (JobState.QUEUED.value, device)
+    sql = "SELECT body FROM jobs WHERE state = ? AND device = ?"
+    waits = [msgspec.json.decode(body, type=Job) for (body,) in store.db.execute(sql, queued)]
+    named = {each.request.session for each in waits if each.request.session}
+    first = {each for each in named if is_dedicated(store, each)}
+    return sum(each.request.session in first for each in waits)
 
 
 def close(store: Store, session_id: str, now: int) -> Session:

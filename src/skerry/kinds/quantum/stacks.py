@@ -82,7 +82,7 @@ STACKS = {
     ),
     "clients-pennylane": Stack(
         "clients: PennyLane through Amazon Braket",
-        ("amazon-braket-pennylane-plugin>=1.33",),
+        ("amazon-braket-pennylane-plugin>=1.33", "pennylane>=0.45"),
         ("pennylane", "braket.pennylane_plugin"),
     ),
     "clients-iqm": Stack(

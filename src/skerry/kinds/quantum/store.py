@@ -13,7 +13,15 @@ from skerry.kernel.clock import Clock
 from skerry.kernel.errors import BUSY, CONFLICT, NOT_FOUND
 from skerry.kinds._shared.sqlite_state import connect, writing
 from skerry.kinds.quantum.catalogue.model import Calibration
-from skerry.kinds.quantum.contract import STEPS, TERMINAL, Event, Job, JobState, Result
+from skerry.kinds.quantum.contract import (
+    STEPS,
+    TERMINAL,
+    Event,
+    Job,
+    JobRequest,
+    JobState,
+    Result,
+)
 
 FILE = "jobs.sqlite"
 OPEN_JOBS_MAX = 10_000
@@ -47,6 +55,23 @@ CREATE TABLE IF NOT EXISTS sessions(id TEXT PRIMARY KEY, body BLOB NOT NULL) WIT
 CREATE TABLE IF NOT EXISTS reservations(
     id TEXT PRIMARY KEY, ends INTEGER NOT NULL, body BLOB NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hybrids(
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE, token TEXT UNIQUE, state TEXT NOT NULL, created INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS said(
+    job TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS files(
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    bucket TEXT NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
+    kind TEXT NOT NULL, at INTEGER NOT NULL, UNIQUE (bucket, key)
+);
+CREATE TABLE IF NOT EXISTS file_parts(
+    file INTEGER NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (file, number)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS calibrations(
     device TEXT NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (device, revision)
@@ -73,6 +98,10 @@ class Store:
         """Close the connection."""
         self.db.close()
 
+    def now(self) -> int:
+        """Return the time of the node."""
+        return self._clock.now()
+
     def meta(self, key: str) -> str:
         """Return what is kept under a key, or nothing."""
         found = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).get
@@ -91,11 +120,9 @@ class Store:
         if the job's id is taken.
         """
         with writing(self.db) as db:
-            token = job.request.token or None
-            if token is not None:
-                found = db.execute("SELECT body FROM jobs WHERE token = ?", (token,)).get
-                if found is not None:
-                    return _same(_jobs.decode(found), job)
+            known = self.known(job.request)
+            if known is not None:
+                return known
             if db.execute("SELECT 1 FROM jobs WHERE id = ?", (job.id,)).get is not None:
                 raise CONFLICT(f"There is a job {job.id} already.")
             count = db.execute(f"SELECT count(*) FROM jobs WHERE state IN ({_MARKS})", _OPEN).get  # noqa: S608
@@ -105,6 +132,13 @@ class Store:
             for state in steps:
                 self._note(job.id, state, "")
         return job
+
+    def known(self, request: JobRequest) -> Job | None:
+        """Return the job that a request's token made before; raise CONFLICT if for another."""
+        if not request.token:
+            return None
+        found = self.db.execute("SELECT body FROM jobs WHERE token = ?", (request.token,)).get
+        return None if found is None else _same(_jobs.decode(found), request)
 
     def insert(self, job: Job) -> None:
         """Write a job's row, inside of a transaction of the caller."""
@@ -295,9 +329,9 @@ class Store:
         }
 
 
-def _same(found: Job, wanted: Job) -> Job:
+def _same(found: Job, wanted: JobRequest) -> Job:
     # One was read from the disk, where what a wire keeps in tuples is lists.
-    if _encoder.encode(found.request) != _encoder.encode(wanted.request):
+    if _encoder.encode(found.request) != _encoder.encode(wanted):
         raise CONFLICT(
             f"The token of this request made job {found.id}, which asked for something else."
         )

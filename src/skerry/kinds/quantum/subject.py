@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.kernel.subject import Subject, WayOut
+from skerry.kernel.subject import LeavingSubject, WayOut
 from skerry.kinds._shared.http.message import Answer
 from skerry.kinds._shared.http.request import request
 from skerry.kinds.quantum.hardware import ACTION
@@ -16,7 +16,7 @@ from skerry.kinds.quantum.providers.iqm import TOKEN
 _PROGRAM = 'OPENQASM 3.0; include "stdgates.inc"; qubit q; bit c; h q; c = measure q;'
 
 
-class QuantumSubject(Subject):
+class QuantumSubject(LeavingSubject):
     """Writes a value as a tag of a job, and reads it back from the list of jobs."""
 
     async def put(self, key: str, value: str) -> None:

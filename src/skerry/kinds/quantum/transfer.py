@@ -17,6 +17,7 @@ from skerry.kernel.errors import INVALID
 from skerry.kinds._shared.sqlite_state import writing
 from skerry.kinds.quantum.catalogue.model import Calibration
 from skerry.kinds.quantum.contract import Event, Job, JobState, Result, Session
+from skerry.kinds.quantum.hybrid import transfer as hybrid
 from skerry.kinds.quantum.store import Store
 
 JOBS, RESULTS, EVENTS, CALIBRATIONS, SESSIONS, PAPERS = (
@@ -66,16 +67,21 @@ def export(store: Store, target: Path) -> None:
     with writing(store.db):
         _write(target / JOBS, store.all())
         jobs = [job.id for job in store.all()]
+        hybrids = [job.id for job in hybrid.jobs(store)]
         _write(
             target / RESULTS,
             (ResultLine(id_, result) for id_ in jobs for result in store.results(id_)),
         )
         _write(
-            target / EVENTS, (EventLine(id_, event) for id_ in jobs for event in store.events(id_))
+            target / EVENTS,
+            (EventLine(id_, event) for id_ in [*jobs, *hybrids] for event in store.events(id_)),
         )
         _write(target / CALIBRATIONS, _calibrations(store))
         _write(target / SESSIONS, _sessions(store))
         _write(target / PAPERS, _papers(store))
+        _write(target / hybrid.JOBS, hybrid.jobs(store))
+        _write(target / hybrid.SAID, hybrid.said(store))
+        _write(target / hybrid.FILES, hybrid.contents(store, target))
 
 
 def _calibrations(store: Store) -> Iterator[CalibrationLine]:
@@ -119,6 +125,7 @@ def restore(store: Store, source: Path) -> None:
             "sessions",
             "reservations",
             "papers",
+            *hybrid.TABLES,
         ):
             db.execute(f"DELETE FROM {table}")  # noqa: S608 (the names above)
         for job in _lines(source / JOBS, Job):
@@ -143,6 +150,7 @@ def restore(store: Store, source: Path) -> None:
             closed = msgspec.structs.replace(session, accepting=False)
             body = _encoder.encode(closed)
             db.execute("INSERT INTO sessions VALUES (?, ?)", (session.id, body))
+        hybrid.restore(store, source, _lines)
         for paper in _lines(source / PAPERS, PaperLine):
             row = msgspec.structs.astuple(paper)
             db.execute("INSERT INTO papers VALUES (?, ?, ?, ?, ?)", row)

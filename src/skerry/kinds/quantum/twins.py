@@ -205,7 +205,7 @@ def medians(calibration: Calibration) -> list[Figure]:
         ("two_qubit_seconds", calibration.two_qubit_seconds, "s"),
         ("readout_seconds", calibration.readout_seconds, "s"),
     ]
-    source = f"calibration {calibration.taken_at}"
+    source = f"{calibration.source}, median of the calibration ({calibration.taken_at})"
     return [
         Figure(name, float(f"{value:.6g}"), unit, source)
         for name, value, unit in found

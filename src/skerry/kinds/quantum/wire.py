@@ -139,12 +139,12 @@ async def _reservations(
     desk: Desk, method: str, name: str | None, receive: Receive
 ) -> tuple[int, Any]:
     if (method, name) == ("GET", None):
-        return 200, await desk.reservations()
+        return 200, await desk.calendar.coming()
     if (method, name) == ("POST", None):
         asked = msgspec.json.decode(await _body(receive), type=Reserve)
-        return 201, await desk.reserve(**msgspec.structs.asdict(asked))
+        return 201, await desk.calendar.reserve(**msgspec.structs.asdict(asked))
     if method == "DELETE" and name:
-        await desk.give_up(name)
+        await desk.calendar.give_up(name)
         return 200, {}
     raise NOT_FOUND(f"{method[:20]} is not done there.")
 

@@ -17,6 +17,7 @@ from skerry.kinds.quantum import stacks
 
 IDLE_SECONDS = 120.0
 ANSWER_BYTES_MAX = 256 << 20
+_TRIES = 2
 _FOLDER = Path(__file__).parent / "worker"
 _START = (
     "import sys, importlib.util as u;"
@@ -30,6 +31,10 @@ _START = (
 
 class StoppedError(Exception):
     """The worker was stopped while it worked."""
+
+
+class _DiedError(Exception):
+    """The process ended while it worked, and nobody here had stopped it."""
 
 
 class Worker:
@@ -50,6 +55,7 @@ class Worker:
         self._process: asyncio.subprocess.Process | None = None
         self._sleeper: asyncio.Task[None] | None = None
         self._number = 0
+        self._stops = 0
         self._last_used = clock.monotonic()
 
     @property
@@ -60,15 +66,15 @@ class Worker:
     async def ask(self, what: str, params: dict[str, Any], seconds: float) -> Any:
         """Return what the worker answers.
 
-        Raises INVALID with line and reason where the program cannot be run, TIMED_OUT,
-        ENGINE_FAILED if a library failed or the process died, StoppedError if `stop` was called.
+        What it answers depends on nothing else, so that a process which is killed is asked once
+        more, in a new one. Raises INVALID with line and reason where the program cannot be run,
+        TIMED_OUT, ENGINE_FAILED if a library failed or the process died twice, StoppedError if
+        `stop` was called.
         """
         async with self._lock:
-            process = await self._running()
-            self._number += 1
             try:
                 async with asyncio.timeout(seconds):
-                    answer = await self._exchange(process, what, params)
+                    answer = await self._answer(what, params)
             except TimeoutError as error:
                 await self.stop()
                 raise TIMED_OUT(f"It took longer than {seconds:g} seconds.") from error
@@ -82,11 +88,25 @@ class Worker:
                 self._last_used = self._clock.monotonic()
         return _result(answer)
 
+    async def _answer(self, what: str, params: dict[str, Any]) -> dict[str, Any]:
+        stops = self._stops
+        why = ""
+        for _ in range(_TRIES):
+            process = await self._running()
+            if self._stops != stops:
+                raise StoppedError
+            try:
+                return await self._exchange(process, what, params)
+            except _DiedError as error:
+                why = str(error)
+        raise ENGINE_FAILED(f"The worker of stack {self.stack} ended twice at this.", why=why)
+
     async def _exchange(
         self, process: asyncio.subprocess.Process, what: str, params: dict[str, Any]
     ) -> dict[str, Any]:
         assert process.stdin is not None
         assert process.stdout is not None
+        self._number += 1
         request = {"id": self._number, "do": what, "params": params}
         with contextlib.suppress(ConnectionError):
             process.stdin.write(msgspec.json.encode(request) + b"\n")
@@ -97,9 +117,7 @@ class Worker:
             stopped, self._process = self._process is None, None
             if stopped:
                 raise StoppedError
-            raise ENGINE_FAILED(
-                f"The worker of stack {self.stack} ended while it worked.", why=_how(code)
-            )
+            raise _DiedError(_how(code))
         found: dict[str, Any] = msgspec.json.decode(line)
         assert found["id"] == self._number, "answers come in the order of requests"
         return found
@@ -130,6 +148,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Kill the process, whatever it does; whoever waits for it gets StoppedError."""
+        self._stops += 1
         await self._end()
 
     async def close(self) -> None:

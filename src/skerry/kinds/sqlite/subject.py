@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from skerry.kernel.subject import Subject
+from skerry.kernel.subject import BoundSubject
 from skerry.kinds._shared.http.request import request
 
 _TABLE = "create table if not exists notes (key text primary key, value text)"
 
 
-class SqliteSubject(Subject):
+class SqliteSubject(BoundSubject):
     """Speaks Hrana to a database."""
 
     async def put(self, key: str, value: str) -> None:
@@ -26,13 +26,13 @@ class SqliteSubject(Subject):
         return {row[0]["value"]: row[1]["value"] for row in result["rows"]}
 
     async def put_by(self, binding: Any, key: str, value: str) -> None:
-        """See `Subject.put_by`."""
+        """See `BoundSubject.put_by`."""
         await binding.aio.batch(
             [_TABLE, ("insert or replace into notes values (?, ?)", [key, value])]
         )
 
     async def get_by(self, binding: Any) -> dict[str, str]:
-        """See `Subject.get_by`."""
+        """See `BoundSubject.get_by`."""
         return dict(await binding.aio.query("select key, value from notes"))
 
     async def _run(self, sql: str, *arguments: str) -> Any:

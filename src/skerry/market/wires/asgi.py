@@ -42,7 +42,7 @@ def guarded(handler: Handler, shape: Shape = problem) -> Handler:
             return shape(error)
         except Exception:
             _log.exception("%s %s failed", request.method, request.url.path)
-            return shape(INTERNAL("The market failed.", hint="skerry logs"))
+            return shape(INTERNAL("The market failed.", hint="skerry doctor"))
 
     return answer
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from skerry.kernel.disk import sync_data
 from skerry.kernel.errors import CORRUPT, INVALID, SkerryError
 from skerry.node.audit.merkle import (
     consistency_proof,
@@ -129,7 +130,7 @@ class AuditLog:
         with (self.directory / HISTORY).open("ab") as file:
             file.write((str(note) + SEPARATOR).encode())
             file.flush()
-            os.fdatasync(file.fileno())
+            sync_data(file.fileno())
 
     def _remove_partial(self, before: int) -> None:
         """Remove partial tiles that a checkpoint of the size before needed and this does not."""
@@ -204,7 +205,7 @@ def _write(path: Path, data: bytes) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
-        os.fdatasync(descriptor)
+        sync_data(descriptor)
     finally:
         os.close(descriptor)
 

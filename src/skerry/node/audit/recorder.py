@@ -26,7 +26,7 @@ import msgspec
 
 from skerry.kernel.catalogue import Catalogue, ResourceRecord
 from skerry.kernel.clock import Clock
-from skerry.kernel.errors import BUSY, DISK_FULL, ENGINE_FAILED
+from skerry.kernel.errors import BUSY, DISK_FULL, ENGINE_FAILED, SkerryError
 from skerry.kernel.events import AnyEvent, AppDeleted, BranchDeleted
 from skerry.kernel.ledger import Balance, Balances, Ledger
 from skerry.kernel.log import Entry
@@ -40,9 +40,11 @@ from skerry.node.audit.entries import (
     of_event,
     shown,
 )
+from skerry.node.audit.growth import Growth
 from skerry.node.audit.log import AuditLog
 from skerry.node.audit.merkle import leaf_hash
 from skerry.node.audit.note import Signer
+from skerry.node.audit.repeats import Repeats
 from skerry.node.home import write_secret_parts
 from skerry.node.log_file import Head
 from skerry.node.shelf import DiskBalances
@@ -50,8 +52,6 @@ from skerry.node.shelf import DiskBalances
 BATCH_MAX = 2000
 PENDING_MAX = 20_000
 GATHER_SECONDS = 0.2
-REPEAT_SECONDS = 600.0
-REPEATS_MAX = 1000
 STATEMENT_SECONDS = 600.0
 KEPT_ENTRIES = 5_000
 """After how many entries it is kept what the log says, so that a start need not read them."""
@@ -97,16 +97,6 @@ class _Wanted:
     of: dict[str, Any]
     time: int
     done: asyncio.Future[int] | None = None
-
-
-@dataclass(slots=True)
-class _Repeat:
-    """A decision that was written, and how often it came again since."""
-
-    request: Request
-    decision: Decision
-    since: float
-    count: int = 0
 
 
 @dataclass(slots=True)
@@ -159,14 +149,14 @@ class Recorder:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._past_file = directory / "past.ndjson"
         self._pending: list[_Wanted] = []
-        self._repeats: dict[Any, _Repeat] = {}
+        self._repeats = Repeats()
         self._lost = 0
         self._kept_size = 0
         self._seen = Head()
         self._barriers: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._grown: dict[tuple[str, str], None] = {}
+        self._grown = Growth(directory)
         self._stated_at = clock.monotonic()
         self._closing = False
         self.on_checkpoint: list[Callable[[], None]] = []
@@ -194,11 +184,11 @@ class Recorder:
         for data in self.log.entries(start):
             record = decode(data)
             self._past.take(record.what, record.of)
-        self._grown = {
-            (account, unit): None
+        self._grown.update(
+            (account, unit)
             for account, unit, balance in self._ledger.balances.below()
             if balance.debits > self._past.billed.get(account, unit).debits
-        }
+        )
         self._ledger.on_growth.append(self._note_growth)
 
     def _read_kept(self) -> int:
@@ -224,20 +214,28 @@ class Recorder:
 
     def _note_growth(self, account: str, unit: str) -> None:
         """Remember that an account has used more than was stated."""
-        self._grown[account, unit] = None
+        self._grown.add(account, unit)
         if len(self._grown) > GROWN_MAX:
             self._wake.set()
 
     async def close(self) -> None:
-        """State what was billed last, write what waits, and stop."""
+        """State what was billed last, write what waits, and stop.
+
+        On a disk that fails, decisions of the last moments are lost; the catalogue and what was
+        billed are caught up with at the next start.
+        """
         self._closing = True
         self._wake.set()
         if self._task is not None:
-            await asyncio.shield(self._task)
-            await self._in_thread(self._write_past)
+            try:
+                await asyncio.shield(self._task)
+                await self._in_thread(self._write_past)
+            except (OSError, SkerryError):
+                _log.exception("the end of the audit log could not be written")
         self._thread.shutdown()
         self._ledger.on_growth.clear()
         self._past.billed.close()
+        self._grown.close()
         if self._shadow is not None:
             self._shadow.shelf.close()
 
@@ -271,35 +269,12 @@ class Recorder:
         """
         if decision.rule == "administration" and request.action in self._reading:
             return
-        key = (
-            request.principal,
-            request.action,
-            request.place or request.where,
-            request.app,
-            request.branch,
-            request.resource,
-            request.encrypted,
-            decision.allowed,
-            decision.rule,
-            decision.policy,
-        )
-        now = self._clock.monotonic()
-        known = self._repeats.get(key)
-        if known is not None and now - known.since < REPEAT_SECONDS:
-            known.count += 1
+        fresh, before = self._repeats.take(request, decision, self._clock.monotonic())
+        if not fresh:
             return
-        if known is not None:
-            self._tell_repeats(known)
-            del self._repeats[key]
-        elif len(self._repeats) >= REPEATS_MAX:
-            self._tell_repeats(self._repeats.pop(next(iter(self._repeats))))
-        self._repeats[key] = _Repeat(request, decision, now)
+        if before is not None:
+            self._want("decision", before)
         self._want("decision", of_decision(request, decision))
-
-    def _tell_repeats(self, known: _Repeat) -> None:
-        if known.count:
-            said = of_decision(known.request, known.decision, known.count)
-            self._want("decision", said)
 
     def changed(self) -> None:
         """Note that the catalogue has changed: its log is followed soon."""
@@ -332,11 +307,8 @@ class Recorder:
 
     async def _flush(self, closing: bool) -> None:
         """Write what waits, what the catalogue's log has more, and a statement if it is due."""
-        now = self._clock.monotonic()
-        for key, each in list(self._repeats.items()):
-            if closing or now - each.since >= REPEAT_SECONDS:
-                self._tell_repeats(each)
-                del self._repeats[key]
+        for said in self._repeats.expired(self._clock.monotonic(), closing=closing):
+            self._want("decision", said)
         barriers, self._barriers = self._barriers, []
         wanted = await self._in_thread(self._news_of_catalogue)
         due = (
@@ -373,7 +345,7 @@ class Recorder:
                 if not each.done.done():
                     each.done.set_exception(_explained(error))
             elif each.what == "billed":
-                self._grown |= {(account, unit): None for account, unit, _ in each.of["growth"]}
+                self._grown.update((account, unit) for account, unit, _ in each.of["growth"])
             else:
                 kept.append(each)
         self._pending = [*kept, *self._pending][:PENDING_MAX]

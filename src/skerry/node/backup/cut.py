@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import apsw
-
 from skerry import __version__
 from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.clock import NANOSECONDS, Clock
@@ -289,6 +287,8 @@ def _copy_file(source: str, target: str) -> None:
     if not is_database:
         shutil.copy2(source, target)
         return
+    import apsw  # noqa: PLC0415 (heavy: not before the first backup)
+
     with (
         closing(apsw.Connection(source, flags=apsw.SQLITE_OPEN_READONLY)) as origin,
         closing(apsw.Connection(target)) as copy,

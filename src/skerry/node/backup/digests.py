@@ -16,8 +16,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import apsw
+if TYPE_CHECKING:
+    import apsw
 
 WORKERS = 2
 _BATCH = 512
@@ -61,6 +63,8 @@ class Memory:
         self._round = 0
 
     def _open(self) -> apsw.Connection:
+        import apsw  # noqa: PLC0415 (heavy: not before the first backup)
+
         try:
             return self._connect()
         except apsw.Error:
@@ -68,6 +72,8 @@ class Memory:
             return self._connect()
 
     def _connect(self) -> apsw.Connection:
+        import apsw  # noqa: PLC0415 (as above)
+
         database = apsw.Connection(str(self._path))
         try:
             database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL")

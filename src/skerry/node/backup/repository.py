@@ -113,7 +113,9 @@ class Repository:
         async with self._lock:
             await self._reach()
             try:
-                await self._restic.run(["cat", "config"], doing="looking for backups", seconds=900)
+                await self._restic.run(
+                    ["cat", "config", "--no-lock"], doing="looking for backups", seconds=900
+                )
             except SkerryError as error:
                 if error.problem is not NOT_FOUND:
                     raise

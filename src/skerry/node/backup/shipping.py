@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from skerry.node.node import Node
 
 LOOK_SECONDS = 1.0
+SCAN_SECONDS = 10.0
+"""How long no branch is looked at, at most, while none is due: there may be very many, asleep."""
+IDLE_SECONDS = 10.0
+"""How often it is looked whether there is a store by now, while there is none."""
 _log = logging.getLogger(__name__)
 
 Every = Callable[[str], int]
@@ -49,6 +53,7 @@ class Shipping:
         self._tried: dict[str, float] = {}
         self._quiet: set[str] = set()
         self._failing: set[str] = set()
+        self._scan_at = 0.0
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -66,6 +71,7 @@ class Shipping:
     def saved(self, store: str, index: Index) -> None:
         """Go on from a backup that has reached a store."""
         scope = parse_scope(index.scope)
+        self._scan_at = 0.0
         if scope.resource or store not in self._bases:
             return
         for each in index.branches:
@@ -101,7 +107,7 @@ class Shipping:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS if self._stores.destinations else IDLE_SECONDS)
             try:
                 await self.ship()
             except SkerryError as error:
@@ -116,7 +122,8 @@ class Shipping:
         branch is due.
         """
         async with self._turn:
-            if not self._stores.destinations:
+            early = self._node.clock.monotonic() < self._scan_at
+            if not self._stores.destinations or (early and at_once is None):
                 return
             due = list(self._due(at_once))
             if not due:
@@ -140,6 +147,7 @@ class Shipping:
         here would outlive the key.
         """
         now = self._node.clock.monotonic()
+        soonest = now + SCAN_SECONDS
         every: dict[str, int] = {}
         for branch in self._node.catalogue.branches():
             if branch.app not in every:
@@ -151,8 +159,11 @@ class Shipping:
             last = self._tried.get(branch.directory)
             waited = seconds and (last is None or now - last >= seconds)
             if waited or branch.app == at_once:
-                self._tried[branch.directory] = now
+                last = self._tried[branch.directory] = now
                 yield branch
+            if seconds:
+                soonest = min(soonest, (last or now) + seconds)
+        self._scan_at = soonest
 
     async def _learn(self, store: str) -> None:
         """Find out from which backups in a store changes may go on."""

@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from skerry.kernel.clock import NANOSECONDS
 from skerry.kernel.errors import SkerryError
 from skerry.node.backup.index import Scope
 from skerry.node.backup.plan import BackupConfig, is_due
+from skerry.node.minutes import Minutes
 
 if TYPE_CHECKING:
     from skerry.node.node import Node
@@ -35,16 +35,15 @@ Perform = Callable[[Job], Awaitable[None]]
 
 
 class Timetable:
-    """Calls jobs as they are due, a minute once; a job that still waits is not doubled.
+    """Calls jobs as they are due; a job that still waits is not doubled.
 
     Minutes that passed while the machine slept are left out: the next backup is due soon enough.
     """
 
     def __init__(self, node: Node, plans: Plans, perform: Perform) -> None:
-        self._clock = node.clock
+        self._minutes = Minutes(node.clock)
         self._plans = plans
         self._perform = perform
-        self._last = self._minute()
         self._waiting: dict[tuple[Scope, bool], Job] = {}
         self._more = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -59,21 +58,16 @@ class Timetable:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _minute(self) -> datetime:
-        moment = datetime.fromtimestamp(self._clock.now() / NANOSECONDS, UTC)
-        return moment.replace(second=0, microsecond=0)
-
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(60.0 - self._clock.now() / NANOSECONDS % 60.0 + 0.01)
+            await self._minutes.wait()
             self.tick()
 
     def tick(self) -> None:
         """Queue what is due in this minute, unless the minute has been looked at."""
-        minute = self._minute()
-        if self._last - timedelta(hours=1) < minute <= self._last:
+        minute = self._minutes.begun()
+        if minute is None:
             return
-        self._last = minute
         for job in self.due(minute):
             if len(self._waiting) < QUEUE_MAX:
                 self._waiting.setdefault((job.scope, job.drill), job)

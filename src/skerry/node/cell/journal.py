@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.kernel.errors import BUSY, TIMED_OUT, from_dict
+from skerry.node.channel import read_exactly
 
 SOCKET = "journal.sock"
 """The name of the node's socket in a resource's directory of sockets."""
@@ -64,10 +65,10 @@ class SocketJournal:
         try:
             with self._connection() as connection:
                 connection.sendall(len(data).to_bytes(4) + data)
-                size = int.from_bytes(_read(connection, 4))
+                size = int.from_bytes(read_exactly(connection, 4))
                 if size > ANSWER_BYTES_MAX:
                     raise OSError("the answer is too long")
-                answer = msgspec.msgpack.decode(_read(connection, size))
+                answer = msgspec.msgpack.decode(read_exactly(connection, size))
         except TimeoutError as error:
             raise TIMED_OUT(
                 "It was written here, but no standby has said that it has it.",
@@ -122,13 +123,3 @@ def _connected(connection: socket.socket) -> bool:
     except OSError:
         return False
     return True
-
-
-def _read(connection: socket.socket, count: int) -> bytes:
-    data = bytearray()
-    while len(data) < count:
-        chunk = connection.recv(count - len(data))
-        if not chunk:
-            raise ConnectionResetError("the node went away")
-        data += chunk
-    return bytes(data)

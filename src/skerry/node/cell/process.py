@@ -21,19 +21,23 @@ from typing import Any
 import msgspec
 import uvloop
 
+from skerry.kernel.apart import nowhere
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.errors import NOT_FOUND
 from skerry.kernel.journal import keep_journal
 from skerry.kernel.keys import Keys
 from skerry.kernel.kind import Context
-from skerry.kernel.manifest import Manifest
+from skerry.kernel.manifest import Manifest, Verb
 from skerry.kernel.reading import keep_leader
+from skerry.node.cell import warden
 from skerry.node.cell.host import Bind, SlotHost, current_call
 from skerry.node.cell.journal import SocketJournal
+from skerry.node.cell.launcher import Launcher
 from skerry.node.cell.server import Server
 from skerry.node.cell.slot import Slot
 from skerry.node.cell.spec import ProcessSpec, SlotSpec, http_socket, packages_beside, scratch
-from skerry.node.channel import Call, Channel
+from skerry.node.cell.warden import WardenSpec
+from skerry.node.channel import Call, Channel, read_exactly
 from skerry.node.counters import FileMeter, file_name
 from skerry.node.log_lines import LineFormatter
 from skerry.node.sandbox import confine
@@ -44,12 +48,15 @@ TICK_SECONDS_MAX = 5.0
 TICK_SECONDS_MIN = 0.05
 
 _log = logging.getLogger(__name__)
-_spec_in = msgspec.msgpack.Decoder(ProcessSpec).decode
+_spec_in = msgspec.msgpack.Decoder(ProcessSpec | WardenSpec).decode
 
 
 def main(connection: socket.socket, manifests: Mapping[str, Manifest]) -> None:
     """Become the process that the node asks for; returns when it is over."""
     spec = _spec_in(_read_frame(connection))
+    if isinstance(spec, WardenSpec):
+        warden.main(spec)
+        return
     confine(spec.confinement)
     _log_to_standard_error()
     sys.path.insert(0, spec.code)
@@ -64,18 +71,11 @@ def main(connection: socket.socket, manifests: Mapping[str, Manifest]) -> None:
 def _read_frame(connection: socket.socket) -> bytes:
     """Read the first frame of the channel, before there is a loop."""
     connection.setblocking(True)
-    length = int.from_bytes(_read_exactly(connection, 4))
-    return _read_exactly(connection, length)
-
-
-def _read_exactly(connection: socket.socket, count: int) -> bytes:
-    data = bytearray()
-    while len(data) < count:
-        chunk = connection.recv(count - len(data))
-        if not chunk:
-            raise SystemExit("The node went away.")
-        data += chunk
-    return bytes(data)
+    try:
+        length = int.from_bytes(read_exactly(connection, 4))
+        return read_exactly(connection, length)
+    except ConnectionResetError as error:
+        raise SystemExit("The node went away.") from error
 
 
 def _make_scratch(directory: Path) -> None:
@@ -150,6 +150,7 @@ class Process:
             if each.ref.name in spec.bindings
         }
         host = SlotHost(spec.ref.name, self._slots, bound, self._channel)
+        apart = Launcher(spec.ref.name, Path(spec.run), self._channel)
         return Context(
             ref=spec.ref,
             id=spec.id,
@@ -165,6 +166,7 @@ class Process:
             secrets=spec.secrets,
             url=self._spec.url,
             permit=host.permit,
+            apart=apart if served else nowhere,
             environments=Path(self._spec.environments) if self._spec.environments else None,
         )
 
@@ -206,6 +208,12 @@ class Process:
     async def do_touch(self, call: Call) -> None:
         """Note that a client of a port wire uses a resource."""
         self._slot(call.params).touch()
+
+    async def do_check_moment(self, call: Call) -> None:
+        """Ask the engines that run and can go back in time whether they reach a moment."""
+        for slot in self._slots.values():
+            if slot.awake and slot.manifest.able(Verb.BRANCH_AT):
+                await (await slot.ready()).check_moment(call.params)
 
     async def do_prepare(self, call: Call) -> None:
         """Hold slots as they are, and make the coming freeze short; wake the ones named."""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.clock import Clock
-from skerry.kernel.errors import BUSY, INVALID, UNSUPPORTED, SkerryError
+from skerry.kernel.errors import BUSY, INVALID, UNSUPPORTED, SkerryError, disk_full
 from skerry.kernel.kind import ASGIApplication, Context, Engine
 from skerry.kernel.manifest import Manifest
 from skerry.node.cell.spec import AS_OF
@@ -69,7 +69,11 @@ class Slot:
         try:
             await engine.start()
         except BaseException:
-            await engine.stop()
+            try:
+                await engine.stop()
+            except Exception:
+                # Why it did not start is what its callers need to know.
+                self.context.log.exception("what did not start could not be stopped either")
             raise
         self._application = None
         self._engine = engine
@@ -177,7 +181,10 @@ class Slot:
         """Serve, or tell the client why the engine does not start."""
         try:
             await self.ready()
-        except SkerryError as error:
+        except Exception as failure:
+            error = failure if isinstance(failure, SkerryError) else disk_full(failure)
+            if error is None:
+                raise
             self.context.log.warning("it does not start: %s %s", error.what, error.why)
             await _refuse(scope, send, error)
             return

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.kernel.apart import Program
 from skerry.kernel.names import ResourceRef
 from skerry.kernel.policy import Place
 from skerry.node.sandbox import Confinement
@@ -41,7 +42,7 @@ class SlotSpec(msgspec.Struct, frozen=True):
         return f"SlotSpec({self.ref})"
 
 
-class ProcessSpec(msgspec.Struct, frozen=True):
+class ProcessSpec(msgspec.Struct, frozen=True, tag="cell"):
     """A process: the resources that it serves, and those that are bound to them.
 
     `instance` is unique for each process; counters are named after it.
@@ -63,6 +64,21 @@ class PermitCall(msgspec.Struct, frozen=True):
     action: str
     place: Place
     encrypted: bool = False
+
+
+class ApartCall(msgspec.Struct, frozen=True):
+    """What a process asks for one of its resources: run this apart."""
+
+    resource: str
+    program: Program
+
+
+class ApartEnd(msgspec.Struct, frozen=True):
+    """What the node knows of a program apart that has ended."""
+
+    cpu_ms: int
+    memory_bytes: int
+    out_of_memory: bool
 
 
 def packages_beside(code: Path) -> Path:

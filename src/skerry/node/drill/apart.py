@@ -9,10 +9,7 @@ days without a connection.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import socket
-import struct
 import sys
 import tarfile
 from collections.abc import AsyncIterator
@@ -28,12 +25,8 @@ from skerry.kernel.manifest import read_manifests
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.drill.copies import Digests, export_to
 from skerry.node.node import Node, Options
-from skerry.node.sandbox import linux
-from skerry.node.sandbox.namespaces import map_ids
+from skerry.node.sandbox.network import leave
 
-NEW_NETWORK = 0x40000000
-"""CLONE_NEWNET of unshare(2)."""
-_SET_FLAGS, _UP = 0x8914, 0x1
 DAY = 86_400 * NANOSECONDS
 
 
@@ -77,14 +70,8 @@ def enter() -> bool:
     """Enter a network namespace with nothing but a loopback; False if the machine forbids it."""
     if sys.platform != "linux":
         return False
-    uid, gid = os.geteuid(), os.getegid()
-    new_user = 0x10000000 if uid else 0
     try:
-        linux.unshare(NEW_NETWORK | new_user)
-        if uid:
-            map_ids(uid, gid)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
-            fcntl.ioctl(made, _SET_FLAGS, struct.pack("16sH14x", b"lo", _UP))
+        leave()
     except OSError:
         return False
     return True

@@ -112,7 +112,7 @@ def _read(spec: HolderSpec, status: int, data: bytes, unwrapping: str, *, missin
         raise DENIED(f"{spec.url} refuses the token in {spec.token_file}.", why=why)
     if status >= 500:
         raise _unreachable(spec, f"HTTP {status} {why}")
-    raise ENGINE_FAILED(f"{spec.url} answers HTTP {status}.", why=why)
+    raise ENGINE_FAILED(f"{spec.url} answers HTTP {status}.", why=why, hint="skerry keys holders")
 
 
 def _reasons(data: bytes) -> str:

@@ -33,6 +33,8 @@ from skerry.node.router.targets import NODE, Target
 from skerry.node.router.upstream import Upstream
 
 HEAD_SECONDS = 20.0
+BODY_SECONDS = 60.0
+"""How long nothing may come of a body: a client that vanished would hold its target awake."""
 IDLE_SECONDS = 90.0
 LINGER_SECONDS = 2.0
 HALF_CLOSED_SECONDS = 5.0
@@ -143,6 +145,11 @@ class Client(asyncio.Protocol):
             return
         if self._half_closed and self._client_full:
             self._await_head(HALF_CLOSED_SECONDS)
+        elif self._arriving is not None and self._arriving in self._requests:
+            if self._holds_back():
+                self._await_head(BODY_SECONDS)
+            else:
+                self._refuse(TIMED_OUT("The request's body stopped coming."))
         elif self._arriving is not None:
             self._refuse(TIMED_OUT("The request's head did not arrive in time."))
         else:
@@ -217,7 +224,10 @@ class Client(asyncio.Protocol):
             raise INVALID("A request to upgrade has no body.")
         head.check()
         self._loose_bytes = 0
-        self._deadline = _NEVER
+        if head.has_body:
+            self._await_head(BODY_SECONDS)
+        else:
+            self._deadline = _NEVER
         self._requests.append(request)
         if len(self._requests) == 1:
             self._start(request)
@@ -229,6 +239,7 @@ class Client(asyncio.Protocol):
         request = self._arriving
         assert request is not None
         self._loose_bytes = 0
+        self._deadline = self._loop.time() + BODY_SECONDS
         if request.head.chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self._send_body(request, data)
@@ -244,6 +255,7 @@ class Client(asyncio.Protocol):
         self._loose_bytes = 0
         if request.head.chunked:
             self._send_body(request, _LAST_CHUNK)
+        self._deadline = _NEVER
         request.complete = True
         self._arriving = None
 
@@ -280,12 +292,16 @@ class Client(asyncio.Protocol):
         """Read on, or not."""
         if self._closing or self._half_closed or self._transport.is_closing():
             return
-        waiting = sum(request.body_bytes for request in self._requests if not request.sent)
-        busy = len(self._requests) > 1 or self._upstream_full or bool(self._early)
-        if self._requests and (busy or self._deaf or waiting > BUFFER_BYTES_MAX):
+        if self._requests and (self._deaf or self._holds_back()):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
+
+    def _holds_back(self) -> bool:
+        """Tell whether the client has to wait with what comes next."""
+        waiting = sum(request.body_bytes for request in self._requests if not request.sent)
+        busy = len(self._requests) > 1 or self._upstream_full or bool(self._early)
+        return busy or waiting > BUFFER_BYTES_MAX
 
     def _start(self, request: Request) -> None:
         """Find the target; go on at once if it is awake, else when it has been woken."""
@@ -479,6 +495,7 @@ class Client(asyncio.Protocol):
             return
         self._transport.write_eof()
         self._transport.resume_reading()
+        self._stop_timer()
         self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.close)
 
     def _release(self) -> None:

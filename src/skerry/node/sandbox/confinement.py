@@ -27,6 +27,7 @@ SYSTEM_EXECUTE = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt")
 SYSTEM_READ = (
     "/etc/alternatives",
     "/etc/ca-certificates",
+    "/etc/fonts",
     "/etc/gai.conf",
     "/etc/group",
     "/etc/host.conf",
@@ -223,8 +224,13 @@ def _become(confinement: Confinement) -> None:
         return
     gid = confinement.uid if confinement.gid is None else confinement.gid
     os.setgroups([])
-    os.setresgid(gid, gid, gid)
-    os.setresuid(confinement.uid, confinement.uid, confinement.uid)
+    if hasattr(os, "setresuid"):
+        os.setresgid(gid, gid, gid)
+        os.setresuid(confinement.uid, confinement.uid, confinement.uid)
+    else:
+        # Where those are not, these set all three ids of a process of root.
+        os.setgid(gid)
+        os.setuid(confinement.uid)
 
 
 def limit_process(confinement: Confinement) -> None:

@@ -24,6 +24,8 @@ _REASONS = {
     errno.EXDEV: "the file system does not offer it",
     errno.EINVAL: "the file system does not offer it",
     errno.EPERM: "the mount does not allow it to this user",
+    errno.ENOSPC: "it cannot be tried: the disk is full",
+    errno.EDQUOT: "it cannot be tried: the quota is used up",
 }
 
 

@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from skerry.kernel.commands import Command, WordCall
-from skerry.kernel.errors import INTERNAL, INVALID, SkerryError
+from skerry.kernel.errors import INTERNAL, INVALID, SkerryError, disk_full
 from skerry.kernel.mistakes import told
 from skerry.kernel.names import did_you_mean
 
@@ -59,7 +59,7 @@ def as_skerry_error(error: BaseException) -> SkerryError:
     """Return the error itself, or a defect's error that says no more than its class."""
     if isinstance(error, SkerryError):
         return error
-    return INTERNAL(
+    return disk_full(error) or INTERNAL(
         f"A defect in Skerry: {type(error).__name__}.",
         why="The node's own log has the details.",
         hint="skerry doctor",

@@ -86,7 +86,8 @@ def find_example(name: str) -> Path:
     root = next((place for place in _EXAMPLES if place.is_dir()), None)
     known = [each.parent.name for each in root.glob("*/skerry.toml")] if root else []
     if root is None or name not in known:
-        raise NOT_FOUND(f"There is no example {name}.", why=did_you_mean(name, known))
+        hint = f"skerry up --example {known[0]}" if known else ""
+        raise NOT_FOUND(f"There is no example {name}.", why=did_you_mean(name, known), hint=hint)
     return root / name
 
 

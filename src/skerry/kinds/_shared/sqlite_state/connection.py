@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from pathlib import Path
 
 import apsw
 
-from skerry.kernel.errors import CORRUPT, NOT_FOUND
+from skerry.kernel.errors import CORRUPT, DISK_FULL, NOT_FOUND, SkerryError
 from skerry.kernel.journal import journal_of
 from skerry.kernel.reading import leader_of
 
@@ -35,8 +36,8 @@ def connect(
 ) -> apsw.Connection:
     """Open the database at `path`; raise NOT_FOUND without one, CORRUPT if it is not a database.
 
-    A copy that another node writes can only be read, but for whoever is to `create` what is missing
-    of it, and may do no more.
+    Raises DISK_FULL if even that takes more room than there is. A copy that another node writes can
+    only be read, but for whoever is to `create` what is missing of it, and may do no more.
 
     The connection may be used by any thread, by one at a time. A file left by `kill -9`, or cloned
     from another branch while it was in use, is recovered here.
@@ -52,20 +53,44 @@ def connect(
         if not readonly:
             _log_ahead(connection, busy_seconds, create=create)
         connection.set_busy_timeout(round(busy_seconds * 1000))
-        connection.pragma("synchronous", "full")
+        _sync_fully(connection)
         if not readonly and journal_of(path).replicated:
             _replicate(connection)
         if leader_of(path) and not create:
             connection.pragma("query_only", "on")
         if mmap_bytes:
             connection.pragma("mmap_size", mmap_bytes)
-    except (apsw.NotADBError, apsw.CorruptError) as error:
+    except apsw.Error as error:
         connection.close()
-        raise CORRUPT(f"{path.name} is not a sound SQLite database.", why=str(error)) from error
+        told = _told(path, error)
+        if told is None:
+            raise
+        raise told from error
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _sync_fully(connection: apsw.Connection) -> None:
+    connection.pragma("synchronous", "full")
+    if sys.platform == "darwin":
+        # Else what is synced may stay in the drive's own memory.
+        connection.pragma("fullfsync", "on")
+
+
+def _told(path: Path, error: apsw.Error) -> SkerryError | None:
+    """Return the error that tells why a database cannot be opened, if it is a known one."""
+    if isinstance(error, apsw.NotADBError | apsw.CorruptError):
+        return CORRUPT(f"{path.name} is not a sound SQLite database.", why=str(error))
+    in_index = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+    if in_index or isinstance(error, apsw.FullError):
+        return DISK_FULL(
+            f"There is no room on the disk to open {path.name}.",
+            why="Even reading takes 32 KiB, for the index of the write-ahead log.",
+            hint="skerry doctor",
+        )
+    return None
 
 
 def _log_ahead(connection: apsw.Connection, busy_seconds: float, *, create: bool) -> None:

@@ -64,6 +64,15 @@ async def test_words(engine: KvEngine) -> None:
         assert hasattr(engine, f"word_{word.name}")
 
 
+async def test_a_file_that_is_no_database_is_told_and_can_be_stopped(context: Any) -> None:
+    (context.directory / "kv.sqlite").write_bytes(b"not a database" * 1000)
+    engine = KvEngine(context)
+    with pytest.raises(SkerryError) as caught:
+        await engine.start()
+    assert caught.value.code == "CORRUPT"
+    await engine.stop()
+
+
 async def test_binding(namespace: Namespace, context: Any) -> None:
     namespace.put("u1", {"cart": [1]}, metadata={"seen": 2})
     namespace.put("u2", b"\xff\x00", expiration_ttl=10)

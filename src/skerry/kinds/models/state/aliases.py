@@ -19,7 +19,8 @@ def put(connection: apsw.Connection, name: str, targets: list[str]) -> None:
     if not 1 <= len(targets) <= TARGETS_MAX:
         raise INVALID(f"An alias has 1 to {TARGETS_MAX} models.")
     if len(everything(connection)) >= ALIASES_MAX:
-        raise INVALID(f"There are {ALIASES_MAX} aliases already.")
+        what = f"There are {ALIASES_MAX} aliases already."
+        raise INVALID(what, hint="skerry models alias-delete")
     text = msgspec.json.encode(targets).decode()
     connection.execute("INSERT OR REPLACE INTO aliases (name, targets) VALUES (?, ?)", (name, text))
 

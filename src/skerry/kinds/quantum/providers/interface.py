@@ -101,7 +101,8 @@ class Provider(ABC):
         if not found:
             raise DENIED(
                 f"The way by {self.name} needs the secret {name}.",
-                why="It is not set, or not among the resource's `secrets` in skerry.toml.",
+                why="It is not set, or not among the resource's `secrets` in skerry.toml, or the "
+                "resource was awake when it was set: skerry deploy.",
                 hint=f"skerry secret set {name}",
             )
         return found

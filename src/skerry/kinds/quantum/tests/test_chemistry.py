@@ -152,6 +152,7 @@ def test_energies_are_drawn() -> None:
     )
     text = EnergyTable("H2", "sto-3g", points).draw(80)
     assert "●" in text
+    assert "○ mean field" in text
     assert "error mHa" in text
     assert "Nothing was measured" in text
 

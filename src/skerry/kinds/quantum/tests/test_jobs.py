@@ -185,18 +185,34 @@ async def test_a_circuit_has_numbers_for_the_same_names_in_every_binding(
         assert refused.value.problem is INVALID
 
 
-async def test_a_worker_that_dies_fails_its_job_and_no_other(engine: QuantumEngine) -> None:
-    job = await engine.desk.submit(asked(slow(), shots=20_000))
-    process = None
-    while process is None:
+async def test_a_job_whose_worker_is_killed_is_run_again(engine: QuantumEngine) -> None:
+    await finished(engine, await engine.desk.submit(asked()))
+    process = engine.desk.runner.workers.of("gates")._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    job = await engine.desk.submit(asked())
+    while (await engine.desk.job(job.id)).state is not JobState.RUNNING:
         await asyncio.sleep(0.02)
-        if (await engine.desk.job(job.id)).state is JobState.RUNNING:
-            process = engine.desk.runner.workers.of("gates")._process
     os.kill(process.pid, signal.SIGKILL)
     job = await finished(engine, job)
+    assert job.state is JobState.COMPLETED
+    assert job.usage["shots"] == job.request.shots
+
+
+async def test_a_worker_that_dies_twice_fails_its_job_and_no_other(engine: QuantumEngine) -> None:
+    job = await engine.desk.submit(asked(slow(), shots=20_000))
+    killed: set[int] = set()
+    while not (await engine.desk.job(job.id)).over:
+        process = engine.desk.runner.workers.of("gates")._process
+        if process is not None and process.pid not in killed:
+            killed.add(process.pid)
+            os.kill(process.pid, signal.SIGKILL)
+        await asyncio.sleep(0.02)
+    job = await engine.desk.job(job.id)
     assert job.state is JobState.FAILED
     assert job.error is not None
     assert "killed" in job.error["why"]
+    assert len(killed) == 2
     after = await finished(engine, await engine.desk.submit(asked()))
     assert after.state is JobState.COMPLETED
 

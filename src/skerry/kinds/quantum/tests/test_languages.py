@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from skerry.kernel.errors import INVALID, SkerryError
 from skerry.kinds.quantum import language
+from skerry.kinds.quantum.binding import job_request
 from skerry.kinds.quantum.tests.test_atoms import chain
 from skerry.kinds.quantum.tests.test_perceval import HOM, zipped
 
@@ -30,3 +32,12 @@ from skerry.kinds.quantum.tests.test_perceval import HOM, zipped
 )
 def test_the_language_is_told(source: str, expected: str) -> None:
     assert language.of(source) == expected
+
+
+def test_a_function_gives_texts_and_no_other_things() -> None:
+    assert [each.source for each in job_request("qubit q;").programs] == ["qubit q;"]
+    assert len(job_request(["qubit q;", "bit c;"]).programs) == 2
+    for other in (3, [b"qubit q;"], {"qubits": 1}):
+        with pytest.raises(SkerryError) as refused:
+            job_request(other)
+        assert refused.value.problem is INVALID

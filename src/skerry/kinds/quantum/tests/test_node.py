@@ -144,7 +144,11 @@ async def test_the_wire_takes_jobs_and_refuses_strangers(node: Node) -> None:
 async def test_the_words_without_a_resource(node: Node) -> None:
     table = await ask(node, "devices")
     assert len(table.devices) > 40
-    assert "iqm-garnet" in table.draw(80)
+    for columns in (80, 100, 132, 250):
+        lines = table.draw(columns).splitlines()
+        assert max(map(len, lines)) <= columns
+        assert lines[0].startswith("device") and "here" in lines[0] and "as of" in lines[0]
+    assert all(each.sources for each in table.devices if each.two_qubit_fidelity)
     european = await ask(node, "devices", **{"in": ["EU"], "modality": "ion"})
     assert [each.id for each in european.devices] == ["aqt-ibex-q1"]
     report = await ask(node, "device", device="iqm-garnet")
@@ -152,7 +156,11 @@ async def test_the_words_without_a_resource(node: Node) -> None:
     assert "linear-ramp QAOA on a chain of 10, 10 layers" in report.draw(100)
     assert "No benchmark of this machine" in (await ask(node, "device", device="oqc-lucy")).draw(80)
     assert "0.00145 USD a shot" in report.draw(100)
-    assert "conflict: qubits" in (await ask(node, "device", device="quantinuum-h2-1")).draw(80)
+    assert "[1] Amazon Braket device capabilities of iqm-garnet, median" in report.draw(100)
+    ions = (await ask(node, "device", device="quantinuum-h2-1")).draw(80)
+    assert "99.997 %" in ions, "an error that is not nothing is not rounded to nothing"
+    assert max(map(len, f"{ions}\n{report.draw(80)}".splitlines())) <= 80
+    assert "conflict: qubits is 56 in Azure" in ions
     drawn = await ask(node, "device", device="iqm-garnet", svg=True)
     assert drawn.draw(80).startswith("<svg")
     stacks = {each.stack: each.state for each in await ask(node, "stacks")}
@@ -169,7 +177,15 @@ async def test_estimate_run_cost_and_histogram(node: Node) -> None:
         node, "estimate", app=APP, program=ghz(3), budget="5", currency="EUR", **where
     )
     fitting = {"iqm-garnet", "iqm-emerald", "sim-ideal", "sim-density", "sim-mps"}
-    assert {each.device for each in table.quotes} == fitting
+    assert {each.device for each in table.quotes if each.fits} == fitting
+    why = {each.device: each.why for each in table.quotes if not each.fits}
+    assert why["aqt-ibex-q1"] == "It costs 21.30 EUR, which is above the budget."
+    assert "is not known" in why["ibm-berlin"]
+    dip = '{"modes": 2, "input": [1, 1], "components": [["bs", [0, 1], [1.5707963]]]}'
+    photonic = await ask(node, "estimate", app=APP, program=dip)
+    fidelities = {each.device: each.fidelity for each in photonic.quotes if each.fits}
+    assert fidelities["sim-photonic"] == 1.0
+    assert fidelities["quandela-belenos"] is None, "what errs in the machine is not published"
     assert "1.42 EUR" in table.draw(100)
     report: JobReport = await ask(node, "run", app=APP, program=ghz(3), device="iqm-garnet")
     assert report.exit_code == 0
@@ -183,6 +199,8 @@ async def test_estimate_run_cost_and_histogram(node: Node) -> None:
         await ask(node, "run", app=APP, program=ghz(3), png="bars.png", wait=False)
     cost = await ask(node, "cost", app=APP, job=report.job.id)
     assert (cost.hardware, cost.channel) == ("1.42 EUR", "Scaleway")
+    assert "1000 shots" in cost.draw(80)
+    assert "price list" in cost.draw(80)
     assert (await ask(node, "jobs", app=APP)).draw(80).count(report.job.id) == 1
     checked = await ask(node, "verify", app=APP, job=report.job.id, record=True)
     assert (checked.signed, checked.exit_code) == (1, 0)
@@ -254,8 +272,10 @@ async def test_a_job_goes_on_after_its_process_was_killed(
 
 PAGES = (
     ("/quantum", "IQM Garnet"),
+    ("/quantum/devices", "IQM Garnet"),
+    ("/quantum/devices/iqm-garnet", "--provider braket"),
     ("/quantum/devices/iqm-garnet", "99.59 %"),
-    ("/quantum/devices/quantinuum-h2-1", "Sources disagree on qubits"),
+    ("/quantum/devices/quantinuum-h2-1", "Sources disagree: qubits is 56"),
     ("/quantum/devices/microsoft-majorana-1", "hypothetical"),
     ("/quantum/devices/ibm-boston", "better than the machine"),
     ("/quantum/devices/aqt-ibex-q1", "No benchmark of this machine is published"),

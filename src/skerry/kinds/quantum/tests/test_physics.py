@@ -1,8 +1,7 @@
 """Twins do what the published figures say, and engines agree with one another.
 
-Every test draws with fixed seeds. The bounds on populations are five standard deviations wide (a
-false alarm in 1.7 million draws, for one that is not seeded); engines are compared by a chi-squared
-test at a false-alarm rate of one in a million for each comparison.
+Every test draws with fixed seeds; engines are compared by a chi-squared test at a false-alarm rate
+of one in a million for each comparison.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from skerry.kinds.quantum.worker.stim_engine import clifford
 
 SHOTS = 4000
 FALSE_ALARMS = 1e-6
-TWINS = [each.id for each in load.devices().values() if each.twin and each.native_gates]
 NEAR = (
     'OPENQASM 3.0; include "stdgates.inc"; qubit[4] q; bit[4] c; h q[0]; cx q[0], q[1];'
     "ry(0.7) q[2]; cp(1.1) q[1], q[2]; cx q[2], q[3]; rx(0.4) q[3]; c = measure q;"
@@ -51,18 +49,6 @@ def params(source: str, device_id: str = "", **more: Any) -> dict[str, Any]:
         "memory_bytes": 4 << 30,
     }
     return asked | more
-
-
-@pytest.mark.parametrize("device_id", TWINS)
-@pytest.mark.parametrize("qubits", [2, 5])
-def test_populations_are_within_the_published_errors(device_id: str, qubits: int) -> None:
-    found = running.run(params(ghz(qubits), device_id))
-    good = (found["counts"].get("0" * qubits, 0) + found["counts"].get("1" * qubits, 0)) / SHOTS
-    low = found["fidelity"]
-    high = low + 0.75 * (1 - low)
-    spread = 5 * math.sqrt(max(low * (1 - low), 1 / SHOTS) / SHOTS)
-    assert low - spread <= good <= high + spread
-    assert found["engine"] == "stim"
 
 
 def test_pessimism_makes_it_worse_and_none_makes_it_ideal() -> None:

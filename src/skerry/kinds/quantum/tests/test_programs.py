@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from skerry.kinds.quantum import twins
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.tests.circuits import distance, probabilities
-from skerry.kinds.quantum.worker import emitting
+from skerry.kinds.quantum.worker import emitting, running
 from skerry.kinds.quantum.worker.checking import checked
 from skerry.kinds.quantum.worker.compiling import compiled
 from skerry.kinds.quantum.worker.devices import device
@@ -92,6 +92,18 @@ def test_a_program_that_measures_nothing_is_measured() -> None:
     ]
 
 
+@pytest.mark.parametrize("declared", ["", "bit[2] b; "])
+def test_what_is_measured_for_later_pulses_is_no_result(declared: str) -> None:
+    """The first qubit is 1, so that the pulse after it turns the second one on."""
+    source = f"{declared}prx(pi, 0) $0; measure_ff(7) $0; cc_prx(pi, 0, 7) $1;"
+    found = running.run(
+        {"source": f"OPENQASM 3; {source}", "format": "openqasm3", "device": None}
+        | {"shots": 20, "seed": 1, "memory_bytes": 1 << 30}
+    )
+    assert found["registers"][-1][0] == "meas"
+    assert found["counts"] == {f"{'00' if declared else ''}11": 20}
+
+
 @pytest.mark.parametrize(
     ("text", "line", "word"),
     [
@@ -100,7 +112,7 @@ def test_a_program_that_measures_nothing_is_measured() -> None:
         ("OPENQASM 3;\nqubit q; bit c;\nwhile (c == 0) { x q; }", 3, "does not end"),
         ("OPENQASM 3;\nqubit q; bit c; float n = 1;\nif (c) {\nn = 2; }", 4, "n cannot change"),
         ("OPENQASM 3;\nqubit q; bit c; float n;\nn = int(c);", 3, "n cannot depend"),
-        ("OPENQASM 3;\nqubit[2] q; bit c;\nx q[int(c)];", 3, "known before"),
+        ("OPENQASM 3;\nqubit[2] q; bit c;\npow(int(c)) @ x q[0];", 3, "known before"),
         ("OPENQASM 3;\nqubit q; bit c; int n;\nrx(3.0 / c) q;", 3, "`/` cannot"),
         ("OPENQASM 3;\nqubit q; angle a; bit c;\na[0] = c;\ngpi(a) q;", 4, "gpi cannot depend"),
         ("OPENQASM 3;\nextern f(bit) -> bit;\nqubit q; bit c;\nc = f(c);", 4, "extern"),

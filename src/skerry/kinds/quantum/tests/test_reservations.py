@@ -32,7 +32,7 @@ def test_whom_a_reservation_holds_back() -> None:
 async def test_others_wait_for_the_end_also_after_a_restart(make_context: MakeContext) -> None:
     engine = QuantumEngine(make_context())
     await engine.start()
-    made = await engine.desk.reserve("sim-ideal", seconds=600)
+    made = await engine.desk.calendar.reserve("sim-ideal", seconds=600)
     other = await engine.desk.submit(job())
     own = await engine.desk.submit(job(reservation=made.id))
     assert (await engine.desk.wait(own.id, 30)).state is JobState.COMPLETED
@@ -41,9 +41,9 @@ async def test_others_wait_for_the_end_also_after_a_restart(make_context: MakeCo
     engine = QuantumEngine(make_context())
     await engine.start()
     try:
-        assert await engine.desk.reservations() == [made]
+        assert await engine.desk.calendar.coming() == [made]
         assert (await engine.desk.wait(other.id, 0.2)).state is JobState.QUEUED
-        await engine.desk.give_up(made.id)
+        await engine.desk.calendar.give_up(made.id)
         assert (await engine.desk.wait(other.id, 30)).state is JobState.COMPLETED
     finally:
         await engine.stop()
@@ -52,12 +52,12 @@ async def test_others_wait_for_the_end_also_after_a_restart(make_context: MakeCo
 async def test_a_copy_has_no_reservations(make_context: MakeContext) -> None:
     engine = QuantumEngine(make_context())
     await engine.start()
-    await engine.desk.reserve("sim-ideal", seconds=600)
+    await engine.desk.calendar.reserve("sim-ideal", seconds=600)
     await engine.stop()
     copy = QuantumEngine(make_context("0000000000000002"))
     await copy.start()
     try:
-        assert await copy.desk.reservations() == []
+        assert await copy.desk.calendar.coming() == []
     finally:
         await copy.stop()
 
@@ -66,7 +66,7 @@ async def test_its_jobs_wait_for_its_beginning_and_others_for_its_end(
     engine: QuantumEngine,
 ) -> None:
     now = engine.context.clock.now()
-    made = await engine.desk.reserve("sim-ideal", starts=now + 3 * SECOND, seconds=1)
+    made = await engine.desk.calendar.reserve("sim-ideal", starts=now + 3 * SECOND, seconds=1)
     own = await engine.desk.submit(job(reservation=made.id))
     assert engine.context.clock.now() > made.starts or own.state is JobState.QUEUED
     over = await engine.desk.wait(own.id, 30)
@@ -78,14 +78,14 @@ async def test_its_jobs_wait_for_its_beginning_and_others_for_its_end(
 
 async def test_what_cannot_be_reserved_is_refused(engine: QuantumEngine) -> None:
     desk, now = engine.desk, engine.context.clock.now()
-    made = await desk.reserve("iqm-garnet", seconds=60)
-    await desk.reserve("iqm-garnet", starts=made.ends, seconds=60)
+    made = await desk.calendar.reserve("iqm-garnet", seconds=60)
+    await desk.calendar.reserve("iqm-garnet", starts=made.ends, seconds=60)
     for attempt, problem in (
-        (desk.reserve("iqm-garnet", seconds=60), CONFLICT),
-        (desk.reserve("sim-ideal", seconds=0), INVALID),
-        (desk.reserve("sim-ideal", starts=now - SECOND), INVALID),
-        (desk.reserve("no-such"), NOT_FOUND),
-        (desk.give_up("no-such"), NOT_FOUND),
+        (desk.calendar.reserve("iqm-garnet", seconds=60), CONFLICT),
+        (desk.calendar.reserve("sim-ideal", seconds=0), INVALID),
+        (desk.calendar.reserve("sim-ideal", starts=now - SECOND), INVALID),
+        (desk.calendar.reserve("no-such"), NOT_FOUND),
+        (desk.calendar.give_up("no-such"), NOT_FOUND),
         (desk.submit(job(reservation="no-such")), NOT_FOUND),
         (desk.submit(job(reservation=made.id)), CONFLICT),
         (desk.submit(job("iqm-garnet", made.id, "braket")), UNSUPPORTED),
@@ -93,4 +93,4 @@ async def test_what_cannot_be_reserved_is_refused(engine: QuantumEngine) -> None
         with pytest.raises(SkerryError) as refused:
             await attempt
         assert refused.value.problem is problem
-    assert len(await desk.reservations()) == 2
+    assert len(await desk.calendar.coming()) == 2

@@ -7,9 +7,11 @@ import pytest
 from skerry.kernel.errors import INVALID, SkerryError
 from skerry.kinds.quantum import pictures
 from skerry.kinds.quantum.contract import JobRequest, Program
+from skerry.kinds.quantum.drawing import count, span
 from skerry.kinds.quantum.engine import QuantumEngine
 from skerry.kinds.quantum.messages import Needed
-from skerry.kinds.quantum.reports import NeedTable, span
+from skerry.kinds.quantum.published import FIGURES
+from skerry.kinds.quantum.reports import NeedTable
 from skerry.kinds.quantum.tests.conftest import ghz
 from skerry.kinds.quantum.worker.ir import UnsupportedError
 from skerry.kinds.quantum.worker.qir import compiled, read
@@ -25,11 +27,23 @@ PUBLISHED = {
 }
 """arXiv:2211.07629, factoring: physical qubits to two digits and time to two or three."""
 
+ROWS = {
+    "gate-ns-e3": ("3.77e+07", "36.8"),
+    "gate-ns-e4": ("8.72e+06", "17.7"),
+    "gate-us-e3": ("3.74e+07", "5.52e+04"),
+    "gate-us-e4": ("8.68e+06", "2.66e+04"),
+    "majorana-ns-e4": ("2.61e+07", "15.3"),
+    "majorana-ns-e6": ("6.25e+06", "7.16"),
+    "neutral-atom": ("3.71e+07", "2.11e+05"),
+}
+"""Physical qubits and hours to three digits, by Microsoft's estimator for the published counts."""
+
 
 async def test_rsa_2048_is_as_published(engine: QuantumEngine) -> None:
     found = await engine.word_needs(Needed(workload="rsa-2048"))
     assert {each.target for each in found} == {*PUBLISHED, "neutral-atom"}
     for each in found:
+        assert (f"{each.qubits:.3g}", f"{each.seconds / HOUR:.3g}") == ROWS[each.target]
         if each.target == "neutral-atom":
             assert each.qubits == pytest.approx(37.1e6, rel=0.02)
             assert each.seconds > 10 * YEAR
@@ -41,10 +55,19 @@ async def test_rsa_2048_is_as_published(engine: QuantumEngine) -> None:
         assert each.logical_depth == pytest.approx(1.23e10, rel=0.005)
         assert each.t_states == pytest.approx(1.49e10, rel=0.005)
         assert each.hypothetical == each.target.startswith("majorana")
-    text = NeedTable(tuple(found)).draw(90)
+        told = FIGURES["rsa-2048"][each.target].split(", ")
+        assert float(told[0].removesuffix(" M")) * 1e6 == pytest.approx(each.qubits, rel=0.02)
+        rounded = float(told[1].split()[0])
+        assert float(span(each.seconds).split()[0]) == pytest.approx(rounded, rel=0.06)
+        assert span(each.seconds).split()[1] == told[1].split()[1]
+    text = NeedTable(tuple(found), published=FIGURES["rsa-2048"]).draw(90)
     assert "37 651 098" in text
+    assert "8.7 M, 18 h" in text
     assert "disputed" in text
-    assert pictures.frontiers(found).startswith("<svg")
+    svg = pictures.frontiers(found)
+    assert svg.startswith("<svg")
+    assert all(f">{each.target}" in svg for each in found), "every target is in the key"
+    assert svg.count("<title>") == 1 + sum(len(each.frontier) for each in found)
 
 
 async def test_the_logical_qubits_of_chemistry_are_as_published(engine: QuantumEngine) -> None:
@@ -110,4 +133,5 @@ async def test_a_program_is_estimated_or_refused_with_its_line(engine: QuantumEn
 
 def test_times_are_written_in_the_unit_that_fits() -> None:
     found = [span(each) for each in (2 * YEAR, 36.8 * HOUR, 5.0, 2e-3, 3e-7)]
+    assert [count(each) for each in (48, 1176, 3.7e7)] == ["48", "1.18 k", "37 M"]
     assert found == ["2 y", "1.53 d", "5 s", "2 ms", "300 ns"]

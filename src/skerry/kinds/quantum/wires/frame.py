@@ -37,13 +37,15 @@ class Reply:
 class Call:
     """One request. `raw_path` is as it was sent, without the prefix that led to the resource.
 
-    `path` is decoded and, like `parts`, without the vendor's folder.
+    `path` is decoded and, like `parts`, without the vendor's folder. `hybrid` is the id of the
+    hybrid job whose script sends it, if one does.
     """
 
     def __init__(
         self, desk: Desk, folder: str, scope: MutableMapping[str, Any], receive: Receive
     ) -> None:
         self.desk = desk
+        self.hybrid = ""
         self.method: str = scope["method"]
         self.headers: dict[str, str] = {
             name.decode("latin-1").lower(): value.decode("latin-1")
@@ -85,6 +87,10 @@ class Call:
                 more = message.get("more_body", False)
             self._body = b"".join(chunks)
         return self._body
+
+    def replace(self, body: bytes) -> None:
+        """Take what a body decodes to for the body."""
+        self._body = body
 
     async def json(self) -> dict[str, Any]:
         """Return the body as an object; raise INVALID if it is none."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from openqasm3 import ast
 
-from . import words
+from . import selecting, words
 from .conditions import Condition, negated
 from .ir import UnsupportedError
 from .variables import coerced, type_of
@@ -27,6 +27,9 @@ class Names(Protocol):
 
     def keep(self, condition: Condition) -> Condition:
         """Put a large condition into a bit of its own."""
+
+    def width(self, node: Any) -> int:
+        """Return how many bits a variable or a cast has, 0 if that is not known."""
 
     def call(self, node: Any) -> Value | None:
         """Return the result of a subroutine of the program, None if it has none of that name."""
@@ -86,6 +89,7 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 _EXPONENT_MAX = 4096
 _SHIFT_MAX = 4096
 _BITS_MAX = 4096
+_SHIFT_BITS_MAX = 12
 
 
 def line(node: Any) -> int:
@@ -148,12 +152,25 @@ def _call(node: Any, names: Names) -> Value:
     given = [_evaluate(each, names) for each in node.arguments]
     if name == "popcount" and isinstance(given[0], Word):
         return _popcount(given[0], names)
+    if name in ("rotl", "rotr"):
+        return _rotated(node, given, -1 if name == "rotl" else 1, names)
     function = _FUNCTIONS.get(name)
     if function is None:
         raise refuse(node, f"The function {name} is not known.")
     if any(isinstance(each, Word | Sum) for each in given):
         raise refuse(node, f"{name} cannot be computed of measured bits.")
     return function(*given)
+
+
+def _rotated(node: Any, given: list[Value], side: int, names: Names) -> Value:
+    """Return a number whose bits go round by so many places, as wide as its variable is."""
+    width = names.width(node.arguments[0]) if len(given) == 2 else 0
+    if not width or not isinstance(given[0], int | Word) or not isinstance(given[1], int):
+        raise refuse(node, f"{node.name.name} takes bits of a known width, and a whole number.")
+    word = words.whole(given[0])
+    return word._replace(
+        bits=tuple(word.bit((at + side * given[1]) % width) for at in range(width))
+    )
 
 
 def _popcount(number: Word, names: Names) -> Value:
@@ -186,31 +203,48 @@ def _item(node: Any, names: Names) -> Value:
     value = _evaluate(node.collection, names)
     indices = node.index.values if isinstance(node.index, ast.DiscreteSet) else node.index
     if isinstance(node.index, ast.DiscreteSet):
-        return _gathered(node, value, [_place(each, names) for each in indices])
+        return _gathered(node, value, [_known_place(each, names) for each in indices])
     for index in indices:
         if isinstance(index, ast.RangeDefinition):
             value = _sliced(node, value, index, names)
+        elif isinstance(at := _place(index, names), Word):
+            value = selecting.chosen(_elements(node, value, at), at, names.keep)
         elif isinstance(value, list):
-            at = _place(index, names)
             if not -len(value) <= at < len(value):
                 raise refuse(node, f"Index {at} is outside of an array of {len(value)}.")
             value = value[at]
         else:
-            value = _bit(node, value, index, names)
+            value = _bit(node, value, at)
     return value
 
 
-def _place(node: Any, names: Names) -> int:
+def _elements(node: Any, value: Value, index: Word) -> list[Value]:
+    """Return what a measured index chooses from: an array's elements, or a number's bits."""
+    if isinstance(value, Word):
+        return [words.flag(each) for each in value.bits]
+    if isinstance(value, int):
+        return [value >> at & 1 for at in range(1 << min(len(index.bits), _SHIFT_BITS_MAX))]
+    if not isinstance(value, list):
+        raise refuse(node, "Only a whole number has bits, and an array elements.")
+    return value
+
+
+def _place(node: Any, names: Names) -> Any:
+    """Return an index: a whole number, or a measured one."""
     at = _evaluate(node, names)
-    if isinstance(at, Word | Sum):
-        raise refuse(node, "An index that is measured cannot be followed.", "Loop over all places.")
-    if not isinstance(at, int):
+    if not isinstance(at, int | Word):
         raise refuse(node, "An index is a whole number.")
     return at
 
 
-def _bit(node: Any, value: Value, index: Any, names: Names) -> Value:
-    at = _place(index, names)
+def _known_place(node: Any, names: Names) -> int:
+    at = _place(node, names)
+    if isinstance(at, Word):
+        raise refuse(node, "A measured index chooses one element, and no range or set.")
+    return int(at)
+
+
+def _bit(node: Any, value: Value, at: int) -> Value:
     if isinstance(value, Word):
         return _gathered(node, value, [at])
     if isinstance(value, float) or not isinstance(value, int) or not 0 <= at < _BITS_MAX:
@@ -259,7 +293,7 @@ def whole_range(node: Any, size: int | None, value_of: Callable[[Any], Value]) -
 
 def _sizeof(node: Any, names: Names) -> Value:
     value = _evaluate(node.target, names)
-    at = 0 if node.index is None else _place(node.index, names)
+    at = 0 if node.index is None else _known_place(node.index, names)
     for _ in range(at):
         value = value[0] if isinstance(value, list) and value else None
     if not isinstance(value, list):

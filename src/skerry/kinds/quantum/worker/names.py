@@ -35,6 +35,9 @@ ALIASES = {
 }
 """Other names of gates of `ir.ARITY`; angles are radians in all of these."""
 
+FED_REGISTER = "key_"
+"""How registers are called, before their number, that are measured for later pulses."""
+
 _IN_TURNS = frozenset({"gpi", "gpi2", "ms"})
 """Gates whose angles are radians in OpenQASM and turns in circuits."""
 
@@ -93,6 +96,7 @@ _OWN_INVERSE = frozenset(
 )
 _NEGATED = frozenset(
     {"p", "rx", "ry", "rz", "cp", "crx", "cry", "crz", "rxx", "ryy", "rzz", "zzphase", "zz", "xy"}
+    | {"gphase"}
 )
 
 

@@ -21,7 +21,9 @@ from openqasm3.parser import QASM3ParsingError
 
 from .expressions import refuse
 from .ir import Circuit, UnsupportedError
-from .qasm_choices import Choices, EndedError
+from .qasm_choices import EndedError
+from .qasm_indices import Indices
+from .qasm_names import MeasuredIndexError
 from .stretching import taken_by
 from .variables import Scope, Variable
 
@@ -62,7 +64,7 @@ def _reason(error: Exception, said: io.StringIO) -> tuple[str, int]:
     return str(error) or type(error).__name__, 0
 
 
-class _Reader(Choices):
+class _Reader(Indices):
     def __init__(self, bindings: Mapping[str, float]) -> None:
         super().__init__(bindings)
         self._gates = {}
@@ -82,7 +84,7 @@ class _Reader(Choices):
             ast.ConstantDeclaration: self._constant,
             ast.QuantumGateDefinition: self._definition,
             ast.QuantumGate: self._gate,
-            ast.QuantumPhase: self._ignored,
+            ast.QuantumPhase: self._phase,
             ast.QuantumMeasurementStatement: self._measure,
             ast.QuantumReset: self._reset,
             ast.QuantumBarrier: self._barrier,
@@ -158,7 +160,10 @@ class _Reader(Choices):
             raise refuse(node, f"{type(node).__name__} cannot be run here.")
         if self._verbatim and not isinstance(node, ast.Box):
             raise refuse(node, "A box must follow `#pragma braket verbatim`.")
-        do(node, scope)
+        try:
+            do(node, scope)
+        except MeasuredIndexError as error:
+            self._each_value(node, scope, error)
 
     def duration_of(self, node: Any, scope: Scope) -> Any:
         """Return how long statements take."""

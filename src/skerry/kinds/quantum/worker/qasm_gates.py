@@ -13,23 +13,19 @@ from typing import Any
 from . import words
 from .expressions import Value, line, refuse
 from .ir import Op, UnsupportedError, decided
-from .names import inverse, spelled_out, under_control
+from .modifiers import ADDITIVE, modified, phase, times, without_phases
+from .names import FED_REGISTER, spelled_out
 from .qasm_names import Naming
 from .stretching import Span
 from .variables import Qubits, Scope, Type, Variable
 from .words import Sum, Word
 
 DEPTH_MAX = 60
-POWER_MAX = 1000
 _ADVICE = "Use rx, ry, rz or p, without modifiers but ctrl, inv and pow."
 _INCLUDES = frozenset({"stdgates.inc", "qelib1.inc"})
+_NO_OPERATION = "nop"
 _FEEDBACK = {"measure_ff": 1, "cc_prx": 3}
 """How many numbers what Braket has for IQM's feed-forward takes, the last of which is a key."""
-
-ADDITIVE = frozenset(
-    {"p", "rx", "ry", "rz", "cp", "crx", "cry", "crz", "rxx", "ryy", "rzz", "zzphase"}
-)
-"""Gates of one angle that, done twice, are done with the sum of the angles."""
 
 
 @dataclass
@@ -64,9 +60,6 @@ class Gates(Naming):
     def _do_call(self, node: Any, scope: Scope) -> None:
         """Do what a call of a subroutine does."""
 
-    def _ignored(self, node: Any, scope: Scope) -> None:
-        """A global phase changes no outcome."""
-
     def _include(self, node: Any, scope: Scope) -> None:
         if node.filename not in _INCLUDES:
             raise refuse(
@@ -89,10 +82,23 @@ class Gates(Naming):
             self._fed_back(node, params, scope)
             return
         lists = [self._places(each, scope) for each in node.qubits]
+        if node.name.name == _NO_OPERATION and node.name.name not in self._gates:
+            self._add(["barrier", [place for each in lists for place in each], []], node)
+            return
         for qubits in _broadcast(node, lists):
-            for op in self._modified(node, qubits, params, scope):
-                for each in [op] if self._defining else decided_angles(op, node):
-                    self._add(each, node)
+            self._done(node, self._modified(node, qubits, scope, params))
+
+    def _done(self, node: Any, ops: list[Op]) -> None:
+        """Add a gate's operations; what is defined may come under a control, and keeps phases."""
+        for op in ops if self._defining else without_phases(ops):
+            for each in [op] if self._defining else decided_angles(op, node):
+                self._add(each, node)
+
+    def _phase(self, node: Any, scope: Scope) -> None:
+        """Do a phase of all qubits, which under a control is a gate of the control."""
+        made = [phase(self._angle(node.argument, scope))]
+        for qubits in _broadcast(node, [self._places(each, scope) for each in node.qubits]):
+            self._done(node, self._under_modifiers(node, qubits, scope, lambda _: made))
 
     def _fed_back(self, node: Any, params: Sequence[Any], scope: Scope) -> None:
         """Measure for later pulses, or do one that depends on it, as Braket writes it for IQM."""
@@ -105,7 +111,7 @@ class Gates(Naming):
             raise refuse(node, f"The key of {name} is a whole number.")
         if name == "measure_ff":
             if key not in self._keys:
-                self._keys[key] = self._new_bits(f"key_{int(key)}", 1, shown=False)[0]
+                self._keys[key] = self._new_bits(f"{FED_REGISTER}{int(key)}", 1, shown=False)[0]
             self._read_out(node, places, [self._keys[key]])
         elif key not in self._keys:
             raise refuse(node, f"No measure_ff has the key {int(key)}.")
@@ -122,9 +128,26 @@ class Gates(Naming):
         return float(value)
 
     def _modified(
-        self, node: Any, qubits: Sequence[int], params: Sequence[Any], scope: Scope
+        self, node: Any, qubits: Sequence[int], scope: Scope, params: Sequence[Any]
     ) -> list[Op]:
-        """Return a gate with its modifiers, the innermost (rightmost) first."""
+        """Return a gate with its modifiers."""
+        try:
+            return self._under_modifiers(
+                node, qubits, scope, lambda targets: self._plain(node, targets, params, scope)
+            )
+        except TypeError as error:
+            raise refuse(
+                node, f"The angle of {node.name.name} cannot depend on what is measured.", _ADVICE
+            ) from error
+
+    def _under_modifiers(
+        self,
+        node: Any,
+        qubits: Sequence[int],
+        scope: Scope,
+        made: Callable[[list[int]], list[Op]],
+    ) -> list[Op]:
+        """Return operations with a gate's modifiers, the innermost (rightmost) first."""
         controls = 0
         counts = []
         for modifier in node.modifiers:
@@ -134,15 +157,11 @@ class Gates(Naming):
             controls += int(count) if kind in ("ctrl", "negctrl") else 0
         held, targets = list(qubits[:controls]), list(qubits[controls:])
         try:
-            ops = self._plain(node, targets, params, scope)
+            ops = made(targets)
             for kind, count in reversed(counts):
-                ops = _apply(kind, count, ops, held)
+                ops = modified(kind, count, ops, held)
         except UnsupportedError as error:
             raise UnsupportedError(error.what, error.why, error.line or line(node)) from error
-        except TypeError as error:
-            raise refuse(
-                node, f"The angle of {node.name.name} cannot depend on what is measured.", _ADVICE
-            ) from error
         return ops
 
     def _plain(
@@ -269,37 +288,6 @@ def _broadcast(node: Any, lists: list[list[int]]) -> Iterator[list[int]]:
         yield [each[number] if len(each) > 1 else each[0] for each in lists]
 
 
-def _apply(kind: str, count: Value, ops: list[Op], held: list[int]) -> list[Op]:
-    """Return operations under one modifier; it takes its controls from the end of `held`."""
-    if any(op[0] in ("if", "while", "set", "measure", "reset") for op in ops):
-        raise UnsupportedError("Modifiers are for gates.")
-    if kind == "inv":
-        return [undone for op in reversed(ops) for undone in inverse(op)]
-    if kind == "pow":
-        return _power(count, ops)
-    for _ in range(int(count)):
-        control = held.pop()
-        ops = [each for op in ops for each in under_control(control, op)]
-        if kind == "negctrl":
-            flip: Op = ["x", [control], []]
-            ops = [flip, *ops, flip]
-    return ops
-
-
-def _power(count: Value, ops: list[Op]) -> list[Op]:
-    if isinstance(count, int) and len(ops) == 1 and ops[0][0] in ADDITIVE:
-        name, qubits, (angle,) = ops[0]
-        return [[name, qubits, [_times(angle, float(count))]]]
-    if not isinstance(count, int) or abs(count) > POWER_MAX:
-        raise UnsupportedError(f"A gate's power is a whole number up to {POWER_MAX}.")
-    once = ops if count >= 0 else _apply("inv", 1, ops, [])
-    return once * abs(count)
-
-
-def _times(angle: float | Sum, factor: float) -> float | Sum:
-    return words.scaled(angle, factor) if isinstance(angle, Sum) else angle * factor
-
-
 def decided_angles(op: Op, node: Any) -> list[Op]:
     """Return a gate whose angle measured bits make as gates of known angles, one for each bit."""
     name, qubits, params = op
@@ -324,7 +312,7 @@ def decided_angles(op: Op, node: Any) -> list[Op]:
 def _about(axis: Any, angle: Any, qubits: Sequence[int]) -> list[Op]:
     """Return a rotation by an angle about an axis in the plane."""
     q = list(qubits)
-    return [["rz", q, [_times(axis, -1.0)]], ["rx", q, [angle]], ["rz", q, [axis]]]
+    return [["rz", q, [times(axis, -1.0)]], ["rx", q, [angle]], ["rz", q, [axis]]]
 
 
 _AS_ROTATIONS: dict[str, Callable[[Sequence[int], Sequence[Any]], list[Op]]] = {

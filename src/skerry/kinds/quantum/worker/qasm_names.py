@@ -40,6 +40,19 @@ SMALL = 10
 _OF_BITS = frozenset({"<<", ">>", "&", "|", "^"})
 
 
+class MeasuredError(UnsupportedError):
+    """A value has to be known before the program runs, and is measured."""
+
+
+class MeasuredIndexError(MeasuredError):
+    """An index is measured: the places that it chooses from, and the index itself."""
+
+    def __init__(self, why: MeasuredError, places: list[int], index: Any) -> None:
+        super().__init__(why.what, why.why, why.line)
+        self.places = places
+        self.index = index
+
+
 class Names:
     """The names of one block, as expressions ask for them."""
 
@@ -55,6 +68,10 @@ class Names:
     def keep(self, condition: Condition) -> Condition:
         """Put a large condition into a bit of its own."""
         return self._reader.keep(condition)
+
+    def width(self, node: Any) -> int:
+        """Return how many bits a variable or a cast has, 0 if that is not known."""
+        return self._reader.width_of(node, self._scope)
 
     def call(self, node: Any) -> Value | None:
         """Return the result of one of the program's subroutines."""
@@ -95,6 +112,13 @@ class Naming(ABC):
     def duration_of(self, node: Any, scope: Scope) -> Value:
         """Return how long statements take."""
 
+    def width_of(self, node: Any, scope: Scope) -> int:
+        """Return how many bits a variable or a cast has, 0 if that is not known."""
+        if isinstance(node, ast.Cast):
+            return self._type(node.type, scope).width
+        found = scope.variable(node.name) if isinstance(node, ast.Identifier) else None
+        return 0 if found is None or found.type.sizes else found.type.width
+
     def value_of(self, found: Variable) -> Value:
         """Return what a variable holds at this point of the program."""
         if found.places is None:
@@ -127,7 +151,7 @@ class Naming(ABC):
         """Return a value that no measured bit decides; raise UnsupportedError for others."""
         value = self._value(node, scope)
         if isinstance(value, Word | Sum):
-            raise refuse(node, "This has to be known before the program runs.")
+            raise MeasuredError("This has to be known before the program runs.", "", line(node))
         return value
 
     def _type(self, node: Any, scope: Scope) -> Type:
@@ -420,12 +444,10 @@ class Naming(ABC):
         self, node: Any, places: list[int], indices: Sequence[Any], scope: Scope
     ) -> list[int]:
         for index in indices:
-            if isinstance(index, ast.RangeDefinition):
-                chosen: Sequence[Value] = self._range(index, scope, len(places))
-            elif isinstance(index, ast.DiscreteSet):
-                chosen = [self._known(each, scope) for each in index.values]
-            else:
-                chosen = [self._known(index, scope)]
+            try:
+                chosen = self._chosen(index, scope, len(places))
+            except MeasuredError as error:
+                raise MeasuredIndexError(error, places, index) from error
             found = []
             for value in chosen:
                 if not isinstance(value, int) or not -len(places) <= value < len(places):
@@ -433,6 +455,13 @@ class Naming(ABC):
                 found.append(places[value])
             places = found
         return places
+
+    def _chosen(self, index: Any, scope: Scope, size: int) -> Sequence[Value]:
+        """Return the places that an index names in a register of a size."""
+        if isinstance(index, ast.RangeDefinition):
+            return self._range(index, scope, size)
+        several = index.values if isinstance(index, ast.DiscreteSet) else [index]
+        return [self._known(each, scope) for each in several]
 
     def _range(self, node: Any, scope: Scope, size: int | None = None) -> range:
         """Return the numbers of a range, whose end belongs to it."""

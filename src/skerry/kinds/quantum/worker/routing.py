@@ -63,19 +63,22 @@ def choose(
     found = _wanted(noisy, wanted) if wanted else _best(noisy, installed, shots)
     if found.engine not in installed:
         raise UnsupportedError(f"The engine {found.engine} is not installed.")
+    bound = "A simulation may use what is free, up to memory_mib of the resource (skerry.toml)."
     if found.engine == GPU:
-        memory_bytes = usable_gpu_bytes()
+        memory_bytes, bound = usable_gpu_bytes(), "That is of the GPU's memory."
     if found.bytes_needed > memory_bytes:
         raise UnsupportedError(
             f"{noisy.circuit['qubits']} qubits on {found.engine} need "
             f"{_gib(found.bytes_needed)} GiB, and {_gib(memory_bytes)} GiB are free.",
-            found.reason,
+            f"{found.reason} {bound}",
         )
     return found
 
 
 def _gib(count: int) -> str:
-    return f"{count / 2**30:.2f}" if count < 2**40 else f"{count / 2**30:.3g}"
+    if count < 2**40:
+        return f"{count / 2**30:.2f}"
+    return f"{count / 2**30:,.0f}".replace(",", " ")
 
 
 def _density_worth(shots: int) -> int:

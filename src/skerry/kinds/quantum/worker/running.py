@@ -13,6 +13,7 @@ from .compiling import compiled
 from .conditions import bits_of
 from .devices import device, is_virtual
 from .ir import BLOCKS, Circuit, Op, UnsupportedError, decided, flat, is_dynamic, measured
+from .names import FED_REGISTER
 from .noise import CHANNELS, Noisy, ideal, twin
 from .outcomes import counts_of, text_of
 
@@ -37,12 +38,21 @@ def parsed(params: dict[str, Any]) -> Circuit:
 
 
 def with_readout(circuit: Circuit) -> Circuit:
-    """Return a circuit that measures: all of its qubits, if it measures none itself."""
+    """Return a circuit that measures: all of its qubits, if it measures none itself.
+
+    What is measured for later pulses alone is no result.
+    """
     if circuit["qubits"] == 0:
         raise UnsupportedError("The program has no qubits.")
-    unseen = {p for _, at, size in circuit.get("hidden", ()) for p in range(at, at + size)}
-    reads = [op[2][0] for op in flat(circuit["ops"]) if op[0] == "measure"]
-    if any(bit not in unseen for bit in reads) or (reads and circuit["registers"]):
+    fed = {
+        place
+        for name, at, size in circuit.get("hidden", ())
+        if name.startswith(FED_REGISTER)
+        for place in range(at, at + size)
+    }
+    reads = {op[2][0] for op in flat(circuit["ops"]) if op[0] == "measure"} - fed
+    told = {place for _, at, size in circuit["registers"] for place in range(at, at + size)}
+    if reads and told:
         return circuit
     start, count = circuit["bits"], circuit["qubits"]
     ops: list[Op] = [["measure", [each], [start + each]] for each in range(count)]

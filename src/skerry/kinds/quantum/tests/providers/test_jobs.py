@@ -13,6 +13,7 @@ from skerry.kinds.quantum import alarm
 from skerry.kinds.quantum.config import Agreed
 from skerry.kinds.quantum.contract import Budget, JobState
 from skerry.kinds.quantum.hardware import SENDING
+from skerry.kinds.quantum.reports import JobReport
 from skerry.kinds.quantum.store import Store
 from skerry.kinds.quantum.tests.providers import vendors
 from skerry.kinds.quantum.tests.providers.vendors import Fault
@@ -116,6 +117,25 @@ async def test_a_vendor_that_is_busy_late_or_broken_is_asked_again(lab: Open, ve
     assert ionq.faults == []
     assert len(ionq.jobs) == 1
     assert ionq.seen.count("POST /jobs") == 2
+    assert (job.failures, job.trouble) == (0, "")
+
+
+async def test_a_job_says_what_keeps_it_from_its_vendor(lab: Open, vendor: Make) -> None:
+    ionq = vendor(vendors.IonQ)
+    ionq.faults = [Fault("/jobs", 429, Retry_After="300")]
+    own = await lab({"ionq": ionq.url})
+    job = await own.submit(FORTE, "ionq")
+    while not job.trouble:
+        await asyncio.sleep(0.01)
+        job = await own.engine.desk.job(job.id)
+    drawn = JobReport(job).draw(80)
+    assert "ionq did not answer, 1 time in a row" in drawn
+    assert "come back later" in drawn.replace("\n", " ")
+    assert "asked again at" in drawn.replace("\n", " ")
+    await own.engine.desk.cancel(job.id)
+    job = await own.over(job)
+    assert job.state is JobState.CANCELLED
+    assert "did not answer" not in JobReport(job).draw(80)
 
 
 async def test_a_lost_answer_is_found_by_the_token(lab: Open, vendor: Make) -> None:

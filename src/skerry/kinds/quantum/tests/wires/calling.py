@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
@@ -83,12 +83,14 @@ class Caller:
         *,
         service: str = "braket",
         secret: str = "",
+        headers: dict[str, str] | None = None,
     ) -> Answer:
         """Send a request signed for a service of AWS."""
         data = body if isinstance(body, bytes) else b"" if body is None else encoded(body)
-        request = AWSRequest(method, f"http://{HOST}{path}", data=data)
+        request = AWSRequest(method, f"http://{HOST}{path}", data=data, headers=headers or {})
         keys = Credentials(self.access_key, secret or self.secret_key)
-        SigV4Auth(keys, service, "eu-north-1").add_auth(request)
+        signer = S3SigV4Auth if service == "s3" else SigV4Auth
+        signer(keys, service, "eu-north-1").add_auth(request)
         return await self(method, path, data, dict(request.headers.items()))
 
 

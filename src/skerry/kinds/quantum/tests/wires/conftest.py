@@ -6,28 +6,31 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 
 import pytest
 
 from skerry.app import kinds, services
 from skerry.kinds.quantum import stacks
+from skerry.kinds.quantum.tests import environments
 from skerry.node.home import default_root
-from skerry.node.node import Node, Options
-from skerry.testing.nodes import deploy, open_directory, perform
+from skerry.testing.nodes import deploy, perform, running_node
 
 CLIENTS = Path(__file__).parent / "clients"
 CLIENT_SECONDS = 240.0
+NODE_SECONDS = 60.0
+T = TypeVar("T")
 
 
 @dataclass
 class Place:
-    """The node, and the fields of `skerry connect`."""
+    """The fields of `skerry connect`, and clients that use them."""
 
-    node: Node
     fields: Mapping[str, str]
 
     async def drive(
@@ -66,37 +69,48 @@ class Place:
         }
 
 
-@pytest.fixture
-async def place() -> AsyncIterator[Place]:
-    wires = [wire for each in kinds().values() for wire in each.wires]
-    ports = {wire.name: 0 for wire in wires if wire.front}
-    with open_directory() as home:
-        options = Options(
-            home=home / "h", http_port=0, ports=ports, name="test", volume_driver="copy"
-        )
-        node = Node(options, kinds(), lambda _: _nothing, services())
-        await node.start()
-        try:
-            await deploy(node, {"skerry.toml": '[app]\nname = "lab"\n[quantum.qpu]\n'})
-            found = await perform(node, "resource.connect", name="qpu", app="lab", branch="main")
-            yield Place(node, found.fields)
-        finally:
-            await node.stop()
+@pytest.fixture(scope="session")
+def place() -> Iterator[Place]:
+    """Yield one node for all clients: most of what a job costs is a worker that starts.
+
+    It runs in a thread of its own, because the loop of a test does not run between tests.
+    """
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    opened = AsyncExitStack()
+
+    def carry_out(step: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(step, loop).result(NODE_SECONDS)
+
+    try:
+        yield carry_out(opened.enter_async_context(open_place()))
+    finally:
+        carry_out(opened.aclose())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
-async def _nothing(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 404, "headers": []})
-    await send({"type": "http.response.body", "body": b""})
+@asynccontextmanager
+async def open_place() -> AsyncIterator[Place]:
+    """Yield a node with a quantum resource; stop it at the end."""
+    async with running_node(kinds(), volume_driver="copy", services=services()) as node:
+        await deploy(node, {"skerry.toml": '[app]\nname = "lab"\n[quantum.qpu]\n'})
+        found = await perform(node, "resource.connect", name="qpu", app="lab", branch="main")
+        yield Place(found.fields)
 
 
 def python_of(stack: str) -> str:
     """Return the interpreter that has a client, or skip and say how to get it.
 
-    Environments are looked for where `skerry quantum install` puts them: below the home of this
-    user's node, or below SKERRY_QUANTUM_CLIENTS.
+    Environments are looked for below SKERRY_QUANTUM_CLIENTS, else where `dev.py check` makes them,
+    and where `skerry quantum install` does: below the home of this user's node.
     """
-    root = os.environ.get("SKERRY_QUANTUM_CLIENTS")
-    made = stacks.folder(Path(root) if root else default_root() / "environments", stack)
-    if (made / stacks.COMPLETE).exists():
-        return str(made / "bin" / "python")
-    pytest.skip(f"NOT TRIED: this client needs `skerry quantum install {stack}`")
+    given = os.environ.get("SKERRY_QUANTUM_CLIENTS")
+    roots = [Path(given)] if given else [environments.PLACE, default_root() / "environments"]
+    for root in roots:
+        made = stacks.folder(root, stack)
+        if (made / stacks.COMPLETE).exists():
+            return str(made / "bin" / "python")
+    pytest.skip(f"NOT TRIED: this client needs `dev.py check` or `skerry quantum install {stack}`")

@@ -105,7 +105,7 @@ def check_refusals(found: dict[str, Any]) -> None:
     assert found["task"][:2] == ["ResourceNotFoundException", 404]
     assert found["device"][0] == "ValueError"
     assert found["read"][:2] == ["NoSuchKey", 404]
-    assert found["write"][:2] == ["AccessDenied", 403]
+    assert found["unmake"][:2] == ["NotImplemented", 501]
     assert found["stranger"][0] == "UnrecognizedClientException"
     assert found["kept"] == 0
 

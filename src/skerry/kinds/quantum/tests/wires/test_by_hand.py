@@ -8,6 +8,7 @@ import math
 import re
 import zlib
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from pulser import Pulse, Register, Sequence
@@ -18,6 +19,7 @@ from skerry.kinds.quantum import claim
 from skerry.kinds.quantum.engine import QuantumEngine
 from skerry.kinds.quantum.tests.test_perceval import HOM
 from skerry.kinds.quantum.tests.wires.calling import Answer, Caller
+from skerry.kinds.quantum.wires.braket import names
 
 GARNET = "arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet"
 SV1 = "arn:aws:braket:::device/quantum-simulator/amazon/sv1"
@@ -329,7 +331,7 @@ async def test_strangers_are_refused_in_the_vendors_shape(caller: Caller) -> Non
     answers: list[tuple[Answer, int, str]] = [
         (await caller.aws("GET", "/device/x", secret="wrong"), 403, "UnrecognizedClient"),
         (await caller.aws("GET", "/b/k", service="s3", secret="wrong"), 403, "SignatureDoesNot"),
-        (await caller.aws("GET", "/b/k", service="iam"), 400, "iam"),
+        (await caller.aws("GET", "/b/k", service="sqs"), 400, "sqs"),
         (await caller("POST", "/braket/quantum-task", {}), 403, "UnrecognizedClient"),
         (await caller.bearer("GET", "/api/v1/quantum-computers", token=wrong), 401, "message"),
         (await caller.bearer("GET", "/aqt/v1/workspaces", token=wrong), 401, "detail"),
@@ -368,3 +370,31 @@ def test_the_resource_is_found_in_whatever_header_a_client_sends() -> None:
         head(authorization=b"\xff" * 100),
     ):
         assert claim.claim(missing) is None
+
+
+async def test_a_task_of_braket_runs_in_the_reservation_that_it_names(
+    engine: QuantumEngine, caller: Caller
+) -> None:
+    made = await engine.desk.calendar.reserve("iqm-garnet", seconds=60)
+    number = names.account(engine.context.id)
+
+    def associated(given: str, device: str = GARNET) -> dict[str, Any]:
+        arn = f"arn:aws:braket:eu-north-1:{number}:reservation/{given}"
+        found = [{"arn": arn, "type": "RESERVATION_TIME_WINDOW_ARN"}]
+        return braket_task(FIRST_OF_THREE, deviceArn=device, associations=found, clientToken=given)
+
+    for body, why in (
+        (associated("none"), "Reservation arn is invalid."),
+        (associated(made.id, GARNET.replace("Garnet", "Emerald")), "Reservation arn is invalid."),
+        (associated(made.id, SV1), "Braket Direct is not supported for"),
+    ):
+        answer = await caller.aws("POST", "/quantum-task", body)
+        assert answer.status == 400
+        assert answer.json["message"].startswith(why)
+    answer = await caller.aws("POST", "/quantum-task", associated(made.id))
+    assert answer.status == 201
+    (job,) = await engine.desk.jobs((), 10)
+    assert job.request.reservation == made.id
+    path = f"/quantum-task/{quote(answer.json['quantumTaskArn'], safe='')}"
+    shown = await caller.aws("GET", path)
+    assert shown.json["associations"][0]["arn"].endswith(made.id)

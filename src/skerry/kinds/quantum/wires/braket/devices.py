@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from skerry.kernel.errors import INVALID
+from skerry.kinds.quantum import sessions
 from skerry.kinds.quantum.catalogue import load
 from skerry.kinds.quantum.catalogue.model import Device
 from skerry.kinds.quantum.desk import Desk
@@ -30,13 +31,14 @@ async def show(call: Call, _region: str) -> Reply:
 
 
 async def _queues(desk: Desk, device: Device) -> list[dict[str, str]]:
-    """Return how many tasks wait for a device; there are no priorities and no hybrid jobs here."""
+    """Return how many tasks wait for a device, and how many hybrid jobs, whose tasks go first."""
     tasks = {"queue": "QUANTUM_TASKS_QUEUE"}
-    waiting = str(await desk.waiting(device.id))
+    waiting = await desk.waiting(device.id)
+    first = await desk.stored(sessions.waiting, device.id)
     return [
-        tasks | {"queueSize": waiting, "queuePriority": "Normal"},
-        tasks | {"queueSize": "0", "queuePriority": "Priority"},
-        {"queue": "JOBS_QUEUE", "queueSize": "0"},
+        tasks | {"queueSize": str(waiting - first), "queuePriority": "Normal"},
+        tasks | {"queueSize": str(first), "queuePriority": "Priority"},
+        {"queue": "JOBS_QUEUE", "queueSize": str(desk.hybrid.waiting(device.id))},
     ]
 
 

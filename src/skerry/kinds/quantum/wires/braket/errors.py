@@ -6,6 +6,7 @@ from typing import Any
 
 from skerry.kernel.errors import SkerryError
 from skerry.kinds._shared.s3.errors import S3Error
+from skerry.kinds._shared.s3.xml import Element, document
 from skerry.kinds.quantum.wires.frame import Call, Reply
 
 _TYPES = {
@@ -39,12 +40,26 @@ def message(error: SkerryError) -> str:
 def refuse(call: Call, error: SkerryError) -> Reply:
     """Return a failure as a reply."""
     kind, status = _TYPES.get(error.code, _DEFECT)
-    if kind == "ResourceNotFoundException" and (call.method, call.path) == (
-        "POST",
-        "/quantum-task",
-    ):
+    making = call.method == "POST" and call.path in ("/quantum-task", "/job")
+    if kind == "ResourceNotFoundException" and making:
         kind, status = "ValidationException", 400
-    return _reply(kind, status, {"message": message(error)})
+    elif kind == "ThrottlingException" and call.path == "/job":
+        kind, status = "ServiceQuotaExceededException", 402
+    if call.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        return _refuse_query(kind, status, message(error))
+    # Services of AWS's older JSON protocol look for the type in the body.
+    return _reply(kind, status, {"__type": kind, "message": message(error)})
+
+
+def _refuse_query(kind: str, status: int, text: str) -> Reply:
+    """Return a failure in the words of STS and IAM."""
+    root = Element("ErrorResponse")
+    found = root.add("Error")
+    found.add("Type", "Sender")
+    found.add("Code", kind)
+    found.add("Message", text)
+    root.add("RequestId", "0")
+    return Reply(document(root, ""), status, kind="text/xml")
 
 
 def refuse_set(error: ProgramSetError) -> Reply:

@@ -14,6 +14,7 @@ REGIONS = ("us-east-1", "us-west-1", "us-west-2", "eu-west-2", "eu-north-1")
 
 _DEVICE = "arn:aws:braket:"
 _TASK = re.compile(r"arn:aws:braket:([a-z0-9-]{1,30}):(\d{12}):quantum-task/([0-9a-f-]{36})")
+_HYBRID = re.compile(r"arn:aws:braket:([a-z0-9-]{1,30}):(\d{12}):job/([0-9a-f-]{36})")
 
 
 def arn_of(device: Device) -> str:
@@ -49,6 +50,30 @@ def job_of(arn: str, resource_id: str) -> str:
     if found is None or found[2] != account(resource_id):
         raise NOT_FOUND(f"There is no task {arn[:200]}.")
     return found[3]
+
+
+def hybrid_arn(job_id: str, region: str, resource_id: str) -> str:
+    """Return the name of a hybrid job."""
+    return f"arn:aws:braket:{region}:{account(resource_id)}:job/{job_id}"
+
+
+def is_hybrid(arn: str) -> bool:
+    """Tell whether a name is one of a hybrid job."""
+    return _HYBRID.fullmatch(arn) is not None
+
+
+def hybrid_of(arn: str, resource_id: str) -> str:
+    """Return the hybrid job of a name; raise NOT_FOUND if it is none of this resource."""
+    found = _HYBRID.fullmatch(arn)
+    if found is None or found[2] != account(resource_id):
+        raise NOT_FOUND(f"There is no job {arn[:200]}.")
+    return found[3]
+
+
+def reservation_of(arn: str, resource_id: str) -> str:
+    """Return the id in a reservation's name, nothing if it is none of this resource."""
+    head, _, given = arn.rpartition("/")
+    return given if head.endswith(f":{account(resource_id)}:reservation") else ""
 
 
 def moment(nanoseconds: int) -> str:

@@ -25,6 +25,15 @@ _COLUMNS = (
     "Currency",
     "EffectiveDate",
 )
+_MACHINE = (
+    ("Quantum Task", "Quantum Task-Shot", "DeviceName"),
+    ("Braket Managed Jobs QPU Task", "Braket Managed Jobs QPU Task Shot", "Device Name"),
+)
+_LOCAL = (
+    ("Simulator Task", "CompleteTask"),
+    ("Braket Managed Jobs Simulator Task", "Managed-Jobs"),
+)
+"""What tasks are called, and tasks of hybrid jobs; a device's name has a column in each."""
 
 
 def table() -> str:
@@ -43,34 +52,35 @@ def _rows() -> list[dict[str, str]]:
     for device in load.devices().values():
         arn = arn_of(device)
         if device.status == "local":
-            rows += [_simulator(region, arn) for region in REGIONS if arn]
+            rows += [_simulator(region, arn, *each) for region in REGIONS if arn for each in _LOCAL]
         for price in device.prices if arn else ():
             if price.channel == CHANNEL:
                 dated = device.sources[price.source].as_of
-                rows.append(_machine(arn, "Quantum Task", price.per_task, dated))
-                rows.append(_machine(arn, "Quantum Task-Shot", price.per_shot, dated))
+                for task, shot, column in _MACHINE:
+                    rows.append(_machine(arn, column, task, price.per_task, dated))
+                    rows.append(_machine(arn, column, shot, price.per_shot, dated))
     return rows
 
 
-def _machine(arn: str, family: str, amount: str, dated: str) -> dict[str, str]:
+def _machine(arn: str, column: str, family: str, amount: str, dated: str) -> dict[str, str]:
     return {
         "Product Family": family,
         "Region Code": region_of(arn),
-        "DeviceName": arn.rpartition("/")[2],
-        "Unit": "task" if family == "Quantum Task" else "shot",
+        column: arn.rpartition("/")[2],
+        "Unit": "shot" if family.lower().endswith("shot") else "task",
         "PricePerUnit": amount,
         "Currency": "USD",
         "EffectiveDate": dated,
     }
 
 
-def _simulator(region: str, arn: str) -> dict[str, str]:
+def _simulator(region: str, arn: str, family: str, operation: str) -> dict[str, str]:
     """A simulator costs nothing but the node's own compute, which `skerry meter` shows."""
     return {
-        "Product Family": "Simulator Task",
+        "Product Family": family,
         "Region Code": region,
         "Version": arn.rpartition("/")[2].upper(),
-        "operation": "CompleteTask",
+        "operation": operation,
         "Unit": "minutes",
         "PricePerUnit": "0",
         "Currency": "USD",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from skerry.kernel.errors import CONFLICT, INVALID, NOT_FOUND, SkerryError
+from skerry.kinds.quantum.catalogue.model import Device
 from skerry.kinds.quantum.checks import MEMORY_SHOTS_MAX
 from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Options
 from skerry.kinds.quantum.wires.braket import names, programs
@@ -24,6 +25,13 @@ _STATES = {
 _Name = Annotated[str, msgspec.Meta(max_length=256)]
 
 
+class Association(msgspec.Struct, frozen=True):
+    """What a task belongs to: a reservation."""
+
+    arn: _Name
+    type: Literal["RESERVATION_TIME_WINDOW_ARN"]
+
+
 class Create(msgspec.Struct, frozen=True, rename="camel"):
     """The body of CreateQuantumTask; what is not named here does not change a run on a twin."""
 
@@ -38,7 +46,9 @@ class Create(msgspec.Struct, frozen=True, rename="camel"):
         msgspec.field(name="outputS3KeyPrefix")
     )
     device_parameters: str = ""
+    job_token: Annotated[str, msgspec.Meta(max_length=128)] = ""
     tags: dict[str, str] = {}
+    associations: Annotated[list[Association], msgspec.Meta(max_length=1)] = []
 
 
 class Native(msgspec.Struct, frozen=True):
@@ -54,6 +64,8 @@ class Native(msgspec.Struct, frozen=True):
     shots: int
     views: tuple[programs.View, ...]
     device_parameters: str = ""
+    reservation: str = ""
+    hybrid: str = ""
 
     def directory(self, job_id: str) -> str:
         """Return the folder of the task's results in its bucket."""
@@ -98,6 +110,8 @@ async def create(call: Call, region: str) -> Reply:
         asked.shots,
         action.views,
         asked.device_parameters,
+        asked.associations[0].arn if asked.associations else "",
+        await _hybrid(call, asked.job_token),
     )
     request = JobRequest(
         device=device.id,
@@ -105,6 +119,8 @@ async def create(call: Call, region: str) -> Reply:
         shots=shots,
         options=Options(memory=asked.shots <= MEMORY_SHOTS_MAX, engine=action.engine),
         token=asked.client_token,
+        reservation=await reservation(call, device, native.reservation),
+        session=await _session(call, native.hybrid, device.id),
         one_task=is_set,
         tags=asked.tags,
         native=msgspec.to_builtins(native),
@@ -118,6 +134,39 @@ async def create(call: Call, region: str) -> Reply:
         raise
     arn = names.task_arn(job.id, region, call.desk.context.id)
     return Reply({"quantumTaskArn": arn}, 201)
+
+
+async def _hybrid(call: Call, token: str) -> str:
+    """Return the hybrid job that a task is of, or nothing."""
+    return await call.desk.hybrid.of_token(token) if token else call.hybrid
+
+
+async def _session(call: Call, hybrid: str, device: str) -> str:
+    """Return the session in which a task of a hybrid job goes first: on the job's own device."""
+    if not hybrid:
+        return ""
+    job = await call.desk.hybrid.job(hybrid)
+    return hybrid if job.request.device == device else ""
+
+
+async def reservation(call: Call, device: Device, arn: str) -> str:
+    """Return the reservation that a name means; raise INVALID for one that does not take it.
+
+    It is one that `skerry quantum reserve` made, on this device.
+    """
+    if not arn:
+        return ""
+    if device.status == "local":
+        raise INVALID(f"Braket Direct is not supported for {device.id}: nobody else is on it.")
+    wanted = names.reservation_of(arn, call.desk.context.id)
+    found = [each for each in await call.desk.calendar.coming() if each.id == wanted]
+    if not found or found[0].device != device.id:
+        raise INVALID(
+            "Reservation arn is invalid.",
+            why=f"No reservation of {device.id} that is not over has it.",
+            hint=f"skerry quantum reserve {device.id}",
+        )
+    return wanted
 
 
 def native_of(job: Job) -> Native:
@@ -137,6 +186,8 @@ async def show(call: Call, _region: str) -> Reply:
     found["queueInfo"] = _queue(job)
     if job.error is not None:
         found["failureReason"] = str(job.error.get("what") or "unknown")
+    if native.reservation:
+        found["associations"] = [{"arn": native.reservation, "type": "RESERVATION_TIME_WINDOW_ARN"}]
     if found["status"] in ("COMPLETED", "FAILED"):
         found["numSuccessfulShots"] = job.done * job.request.shots
     return Reply(found)
@@ -163,6 +214,8 @@ def summary(job: Job, native: Native, resource_id: str) -> dict[str, Any]:
         "createdAt": names.moment(job.created),
         "tags": job.request.tags,
     }
+    if native.hybrid:
+        found["jobArn"] = names.hybrid_arn(native.hybrid, native.region, resource_id)
     if job.ended:
         found["endedAt"] = names.moment(job.ended)
     return found
@@ -177,7 +230,8 @@ def _action(job: Job, native: Native) -> dict[str, Any]:
 
 
 def _queue(job: Job) -> dict[str, Any]:
-    found = {"queue": "QUANTUM_TASKS_QUEUE", "queuePriority": "Normal"}
+    priority = "Priority" if job.request.session else "Normal"
+    found = {"queue": "QUANTUM_TASKS_QUEUE", "queuePriority": priority}
     if job.queue is not None:
         return found | {"position": str(job.queue.position)}
     text = f"Task is in {state(job)} status, in which it has no place in the queue."
@@ -220,7 +274,7 @@ async def search(call: Call, _region: str) -> Reply:
             if job.request.native.get("wire") != WIRE:
                 continue
             row = summary(job, native_of(job), call.desk.context.id)
-            if all(_holds(each, row) for each in asked.filters):
+            if all(holds(each, row) for each in asked.filters):
                 found.append(row)
             if len(found) == asked.max_results:
                 more = True
@@ -229,20 +283,15 @@ async def search(call: Call, _region: str) -> Reply:
     return Reply(body | {"nextToken": before} if more else body)
 
 
-async def search_hybrid_jobs(call: Call, _region: str) -> Reply:
-    """Answer SearchJobs: hybrid jobs cannot be created here, so that there are none to find."""
-    msgspec.convert(await call.json(), Search)
-    return Reply({"jobs": []})
-
-
-_FIELDS = ("quantumTaskArn", "deviceArn", "status", "createdAt")
+_FIELDS = ("quantumTaskArn", "deviceArn", "jobArn", "status", "createdAt")
 _OPERATORS = ("LT", "LTE", "EQUAL", "GT", "GTE", "BETWEEN")
 
 
-def _holds(each: Filter, row: dict[str, Any]) -> bool:
+def holds(each: Filter, row: dict[str, Any]) -> bool:
     """Tell whether a row meets a condition; times compare as the texts that they are."""
-    value, first, last = str(row[each.name]), each.values[0], each.values[-1]
+    value, first, last = str(row.get(each.name, "")), each.values[0], each.values[-1]
     return {
+        "CONTAINS": first in value,
         "EQUAL": value in each.values,
         "LT": value < first,
         "LTE": value <= first,

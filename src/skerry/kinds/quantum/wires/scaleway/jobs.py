@@ -1,7 +1,7 @@
 """Jobs: a model run in a session, or an experiment that the job itself holds.
 
 Results are told as the client for the program reads them: Qiskit's in the envelope of qio, one for
-each program; Pulser's as a counter; Perceval's as its own text.
+all programs; Pulser's as a counter; Perceval's as its own text.
 """
 
 from __future__ import annotations
@@ -187,16 +187,34 @@ def _texts(results: list[Result], native: dict[str, Any]) -> list[str]:
         return [perceval.told_of(results, native)]
     if native.get("sort") == PULSER:
         return [msgspec.json.encode({"counter": pulser.counter(e)}).decode() for e in results]
-    return [_packed(each, with_memory=bool(native["memory"])) for each in results]
+    return [_packed(results, with_memory=bool(native["memory"]))]
 
 
-def _packed(result: Result, *, with_memory: bool) -> str:
-    """Return a result in the envelope of the library qio, as Qiskit's, whose bit 0 is the last."""
+def _packed(results: list[Result], *, with_memory: bool) -> str:
+    """Return results in the envelope of the library qio, as one of Qiskit's.
+
+    It is one for all programs: Qiskit's primitives take no list of them.
+    """
+    told = {
+        "success": True,
+        "results": [_experiment(each, with_memory=with_memory) for each in results],
+        "metadata": {"nature": results[0].provenance.nature},
+    }
+    envelope = {
+        "compression_format": _PLAIN,
+        "serialization_format": _QISKIT,
+        "serialization": msgspec.json.encode(told).decode(),
+    }
+    return msgspec.json.encode(envelope).decode()
+
+
+def _experiment(result: Result, *, with_memory: bool) -> dict[str, Any]:
+    """Return the result of one program as Qiskit has it, whose bit 0 is the last."""
     bits = len(result.measured)
     data: dict[str, Any] = {"counts": {_number(k): count for k, count in result.counts.items()}}
     if with_memory:
         data["memory"] = [_number(each) for each in result.memory]
-    experiment = {
+    return {
         "shots": result.shots,
         "success": True,
         "data": data,
@@ -207,17 +225,6 @@ def _packed(result: Result, *, with_memory: bool) -> str:
             "name": f"program-{result.execution}",
         },
     }
-    told = {
-        "success": True,
-        "results": [experiment],
-        "metadata": {"nature": result.provenance.nature},
-    }
-    envelope = {
-        "compression_format": _PLAIN,
-        "serialization_format": _QISKIT,
-        "serialization": msgspec.json.encode(told).decode(),
-    }
-    return msgspec.json.encode(envelope).decode()
 
 
 def _number(text: str) -> str:

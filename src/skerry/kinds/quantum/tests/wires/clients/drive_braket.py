@@ -312,7 +312,7 @@ def refusals() -> dict[str, Any]:
         "task": lambda: client.get_quantum_task(quantumTaskArn="arn:aws:braket:x:1:quantum-task/1"),
         "device": lambda: AwsDevice(GARNET.replace("Garnet", "Granite")),
         "read": lambda: storage.get_object(**key),
-        "write": lambda: storage.put_object(Body=b"y", **key),
+        "unmake": lambda: storage.delete_bucket(Bucket=key["Bucket"]),
         "stranger": lambda: wrong.get_device(deviceArn=GARNET),
     }
     found: dict[str, Any] = {name: _refused(job) for name, job in jobs.items()}

@@ -1,0 +1,1 @@
+"""What runs in the sandbox of a hybrid job, and nowhere else: `python <this folder>`."""

@@ -1,0 +1,49 @@
+"""A node whose branches all sleep keeps no free memory."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from skerry.app import kinds
+from skerry.node import memory
+from skerry.testing.nodes import perform, running_node
+
+
+async def test_memory_is_given_back_once_all_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "CALM_SECONDS", 0.0)
+    given: list[bool] = []
+    monkeypatch.setattr(memory, "give_back", lambda: given.append(True))
+    awake = [True]
+    frugality = memory.Frugality(lambda: not awake)
+    frugality.ended()
+    await asyncio.sleep(0.01)
+    assert given == []
+    awake.clear()
+    for _ in range(3):
+        frugality.ended()
+    await asyncio.sleep(0.01)
+    assert given == [True]
+    frugality.ended()
+    frugality.close()
+    await asyncio.sleep(0.01)
+    assert given == [True]
+
+
+def test_any_c_library_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.give_back()
+    monkeypatch.setattr(memory, "_libc", object())
+    memory.give_back()
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="it is not told here")
+async def test_what_a_short_wake_costs_is_told() -> None:
+    assert memory.own_bytes() > 1 << 20
+    assert memory.held_bytes([2**22 + 1]) == 0
+    async with running_node({"hello": kinds()["hello"]}) as node:
+        (zygote,) = node.kept_ready()
+        status = await perform(node, "node.status")
+        assert not status.awake
+        assert status.kept_ready_bytes == pytest.approx(memory.held_bytes([zygote]), rel=0.2)
