@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +14,6 @@ from skerry.kernel.errors import DENIED, INVALID, NOT_FOUND, SkerryError
 from skerry.kernel.money import show
 from skerry.kernel.policy import Request as PolicyRequest
 from skerry.kinds.quantum import (
-    alarm,
     device_reports,
     energies,
     installing,
@@ -39,12 +36,10 @@ from skerry.kinds.quantum.hybrid.contract import HybridJob, Told
 from skerry.kinds.quantum.messages import Energy, Outcome, Quote, Revised
 from skerry.kinds.quantum.providers.interface import Provider
 from skerry.kinds.quantum.twins import is_limited, is_runnable, medians
+from skerry.kinds.quantum.waking import KIND, Waker
 
 Progress = Callable[[int, int, str], None]
-KIND = "quantum"
-WAKE_SECONDS = 20.0
 _DECLARE = "[quantum.qpu] in skerry.toml, then `skerry deploy`"
-_log = logging.getLogger(__name__)
 
 
 class Handler:
@@ -52,51 +47,17 @@ class Handler:
 
     def __init__(self, node: Any) -> None:
         self._node = node
-        self._waker: asyncio.Task[None] | None = None
+        self._waking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Wake resources whose jobs are not over, now and whenever one was killed."""
-        self._waker = asyncio.create_task(self._wake_open())
+        self._waking = asyncio.create_task(Waker(self._node).run())
 
     async def stop(self) -> None:
         """Wake nothing more."""
-        if self._waker is not None:
-            self._waker.cancel()
-            await asyncio.gather(self._waker, return_exceptions=True)
-
-    async def _wake_open(self) -> None:
-        while True:
-            for branch, record in self._resources():
-                await self._wake(branch, record)
-            await asyncio.sleep(WAKE_SECONDS)
-
-    def _resources(self) -> list[tuple[Any, Any]]:
-        """Return the resources of this kind; apps that never declared one are not looked into."""
-        catalogue = self._node.catalogue
-        apps = [
-            app
-            for app in catalogue.apps.values()
-            if any(each.kind == KIND for v in app.versions.values() for each in v.spec.resources)
-        ]
-        return [
-            (branch, record)
-            for app in apps
-            for branch in app.branches.values()
-            for record in catalogue.declared(branch)
-            if record.kind == KIND
-        ]
-
-    async def _wake(self, branch: Any, record: Any) -> None:
-        state: Path = self._node.workshop.state(branch, record)
-        at = await asyncio.to_thread(alarm.due, state)
-        if at is None or at > self._node.clock.now():
-            return
-        if self._node.supervisor.running(branch.app, branch.name, record.name) is not None:
-            return
-        try:
-            await self._node.supervisor.ready(branch.app, branch.name, record.name)
-        except SkerryError as error:
-            _log.warning("%s/%s/%s: %s", branch.app, branch.name, record.name, error.what)
+        if self._waking is not None:
+            self._waking.cancel()
+            await asyncio.gather(self._waking, return_exceptions=True)
 
     async def do_devices(
         self, params: words.Listing, progress: Progress

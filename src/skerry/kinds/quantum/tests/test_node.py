@@ -21,6 +21,7 @@ from skerry.kinds._shared.http.request import request
 from skerry.kinds.quantum import stacks
 from skerry.kinds.quantum.reports import JobReport
 from skerry.kinds.quantum.tests.conftest import ghz, slow
+from skerry.kinds.quantum.waking import Waker
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
 from skerry.surfaces.cli.client import local
@@ -249,7 +250,7 @@ async def test_a_device_is_reserved_and_released(node: Node) -> None:
 async def test_a_job_goes_on_after_its_process_was_killed(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("skerry.kinds.quantum.handler.WAKE_SECONDS", 0.2)
+    monkeypatch.setattr("skerry.kinds.quantum.waking.WAKE_SECONDS", 0.2)
     await serve(node)
     report = await ask(
         node, "run", app=APP, program=slow(), device="iqm-garnet", shots=400, wait=False
@@ -268,6 +269,37 @@ async def test_a_job_goes_on_after_its_process_was_killed(
             await asyncio.sleep(0.1)
     assert report.exit_code == 0
     assert sum(report.results[0].counts.values()) == 400
+
+
+async def test_a_branch_that_sleeps_is_seldom_looked_into(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await serve(node)
+    handler = node.services.handler("quantum")
+    await handler.stop()
+    await node.supervisor.sleep(APP, "main")
+    looked: list[Path] = []
+    moment: list[int | None] = [None]
+
+    def due(state: Path) -> int | None:
+        looked.append(state)
+        return moment[0]
+
+    monkeypatch.setattr("skerry.kinds.quantum.alarm.due", due)
+    waiter = Waker(node)
+    await waiter.look(everywhere=True)
+    assert len(looked) == 1
+    await waiter.look(everywhere=False)
+    assert len(looked) == 1, "nothing ran there since"
+    moment[0] = node.clock.now() + 3600 * 10**9
+    await waiter.look(everywhere=True)
+    await waiter.look(everywhere=False)
+    assert len(looked) == 3, "a job waits there"
+    moment[0] = None
+    assert (await ask(node, "run", app=APP, program=ghz(2), shots=10)).exit_code == 0
+    await waiter.look(everywhere=False)
+    await waiter.look(everywhere=False)
+    assert len(looked) == 5, "it is awake"
 
 
 PAGES = (
