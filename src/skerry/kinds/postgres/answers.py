@@ -13,6 +13,9 @@ _head = struct.Struct("!BI").unpack_from
 _PARSED = b"1\x00\x00\x00\x04"
 _COMPLETE, _ERROR, _READY, _PARSE_DONE, _CLOSE_DONE = b"CEZ13"
 _COPYING = frozenset(b"GW")
+_SPECIAL = frozenset(b"GWZ13")
+_HEAD_BYTES = 5
+_READY_BYTES = 6
 _READ = frozenset(b"CEZ13")
 _IDLE = ord("I")
 _TELLING = (
@@ -108,6 +111,28 @@ class Answers:
         if not kept:
             return data
         return b"".join([*kept, data[start:]])
+
+    def end_plainly(self, data: bytes) -> bool:
+        """Take note of a whole answer to the one question asked, if nothing but its end matters.
+
+        If it tells False, nothing was taken note of, and `read` has to read the data.
+        """
+        position, last = 0, len(data) - _READY_BYTES
+        if len(self._awaited) != 1 or self._missing or self._rest:
+            return False
+        while position < last:
+            kind, length = _head(data, position)
+            if kind in _SPECIAL or (
+                kind == _COMPLETE and data.startswith(_TELLING, position + _HEAD_BYTES)
+            ):
+                return False
+            position += length + 1
+        if position != last or data[last] != _READY or self._awaited[0].fate is not Fate.QUERY:
+            return False
+        self._awaited.clear()
+        self.open = data[-1] != _IDLE
+        self.idle = not self.open
+        return True
 
     def _heard(self, kind: int, data: bytes, position: int, end: int) -> bytes | None:
         """Take note of a message; return what the client gets instead, or None if it as it is."""

@@ -63,7 +63,10 @@ class PooledPassage(Passage):
         if self._answers.idle or not data:
             return False
         answers = self._answers
-        said = answers.read(bytes(data))
+        said = bytes(data)
+        if answers.end_plainly(said):
+            return send(self.client, self._to_client, said) and not (self._waiting and answers.idle)
+        said = answers.read(said)
         if not send(self.client, self._to_client, said):
             return False
         if answers.telling or answers.failed or answers.forgotten:

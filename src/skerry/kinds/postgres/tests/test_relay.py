@@ -114,3 +114,33 @@ def test_what_an_error_skips_is_told() -> None:
     assert [each.statement for each in answers.failed] == [second]
     answers.read(READY)
     assert answers.idle
+
+
+TAGS = st.sampled_from([b"SELECT 1", b"UPDATE 3", b"BEGIN", b"SET", b"DISCARD ALL", b"LISTEN"])
+ANSWER = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from([b"T", b"D", b"N", b"E", b"G", b"3"]), st.binary(max_size=12)),
+        st.tuples(st.just(b"C"), TAGS.map(lambda tag: tag + b"\x00")),
+    ),
+    max_size=5,
+)
+
+
+@given(ANSWER, st.sampled_from([b"I", b"T", b"E"]), st.integers(0, 8), st.binary(max_size=6))
+def test_a_plain_end_is_what_reading_finds(
+    answer: list[tuple[bytes, bytes]], status: bytes, short: int, more: bytes
+) -> None:
+    whole = b"".join(messages.message(kind, body) for kind, body in answer)
+    whole += messages.message(b"Z", status)
+    quick, slow = Answers(), Answers()
+    for each in (quick, slow):
+        each.expect(Expected(Fate.QUERY))
+    for other in ([whole[:-short]] if short else []) + ([whole + more] if more else []):
+        assert not quick.end_plainly(other)
+        assert not quick.idle
+    plain = quick.end_plainly(whole)
+    assert slow.read(whole) == whole or not plain
+    marks = any(kind in b"G3" for kind, _ in answer) or slow.telling or slow.forgotten
+    assert plain is not marks
+    if plain:
+        assert (quick.idle, quick.open, quick.settled) == (slow.idle, slow.open, slow.settled)
