@@ -107,6 +107,8 @@ def make_all(place: Path = PLACE) -> None:
             start = time.monotonic()
             make(stacks.folder(place, name), lock_of(name), python)
             _say(f"  ✓ {name} ({time.monotonic() - start:.1f} s)")
+        if not names:
+            _say("  ✓ as locked")
 
 
 def check_space(place: Path, count: int, bytes_each: int = BYTES_EACH) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,6 +23,7 @@ from skerry.node.home import default_root
 from skerry.testing.nodes import deploy, perform, running_node
 
 CLIENTS = Path(__file__).parent / "clients"
+GUIDE = environments.ROOT / "docs" / "guides" / "quantum-clients.md"
 CLIENT_SECONDS = 240.0
 NODE_SECONDS = 60.0
 T = TypeVar("T")
@@ -34,14 +36,26 @@ class Place:
     fields: Mapping[str, str]
 
     async def drive(
-        self, script: str, environment: Mapping[str, str], *parts: str, python: str = sys.executable
+        self,
+        script: str,
+        environment: Mapping[str, str],
+        *parts: str,
+        python: str = sys.executable,
+        guide: str = "",
     ) -> Any:
-        """Run a client in a process of its own; return what it printed, read as JSON."""
+        """Run a client in a process of its own; return what it printed, read as JSON.
+
+        What a section of the guide shows is run before, as it stands there.
+        """
+        words = [str(CLIENTS / script), *parts]
+        if guide:
+            words.insert(0, str(CLIENTS / "with_guide.py"))
+            shown = json.dumps({"code": self.shown(guide), "names": dict(self.fields)})
+            environment = {**environment, "SKERRY_GUIDE": shown}
         home = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
         process = await asyncio.create_subprocess_exec(
             python,
-            str(CLIENTS / script),
-            *parts,
+            *words,
             env={**home, **environment},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -55,6 +69,16 @@ class Place:
                 await process.wait()
         assert process.returncode == 0, said.decode()[-4000:]
         return json.loads(output)
+
+    def shown(self, section: str) -> str:
+        """Return the Python of a section of the guide, with the address of this node."""
+        _, _, below = GUIDE.read_text().partition(f"\n## {section}\n")
+        blocks = re.findall(
+            r"^```python\n(.*?)^```$", below.partition("\n## ")[0], re.MULTILINE | re.DOTALL
+        )
+        assert blocks, f"the guide shows no Python of {section}"
+        code = re.sub(r"^base, token = \.\.\..*$", "", "\n".join(blocks), flags=re.MULTILINE)
+        return code.replace("http://127.0.0.1:7878", self.fields["url"])
 
     @property
     def aws(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ async def test_qiskit_on_aqt(place: Place) -> None:
     python = python_of("clients-aqt")
     url = f"{place.fields['url']}/aqt/direct"
     environment = {"AQT_URL": url, "AQT_TOKEN": place.fields["token"]}
-    found = await place.drive("drive_aqt.py", environment, python=python)
+    found = await place.drive("drive_aqt.py", environment, python=python, guide="AQT")
     assert (found["name"], found["qubits"]) == ("aqt-ibex-q1-twin", 12)
     assert found["asymmetric"]["001"] > 90
     assert found["bell"]["00"] + found["bell"]["11"] > 180

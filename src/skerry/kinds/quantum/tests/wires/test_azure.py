@@ -115,7 +115,7 @@ async def test_the_official_clients(place: Place) -> None:
     fields = place.fields
     near = sequence(((400, 7.85, 0.0, 0.0),), ((0.0, 0.0), (0.0, 5.0)))
     parts = (fields["url"], fields["token"], near)
-    found = await place.drive("drive_azure.py", {}, *parts, python=python)
+    found = await place.drive("drive_azure.py", {}, *parts, python=python, guide="Azure Quantum")
     hand = found["hand"]
     assert {"ionq.qpu.forte-1", "quantinuum.sim.h2-1e", "pasqal.sim.emu-sv"} <= set(hand["targets"])
     assert hand["ionq"]["0"] == pytest.approx(0.5, abs=0.05)

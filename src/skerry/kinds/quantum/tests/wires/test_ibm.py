@@ -28,7 +28,7 @@ from skerry.kinds.quantum.worker.qpy import circuit_of, load, unpacked
 async def test_the_official_client(place: Place) -> None:
     base, token = place.fields["base"], place.fields["token"]
     environment = {"IAM_URL": f"{base}/ibm", "QISKIT_FUNCTIONS_EXPERIMENTAL": "1"}
-    found = await place.drive("drive_ibm.py", environment, base, token)
+    found = await place.drive("drive_ibm.py", environment, base, token, guide="IBM")
     assert {"ibm_torino", "ibm_aachen", "sim_ideal"} <= set(found["backends"])
     assert (found["qubits"], found["inputs"]) == (133, 133)
     assert found["gates"] == ["cz", "delay", "if_else", "measure", "reset", "rz", "sx", "x"]

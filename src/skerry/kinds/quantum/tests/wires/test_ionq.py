@@ -19,8 +19,8 @@ from skerry.kinds.quantum.worker.compiling import to_qiskit
 
 @pytest.mark.timeout(120)
 async def test_the_official_clients(place: Place) -> None:
-    fields = place.fields
-    found = await place.drive("drive_ionq.py", {}, fields["base"], fields["url"], fields["token"])
+    parts = (place.fields[each] for each in ("base", "url", "token"))
+    found = await place.drive("drive_ionq.py", {}, *parts, guide="IonQ")
     own = found["qiskit"]
     assert set(own["ideal"]) == {"000", "111"}
     assert sum(own["noisy"].values()) == 1000

@@ -12,7 +12,7 @@ from skerry.kinds.quantum.tests.wires.conftest import Place, python_of
 async def test_qiskit_on_iqm(place: Place) -> None:
     python = python_of("clients-iqm")
     environment = {"IQM_TOKEN": place.fields["token"], "SKERRY_URL": place.fields["url"]}
-    found = await place.drive("drive_iqm.py", environment, python=python)
+    found = await place.drive("drive_iqm.py", environment, python=python, guide="IQM")
     asymmetric, bell = found["counts"]
     assert asymmetric["001"] > 240
     assert bell["00"] + bell["11"] > 250

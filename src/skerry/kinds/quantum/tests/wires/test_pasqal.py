@@ -23,7 +23,7 @@ async def test_pulser_on_pasqals_cloud(place: Place) -> None:
         "PASQAL_URL": f"{place.fields['url']}/pasqal",
         "PASQAL_TOKEN": place.fields["token"],
     }
-    found = await place.drive("drive_pasqal.py", environment, python=python)
+    found = await place.drive("drive_pasqal.py", environment, python=python, guide="Pasqal")
     assert found["device"] == ["FRESNEL", 100, 6000]
     assert found["status"] == "DONE"
     counts, other = found["counts"]

@@ -22,7 +22,7 @@ async def test_perceval(place: Place) -> None:
         "QUANDELA_URL": f"{place.fields['url']}/quandela",
         "QUANDELA_TOKEN": place.fields["token"],
     }
-    found = await place.drive("drive_quandela.py", environment, python=python)
+    found = await place.drive("drive_quandela.py", environment, python=python, guide="Quandela")
     assert found["apart"] < 1e-6, "Perceval's own simulator and the wire agree on every outcome"
     local, remote = found["performance"]
     assert remote == pytest.approx(local, abs=1e-6)

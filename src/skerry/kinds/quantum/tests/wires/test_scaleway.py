@@ -16,7 +16,7 @@ async def test_qiskit_on_scaleway(place: Place) -> None:
         "QISKIT_SCALEWAY_SECRET_KEY": place.fields["token"],
         "QISKIT_SCALEWAY_PROJECT_ID": "lab",
     }
-    found = await place.drive("drive_scaleway.py", environment, python=python)
+    found = await place.drive("drive_scaleway.py", environment, python=python, guide="Scaleway")
     assert {"EMU-SKERRY", "QPU-GARNET-20PQ", "QPU-IBEX-12PQ"} <= set(found["backends"])
     assert found["session"], "a deduplication id finds the session again"
     assert found["asymmetric"] == {"0 01": 30}
