@@ -21,6 +21,7 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -222,25 +223,39 @@ def find_installers(lock: Path) -> Iterator[Installer]:
     lays one into .venv.
     """
     quiet: list[str | Path] = [] if sys.stdout.isatty() else ["--quiet"]
-    uv = shutil.which("uv")
-    if uv and answers([uv, "--version"]):
-        pip: list[str | Path] = [uv, "pip"]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", PYTHON]
+    if not answers([*pip, "--version"]):
+        pip = [PYTHON, "-m", "pip"] if answers([PYTHON, "-m", "ensurepip"]) else []
+    if uv := find_uv(pip):
+        own: list[str | Path] = [uv, "pip"]
         to: list[str | Path] = ["--python", PYTHON, "--link-mode", "copy", *quiet]
         yield Installer(
-            [*pip, "sync", *to, "--require-hashes", "--compile-bytecode", lock],
-            [*pip, "install", *to, "--no-deps", "--no-build-isolation", "--editable", ROOT],
+            [*own, "sync", *to, "--require-hashes", "--compile-bytecode", lock],
+            [*own, "install", *to, "--no-deps", "--no-build-isolation", "--editable", ROOT],
         )
-    if answers([sys.executable, "-m", "pip", "--python", PYTHON, "--version"]):
-        pip = [sys.executable, "-m", "pip", "--python", PYTHON]
-    elif answers([PYTHON, "-m", "ensurepip"]):
-        pip = [PYTHON, "-m", "pip"]
-    else:
-        return
-    pip += ["install", "--disable-pip-version-check", "--no-input", *quiet]
-    yield Installer(
-        [*pip, "--require-hashes", "--requirement", lock],
-        [*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT],
-    )
+    if pip:
+        pip += ["install", "--disable-pip-version-check", "--no-input", *quiet]
+        yield Installer(
+            [*pip, "--require-hashes", "--requirement", lock],
+            [*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT],
+        )
+
+
+def find_uv(pip: Sequence[str | Path]) -> Path | None:
+    """Return uv: one on the PATH or in .venv, else the locked one, laid beside by pip.
+
+    Where pip was told of another index, uv would ask in the wrong place, and none is laid.
+    """
+    places = [Path(shutil.which("uv") or "uv"), VENV / "bin" / "uv", VENV / "uv" / "bin" / "uv"]
+    locked = re.search(r"^uv==(.*\\\n)+.*", LOCKS["dev"].read_text(), re.MULTILINE)
+    told = os.environ.get("PIP_INDEX_URL") or answers([*pip, "config", "get", "global.index-url"])
+    if pip and locked and not told and not any(answers([each, "--version"]) for each in places):
+        with step("uv, which installs"), tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write(locked[0])
+            file.flush()
+            quiet = ["--quiet", "--no-input", "--disable-pip-version-check", "--require-hashes"]
+            answers([*pip, "install", *quiet, "--target", VENV / "uv", "--requirement", file.name])
+    return next((each for each in places if answers([each, "--version"])), None)
 
 
 def first_that_works(commands: Sequence[Sequence[str | Path]]) -> None:
@@ -286,18 +301,8 @@ def lock(uv: Path, extra: str, *more: str | Path) -> None:
     options = "--universal --generate-hashes --no-emit-index-url --no-annotate --no-header"
     wanted = [*options.split(), "--python-version", "3.11", "--extra", extra, *more]
     with step(f"{LOCKS[extra].relative_to(ROOT)}"):
-        run(
-            [
-                uv,
-                "pip",
-                "compile",
-                "pyproject.toml",
-                "--quiet",
-                "--output-file",
-                LOCKS[extra],
-                *wanted,
-            ]
-        )
+        file = ["--quiet", "--output-file", str(LOCKS[extra])]
+        run([uv, "pip", "compile", "pyproject.toml", *file, *wanted])
 
 
 # ---- checks -----------------------------------------------------------------------------------
@@ -332,8 +337,7 @@ def steps(fast: bool) -> Iterator[tuple[str, Callable[[], Outcome | None]]]:
     yield "format", command(programs / "ruff", "format", "--check", "--quiet", ".")
     yield "lint", command(programs / "ruff", "check", "--quiet", ".")
     yield "layers", command(programs / "lint-imports")
-    if has_docs():
-        yield "generated docs", command(PYTHON, "-m", DOCS_MODULE, "--check")
+    yield "generated docs", command(PYTHON, "-m", DOCS_MODULE, "--check")
     yield "tidy", lambda: tests("tidy", "tests/repository", "-n", "0")
     if not fast and (CLIENTS / "package.json").exists():
         yield "clients", install_clients
@@ -470,12 +474,6 @@ def report(outcomes: Sequence[Outcome], seconds: float) -> int:
     say(f"{'all':<16}{seconds:>9.1f}\n")
     say(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0
-
-
-def has_docs() -> bool:
-    """Tell whether the generator of docs exists."""
-    path = ROOT / "src" / DOCS_MODULE.replace(".", "/")
-    return path.with_suffix(".py").exists() or (path / "__main__.py").exists()
 
 
 # ---- what widens the set of tests ---------------------------------------------------------------

@@ -2,10 +2,9 @@
 
     python suites/braket_sdk/run.py <checkout of amazon-braket-sdk-python> [pytest's arguments]
 
-Nothing is fetched. The tests are copied and run as they are, in the region us-east-1, but for two
-fixtures of theirs that every case depends on: those that look for hybrid jobs, which are not
-served, give nothing. Cases of what runs in the SDK's own process (`test_local_*`) and of hybrid
-jobs are left out.
+Nothing is fetched. The tests are copied and run as they are, in the region us-east-1. Cases of what
+runs in the SDK's own process (`test_local_*`), and of jobs in a container on the caller's machine
+(`test_create_local_*`), are left out.
 """
 
 from __future__ import annotations
@@ -20,18 +19,7 @@ from pathlib import Path
 from skerry.app import kinds, services
 from skerry.testing.nodes import deploy, perform, running_node
 
-LEFT_OUT = ("test_local_*", "test_create_*")
-FIXTURES = """
-
-@pytest.fixture(scope="session", autouse=True)
-def completed_quantum_job():
-    return None
-
-
-@pytest.fixture(scope="session", autouse=True)
-def failed_quantum_job():
-    return None
-"""
+LEFT_OUT = ("test_local_*", "test_create_local_*")
 
 
 async def run(checkout: Path, arguments: list[str]) -> int:
@@ -39,8 +27,6 @@ async def run(checkout: Path, arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="skerry-") as made:
         copy = Path(made)
         shutil.copytree(checkout / "test", copy / "test")
-        conftest = copy / "test" / "integ_tests" / "conftest.py"
-        conftest.write_text(conftest.read_text() + FIXTURES)
         async with running_node(kinds(), services=services()) as node:
             await deploy(node, {"skerry.toml": '[app]\nname = "lab"\n[quantum.qpu]\n'})
             found = await perform(node, "resource.connect", name="qpu", app="lab", branch="main")
@@ -62,11 +48,10 @@ async def _pytest(copy: Path, fields: dict[str, str], arguments: list[str]) -> i
         "AWS_ENDPOINT_URL": fields["url"],
         "BRAKET_ENDPOINT": fields["url"],
         "BRAKET_PRICE_OFFERS_URL": f"{fields['base']}/braket/prices.csv",
-        "JOBS_STARTED": "True",
     }
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "BRAKET_"))}
     left = [f"--ignore-glob=*/{each}" for each in LEFT_OUT]
-    command = ["-m", "pytest", "-n1", "-q", "--timeout=120", "-p", "no:cacheprovider", "-rfE"]
+    command = ["-m", "pytest", "-n1", "-q", "--timeout=240", "-p", "no:cacheprovider", "-rfE"]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, *command, "test/integ_tests", *left, *arguments),
         cwd=copy,

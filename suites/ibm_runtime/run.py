@@ -1,8 +1,8 @@
 """Run the integration tests of qiskit-ibm-runtime against a node and tell how many pass.
 
     python -m venv client
-    client/bin/pip install qiskit-ibm-runtime==0.49.0 qiskit-aer ddt responses plotly pytest \\
-        pytest-timeout
+    client/bin/pip install qiskit-ibm-runtime==0.49.0 qiskit-aer ddt responses plotly pproxy
+    client/bin/pip install pytest pytest-timeout
     python suites/ibm_runtime/run.py client/bin/python <checkout of its tag> [pytest's arguments]
 
 Nothing is fetched. The tests import from inside of the client, so that both are of one version,
@@ -48,6 +48,7 @@ async def _pytest(python: str, copy: Path, fields: dict[str, str], arguments: li
         "QISKIT_IBM_INSTANCE": INSTANCE,
         "QISKIT_IBM_QPU": BACKEND,
         "HOME": str(copy),
+        "PATH": f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}",
     }
     kept = {k: v for k, v in os.environ.items() if not k.startswith("QISKIT_")}
     command = ["-m", "pytest", "-q", "--timeout=180", "-p", "no:cacheprovider", "-rfEs"]

@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import boto3
 import pytest
 from tests.backup.conftest import SHOP, STORE, backup_of, node_at
+from tests.ports import free_port
 
 from skerry.kernel.errors import SkerryError
 from skerry.node.backup.index import Scope
@@ -126,8 +126,7 @@ async def test_what_is_due_runs_is_kept_and_is_shown(place: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(SSHD is None, reason="there is no sshd: apt-get install openssh-server")
 async def test_an_sftp_server_keeps_backups(place: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     for name in ("host", "client"):
         words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)]
         await asyncio.to_thread(subprocess.run, words, check=True)

@@ -15,16 +15,16 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.ports import free_ports
 
 from skerry.surfaces.installed import manifests
 
@@ -111,16 +111,6 @@ def run_page(page: str, folder: Path) -> int:
         stop(environment)
     compare(steps, done.stdout, done.stderr)
     return len(steps)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on now, outside of those that the kernel gives away."""
-    found: list[int] = []
-    while len(found) < count:
-        port = 20_000 + 2 * secrets.randbelow(6_000) + len(found) % 2
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            found.append(port)
-    return found
 
 
 def replace_ports(step: Step, numbers: dict[str, str]) -> Step:

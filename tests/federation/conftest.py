@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 
 from skerry.federation.service import SERVICE
 from skerry.kernel.manifest import read_manifests
@@ -49,9 +49,7 @@ def _port(home: Path) -> int:
     """Return the federation port of a node, the same after a restart."""
     file = home / "test-port"
     if not file.exists():
-        with socket.socket() as chosen:
-            chosen.bind(("127.0.0.1", 0))
-            file.write_text(str(chosen.getsockname()[1]))
+        file.write_text(str(free_port()))
     return int(file.read_text())
 
 

@@ -9,7 +9,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from typing import Any
 import asyncpg
 import boto3
 import pytest
+from tests.ports import free_port
 
 from skerry.kernel.errors import SkerryError
 from skerry.node.home import Home
@@ -67,7 +67,7 @@ class Cluster:
         self.leases = top / "leases"
         self.leases.mkdir()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.ports = {name: _free_port() for name in NODES}
+        self.ports = {name: free_port() for name in NODES}
 
     def start(self, name: str) -> None:
         (self.top / name / "test-http").unlink(missing_ok=True)
@@ -227,13 +227,6 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> No
                 return
         time.sleep(0.1)
     raise AssertionError(f"not in {seconds:g} s: {what}")
-
-
-def _free_port() -> int:
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port: int = chosen.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

@@ -89,6 +89,34 @@ def test_the_second_way_is_tried(dev: ModuleType, tmp_path: Path) -> None:
         dev.first_that_works([["false"], ["false"]])
 
 
+PIP = """#!/bin/sh
+case "$*" in
+  *"config get"*) exit ${TOLD:-1};;
+  *--require-hashes*) mkdir -p "$VENV/uv/bin"; ln -s /bin/true "$VENV/uv/bin/uv";;
+esac
+"""
+
+
+@pytest.mark.parametrize(("told", "laid"), [("1", True), ("0", False)])
+def test_uv_is_laid_by_pip_unless_pip_was_told_of_an_index(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: str, laid: bool
+) -> None:
+    pip, lock = tmp_path / "pip", tmp_path / "dev.lock"
+    pip.write_text(PIP)
+    pip.chmod(0o755)
+    lock.write_text("a==1 \\\n    --hash=sha256:00\nuv==1 \\\n    --hash=sha256:00\n")
+    monkeypatch.setattr(dev, "VENV", tmp_path)
+    monkeypatch.setattr(dev, "LOCKS", {"dev": lock})
+    monkeypatch.setattr(dev.shutil, "which", lambda name: None)
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.setenv("VENV", str(tmp_path))
+    monkeypatch.setenv("TOLD", told)
+    own = tmp_path / "uv" / "bin" / "uv"
+    assert dev.find_uv([pip]) == (own if laid else None)
+    assert own.exists() == laid
+    assert dev.find_uv([]) == (own if laid else None), "it is found again"
+
+
 def test_it_says_which_tests_are_left_out(
     dev: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -183,10 +183,9 @@ class _Protocol(HttpProtocol):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection; see `asyncio.Protocol`. uvicorn leaves timers of reset ones."""
+        """Forget the connection; see `asyncio.Protocol`. Who was not let in never had one here."""
         self._strangers.discard(self)
         if self._deadline is not None:
             self._deadline.cancel()
         if self.transport is not None:
             super().connection_lost(exc)
-        self._unset_keepalive_if_required()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.ports import free_port
 
 from skerry.federation.bus.bus import Bus, BusRegister, Place
 from skerry.federation.bus.plan import Neighbour
@@ -18,12 +19,6 @@ from skerry.kernel.lease import RegisterLeases
 from skerry.testing.nodes import open_directory
 
 SETTLE_SECONDS = 40.0
-
-
-def free_port() -> int:
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        return int(chosen.getsockname()[1])
 
 
 @dataclass

@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 
 from skerry.federation.bus.etcd import EtcdRegister
 from skerry.kernel.clock import BootClock
 from skerry.kernel.errors import CONFLICT, FENCED, STORE_UNREACHABLE, SkerryError
 from skerry.kernel.lease import RegisterLeases
 
-from .conftest import free_port, until
+from .conftest import until
 
 pytestmark = pytest.mark.skipif(
     shutil.which("etcd") is None, reason="NOT TRIED: there is no etcd (apt-get install etcd-server)"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from tests.ports import free_port
 
 from skerry.federation.bus import nkeys
 from skerry.federation.bus.bus import Bus, Place
@@ -23,7 +24,7 @@ from skerry.federation.peers import Door
 from skerry.kernel.clock import SystemClock, SystemEntropy
 from skerry.kernel.errors import ENGINE_FAILED, EXTRA_MISSING, SkerryError
 
-from .conftest import free_port, until
+from .conftest import until
 
 
 def identity(folder: Path, name: str) -> Identity:

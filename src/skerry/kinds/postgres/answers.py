@@ -113,8 +113,9 @@ class Answers:
         """Take note of a message; return what the client gets instead, or None if it as it is."""
         if kind == _COMPLETE:
             tag = data[position + 5 : end]
-            self.telling = self.telling or tag.startswith(_TELLING)
-            self.forgotten = self.forgotten or tag in _FORGETTING
+            if tag.startswith(_TELLING):
+                self.telling = True
+                self.forgotten = self.forgotten or tag in _FORGETTING
         elif kind == _READY:
             fate = self._awaited.popleft().fate if self._awaited else Fate.SYNC
             self.open = data[position + 5] != _IDLE

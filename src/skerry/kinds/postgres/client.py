@@ -74,6 +74,7 @@ class Client(Stream):
     def server_lost(self) -> None:
         """See `Downstream`."""
         upstream, self.upstream = self.upstream, None
+        self._close_relay()
         self._give_back()
         if self.welcome is not None:
             self._lobby.lookup.slept(self.welcome.resource)
@@ -180,7 +181,7 @@ class Client(Stream):
         self._relaying = True
         self._task = None
         if pool is not None:
-            self.pooled = PooledClient(self, welcome, pool)
+            self.pooled = PooledClient(self, welcome, pool, self._lobby)
             self.pooled.begin()
         elif self.upstream is not None:
             self._resume(self.upstream)
@@ -192,7 +193,7 @@ class Client(Stream):
         self._task = None
         assert self.welcome is not None
         external = config_of(self.welcome.resource).external
-        self._relay = Relay(self, upstream, may_be_raw=not external)
+        self._relay = Relay(self, upstream, None if external else self._lobby.lane)
         self._lobby.lively.add(self)
         data, self.buffer = bytes(self.buffer + self._held), bytearray()
         self._held.clear()
@@ -204,7 +205,7 @@ class Client(Stream):
     def _halt(self) -> None:
         """Take the relay back, so that the session can be spoken to."""
         assert self.upstream is not None
-        self._relay = None
+        self._close_relay()
         self.transport.set_protocol(self)
         self.upstream.transport.set_protocol(self.upstream)
 
@@ -286,7 +287,13 @@ class Client(Stream):
         if session is not None:
             session.close()
 
+    def _close_relay(self) -> None:
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.close()
+
     def _leave(self) -> None:
+        self._close_relay()
         self._lobby.forget(self, self.welcome.process if self.welcome else None)
         upstream, self.upstream = self.upstream, None
         if upstream is not None:

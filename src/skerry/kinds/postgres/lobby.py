@@ -16,6 +16,7 @@ from skerry.kernel.names import parse_host_label
 from skerry.kinds._shared.pgwire.messages import WireError
 from skerry.kinds.postgres.address import POOLER, Target
 from skerry.kinds.postgres.config import PostgresConfig
+from skerry.kinds.postgres.lane import Lane
 from skerry.kinds.postgres.limits import Limits
 from skerry.kinds.postgres.lookup import Lookup
 from skerry.kinds.postgres.pooler import Pool
@@ -49,6 +50,7 @@ class Lobby:
         self.lively: set[Guest] = set()
         self._by_process: dict[int, Guest] = {}
         self.lookup = Lookup(SystemEntropy().bytes(32))
+        self.lane = Lane()
         self._pools: WeakValueDictionary[str, Pool] = WeakValueDictionary()
         self._tls: ServerTLS | None = None
         self._rates: OrderedDict[str, tuple[float, float]] = OrderedDict()

@@ -5,6 +5,9 @@ that the session has not seen is prepared first; what the server answers to that
 client keeps its session (is *pinned*) while that holds something of its own after a transaction: a
 setting, LISTEN, an advisory lock, a temporary table, a statement made by SQL. Whether it does is
 asked of the server (`snapshot`) after a command that may have done so.
+
+A client that asks many simple queries in a row is put into the `lane`, session and all
+(`pooled_passage`).
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from skerry.kinds._shared.pgwire.messages import WireError
 from skerry.kinds.postgres import prepared, snapshot, upstream
 from skerry.kinds.postgres.answers import Answers, Expected, Fate
 from skerry.kinds.postgres.handshake import Welcome
+from skerry.kinds.postgres.lobby import Lobby
+from skerry.kinds.postgres.pooled_passage import PooledPassage
 from skerry.kinds.postgres.pooler import MAX_PREPARED, Pool, ServerSession, identity_of
 from skerry.kinds.postgres.prepared import NOTHING, Statement
 from skerry.kinds.postgres.refusal import hang_up, refuse
@@ -27,6 +32,8 @@ _head = struct.Struct("!BI").unpack_from
 _HIGH_BYTES = 1 << 16
 _MAX_MESSAGE_BYTES = 32 << 20
 _MAX_STATEMENTS = 5000
+_HOT_QUERIES = 100
+_HOT_SECONDS = 0.5
 _READ = frozenset(b"QPBDCFX")
 _BATCH = frozenset(b"PBDCEH")
 _BOUND = frozenset(b"BE")
@@ -37,9 +44,10 @@ _LOG = logging.getLogger("skerry.postgres.front")
 class PooledClient(asyncio.Protocol):
     """One client; takes over its connection after the log-in."""
 
-    def __init__(self, client: Stream, welcome: Welcome, pool: Pool) -> None:
+    def __init__(self, client: Stream, welcome: Welcome, pool: Pool, lobby: Lobby) -> None:
         self._client = client
-        self._transport = client.transport
+        self.transport = client.transport
+        self._lobby = lobby
         self._pool = pool
         self._welcome = welcome
         self._identity = identity_of(welcome.parameters)
@@ -51,12 +59,15 @@ class PooledClient(asyncio.Protocol):
         self._answers = Answers()
         self._task: asyncio.Task[None] | None = None
         self._pinned = self._telling = self._paused = False
+        self._passage: PooledPassage | None = None
+        self._in_a_row = self._seen = 0
+        self._row_began = 0.0
 
     def begin(self) -> None:
         """Serve from now on, beginning with what the client has sent already."""
-        self._transport.set_protocol(self)
-        if not self._transport.is_reading():
-            self._transport.resume_reading()
+        self.transport.set_protocol(self)
+        if not self.transport.is_reading():
+            self.transport.resume_reading()
         self._pump()
 
     def data_received(self, data: bytes) -> None:
@@ -65,10 +76,11 @@ class PooledClient(asyncio.Protocol):
         if self._task is None:
             self._pump()
         elif len(self._input) > _HIGH_BYTES:
-            self._transport.pause_reading()
+            self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`; a session in the middle of something is not used again."""
+        self.let_go()
         if self._task is not None:
             self._task.cancel()
         server, self._server = self._server, None
@@ -91,12 +103,25 @@ class PooledClient(asyncio.Protocol):
     def pause_server(self, paused: bool) -> None:
         """See `User`."""
         if not self._client.lost:
-            (self._transport.pause_reading if paused else self._transport.resume_reading)()
+            (self.transport.pause_reading if paused else self.transport.resume_reading)()
 
     def server_lost(self) -> None:
         """See `User`; the server has said why."""
         self._server = None
-        self._transport.close()
+        self.transport.close()
+
+    def let_go(self) -> None:
+        """See `User`: leave the lane, and the session with it if no transaction is open."""
+        if self._passage is not None:
+            self._lobby.lane.take_out(self._passage)
+
+    def look(self) -> None:
+        """See `Guest`: leave the lane after a while without a question."""
+        if self._passage is not None:
+            asked = self._passage.questions
+            if asked == self._seen:
+                self.let_go()
+            self._seen = asked
 
     async def cancel(self, key: bytes) -> None:
         """Cancel what the client runs; its session is not lent again before that is done."""
@@ -119,7 +144,12 @@ class PooledClient(asyncio.Protocol):
         answers = self._answers
         said = answers.read(data)
         if said:
-            self._transport.write(said)
+            self.transport.write(said)
+        self._heed(server)
+
+    def _heed(self, server: ServerSession) -> None:
+        """Do what follows from the answers that were read last."""
+        answers = self._answers
         for failed in answers.failed:
             self._unprepare(server, failed)
         if answers.forgotten:
@@ -134,7 +164,48 @@ class PooledClient(asyncio.Protocol):
         if telling:
             self._start(self._examine(server))
         elif not self._pinned:
+            if self._is_hot():
+                # What has been written in this turn of the loop is sent at its end.
+                asyncio.get_running_loop().call_soon(self._enter_lane, server)
+            else:
+                self._leave(server)
+
+    def _is_hot(self) -> bool:
+        """Tell whether many simple queries have come in a row, and fast."""
+        if self._in_a_row < _HOT_QUERIES or self._pool.waiting:
+            return False
+        if asyncio.get_running_loop().time() - self._row_began > _HOT_SECONDS:
+            self._in_a_row = 0
+        return self._in_a_row > 0
+
+    def _enter_lane(self, server: ServerSession) -> None:
+        if self._server is not server or self._passage is not None:
+            return
+        working = self._task is not None or self._batch or self._paused or self._pinned
+        halfway = self._input or self._passing or self._telling or self._answers.telling
+        ends = (self.transport, server.upstream.transport)
+        if not (working or halfway or self._pool.waiting) and self._lobby.lane.bears(*ends):
+            passage = PooledPassage(self.transport, server, self._answers, self._left_lane)
+            self._passage = passage
+            self._in_a_row = self._seen = 0
+            self._lobby.lively.add(self)
+            self._lobby.lane.put_in(passage)
+        elif self._answers.idle and not working:
             self._leave(server)
+
+    def _left_lane(self, passage: PooledPassage) -> None:
+        self._passage = None
+        self._lobby.lively.discard(self)
+        server = self._server
+        if server is None:
+            return
+        if passage.server_gone and self._answers.idle:
+            self._server = None
+            server.close()
+        else:
+            self._heed(server)
+        if passage.unread:
+            self.data_received(passage.unread)
 
     def _unprepare(self, server: ServerSession, failed: Expected) -> None:
         if failed.statement is not None:
@@ -148,8 +219,8 @@ class PooledClient(asyncio.Protocol):
         self._server = None
         if self._paused:
             server.upstream.transport.resume_reading()
-        if not self._transport.is_reading():
-            self._transport.resume_reading()
+        if not (self.transport.is_reading() or self.transport.is_closing()):
+            self.transport.resume_reading()
         self._pool.release(server)
 
     def _pump(self) -> None:
@@ -182,7 +253,7 @@ class PooledClient(asyncio.Protocol):
         if self._server is not None:
             return True
         if self._input[position] == _EXIT:
-            self._transport.close()
+            self.transport.close()
         elif self._task is None:
             server = self._pool.take_idle(self._identity)
             if server is not None:
@@ -209,6 +280,7 @@ class PooledClient(asyncio.Protocol):
             return end
         elif kind in _BATCH:
             self._batch = True
+            self._in_a_row = 0
             self._bound = self._bound or kind in _BOUND
         if kind not in _READ:
             here = min(end, len(self._input))
@@ -234,12 +306,15 @@ class PooledClient(asyncio.Protocol):
         if kind in (_QUERY, _CALL):
             self._answers.expect(Expected(Fate.QUERY))
             if kind == _QUERY:
+                if not self._in_a_row:
+                    self._row_began = asyncio.get_running_loop().time()
+                self._in_a_row += 1
                 server.unnamed = None
                 self._telling = self._telling or prepared.leaves_traces(body)
         elif kind == _CLOSE:
             self._answers.expect(Expected(Fate.PASS))
         elif kind == _EXIT:
-            self._transport.close()
+            self.transport.close()
 
     def _parse(self, server: ServerSession, body: bytes) -> bytes:
         name, _, tail = body.partition(b"\x00")
@@ -325,7 +400,7 @@ class PooledClient(asyncio.Protocol):
         except (OSError, WireError) as error:
             _LOG.info("a pooled session was not examined: %r", error)
             self._task = None
-            self._transport.close()
+            self.transport.close()
             return
         server.upstream.transport.set_protocol(server)
         self._pinned = state is None or not state.empty(self._welcome.parameters["user"])
@@ -336,8 +411,8 @@ class PooledClient(asyncio.Protocol):
 
     def _go_on(self) -> None:
         self._task = None
-        if not self._transport.is_reading():
-            self._transport.resume_reading()
+        if not self.transport.is_reading():
+            self.transport.resume_reading()
         self._pump()
 
     def _start(self, work: asyncio._CoroutineLike[None]) -> None:

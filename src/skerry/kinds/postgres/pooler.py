@@ -43,6 +43,9 @@ class User(Protocol):
     def pause_server(self, paused: bool) -> None:
         """Learn that the server cannot take more bytes for now, or can again."""
 
+    def let_go(self) -> None:
+        """Give a session back that is kept between transactions."""
+
 
 class ServerSession(asyncio.Protocol):
     """One session of a pool, and what is prepared in it."""
@@ -106,12 +109,14 @@ class ServerSession(asyncio.Protocol):
         self.pool.drop(self)
 
     def _sleep(self) -> None:
+        if self.user is not None:
+            self.user.let_go()
         if self.user is None:
             self.close()
 
 
 class Pool:
-    """The sessions of one resource."""
+    """The sessions of one resource; `waiting` are those who need one and got none."""
 
     def __init__(
         self, gateway: Gateway, lookup: Lookup, limits: Limits, resource: Resource, size: int
@@ -124,7 +129,7 @@ class Pool:
         self._idle: list[ServerSession] = []
         self._all: set[ServerSession] = set()
         self._opening = 0
-        self._waiting: deque[tuple[Identity, asyncio.Future[ServerSession | None]]] = deque()
+        self.waiting: deque[tuple[Identity, asyncio.Future[ServerSession | None]]] = deque()
         self._greetings: OrderedDict[Identity, bytes] = OrderedDict()
         self.statements = Statements()
 
@@ -143,7 +148,8 @@ class Pool:
                 async with asyncio.timeout(self._limits.wake_seconds):
                     found = await self._open(identity, credential)
             if found is None:
-                found = await self._turn(identity, deadline)
+                self._reclaim()
+                found = self.take_idle(identity) or await self._turn(identity, deadline)
             if found is not None:
                 return found
 
@@ -153,9 +159,9 @@ class Pool:
         server.released = True
         if server.cancels or server not in self._all:
             return
-        for place, (identity, turn) in enumerate(self._waiting):
+        for place, (identity, turn) in enumerate(self.waiting):
             if identity == server.identity and not turn.done():
-                del self._waiting[place]
+                del self.waiting[place]
                 server.released = False
                 turn.set_result(server)
                 return
@@ -186,6 +192,12 @@ class Pool:
                 return server
         return None
 
+    def _reclaim(self) -> None:
+        """Take back all sessions that are kept between transactions."""
+        for server in list(self._all):
+            if server.user is not None:
+                server.user.let_go()
+
     def _has_room(self) -> bool:
         """Tell whether one more may be opened; an idle session of another kind makes room."""
         if len(self._all) + self._opening >= self._size and self._idle:
@@ -196,13 +208,13 @@ class Pool:
         """Wait until a session of that kind is free, or something may have made room."""
         turn: asyncio.Future[ServerSession | None] = asyncio.get_running_loop().create_future()
         place = (identity, turn)
-        self._waiting.append(place)
+        self.waiting.append(place)
         try:
             async with asyncio.timeout_at(deadline):
                 return await turn
         except BaseException as error:
-            if place in self._waiting:
-                self._waiting.remove(place)
+            if place in self.waiting:
+                self.waiting.remove(place)
             if turn.done() and not turn.cancelled() and (server := turn.result()) is not None:
                 self.release(server)
             if isinstance(error, TimeoutError):
@@ -215,8 +227,8 @@ class Pool:
             raise
 
     def _wake_next(self) -> None:
-        while self._waiting:
-            _, turn = self._waiting.popleft()
+        while self.waiting:
+            _, turn = self.waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return

@@ -3,8 +3,9 @@
 Bytes are passed on as they come. A session begins in the *reading* gear: the heads of the client's
 messages are read, and the ends of the server's answers are counted, to know whether it is idle. One
 that asks much is put into the *raw* gear, where the server's bytes go from transport to transport
-and of the client's the last ones are kept. Once it has gone quiet, those must end with a message,
-and the server itself is asked whether it has answered all (`lookup.Lookup.is_idle`).
+and of the client's the last ones are kept, and then into the `lane`, if that bears it. Once it has
+gone quiet it leaves the lane, what was kept must end with a message, and the server itself is asked
+whether it has answered all (`lookup.Lookup.is_idle`).
 
 Each direction is a protocol of its own, whose every callback but the hot one is its owner's.
 """
@@ -22,6 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from skerry.kinds._shared.pgwire.messages import READY, SYNC
+from skerry.kinds.postgres.lane import Lane, RawPassage
 
 _head = struct.Struct("!BI").unpack_from
 _HEAD_BYTES = 5
@@ -30,7 +32,7 @@ _KINDS = frozenset(b"BCDEFHPQSXcdfp")
 _IDLE = READY + b"I"
 _KEPT = 16
 _RAW_QUESTIONS = 100
-"""Questions between two looks that put a session into the raw gear."""
+"""Questions between two looks that put a session into the raw gear, or pieces, into the lane."""
 
 
 class Owner(Protocol):
@@ -146,12 +148,14 @@ class RawForth(_Direction):
         super().__init__(client)
         self._write = server.transport.write
         self.kept: deque[bytes] = deque([SYNC], maxlen=_KEPT)
-        self._keep = self.kept.append
+        self.keep = self.kept.append
+        self.pieces = 0
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         self._write(data)
-        self._keep(data)
+        self.keep(data)
+        self.pieces += 1
 
 
 class RawBack(_Direction):
@@ -172,12 +176,17 @@ class State(enum.Enum):
 
 
 class Relay:
-    """Both directions of a session, and what is known of its idleness."""
+    """Both directions of a session, and what is known of its idleness.
 
-    def __init__(self, client: Owner, server: Owner, *, may_be_raw: bool) -> None:
+    Without a lane, the session never gets into the raw gear.
+    """
+
+    def __init__(self, client: Owner, server: Owner, lane: Lane | None) -> None:
         self._client = client
         self._server = server
-        self._forth = Forth(client, server, self._go_raw if may_be_raw else None)
+        self._lane = lane
+        self._passage: RawPassage | None = None
+        self._forth = Forth(client, server, self._go_raw if lane else None)
         self._back = Back(server, client, self._forth)
         self._raw: RawForth | None = None
         self._last: bytes | None = None
@@ -187,6 +196,12 @@ class Relay:
     def forward(self, data: bytes) -> None:
         """Relay what the client has sent before."""
         self._forth.data_received(data)
+
+    def close(self) -> None:
+        """Relay no more: take the session out of the lane."""
+        lane, self._lane = self._lane, None
+        if lane is not None and self._passage is not None:
+            lane.take_out(self._passage)
 
     def look(self) -> State:
         """Tell whether the session has been idle since the last look."""
@@ -217,6 +232,13 @@ class Relay:
         if last is not self._last:
             self._last = last
             self._looks, self._next_question = 0, 1
+            if raw.pieces >= _RAW_QUESTIONS:
+                self._enter_lane()
+            raw.pieces = 0
+            return State.BUSY
+        if self._passage is not None and self._lane is not None:
+            self._lane.take_out(self._passage)
+            self._passage = None
             return State.BUSY
         self._looks += 1
         if self._looks < self._next_question or not ends_with_a_message(raw.kept):
@@ -227,6 +249,17 @@ class Relay:
     def _go_raw(self) -> None:
         self._raw = RawForth(self._client, self._server)
         self._engage(self._raw, RawBack(self._server, self._client))
+        # What has been written in this turn of the loop is sent at its end.
+        asyncio.get_running_loop().call_soon(self._enter_lane)
+
+    def _enter_lane(self) -> None:
+        client, server = self._client.transport, self._server.transport
+        lane, raw, passage = self._lane, self._raw, self._passage
+        if lane is None or raw is None or not (passage is None or passage.settled):
+            return
+        if lane.bears(client, server):
+            self._passage = RawPassage(client, server, raw.keep)
+            lane.put_in(self._passage)
 
     def _engage(self, forth: asyncio.Protocol, back: asyncio.Protocol) -> None:
         self._client.transport.set_protocol(forth)

@@ -13,6 +13,7 @@ import pytest
 from skerry.kernel.ledger.records import Account, Transfer, pack, unpack_results
 from skerry.kinds.ledger.operations import Operation, join, one_batch, only_batch
 from skerry.kinds.ledger.tests.harness import Node
+from skerry.kinds.ledger.tiger import front
 from skerry.kinds.ledger.tiger.checksum import compiled_checksum, plain_checksum
 from skerry.kinds.ledger.tiger.head import HEAD_BYTES, Command
 
@@ -195,6 +196,21 @@ async def test_a_bit_that_flipped_on_the_way_closes_the_connection(node: Node, a
 async def test_garbage_wakes_nothing(node: Node, garbage: bytes) -> None:
     async with peer(node) as made:
         assert await made.is_sent_away(garbage)
+    assert node.wakes == 0
+
+
+async def test_who_sends_byte_by_byte_is_sent_away(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "FIRST_MESSAGE_SECONDS", 0.3)
+    sent = message(node, Operation.REGISTER, bytes(256), client=CLIENT)
+    async with peer(node) as made:
+        for number in range(256):
+            made.writer.write(sent[number : number + 1])
+            await asyncio.sleep(0.02)
+            if made.reader.at_eof() or made.writer.is_closing():
+                break
+        assert await made.is_sent_away(b"")
     assert node.wakes == 0
 
 

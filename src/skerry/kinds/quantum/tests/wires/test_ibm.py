@@ -201,3 +201,17 @@ async def test_bad_requests_have_the_vendors_shape_and_queue_nothing(place: Plac
         assert answer.status == status, answer.body
         assert json.loads(answer.body)["errors"][0]["code"] == status
     assert json.loads((await call("GET", "/jobs")).body)["count"] == before
+    assert (await call("GET", "/backends/ibm_torino/configuration?calibration_id=x")).status == 404
+    await told_once_and_deleted(call, good)
+
+
+async def told_once_and_deleted(call: Any, good: Any) -> None:
+    """Send a private job: its results are told once. Deleted it is gone."""
+    made = await call("POST", "/jobs", {**asked(good), "private": True})
+    path = f"/jobs/{json.loads(made.body)['id']}"
+    async with asyncio.timeout(60):
+        while json.loads((await call("GET", path)).body)["status"] != "Completed":
+            await asyncio.sleep(0.05)
+    assert [(await call("GET", f"{path}/results")).status for _ in range(2)] == [200, 204]
+    assert [(await call("DELETE", path)).status for _ in range(2)] == [204, 404]
+    assert (await call("GET", path)).status == 404

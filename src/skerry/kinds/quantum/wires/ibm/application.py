@@ -3,6 +3,7 @@
     POST /identity/token                                       IAM
     GET  /backends   …/{name}/configuration, properties, status
     POST /jobs   GET /jobs, /jobs/{id}, …/results, metrics, logs   POST …/cancel   PUT …/tags
+    DELETE /jobs/{id}
     POST /sessions   GET, PATCH /sessions/{id}   DELETE …/close
     GET  /instances/usage
 
@@ -79,6 +80,10 @@ async def _backends(call: Call, parts: tuple[str, ...]) -> Reply:
         return Reply({"devices": [_listed(call, each, waiting) for each in backends.backends()]})
     device = backends.find(parts[0])
     _, calibration, _ = desk.device(device.id)
+    asked = call.query.get("calibration_id")
+    if asked is not None and (calibration is None or asked != calibration.taken_at):
+        known = "none" if calibration is None else calibration.taken_at
+        raise NOT_FOUND(f"{parts[0]} has no calibration {asked[:60]}.", why=f"Known: {known}.")
     if parts[1:] == ("configuration",):
         return Reply(backends.configuration(device, calibration))
     if parts[1:] == ("properties",):
@@ -94,6 +99,7 @@ def _listed(call: Call, device: Any, waiting: int) -> dict[str, Any]:
         "name": backends.name_of(device),
         "status": {"name": "online", "reason": "available"},
         "qubits": device.qubits,
+        "physical_qubits": device.qubits,
         "queue_length": waiting,
         "processor_type": {"family": "twin", "revision": device.revision},
     }
@@ -102,7 +108,8 @@ def _listed(call: Call, device: Any, waiting: int) -> dict[str, Any]:
 async def _jobs(call: Call) -> Reply:
     if call.method == "POST":
         asked = msgspec.json.decode(await call.body(), type=jobs.Asked)
-        job = await jobs.submit(call.desk, asked)
+        client = call.headers.get("x-qx-client-application", "")
+        job = await jobs.submit(call.desk, asked, client)
         return Reply({"id": job.id, "backend": asked.backend}, 200)
     if call.method != "GET":
         raise NOT_FOUND("Jobs are listed or made.")
@@ -136,8 +143,9 @@ def _number(text: str | None, default: int) -> int:
 
 async def _job(call: Call, parts: tuple[str, ...]) -> Reply:
     job = await call.desk.job(parts[0])
-    if job.request.native.get("program") not in jobs.PROGRAMS:
-        raise NOT_FOUND(f"Job {job.id} did not come through this API.")
+    native = job.request.native
+    if native.get("program") not in jobs.PROGRAMS or native.get("deleted"):
+        raise NOT_FOUND(f"Job {job.id} did not come through this API, or was deleted.")
     match (call.method, parts[1:]):
         case ("GET", ()):
             return Reply(jobs.shown(job, params=call.query.get("exclude_params") != "true"))
@@ -156,16 +164,21 @@ async def _job(call: Call, parts: tuple[str, ...]) -> Reply:
             return Reply(status=204)
         case ("PUT", ("tags",)):
             return await _tag(call, job)
+        case ("DELETE", ()):
+            return await _delete(call, job)
     raise NOT_FOUND(f"{call.method} {call.path[:100]} is not served here.")
 
 
 async def _results(call: Call, job: Job) -> Reply:
     if job.error is not None:
         return Reply(str(job.error.get("what", "")).encode(), kind="text/plain")
-    if job.state is not JobState.COMPLETED:
+    native = job.request.native
+    if job.state is not JobState.COMPLETED or native.get("told"):
         return Reply(status=204)
+    if native["private"]:  # the results of a private job are told once
+        await _note(call, job, told=True)
     results = await call.desk.results(job.id)
-    if (mitigation := job.request.native.get("mitigation")) is not None:
+    if (mitigation := native.get("mitigation")) is not None:
         items = await asyncio.to_thread(answers.items, job, results)
         done = await call.desk.mitigated(items, mitigation["tasks"])
         return Reply(answers.mitigated(job, done))
@@ -173,7 +186,7 @@ async def _results(call: Call, job: Job) -> Reply:
         "sampler": answers.sampled,
         "estimator": answers.estimated,
         "executor": answers.executed,
-    }[job.request.native["program"]]
+    }[native["program"]]
     return Reply(await asyncio.to_thread(write, job, results))
 
 
@@ -181,10 +194,23 @@ async def _tag(call: Call, job: Job) -> Reply:
     tags = (await call.json()).get("tags")
     if not isinstance(tags, list) or len(tags) > jobs.TAGS_MAX:
         raise CONFLICT("Tags are a short list of texts.")
-    native = {**job.request.native, "tags": [str(each)[:86] for each in tags]}
-    request = msgspec.structs.replace(job.request, native=native)
-    await call.desk.stored(Store.change, job.id, None, "", request=request)
+    await _note(call, job, tags=[str(each)[:86] for each in tags])
     return Reply(status=204)
+
+
+async def _delete(call: Call, job: Job) -> Reply:
+    """Take a job out of this API; what it cost, and its record, stay with the node's owner."""
+    if not job.over:
+        await call.desk.cancel(job.id)
+        job = await call.desk.job(job.id)
+    await _note(call, job, deleted=True)
+    return Reply(status=204)
+
+
+async def _note(call: Call, job: Job, **noted: Any) -> None:
+    """Keep something about a job, durably."""
+    request = msgspec.structs.replace(job.request, native={**job.request.native, **noted})
+    await call.desk.stored(Store.change, job.id, None, "", request=request)
 
 
 class _Opened(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,6 +32,8 @@ _STATES = {
     JobState.RUNNING: "Running",
 }
 _SECOND = 1_000_000_000
+CLIENT_MAX = 2000
+_QISKIT = re.compile(r"\bqiskit-(\d[0-9a-z.]{0,20})")
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -45,8 +48,8 @@ class Asked(msgspec.Struct, frozen=True):
     start_session: bool = False
 
 
-async def submit(desk: Desk, asked: Asked) -> Job:
-    """Queue what a program means; raise what is wrong with it."""
+async def submit(desk: Desk, asked: Asked, client: str = "") -> Job:
+    """Queue what a program means; raise what is wrong with it. `client` is what it calls itself."""
     if asked.program_id not in PROGRAMS:
         raise INVALID(
             f"There is no program {asked.program_id[:40]}.",
@@ -80,6 +83,7 @@ async def submit(desk: Desk, asked: Asked) -> Job:
             "params": asked.params,
             "tags": asked.tags,
             "private": asked.private,
+            "qiskit": _version(client),
             "pubs": found["pubs"],
             "role": found.get("role"),
             "passthrough": found.get("passthrough"),
@@ -93,6 +97,12 @@ async def submit(desk: Desk, asked: Asked) -> Job:
     return await desk.submit(
         msgspec.structs.replace(request, options=Options(memory=keep, seed=noise["seed"]))
     )
+
+
+def _version(client: str) -> str:
+    """Return the version of Qiskit that a client names, nothing if it names none."""
+    found = _QISKIT.search(client[:CLIENT_MAX])
+    return found[1] if found else ""
 
 
 def _precision(options: dict[str, Any]) -> float:
@@ -166,6 +176,7 @@ def metrics(job: Job) -> dict[str, Any]:
             "seconds": spent,
             "qpu_charge_time_seconds": spent,
         },
+        "qiskit_version": job.request.native.get("qiskit", ""),
         "num_circuits": len(job.request.programs),
         "executions": job.done,
         "position_in_queue": job.queue.position if job.queue else None,
@@ -178,7 +189,7 @@ def wanted(jobs: Iterable[Job], query: dict[str, str], tags: list[str]) -> list[
     found = []
     for job in jobs:
         native = job.request.native
-        if native.get("program") not in PROGRAMS or native["private"]:
+        if native.get("program") not in PROGRAMS or native["private"] or native.get("deleted"):
             continue
         if "backend" in query and backends.find(query["backend"]).id != job.request.device:
             continue
