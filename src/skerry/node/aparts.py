@@ -140,8 +140,10 @@ class Aparts:
         used = await asyncio.to_thread(group.usage)
         killed = await asyncio.to_thread(group.oom_kills)
         child.channel.close()
-        with contextlib.suppress(OSError):
+        try:
             await asyncio.to_thread(group.clear)
+        except OSError as error:
+            _log.warning("the group of a program stays for now: %s", error)
         return ApartEnd(
             cpu_ms=used.cpu_ms or ended.cpu_ms,
             memory_bytes=used.memory_peak_bytes or ended.memory_bytes,

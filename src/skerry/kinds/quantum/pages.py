@@ -185,7 +185,7 @@ def _hybrid(told: Told | None, place: dict[str, Any]) -> dict[str, Any]:
         "hybrid": found,
         "place": place,
         "back": f"/quantum/jobs/{place['app']}/{place['branch']}/{place['resource']}/{found.id}",
-        "events": [(reports.moment_text(each.at), each) for each in told.events],
+        "events": [(reports.second_text(each.at), each) for each in told.events],
         "curves": [
             (name, pictures.curve(values, name))
             for name, values in hybrid_reports.curves(told.metrics).items()

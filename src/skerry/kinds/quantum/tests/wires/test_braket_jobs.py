@@ -222,10 +222,29 @@ async def test_where_no_program_can_be_kept_apart_a_job_fails_and_says_why(
     assert tags.json == {"tags": {"a": "b"}}
     again = await caller.aws("PUT", f"/job/{quote(arn, safe='')}/cancel")
     assert again.headers["x-amzn-errortype"] == "ConflictException"
-    for name, value, count in (("jobName", "a-job", 1), ("status", "RUNNING", 0)):
-        wanted = {"name": name, "values": [value], "operator": "EQUAL"}
+    for name, value, operator, count in (
+        ("jobName", "a-job", "EQUAL", 1),
+        ("jobName", "-jo", "CONTAINS", 1),
+        ("status", "RUNNING", "EQUAL", 0),
+        ("createdAt", "2020-01-01", "GT", 1),
+    ):
+        wanted = {"name": name, "values": [value], "operator": operator}
         page = await caller.aws("POST", "/jobs", {"filters": [wanted]})
         assert len(page.json["jobs"]) == count
+    for name, operator in (("jobName", "LIKE"), ("roleArn", "EQUAL")):
+        wanted = {"name": name, "values": ["x"], "operator": operator}
+        page = await caller.aws("POST", "/jobs", {"filters": [wanted]})
+        assert page.headers["x-amzn-errortype"] == "ValidationException"
+
+
+async def test_no_more_jobs_wait_than_a_bound(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "OPEN_MAX", 0)
+    await put(caller, packed(script=""))
+    answer = await caller.aws("POST", "/job", asked())
+    assert answer.status == 402
+    assert answer.headers["x-amzn-errortype"] == "ServiceQuotaExceededException"
 
 
 async def test_a_job_that_ran_when_the_node_was_killed_has_failed(

@@ -321,6 +321,7 @@ async def tags(call: Call) -> Reply:
     return Reply({"tags": (await _job(call)).request.tags})
 
 
+OPERATORS = ("LT", "LTE", "EQUAL", "GT", "GTE", "BETWEEN", "CONTAINS")
 _FIELDS = ("jobArn", "jobName", "device", "status", "createdAt")
 
 
@@ -330,8 +331,8 @@ async def search(call: Call, _region: str) -> Reply:
     for each in asked.filters:
         if each.name not in _FIELDS:
             raise INVALID(f"Jobs cannot be searched by {each.name[:60]}.")
-        if not each.values:
-            raise INVALID("A filter has values.")
+        if each.operator not in OPERATORS or not each.values:
+            raise INVALID(f"A filter has values and one of {', '.join(OPERATORS)}.")
     found: list[dict[str, Any]] = []
     before, more = asked.next_token, True
     while more and len(found) < asked.max_results:
