@@ -178,6 +178,7 @@ async def test_estimate_run_cost_and_histogram(node: Node) -> None:
     )
     fitting = {"iqm-garnet", "iqm-emerald", "sim-ideal", "sim-density", "sim-mps"}
     assert {each.device for each in table.quotes if each.fits} == fitting
+    assert "go to none of these machines themselves" in table.draw(200), "it states no terms"
     why = {each.device: each.why for each in table.quotes if not each.fits}
     assert why["aqt-ibex-q1"] == "It costs 21.30 EUR, which is above the budget."
     assert "is not known" in why["ibm-berlin"]
