@@ -193,6 +193,7 @@ async def test_estimate_run_cost_and_histogram(node: Node) -> None:
     text = report.draw(80)
     assert "twin of IQM Garnet" in text
     assert "█" in text
+    assert report.results[0].provenance.node == node.name
     drawn = await ask(node, "job", app=APP, job=report.job.id, png="bars.png")
     assert drawn.contents()["png"].startswith(b"\x89PNG")
     assert report.contents() == {}
