@@ -72,6 +72,9 @@ async def test_an_hour_back_stops_nothing() -> None:
             await check(node)
         clock.behind = 2 * HOUR
         async with running(top / "h", clock) as node:
+            status = await perform(node, "node.status")
+            assert not status.awake
+            assert status.kept_ready_bytes > 1 << 20, "the zygote is there"
             assert await (await subject(node, "pr")).get() == {"a": "1", "b": "2"}
             await perform(node, "branch.delete", app="news", name="pr")
             with pytest.raises(SkerryError, match="pr"):
