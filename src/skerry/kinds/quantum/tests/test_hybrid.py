@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tarfile
+import venv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 
 from skerry.app import make_node
 from skerry.kinds._shared.http.request import request
+from skerry.kinds.quantum import stacks
 from skerry.kinds.quantum.tests.test_node import _log_in, options_in
 from skerry.kinds.quantum.tests.wires.test_braket_jobs import BUCKET, archive, asked
 from skerry.node.node import Node
@@ -185,6 +187,7 @@ async def test_scripts_that_fail_or_mean_harm_are_contained() -> None:
             client = Client(fields)
             await is_shown(node, await fails(client))
             await reaches(node, client, home / "h", await fields_of(node, "other"))
+            await runs_with_a_stack(node, client)
             await dies_with_its_cell(node, client)
         finally:
             await node.stop()
@@ -283,6 +286,22 @@ async def reaches(node: Node, client: Client, home: Path, other: Mapping[str, st
     late = Client({"url": other["base"], "access_key": access, "secret_key": secret})
     with pytest.raises(late.braket.exceptions.ClientError):
         await late.job(arn)
+
+
+async def runs_with_a_stack(node: Node, client: Client) -> None:
+    """An image that is named after a stack means the environment that the operator made for it."""
+    clients = [each for each in stacks.STACKS if each.startswith("clients-")]
+    name = next(each for each in clients if not stacks.is_here(each))
+    made = stacks.folder(node.home.environments, name)
+    made.parent.mkdir(mode=0o755)
+    await asyncio.to_thread(venv.create, made)
+    (made / stacks.COMPLETE).touch()
+    body = asked()["algorithmSpecification"]
+    body["containerImage"] = {"uri": f"1234567890.dkr.ecr.eu-north-1.amazonaws.com/{name}:latest"}
+    script = "import sys\nprint(sys.prefix)\n"
+    arn = await client.create("stack", script, algorithmSpecification=body)
+    assert (await client.ended(arn))["status"] == "COMPLETED", await client.said(arn)
+    assert await client.said(arn) == str(made)
 
 
 async def dies_with_its_cell(node: Node, client: Client) -> None:
