@@ -90,10 +90,11 @@ class Context:
 
     `directory` is the state and is what is branched; `run` holds sockets and is emptied at each
     wake; `code` is the deployed version of the app, read-only. `bindings` are the names of the
-    resources of the same branch that this one may use; `url` is the node's own; `permit` is asked
-    before anything of the resource goes to a place outside the node; `apart` starts programs of
-    users in a sandbox of their own. `environments` holds what the operator installed for kinds,
-    `<kind>/<name>`, readable and executable for engines.
+    resources of the same branch that this one may use; `url` is where the node is reached, `node`
+    its name; `permit` is asked before anything of the resource goes to a place outside the node;
+    `apart` starts programs of users in a sandbox of their own. `environments` holds what the
+    operator installed for kinds, `<kind>/<name>`, readable and executable for
+    engines.
     """
 
     ref: ResourceRef
@@ -112,6 +113,7 @@ class Context:
     permit: Permit = refuse
     apart: Launch = nowhere
     environments: Path | None = None
+    node: str = ""
 
     @property
     def log(self) -> logging.Logger:

@@ -170,6 +170,7 @@ class Workshop:
             served=tuple(self.slot(branch, each) for each in served),
             bound=tuple(self.slot(branch, each) for each in bound),
             confinement=confinement,
+            node=self._node_name,
             environments="" if tight else str(self._home.environments),
         )
         return process, group

@@ -83,7 +83,7 @@ class DeviceTable(msgspec.Struct, frozen=True):
         return f"{text}\n\n{wrapped(note, columns)}\n{ways}"
 
 
-_LEAST = ("price", "topology", "1q %", "2q time", "read %")
+_LEAST = ("price", "gates", "topology", "1q %", "2q time", "read %")
 """Columns that are left out where there is no room, in this order."""
 
 
@@ -112,6 +112,7 @@ def _cells(device: DeviceRow) -> dict[str, str]:
         "read %": share_text(device.readout_fidelity),
         "2q time": "-" if seconds is None else seconds_text(seconds),
         "topology": device.topology,
+        "gates": " ".join(device.native_gates) or "-",
         "at": device.country,
         "status": device.status,
         "here": device.here.replace(", ", "+").replace("simulator+", "sim+"),

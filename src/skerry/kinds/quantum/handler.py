@@ -115,7 +115,9 @@ class Handler:
         )
         asked = {"request": request, "devices": params.device, "currency": params.currency}
         found: list[Quote] = await self._call(params, "quote", asked, progress)
-        return reports.QuoteTable(params.shots, params.currency, tuple(found))
+        reached = self._reached(params)
+        allowed = {each.device: reached.get(each.device, ()) for each in found}
+        return reports.QuoteTable(params.shots, params.currency, tuple(found), allowed)
 
     async def do_run(self, params: words.Run, progress: Progress) -> reports.JobReport:
         """See `quantum.run`."""
@@ -159,18 +161,26 @@ class Handler:
 
     def _with_others(self, error: SkerryError, params: words.Run) -> SkerryError:
         """Add to a refusal which machines the app's policy lets jobs go to."""
-        name = params.resource or self._only(params.app, params.branch)
-        found = []
-        for way in ways.all_ways(self._node.clock):
-            found += [
-                f"{device.id} by {way.name}"
-                for device in load.devices().values()
-                if ways.leads_to(way, device) and self._may_go(way, device, params, name)
-            ]
+        found = [f"{device} by {way}" for device, by in self._reached(params).items() for way in by]
         reached = f"Policy lets its jobs go to: {', '.join(found) or 'no machine'}."
         return SkerryError(error.problem, error.what, f"{error.why} {reached}".strip(), error.hint)
 
-    def _may_go(self, way: Provider, device: Device, params: words.Run, name: str) -> bool:
+    def _reached(self, params: words.Here) -> dict[str, tuple[str, ...]]:
+        """Return to which machines the app's policy lets jobs go, and by which ways."""
+        name = params.resource or self._only(params.app, params.branch)
+        every = list(ways.all_ways(self._node.clock))
+        found = {}
+        for device in load.devices().values():
+            by = tuple(
+                way.name
+                for way in every
+                if ways.leads_to(way, device) and self._may_go(way, device, params, name)
+            )
+            if by:
+                found[device.id] = by
+        return found
+
+    def _may_go(self, way: Provider, device: Device, params: words.Here, name: str) -> bool:
         places, who = way.places(device), f"app:{params.app}"
         asked = [
             PolicyRequest(

@@ -24,11 +24,15 @@ _OUTCOMES = 8
 
 
 class QuoteTable(msgspec.Struct, frozen=True):
-    """What a program would be on each device, the best first."""
+    """What a program would be on each device, the best first.
+
+    `allowed` are the ways by which policy lets the app's jobs go to each machine itself.
+    """
 
     shots: int
     currency: str
     quotes: tuple[Quote, ...]
+    allowed: dict[str, tuple[str, ...]] = {}
 
     def draw(self, columns: int) -> str:
         """Return what fits as a table, and what does not with the reason."""
@@ -51,17 +55,27 @@ class QuoteTable(msgspec.Struct, frozen=True):
         others = [(each.device, each.why) for each in self.quotes if not each.fits]
         if others:
             blocks.append(columns_of(others, ("left out", "why"), columns))
-        blocks += [drawing.wrapped(each, columns) for each in _QUOTED]
+        told = (_QUOTED, self._machines(), _HERE)
+        blocks += [drawing.wrapped(each, columns) for each in told]
         return "\n\n".join(blocks)
+
+    def _machines(self) -> str:
+        """Return to which of the machines that fit the app's jobs may go."""
+        found = [each.device for each in self.quotes if each.fits and self.allowed.get(each.device)]
+        if found:
+            return (
+                f"Policy lets this app's jobs go to these machines themselves: {', '.join(found)}."
+            )
+        return "Policy lets this app's jobs go to none of these machines themselves, only to twins."
 
 
 _GONE = ("retired", "unsold", "preview")
 _QUOTED = (
     "fidelity: the chance that nothing goes wrong in one shot, by published errors. cost: on the "
     "machine, at the dated price list. queue: jobs that wait here; how many wait for the machine "
-    "itself is not known. time: of the shots alone, by published times.",
-    "Runs here are on twins, for nothing: skerry quantum run <program> --device <device>",
+    "itself is not known. time: of the shots alone, by published times."
 )
+_HERE = "Runs here are on twins, for nothing: skerry quantum run <program> --device <device>"
 
 
 def money(cost: Cost | None) -> str:

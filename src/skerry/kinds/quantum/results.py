@@ -84,7 +84,7 @@ def made(
         layout=tuple(found["layout"]),
         calibration=twins.calibrated(*device) if is_twin else None,
         pessimism=job.request.options.pessimism,
-        node=context.url,
+        node=context.node or context.url,
         started=run.started,
         seconds=round(run.seconds, 6),
         notes=_notes(job),

@@ -167,6 +167,7 @@ class Process:
             url=self._spec.url,
             permit=host.permit,
             apart=apart if served else nowhere,
+            node=self._spec.node,
             environments=Path(self._spec.environments) if self._spec.environments else None,
         )
 

@@ -54,6 +54,7 @@ class ProcessSpec(msgspec.Struct, frozen=True, tag="cell"):
     served: tuple[SlotSpec, ...]
     bound: tuple[SlotSpec, ...]
     confinement: Confinement
+    node: str = ""
     environments: str = ""
 
 

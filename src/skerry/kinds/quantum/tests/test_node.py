@@ -179,6 +179,7 @@ async def test_estimate_run_cost_and_histogram(node: Node) -> None:
     )
     fitting = {"iqm-garnet", "iqm-emerald", "sim-ideal", "sim-density", "sim-mps"}
     assert {each.device for each in table.quotes if each.fits} == fitting
+    assert "go to none of these machines themselves" in table.draw(200), "it states no terms"
     why = {each.device: each.why for each in table.quotes if not each.fits}
     assert why["aqt-ibex-q1"] == "It costs 21.30 EUR, which is above the budget."
     assert "is not known" in why["ibm-berlin"]
@@ -193,6 +194,7 @@ async def test_estimate_run_cost_and_histogram(node: Node) -> None:
     text = report.draw(80)
     assert "twin of IQM Garnet" in text
     assert "█" in text
+    assert report.results[0].provenance.node == node.name
     drawn = await ask(node, "job", app=APP, job=report.job.id, png="bars.png")
     assert drawn.contents()["png"].startswith(b"\x89PNG")
     assert report.contents() == {}

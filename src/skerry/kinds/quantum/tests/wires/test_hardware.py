@@ -220,5 +220,15 @@ async def test_an_app_that_stays_in_the_eu_is_told_which_machines_it_can_reach()
             reached = error.why.rpartition("go to: ")[2]
             assert "iqm-garnet by braket" in reached
             assert "ionq" not in reached
+            dear = {"device": "iqm-garnet", "provider": "braket", "budget": "0.01"}
+            with pytest.raises(SkerryError, match="and the budget is") as caught:
+                await perform(node, "quantum.run", **{**run, **dear})
+            assert "Policy" not in caught.value.why, "it was the budget"
+            asked = {"app": "lab", "program": FLIPPED, "device": ["iqm-garnet", "ionq-forte-1"]}
+            table = await perform(node, "quantum.estimate", **asked)
+            assert {name: "braket" in by for name, by in table.allowed.items()} == {
+                "iqm-garnet": True,
+                "ionq-forte-1": False,
+            }
             report = await perform(node, "quantum.run", **run, device="ionq-forte-1")
             assert report.job.state is JobState.COMPLETED
