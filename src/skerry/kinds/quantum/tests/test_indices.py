@@ -100,6 +100,8 @@ def test_what_may_lie_outside_is_refused_unless_the_program_asks_before() -> Non
     assert refused.value.line == 5
     with pytest.raises(UnsupportedError, match="What is returned or named again"):
         ran(f"{DRAWN}let a = q[c]; x a;")
+    with pytest.raises(UnsupportedError, match="Something is done before an index"):
+        ran(f"{DRAWN}def f(qubit a) -> bit {{ x a; return 1; }} bit[4] one; one[c] ^= f(q[0]);")
     with pytest.raises(UnsupportedError, match="depends on 7 measured bits"):
         ran("qubit[128] q; uint[7] c = measure q[0:6]; x q[c];")
 
