@@ -92,6 +92,16 @@ def test_what_may_lie_outside_is_refused_unless_the_program_asks_before() -> Non
     assert {(each["c"], each["out"]) for each in found} == {(0, 1), (1, 2), (2, 4), (3, 0)}
     with pytest.raises(UnsupportedError, match="may be outside of an array of 3"):
         ran(f"{DRAWN}array[uint[2], 3] a = {{1, 2, 3}}; uint[2] told = a[c];")
+    with pytest.raises(UnsupportedError, match="What is returned or named again") as refused:
+        ran(
+            f"{DRAWN}def f(bit[2] k, qubit[4] w) -> bit {{\nreturn measure w[k]; }}\n"
+            "uint[2] k = 1; bit told = f(c, q[0:3]);"
+        )
+    assert refused.value.line == 5
+    with pytest.raises(UnsupportedError, match="What is returned or named again"):
+        ran(f"{DRAWN}let a = q[c]; x a;")
+    with pytest.raises(UnsupportedError, match="Something is done before an index"):
+        ran(f"{DRAWN}def f(qubit a) -> bit {{ x a; return 1; }} bit[4] one; one[c] ^= f(q[0]);")
     with pytest.raises(UnsupportedError, match="depends on 7 measured bits"):
         ran("qubit[128] q; uint[7] c = measure q[0:6]; x q[c];")
 

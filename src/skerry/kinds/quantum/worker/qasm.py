@@ -160,9 +160,16 @@ class _Reader(Indices):
             raise refuse(node, f"{type(node).__name__} cannot be run here.")
         if self._verbatim and not isinstance(node, ast.Box):
             raise refuse(node, "A box must follow `#pragma braket verbatim`.")
+        done = len(self._ops)
         try:
             do(node, scope)
         except MeasuredIndexError as error:
+            if any(op[0] != "set" for op in self._ops[done:]):
+                raise refuse(
+                    node,
+                    "Something is done before an index that is measured in one statement.",
+                    "Give what is done first to a variable of its own.",
+                ) from error
             self._each_value(node, scope, error)
 
     def duration_of(self, node: Any, scope: Scope) -> Any:

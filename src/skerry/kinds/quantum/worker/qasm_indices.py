@@ -30,7 +30,11 @@ class Indices(Choices):
     def _each_value(self, node: Any, scope: Scope, error: MeasuredIndexError) -> None:
         """Do a statement for every value that an index of it may have."""
         if isinstance(node, ast.ReturnStatement | ast.AliasStatement):
-            raise error
+            raise refuse(
+                node,
+                "What is returned or named again cannot depend on an index that is measured.",
+                "Give it to a bit before: bit b = measure q[k];",
+            )
         if isinstance(node, ast.ClassicalDeclaration):
             node = self._declared_before(node, scope)
         measured = dict(self._measured_names(error.index, scope))
@@ -74,8 +78,10 @@ class Indices(Choices):
             inner.names[name] = Variable(wanted, word._replace(bits=known), fixed=True)
         try:
             self._pick(node, error.places, [error.index], inner)
-        except MeasuredIndexError:
-            raise
+        except MeasuredIndexError as again:
+            raise refuse(
+                node, "An index is computed of what is measured.", "Give it to a variable before."
+            ) from again
         except UnsupportedError as outside:
             if self._level:
                 return  # what asks before is trusted to keep the index inside

@@ -243,7 +243,9 @@ async def cancel(call: Call, _region: str) -> Reply:
     job = await _job(call)
     native_of(job)
     if job.over:
-        raise CONFLICT(f"The task is in its last state, {state(job)}, and cannot be cancelled.")
+        # Callers know Braket's sentence, and go on where a task was over before.
+        what = f"Amazon Braket cannot cancel a quantum task in the {state(job)} status."
+        raise CONFLICT(what)
     job = await call.desk.cancel(job.id)
     ended = "CANCELLED" if job.state is JobState.CANCELLED else "CANCELLING"
     return Reply({"quantumTaskArn": call.parts[1], "cancellationStatus": ended})
