@@ -246,7 +246,11 @@ def find_uv(pip: Sequence[str | Path]) -> Path | None:
 
     Where pip was told of another index, uv would ask in the wrong place, and none is laid.
     """
-    places = [Path(shutil.which("uv") or "uv"), VENV / "bin" / "uv", VENV / "uv" / "bin" / "uv"]
+    found = shutil.which("uv")
+    places = [
+        *([Path(found)] if found else []),
+        *(VENV / each / "uv" for each in ("bin", "uv/bin")),
+    ]
     locked = re.search(r"^uv==(.*\\\n)+.*", LOCKS["dev"].read_text(), re.MULTILINE)
     told = os.environ.get("PIP_INDEX_URL") or answers([*pip, "config", "get", "global.index-url"])
     if pip and locked and not told and not any(answers([each, "--version"]) for each in places):
