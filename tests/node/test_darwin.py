@@ -52,7 +52,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": said})
 """
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 
 
 @contextlib.contextmanager
@@ -71,6 +71,7 @@ def running(home: Path) -> Iterator[None]:
                 end = time.monotonic() + START_SECONDS
                 while not answers(home) and process.poll() is None and time.monotonic() < end:
                     time.sleep(0.05)
+                assert answers(home), "it did not start"
                 yield
             finally:
                 process.terminate()

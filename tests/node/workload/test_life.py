@@ -296,7 +296,7 @@ class TestSessions:
         session = await workloads.execute("a", ("/bin/sleep", "4714"))
         await until_seen("sleep 4714")
         await workloads.stop_one("a", grace_seconds=0.1)
-        assert not processes_that_say("sleep 4714")
+        await until_gone("sleep 4714")
         with contextlib.suppress(SkerryError):
             async for _ in session.output():
                 pass
