@@ -33,6 +33,7 @@ SESSIONS_MAX = 256
 """Sessions that the lane bears at once; further ones stay in the loop."""
 
 _ROOM_BYTES = 64 * 1024
+_SAID_BYTES = 8 * 1024
 _EVENTS_MAX = 64
 _LINGER_SECONDS = 1.0
 _PATIENT_SECONDS = 100e-6
@@ -199,25 +200,27 @@ class Lane:
             events = wait()
             with lock:
                 for descriptor, _ in events:
-                    if descriptor in ways:
-                        self._carry(*ways[descriptor], room)
+                    if descriptor not in ways:
+                        continue
+                    way, passage = ways[descriptor]
+                    try:
+                        if way(room):
+                            continue
+                    except BlockingIOError:
+                        continue
+                    except OSError:
+                        # The loop meets the same, or the end that follows, and closes as always.
+                        pass
+                    except Exception:
+                        _LOG.exception("a session is taken out of the lane")
+                        passage.failed = True
+                    self._hand_back(passage)
                 if not (events or ways):
                     self._running = False
                     self._epoll.close()
                     return
 
-    def _carry(self, way: Callable[[memoryview], bool], passage: Passage, room: memoryview) -> None:
-        try:
-            if way(room):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            # The loop meets the same, or the end that follows it, and closes as it always does.
-            pass
-        except Exception:
-            _LOG.exception("a session is taken out of the lane")
-            passage.failed = True
+    def _hand_back(self, passage: Passage) -> None:
         self._put_out(passage)
         try:
             passage.loop.call_soon_threadsafe(passage.settle)
@@ -257,18 +260,18 @@ class RawPassage(Passage):
     ) -> None:
         super().__init__(client, server)
         self._keep = keep
-        self._from_client, self._to_client = self.client.socket.recv_into, self.client.socket.send
+        self._from_client, self._to_client = self.client.socket.recv, self.client.socket.send
         self._from_server, self._to_server = self.server.socket.recv_into, self.server.socket.send
 
     def forth(self, room: memoryview) -> bool:
         """See `Passage`."""
-        data = room[: self._from_client(room)]
+        data = self._from_client(_SAID_BYTES)
         if not data:
             return False
-        self._keep(bytes(data))
+        self._keep(data)
         return send(self.server, self._to_server, data)
 
     def back(self, room: memoryview) -> bool:
         """See `Passage`."""
-        data = room[: self._from_server(room)]
-        return bool(data) and send(self.client, self._to_client, data)
+        size = self._from_server(room)
+        return size > 0 and send(self.client, self._to_client, room[:size])
