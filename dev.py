@@ -247,10 +247,8 @@ def find_uv(pip: Sequence[str | Path]) -> Path | None:
     Where pip was told of another index, uv would ask in the wrong place, and none is laid.
     """
     found = shutil.which("uv")
-    places = [
-        *([Path(found)] if found else []),
-        *(VENV / each / "uv" for each in ("bin", "uv/bin")),
-    ]
+    own = [VENV / each / "uv" for each in ("bin", "uv/bin")]
+    places = [Path(found), *own] if found else own
     locked = re.search(r"^uv==(.*\\\n)+.*", LOCKS["dev"].read_text(), re.MULTILINE)
     told = os.environ.get("PIP_INDEX_URL") or answers([*pip, "config", "get", "global.index-url"])
     if pip and locked and not told and not any(answers([each, "--version"]) for each in places):

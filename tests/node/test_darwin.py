@@ -71,14 +71,15 @@ def running(home: Path) -> Iterator[None]:
                 end = time.monotonic() + START_SECONDS
                 while not answers(home) and process.poll() is None and time.monotonic() < end:
                     time.sleep(0.05)
-                assert answers(home), "it did not start"
-                yield
+                started = answers(home)
+                if started:
+                    yield
             finally:
                 process.terminate()
                 status = process.wait(START_SECONDS)
                 said.seek(0)
                 text = said.read()
-        assert status == 0, text
+        assert started and status == 0, text
         assert "Traceback" not in text, text
 
 
@@ -94,7 +95,11 @@ def call(home: Path, command: str, **params: Any) -> Any:
     return local(home).call(command, params)
 
 
-def test_a_node_serves_branches_and_stops_without_what_linux_has() -> None:
+def test_a_node_serves_branches_and_stops_without_what_linux_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Where tests write may be in /dev/shm, which is not there either.
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
     with open_directory() as top, running(top / "h"):
         home = top / "h"
         upload = local(home).upload([pack({"skerry.toml": TOML, "web.py": WEB})])

@@ -72,9 +72,10 @@ class End:
 class Passage(ABC):
     """A session in the lane. Subclasses say how its bytes are passed on.
 
-    `forth` and `back` run in the lane's thread when there is something to receive. They get room
-    for it, and tell whether the session may stay; they may raise OSError. `server_gone` tells, of a
-    session that has left, that its server will say nothing more.
+    `forth` and `back` run in the lane's thread when something has come, and receive until less is
+    there than they asked for: they are not called again for what they leave. They get room for it,
+    and tell whether the session may stay; they may raise OSError. `server_gone` tells, of a session
+    that has left, that its server will say nothing more.
     """
 
     def __init__(self, client: asyncio.Transport, server: asyncio.Transport) -> None:
@@ -113,18 +114,22 @@ class Passage(ABC):
 class _Patience:
     """How the lane waits for the next events.
 
-    The guess is that a wait is as long as the one before it. Whoever yields the processor and gets
+    The guess is that a wait is as long as the one before it. More sessions than processors keep
+    these busy, and what comes meanwhile is carried at one go. Whoever yields the processor and gets
     it back late is on a busy machine, where a sleeper is served sooner: it sleeps for a while.
     """
 
     def __init__(self, poll: Callable[[float, int], list[tuple[int, int]]]) -> None:
         self._poll = poll
         self._now = SystemClock().monotonic
+        self._processors = os.cpu_count() or 1
         self._last_was_short = False
         self._asleep_until = 0.0
 
-    def wait(self) -> list[tuple[int, int]]:
+    def wait(self, sessions: int) -> list[tuple[int, int]]:
         """Return descriptors with events; none after `_LINGER_SECONDS`."""
+        if sessions > self._processors:
+            return self._poll(_LINGER_SECONDS, _EVENTS_MAX)
         if events := self._poll(0, _EVENTS_MAX):
             return events
         start = self._now()
@@ -157,6 +162,8 @@ class Lane:
         self._running = False
         if sys.platform == "linux":
             self._epoll: select.epoll
+            self._edges = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+            self._leaves = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
     def bears(self, client: asyncio.Transport, server: asyncio.Transport) -> bool:
         """Tell whether a session can be put in now: both ends are plain and await no writing."""
@@ -180,7 +187,7 @@ class Lane:
             for end, way in ((passage.client, passage.forth), (passage.server, passage.back)):
                 end.transport.pause_reading()
                 self._ways[end.socket.fileno()] = (way, passage)
-                self._epoll.register(end.socket, select.EPOLLIN)
+                self._epoll.register(end.socket, self._edges)
 
     def take_out(self, passage: Passage) -> None:
         """Carry a session no longer; the loop has it again when this returns."""
@@ -195,16 +202,17 @@ class Lane:
 
     def _run(self) -> None:
         wait, lock, ways = _Patience(self._epoll.poll).wait, self._lock, self._ways
+        leaves = self._leaves
         room = memoryview(bytearray(_ROOM_BYTES))
         while True:
-            events = wait()
+            events = wait(len(ways) // 2)
             with lock:
-                for descriptor, _ in events:
+                for descriptor, what in events:
                     if descriptor not in ways:
                         continue
                     way, passage = ways[descriptor]
                     try:
-                        if way(room):
+                        if not what & leaves and way(room):
                             continue
                     except BlockingIOError:
                         continue
@@ -265,13 +273,19 @@ class RawPassage(Passage):
 
     def forth(self, room: memoryview) -> bool:
         """See `Passage`."""
-        data = self._from_client(_SAID_BYTES)
-        if not data:
-            return False
-        self._keep(data)
-        return send(self.server, self._to_server, data)
+        while data := self._from_client(_SAID_BYTES):
+            self._keep(data)
+            if not send(self.server, self._to_server, data):
+                return False
+            if len(data) < _SAID_BYTES:
+                return True
+        return False
 
     def back(self, room: memoryview) -> bool:
         """See `Passage`."""
-        size = self._from_server(room)
-        return size > 0 and send(self.client, self._to_client, room[:size])
+        while size := self._from_server(room):
+            if not send(self.client, self._to_client, room[:size]):
+                return False
+            if size < len(room):
+                return True
+        return False

@@ -49,7 +49,7 @@ class PooledPassage(Passage):
     def forth(self, room: memoryview) -> bool:
         """See `Passage`."""
         said = bytes(room[: self._from_client(room)])
-        if not is_plain_query(said):
+        if len(said) == len(room) or not is_plain_query(said):
             self.unread = said
             return False
         self.questions += 1
@@ -59,15 +59,18 @@ class PooledPassage(Passage):
 
     def back(self, room: memoryview) -> bool:
         """See `Passage`; what a session says unasked is for nobody, as it is in the pool."""
-        data = room[: self._from_server(room)]
-        if self._answers.idle or not data:
-            return False
+        while size := self._from_server(room):
+            if self._answers.idle or not self._pass_on(bytes(room[:size])):
+                return False
+            if size < len(room):
+                return True
+        return False
+
+    def _pass_on(self, said: bytes) -> bool:
         answers = self._answers
-        said = bytes(data)
         if answers.end_plainly(said):
             return send(self.client, self._to_client, said) and not (self._waiting and answers.idle)
-        said = answers.read(said)
-        if not send(self.client, self._to_client, said):
+        if not send(self.client, self._to_client, answers.read(said)):
             return False
         if answers.telling or answers.failed or answers.forgotten:
             return False
