@@ -20,7 +20,7 @@ _libc = ctypes.CDLL(None)
 
 
 def give_back() -> None:
-    """Give free memory back; takes about a millisecond."""
+    """Give free memory back; takes a millisecond, or more where much was freed: not in the loop."""
     if hasattr(_libc, "malloc_trim"):
         _libc.malloc_trim(0)
 
@@ -63,7 +63,7 @@ class Frugality:
     def _look(self) -> None:
         self._timer = None
         if self._is_idle():
-            give_back()
+            asyncio.get_running_loop().run_in_executor(None, give_back)
 
     def close(self) -> None:
         """Look no more."""

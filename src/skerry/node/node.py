@@ -185,7 +185,7 @@ class Node:
             await self._zygote
             self.catalogue_log.check()
             self.ledger_log.check()
-            give_back()
+            await asyncio.to_thread(give_back)
             self._stack = stack.pop_all()
 
     @contextlib.contextmanager

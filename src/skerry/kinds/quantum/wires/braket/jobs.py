@@ -20,13 +20,14 @@ from skerry.kinds.quantum.hybrid.contract import (
     Input,
 )
 from skerry.kinds.quantum.wires.braket import images, names
-from skerry.kinds.quantum.wires.braket.tasks import (
+from skerry.kinds.quantum.wires.braket.searching import (
+    ORDERED,
     PAGE_MAX,
-    Association,
     Filter,
-    holds,
-    reservation,
+    check,
+    newest,
 )
+from skerry.kinds.quantum.wires.braket.tasks import Association, reservation
 from skerry.kinds.quantum.wires.frame import Call, Reply
 
 WIRE = "braket-job"
@@ -321,33 +322,20 @@ async def tags(call: Call) -> Reply:
     return Reply({"tags": (await _job(call)).request.tags})
 
 
-OPERATORS = ("LT", "LTE", "EQUAL", "GT", "GTE", "BETWEEN", "CONTAINS")
 _FIELDS = ("jobArn", "jobName", "device", "status", "createdAt")
 
 
 async def search(call: Call, _region: str) -> Reply:
     """Answer SearchJobs, the newest first."""
     asked = msgspec.convert(await call.json(), Search)
-    for each in asked.filters:
-        if each.name not in _FIELDS:
-            raise INVALID(f"Jobs cannot be searched by {each.name[:60]}.")
-        if each.operator not in OPERATORS or not each.values:
-            raise INVALID(f"A filter has values and one of {', '.join(OPERATORS)}.")
-    found: list[dict[str, Any]] = []
-    before, more = asked.next_token, True
-    while more and len(found) < asked.max_results:
-        page = await call.desk.hybrid.jobs(PAGE_MAX, before)
-        more = len(page) == PAGE_MAX
-        for job in page:
-            before = job.id
-            row = _summary(job, call.desk.context.id)
-            if is_ours(job) and all(holds(each, row) for each in asked.filters):
-                found.append(row)
-            if len(found) == asked.max_results:
-                more = True
-                break
-    body: dict[str, Any] = {"jobs": found}
-    return Reply(body | {"nextToken": before} if more else body)
+    check(asked.filters, "Jobs", _FIELDS, (*ORDERED, "CONTAINS"))
+    own = call.desk.context.id
+
+    def told(job: HybridJob) -> dict[str, Any] | None:
+        return _summary(job, own) if is_ours(job) else None
+
+    found, going_on = await newest(asked, call.desk.hybrid.jobs, told)
+    return Reply({"jobs": found} | going_on)
 
 
 async def of_log(desk: Desk, prefix: str) -> HybridJob:

@@ -12,10 +12,16 @@ from skerry.kinds.quantum.checks import MEMORY_SHOTS_MAX
 from skerry.kinds.quantum.contract import Job, JobRequest, JobState, Options
 from skerry.kinds.quantum.wires.braket import names, programs
 from skerry.kinds.quantum.wires.braket.errors import ProgramSetError
+from skerry.kinds.quantum.wires.braket.searching import (
+    ORDERED,
+    PAGE_MAX,
+    Filter,
+    check,
+    newest,
+)
 from skerry.kinds.quantum.wires.frame import Call, Reply
 
 WIRE = "braket"
-PAGE_MAX = 100
 _STATES = {
     JobState.CREATED: "CREATED",
     JobState.VALIDATED: "CREATED",
@@ -70,14 +76,6 @@ class Native(msgspec.Struct, frozen=True):
     def directory(self, job_id: str) -> str:
         """Return the folder of the task's results in its bucket."""
         return f"{self.prefix.strip('/')}/{job_id}"
-
-
-class Filter(msgspec.Struct, frozen=True):
-    """One condition of a search."""
-
-    name: str
-    values: list[str]
-    operator: str = "EQUAL"
 
 
 class Search(msgspec.Struct, frozen=True, rename="camel"):
@@ -258,46 +256,19 @@ async def tags(call: Call, _region: str) -> Reply:
     return Reply({"tags": job.request.tags})
 
 
+_FIELDS = ("quantumTaskArn", "deviceArn", "jobArn", "status", "createdAt")
+
+
 async def search(call: Call, _region: str) -> Reply:
     """Answer SearchQuantumTasks, the newest first."""
     asked = msgspec.convert(await call.json(), Search)
-    for each in asked.filters:
-        if each.name not in _FIELDS:
-            raise INVALID(f"Tasks cannot be searched by {each.name[:60]}.")
-        if each.operator not in _OPERATORS or not each.values:
-            raise INVALID(f"A filter has values and one of {', '.join(_OPERATORS)}.")
-    found: list[dict[str, Any]] = []
-    before, more = asked.next_token, True
-    while more and len(found) < asked.max_results:
-        page = await call.desk.jobs((), PAGE_MAX, before)
-        more = len(page) == PAGE_MAX
-        for job in page:
-            before = job.id
-            if job.request.native.get("wire") != WIRE:
-                continue
-            row = summary(job, native_of(job), call.desk.context.id)
-            if all(holds(each, row) for each in asked.filters):
-                found.append(row)
-            if len(found) == asked.max_results:
-                more = True
-                break
-    body: dict[str, Any] = {"quantumTasks": found}
-    return Reply(body | {"nextToken": before} if more else body)
+    check(asked.filters, "Tasks", _FIELDS, ORDERED)
+    desk = call.desk
 
+    def told(job: Job) -> dict[str, Any] | None:
+        if job.request.native.get("wire") != WIRE:
+            return None
+        return summary(job, native_of(job), desk.context.id)
 
-_FIELDS = ("quantumTaskArn", "deviceArn", "jobArn", "status", "createdAt")
-_OPERATORS = ("LT", "LTE", "EQUAL", "GT", "GTE", "BETWEEN")
-
-
-def holds(each: Filter, row: dict[str, Any]) -> bool:
-    """Tell whether a row meets a condition; times compare as the texts that they are."""
-    value, first, last = str(row.get(each.name, "")), each.values[0], each.values[-1]
-    return {
-        "CONTAINS": first in value,
-        "EQUAL": value in each.values,
-        "LT": value < first,
-        "LTE": value <= first,
-        "GT": value > first,
-        "GTE": value >= first,
-        "BETWEEN": first <= value <= last,
-    }[each.operator]
+    found, going_on = await newest(asked, lambda limit, before: desk.jobs((), limit, before), told)
+    return Reply({"quantumTasks": found} | going_on)
