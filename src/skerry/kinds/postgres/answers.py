@@ -67,7 +67,7 @@ class Answers:
     def __init__(self) -> None:
         self._awaited: deque[Expected] = deque()
         self._rest = b""
-        self._missing = 0
+        self._missing = self._passed = 0
         self.idle = self.open = False
         self.telling = False
         self.forgotten = False
@@ -83,9 +83,15 @@ class Answers:
         self._awaited.append(answer)
         self.idle = False
 
+    def note(self, data: bytes) -> None:
+        """Take note of what the client gets as it is, the beginning of a message included."""
+        self.read(data)
+        self._passed = len(self._rest)
+
     def read(self, data: bytes) -> bytes:
         """Read what the server says; return what the client gets of it."""
         self.failed, self.forgotten = [], False
+        passed = self._passed
         if self._rest:
             data, self._rest = self._rest + data, b""
         kept: list[bytes] = []
@@ -108,9 +114,10 @@ class Answers:
             data = data[:position]
             position = len(data)
         self._missing = position - len(data)
+        self._passed = max(0, passed - len(data))
         if not kept:
-            return data
-        return b"".join([*kept, data[start:]])
+            return data[passed:]
+        return b"".join([*kept, data[start:]])[passed:]
 
     def end_plainly(self, data: bytes) -> bool:
         """Take note of a whole answer to the one question asked, if nothing but its end matters.

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 
 from skerry.kinds.postgres.answers import Answers, Expected, Fate
-from skerry.kinds.postgres.lane import Passage, send
+from skerry.kinds.postgres.lane import Passage
 from skerry.kinds.postgres.pooler import ServerSession
 from skerry.kinds.postgres.prepared import leaves_traces
 
@@ -36,45 +36,39 @@ class PooledPassage(Passage):
         answers: Answers,
         on_left: Callable[[PooledPassage], None],
     ) -> None:
-        super().__init__(client, session.upstream.transport)
+        super().__init__(client, session.upstream.transport, self._ask, self._answer)
         self._session = session
         self._waiting = session.pool.waiting
         self._answers = answers
         self._on_left = on_left
-        self._from_client, self._to_client = self.client.socket.recv_into, self.client.socket.send
-        self._from_server, self._to_server = self.server.socket.recv_into, self.server.socket.send
         self.questions = 0
         self.unread = b""
 
-    def forth(self, room: memoryview) -> bool:
-        """See `Passage`."""
-        said = bytes(room[: self._from_client(room)])
-        if len(said) == len(room) or not is_plain_query(said):
+    def _ask(self, said: bytes) -> bool:
+        if not is_plain_query(said):
             self.unread = said
-            return False
+            return True
         self.questions += 1
         self._session.unnamed = None
         self._answers.expect(_ANSWER)
-        return send(self.server, self._to_server, said)
-
-    def back(self, room: memoryview) -> bool:
-        """See `Passage`; what a session says unasked is for nobody, as it is in the pool."""
-        while size := self._from_server(room):
-            if self._answers.idle or not self._pass_on(bytes(room[:size])):
-                return False
-            if size < len(room):
-                return True
         return False
 
-    def _pass_on(self, said: bytes) -> bool:
+    def _answer(self, said: bytes) -> bool:
+        """What a session says unasked is for nobody, as it is in the pool."""
         answers = self._answers
-        if answers.end_plainly(said):
-            return send(self.client, self._to_client, said) and not (self._waiting and answers.idle)
-        if not send(self.client, self._to_client, answers.read(said)):
-            return False
-        if answers.telling or answers.failed or answers.forgotten:
-            return False
-        return not (self._waiting and answers.idle)
+        if answers.idle:
+            return True
+        if not answers.end_plainly(said):
+            answers.note(said)
+            if answers.telling or answers.failed or answers.forgotten:
+                self.leaving.append(self)
+        if self._waiting:
+            self._make_room()
+        return False
+
+    def _make_room(self) -> None:
+        if self._answers.idle:
+            self.leaving.append(self)
 
     def left(self) -> None:
         """See `Passage`."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import os
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from hypothesis import strategies as st
 from skerry.kinds._shared.pgwire import messages
 from skerry.kinds._shared.pgwire.scram import make_credential
 from skerry.kinds.postgres import lane, roles
+from skerry.kinds.postgres.answers import Answers, Expected, Fate
 from skerry.kinds.postgres.pooled_passage import is_plain_query
 from skerry.kinds.postgres.tests.harness import EngineProcess
 from skerry.kinds.postgres.tests.node import Node
@@ -20,6 +25,7 @@ from skerry.kinds.postgres.tests.test_front import doze, until
 from skerry.kinds.postgres.upstream import Upstream
 
 POOLER = "newsroom-pooler"
+READY = messages.message(b"Z", b"I")
 ONE = messages.query("SELECT 1")
 PID = messages.query("SELECT pg_backend_pid()")
 ROW_BYTES = 1000
@@ -35,7 +41,7 @@ def carried(node: Node) -> int:
 def is_carried(node: Node, one: Upstream) -> bool:
     """Tell whether a session is in the lane."""
     name = one.transport.get_extra_info("sockname")
-    passages = [passage for _, passage in list(node.front.lobby.lane._ways.values())]
+    passages = [way.passage for *_, way in list(node.front.lobby.lane._ways.values())]
     return any(each.client.transport.get_extra_info("peername") == name for each in passages)
 
 
@@ -313,3 +319,54 @@ def test_only_one_whole_query_is_plain(text: bytes, more: bytes) -> None:
     assert not is_plain_query(query + messages.SYNC + more)
     assert not is_plain_query(messages.message(b"P", query))
     assert not is_plain_query(query[: len(more) % 5])
+
+
+@pytest.mark.parametrize("label", ["newsroom", POOLER])
+@pytest.mark.parametrize("size", [lane._PIECE_BYTES - 40, lane._PIECE_BYTES, 3000, 9000])
+async def test_long_questions_and_answers_stay_in_the_lane(
+    node: Node, sleeping: EngineProcess, label: str, size: int
+) -> None:
+    one = await hot(node, sleeping, label)
+    for letter in "ab":
+        text = letter * size
+        assert await value(one, f"SELECT '{text}'") == text
+        assert is_carried(node, one)
+    one.close()
+    await emptied(node)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the lane is for Linux")
+def test_the_lane_waits_for_its_turn_in_a_crowd_only() -> None:
+    policies = []
+
+    def poll(seconds: float, most: int) -> list[tuple[int, int]]:
+        policies.append(os.sched_getscheduler(0))
+        return [(1, 1)]
+
+    def run() -> None:
+        patience = lane._Patience(poll)
+        for sessions in (1, (os.cpu_count() or 1) + 1, 1):
+            patience.wait(sessions)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert policies == [os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_OTHER]
+
+
+@given(st.data())
+def test_what_was_passed_on_in_the_lane_is_not_said_again(data: st.DataObject) -> None:
+    row = messages.message(b"D", b"\x00\x01\x00\x00\x00\x011")
+    whole = b"".join(
+        (*[row] * data.draw(st.integers(0, 3)), messages.message(b"C", b"SELECT 1\x00"), READY)
+    )
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))
+    pieces = [whole[a:b] for a, b in itertools.pairwise([0, *cuts, len(whole)])]
+    left = data.draw(st.integers(0, len(pieces)))
+    answers = Answers()
+    answers.expect(Expected(Fate.QUERY))
+    for piece in pieces[:left]:
+        answers.note(piece)
+    said = b"".join(answers.read(piece) for piece in pieces[left:])
+    assert b"".join(pieces[:left]) + said == whole
+    assert answers.idle
