@@ -209,6 +209,7 @@ async def test_another_branch_does_not_take_what_main_can_go_back_to(
         await deploy(node, files("news", text), branch="dev")
     await perform(node, "app.rollback", app="news")
     assert await ask(node, "news") == (200, "good")
+    assert [each.version for each in await perform(node, "app.list")] == [2], "what main serves"
     with pytest.raises(SkerryError, match="no version 1"):
         await perform(node, "app.rollback", app="news", version=1)
 

@@ -135,7 +135,7 @@ class Handlers:
                 name=app.name,
                 url=self._node.url_of(app.name, "main"),
                 branches=len(app.branches),
-                version=max(app.versions, default=0),
+                version=app.branches[MAIN].version if MAIN in app.branches else 0,
                 awake=app.name in awake,
             )
             for app in self._node.catalogue.apps.values()
