@@ -199,6 +199,16 @@ BROKEN = {
 }
 
 
+async def test_a_deleted_app_is_told_with_its_branches(node: Node) -> None:
+    await deploy(node, files("news"))
+    done = await perform(node, "app.delete", app="news")
+    assert done.message == "news and its branch are deleted."
+    await deploy(node, files("news"))
+    await perform(node, "branch.create", app="news", name="copy")
+    done = await perform(node, "app.delete", app="news")
+    assert done.message == "news and its 2 branches are deleted."
+
+
 async def test_another_branch_does_not_take_what_main_can_go_back_to(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
