@@ -572,7 +572,12 @@ def test_volume_create_takes_no_other_image_for_the_one_asked_for(
     run: Run, home: Home, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: list[Path] = []
-    monkeypatch.setattr("skerry.node.volume.move_in", lambda image, _: moved.append(image) or 0)
+
+    def move_in(image: Path, _: Path) -> int:
+        moved.append(image)
+        return 0
+
+    monkeypatch.setattr("skerry.node.volume.move_in", move_in)
     image = home.root / "volume.img"
     with image.open("wb") as file:
         file.truncate(16 << 20)
