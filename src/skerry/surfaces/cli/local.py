@@ -57,7 +57,7 @@ def _image(call: Call, image: str | None) -> Path:
 
 @click.command("create", cls=SkerryCommand)
 @click.argument("image", required=False, type=click.Path(dir_okay=False))
-@click.option("--size", "size_bytes", type=_Size(), help="such as 20G, which is the default")
+@click.option("--size", "size_bytes", type=_Size(), help="such as 20G")
 @click.option("--filesystem", help="btrfs or xfs, which clone (default btrfs)")
 @click.option("--encrypted", is_flag=True, help="ext4 that encrypts each app's state under its key")
 @click.pass_obj
