@@ -61,6 +61,9 @@ def test_guesses() -> None:
     assert did_you_mean("mian", ["main", "other"]) == "Did you mean main?"
     assert did_you_mean("zzz", ["main", "other"]) == "Known are: main, other."
     assert did_you_mean("zzz", []) == "There are none yet."
+    many = did_you_mean("zzz", [f"s{n:03}" for n in range(1000)])
+    assert many.startswith("Known are: s000, s001, ")
+    assert many.endswith(", s049 and 950 more.")
 
 
 def test_errors_travel_whole() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -31,6 +32,7 @@ from skerry.surfaces.cli.render import show
 from skerry.surfaces.cli.tree import root
 
 Run = Callable[..., tuple[int, str, str]]
+SYSTEM = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 APP = '[app]\nname = "newsroom"\nignore = ["*.log", "/secret.txt", "drafts/"]\n'
 
 
@@ -578,3 +580,30 @@ def test_status_imports_no_server_and_no_kind(served: Served) -> None:
     assert "skerry.surfaces.cli.client" in found
     assert not found & {*SERVERS, "tarfile", "skerry.surfaces.pages"}
     assert not [name for name in found if name.startswith("skerry.kinds")]
+
+
+@pytest.mark.skipif(shutil.which("mkfs.ext4", path=SYSTEM) is None, reason="needs mkfs.ext4")
+@pytest.mark.parametrize("asked", [("--filesystem", "xfs"), ("--size", "32M"), ()])
+def test_volume_create_takes_no_other_image_for_the_one_asked_for(
+    run: Run, home: Home, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[Path] = []
+
+    def move_in(image: Path, _: Path) -> int:
+        moved.append(image)
+        return 0
+
+    monkeypatch.setattr("skerry.node.volume.move_in", move_in)
+    image = home.root / "volume.img"
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    mkfs = shutil.which("mkfs.ext4", path=SYSTEM) or ""
+    subprocess.run([mkfs, "-q", str(image)], check=True)
+    code, out, error = run("volume", "create", *asked)
+    if asked:
+        assert (code, moved) == (1, [])
+        assert "CONFLICT" in error
+        assert "of ext4 with 16.0 MiB" in error
+    else:
+        assert (code, moved) == (0, [image]), error
+        assert "holds up to 16.0 MiB" in out

@@ -21,6 +21,9 @@ MAIN = "main"
 SECRET_NAMES = "Capitals, digits and underscores, first a capital; at most 64."  # noqa: S105
 """What may name a secret, for people."""
 
+_NAMED = 50
+"""How many names an error lists at most: an app may have a thousand branches."""
+
 _SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _NAME = re.compile(r"[a-z](?:-?[a-z0-9]){0,39}")
 
@@ -76,7 +79,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     guess = nearest(name, options)
     if guess:
         return f"Did you mean {guess}?"
-    return f"Known are: {', '.join(options)}." if options else "There are none yet."
+    if not options:
+        return "There are none yet."
+    more = len(options) - _NAMED
+    ending = f" and {more} more" if more > 0 else ""
+    return f"Known are: {', '.join(options[:_NAMED])}{ending}."
 
 
 def host_label(app: str, branch: str, resource: str | None = None) -> str:

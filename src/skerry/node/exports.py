@@ -12,7 +12,7 @@ import msgspec
 
 from skerry.kernel.catalogue import Branch, Catalogue
 from skerry.kernel.commands import Download
-from skerry.kernel.errors import INVALID, NOT_FOUND, UNSUPPORTED
+from skerry.kernel.errors import INVALID, NOT_FOUND, UNSUPPORTED, SkerryError
 from skerry.kernel.manifest import Manifest, Verb
 from skerry.kernel.names import did_you_mean
 from skerry.node.abroad import Abroad
@@ -63,7 +63,10 @@ class Exports:
         self._archives = archives
 
     async def export(self, branch: Branch, name: str | None, progress: Progress) -> Download:
-        """Export a resource, or every one that can be; return the archive's id."""
+        """Export a resource, or every one that can be; return the archive's id.
+
+        Of a whole branch, what says that it cannot be exported is left out, and told as progress.
+        """
         if name is None:
             self._abroad.check_whole(branch, "An export")
         names = [name] if name else self._able(branch, Verb.EXPORT)
@@ -75,7 +78,14 @@ class Exports:
                 kind = self._check(branch, each, Verb.EXPORT)
                 progress(number, len(names), each)
                 folder = self._archives.new_directory_for(branch.app, owner)
-                await self._call("export", branch, each, folder, progress)
+                try:
+                    await self._call("export", branch, each, folder, progress)
+                except SkerryError as error:
+                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                    if name is not None or error.code != UNSUPPORTED.code:
+                        raise
+                    progress(number + 1, len(names), f"{each} is left out: {error.what}")
+                    continue
                 folder.rename(top / each)
                 parts.append(Part(each, kind))
             index = Index(FORMAT, branch.app, branch.name, tuple(parts))
@@ -84,7 +94,7 @@ class Exports:
         except BaseException:
             await asyncio.to_thread(shutil.rmtree, top, ignore_errors=True)
             raise
-        return Download(download, tuple(names))
+        return Download(download, tuple(part.name for part in parts))
 
     async def restore(
         self, branch: Branch, upload: str, name: str | None, progress: Progress

@@ -196,10 +196,14 @@ def finish_waking(run: Path) -> bool:
     Return whether it has to: a server is started without the launcher of autovacuum, which would
     take a processor from whoever has woken it, and would wait for a minute after that anyway.
     """
+    waking = run / _WAKING
     try:
-        (run / _WAKING).unlink()
+        if not waking.stat().st_size:
+            return False
     except FileNotFoundError:
         return False
+    # Emptied, not removed: the server would say of each of its processes that a file is missing.
+    waking.write_text("")
     return True
 
 

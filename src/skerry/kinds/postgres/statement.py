@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from skerry.kernel.errors import INVALID
+from skerry.kernel.errors import ENGINE_FAILED, INVALID
 from skerry.kernel.keys import Keys
 from skerry.kinds.postgres.manifest import SqlParams, SqlResult
 from skerry.kinds.postgres.roles import APPLICATION, password
@@ -19,15 +19,11 @@ _SECONDS = 60.0
 
 
 async def run(run_directory: Path, keys: Keys, params: SqlParams) -> SqlResult:
-    """Run a statement; raise INVALID with the server's own words if it fails."""
-    connection = await asyncpg.connect(
-        host=str(run_directory),
-        user=APPLICATION,
-        password=password(keys),
-        database=APPLICATION,
-        timeout=_SECONDS,
-        command_timeout=_SECONDS,
-    )
+    """Run a statement; raise INVALID with the server's own words if it fails.
+
+    Raises ENGINE_FAILED if the server takes no session.
+    """
+    connection = await _connect(run_directory, keys)
     try:
         prepared = await connection.prepare(params.statement)
         columns = [each.name for each in prepared.get_attributes()]
@@ -48,6 +44,23 @@ async def run(run_directory: Path, keys: Keys, params: SqlParams) -> SqlResult:
         raise INVALID(f"The statement cannot be run: {error}") from error
     finally:
         await connection.close()
+
+
+async def _connect(run_directory: Path, keys: Keys) -> Any:
+    try:
+        return await asyncpg.connect(
+            host=str(run_directory),
+            user=APPLICATION,
+            password=password(keys),
+            database=APPLICATION,
+            timeout=_SECONDS,
+            command_timeout=_SECONDS,
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        why = " ".join(filter(None, (str(error), getattr(error, "detail", ""))))
+        raise ENGINE_FAILED("The database takes no session.", why=why, hint="skerry logs") from (
+            error
+        )
 
 
 def _several(error: asyncpg.PostgresError) -> bool:

@@ -5,7 +5,7 @@ makes a file system that can clone, in a file, where the machine's own cannot.
 """
 
 from skerry.node.volume.drivers import Finding, open_volume, probe
-from skerry.node.volume.image import attach, create_image, detach, move_in
+from skerry.node.volume.image import attach, create_image, detach, image_filesystem, move_in
 from skerry.node.volume.tree import Immutable, folders
 from skerry.node.volume.volume import Volume
 
@@ -17,6 +17,7 @@ __all__ = [
     "create_image",
     "detach",
     "folders",
+    "image_filesystem",
     "move_in",
     "open_volume",
     "probe",

@@ -120,14 +120,20 @@ def attach(path: Path, mountpoint: Path) -> None:
         if _backing_file(device) != path.resolve():
             raise CONFLICT(f"{device} is mounted at {mountpoint}, not {path}.")
         return
+    filesystem = image_filesystem(path)
+    options = FILESYSTEMS[filesystem].options
+    mount = _program("mount", "mount")
+    _run(mount, "-t", filesystem, "-o", f"loop,{options}", str(path), str(mountpoint))
+    _skip_double_caching(mounted_device(mountpoint))
+
+
+def image_filesystem(path: Path) -> str:
+    """Return the file system that an image holds. Raises INVALID if it is none of ours."""
     blkid = _program("blkid", "util-linux")
     filesystem = _run(blkid, "-p", "-o", "value", "-s", "TYPE", str(path)).strip()
-    kind = FILESYSTEMS.get(filesystem)
-    if kind is None:
+    if filesystem not in FILESYSTEMS:
         raise INVALID(f"{path} holds {filesystem or 'no file system'}, no volume of Skerry.")
-    mount = _program("mount", "mount")
-    _run(mount, "-t", filesystem, "-o", f"loop,{kind.options}", str(path), str(mountpoint))
-    _skip_double_caching(mounted_device(mountpoint))
+    return filesystem
 
 
 def move_in(image: Path, directory: Path) -> int:

@@ -20,6 +20,7 @@ from skerry.surfaces.units import size
 _TEMPLATE = "kinds/hello"
 _SIZE = re.compile(r"(\d+)\s*([KMGT])i?B?", re.IGNORECASE)
 _FACTORS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_USUAL_BYTES = 20 << 30
 
 
 class _Size(click.ParamType[int]):
@@ -56,12 +57,12 @@ def _image(call: Call, image: str | None) -> Path:
 
 @click.command("create", cls=SkerryCommand)
 @click.argument("image", required=False, type=click.Path(dir_okay=False))
-@click.option("--size", "size_bytes", type=_Size(), default=20 << 30, help="such as 20G")
+@click.option("--size", "size_bytes", type=_Size(), help="such as 20G")
 @click.option("--filesystem", help="btrfs or xfs, which clone (default btrfs)")
 @click.option("--encrypted", is_flag=True, help="ext4 that encrypts each app's state under its key")
 @click.pass_obj
 def volume_create(
-    call: Call, image: str | None, size_bytes: int, filesystem: str | None, encrypted: bool
+    call: Call, image: str | None, size_bytes: int | None, filesystem: str | None, encrypted: bool
 ) -> None:
     """Make a file that holds a file system which can clone, and mount it as the node's volume.
 
@@ -72,13 +73,33 @@ def volume_create(
 
     path, place = _image(call, image), call.home / "volume"
     _refuse_while_running(call)
-    if not path.exists():
-        create_image(path, size_bytes, _filesystem(place, filesystem, encrypted=encrypted))
-    moved = move_in(path, place)
+    if path.exists():
+        _require_alike(path, size_bytes, "ext4" if encrypted else filesystem)
+    else:
+        chosen = _filesystem(place, filesystem, encrypted=encrypted)
+        create_image(path, size_bytes or _USUAL_BYTES, chosen)
+    moved, size_bytes = move_in(path, place), path.stat().st_size
     message = f"{path} holds up to {size(size_bytes)} and is mounted at {place}."
     if moved:
         message += f" {moved} branches were copied into it; {place}.before still has them."
     _tell(call, message, image=str(path), bytes=size_bytes, mountpoint=str(call.home / "volume"))
+
+
+def _require_alike(path: Path, size_bytes: int | None, filesystem: str | None) -> None:
+    """Raise CONFLICT if an image that is there is another than the one asked for.
+
+    One that is alike is no error: a `create` that was cut off can be given again.
+    """
+    from skerry.node.volume import image_filesystem  # noqa: PLC0415 (not for help)
+
+    held, found = path.stat().st_size, image_filesystem(path)
+    if size_bytes in (None, held) and filesystem in (None, found):
+        return
+    raise CONFLICT(
+        f"There is a volume {path} already, of {found} with {size(held)}.",
+        why="A volume that was made keeps its size and its file system.",
+        hint="skerry volume attach mounts it as it is.",
+    )
 
 
 def _filesystem(place: Path, chosen: str | None, *, encrypted: bool) -> str:

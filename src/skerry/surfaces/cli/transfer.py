@@ -52,8 +52,9 @@ def export(
     ending = "sealed" if sealed else "tar"
     target = Path(unpack or output or f"{'-'.join(parts)}.{ending}")
     to_stdout = output == "-"
+    option = "--unpack" if unpack else "--output"
     if not to_stdout and target.exists():
-        raise ALREADY_EXISTS(f"{target} exists already.", hint="Name another with --output.")
+        raise ALREADY_EXISTS(f"{target} exists already.", hint=f"Name another with {option}.")
     given = {"app": app, "name": name, "branch": branch, "sealed": sealed}
     params = {key: value for key, value in given.items() if value}
     with call.out.steps() as steps:

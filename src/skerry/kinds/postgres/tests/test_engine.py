@@ -400,6 +400,7 @@ def test_settings_that_stay_are_not_written_again(tmp_path: Path) -> None:
     assert "autovacuum_worker_slots = 6\n" in (tmp_path / "postgresql.conf").read_text()
     assert cluster.finish_waking(tmp_path)
     assert not cluster.finish_waking(tmp_path)
+    assert (tmp_path / "waking.conf").read_text() == ""
 
 
 async def test_autovacuum_begins_once_the_first_session_has_been_served(
