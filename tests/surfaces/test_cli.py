@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-import msgspec
 import pytest
 from tests.surfaces.conftest import Served
 
@@ -27,8 +26,6 @@ from skerry.surfaces.cli.call import Call
 from skerry.surfaces.cli.describe import whole_tree
 from skerry.surfaces.cli.grammar import GROUPS, OF_SERVICES, PANELS, WORDS
 from skerry.surfaces.cli.options import Options
-from skerry.surfaces.cli.output import Output
-from skerry.surfaces.cli.render import show
 from skerry.surfaces.cli.tree import root
 
 Run = Callable[..., tuple[int, str, str]]
@@ -144,75 +141,6 @@ def test_logs_are_lines(run: Run, served: Served) -> None:
     _, out, _ = run("logs", "web", "--app", "newsroom", "--json")
     assert [json.loads(line)["source"] for line in out.splitlines()] == ["web"] * 3
     assert served.node.calls[-1][1].source == "web"
-
-
-class Rows(msgspec.Struct):
-    columns: list[str]
-    rows: list[list[object]]
-    more: bool = False
-    status: str = "SELECT 2"
-
-
-def test_columns_and_rows_are_a_table() -> None:
-    out, error = io.StringIO(), io.StringIO()
-    output = Output(out=out, error=error)
-    show(output, Rows(["n", "name", "name"], [[1, "ada", None], [22, "\x1b[2J", "x"]]))
-    assert [line.split() for line in out.getvalue().splitlines()] == [
-        ["n", "name", "name"],
-        ["1", "ada", "NULL"],
-        ["22", "�[2J", "x"],
-    ]
-    assert error.getvalue() == "2 rows, status SELECT 2\n"
-
-
-class Moments:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now(self) -> int:
-        return int(self.seconds * 1e9)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-
-def test_progress_without_a_terminal_is_a_line_a_step_and_now_and_then_one() -> None:
-    clock, error = Moments(), io.StringIO()
-    with Output(out=io.StringIO(), error=error, clock=clock).steps() as report:
-        report(0, 0, "sending")
-        for number in range(1, 120):
-            clock.seconds += 0.125
-            report(0, 0, f"sending, {number} MiB")
-        for number in range(120):
-            clock.seconds += 0.125
-            report(number, 200, "copying")
-    assert error.getvalue().splitlines() == [
-        "· sending",
-        "· sending, 40 MiB",
-        "· sending, 80 MiB",
-        "· copying",
-        "· copying 20%",
-        "· copying 40%",
-    ]
-
-
-def test_moments_are_told_by_the_names_of_fields() -> None:
-    from skerry.surfaces.units import number
-
-    day = 86_400 * 1_000_000_000
-    assert number("joined", day, 2 * day) == "1970-01-02T00:00:00Z"
-    assert number("expires", day, 0) == "1970-01-02T00:00:00Z"
-    assert number("since", day, 2 * day) == "1d ago"
-    assert number("started", 0, day) == "-"
-    assert number("version", day, day) == str(day)
-
-
-def test_text_of_others_cannot_steer_the_terminal() -> None:
-    from skerry.surfaces.units import safe
-
-    assert safe("a\x1b[2Jb\x9bc\nd\té") == "a�[2Jb�c\nd\té"
 
 
 def test_a_word_of_an_installed_kind(run: Run, served: Served) -> None:
