@@ -127,6 +127,15 @@ class Engine(ABC):
     def __init__(self, context: Context) -> None:
         self.context = context
 
+    @classmethod
+    def preload(cls) -> None:
+        """Find out what every engine of the kind needs to know of this machine.
+
+        It is called once, in the process that engines' processes are forked from,
+        so that none of them has to. It reads nothing of any user, and does not fail: what is
+        missing, an engine finds missing when it starts.
+        """
+
     @abstractmethod
     async def start(self) -> None:
         """Open the state, making it first if the directory is empty; recover from a crash."""

@@ -109,6 +109,9 @@ def preload(manifests: dict[str, Manifest]) -> None:
             if dotted:
                 with contextlib.suppress(ImportError):
                     importlib.import_module(f"{manifest.package}.{dotted.partition(':')[0]}")
+        if manifest.engine:
+            with contextlib.suppress(ImportError):
+                manifest.load(manifest.engine).preload()
 
 
 class _Zygote:

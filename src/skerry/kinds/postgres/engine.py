@@ -25,6 +25,7 @@ from skerry.kinds.postgres import (
     install,
     records,
     roles,
+    spawn,
     standby,
     statement,
     trusted,
@@ -79,6 +80,12 @@ class PostgresEngine(Engine):
         self._receiving: asyncio.Task[None] | None = None
         self._counted = Counted()
         self._standby: standby.Standby | None = None
+
+    @classmethod
+    def preload(cls) -> None:
+        """See `Engine.preload`."""
+        install.preload()
+        spawn.preload()
 
     async def start(self) -> None:
         """See `Engine.start`; raises ENGINE_FAILED with the server's last words."""

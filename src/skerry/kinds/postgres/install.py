@@ -102,19 +102,32 @@ def _folders(configured: str) -> Iterator[Path]:
         yield Path(program).resolve().parent
 
 
-@lru_cache(maxsize=32)
+def preload() -> None:
+    """Look at the servers that are there, so that processes forked from this one need not."""
+    for folder in _folders(""):
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            _inspect(folder)
+
+
 def _inspect(folder: Path) -> Installation | None:
-    """Find out a server's version, once a process: from its headers, or by asking it."""
-    program = folder / "postgres"
-    if not program.exists():
+    """Find out a server's version, unless it is known of the program that is there now."""
+    try:
+        found = (folder / "postgres").stat()
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    return _version(folder, (found.st_ino, found.st_mtime_ns, found.st_size))
+
+
+@lru_cache(maxsize=32)
+def _version(folder: Path, _program: tuple[int, int, int]) -> Installation | None:
+    """Find out a server's version from its headers, or by asking it."""
     with contextlib.suppress(FileNotFoundError):
         header = (folder.parent / "include" / "pg_config.h").read_text()
         version = _DEFINED.search(header)
         if version:
             return Installation(folder, version[1])
     answer = subprocess.run(
-        [program, "--version"], capture_output=True, text=True, timeout=10, check=False
+        [folder / "postgres", "--version"], capture_output=True, text=True, timeout=10, check=False
     )
     version = _VERSION.search(answer.stdout)
     return Installation(folder, version[0]) if version else None

@@ -8,6 +8,7 @@ the child; so util-linux's setpriv asks the kernel to end the server when we die
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -120,12 +121,24 @@ class _Child:
         self._ended.set_result(self._child.wait())
 
 
-@lru_cache(maxsize=1)
+def preload() -> None:
+    """Look at setpriv, so that processes forked from this one need not."""
+    with contextlib.suppress(OSError):
+        _setpriv()
+
+
 def _setpriv() -> str | None:
     """Return a setpriv that can do it (BusyBox's cannot), where processes can be waited for."""
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         return None
     program = shutil.which("setpriv")
-    if program is None or _OPTION.lstrip("-").encode() not in Path(program).read_bytes():
+    if program is None:
         return None
-    return program
+    found = Path(program).stat()
+    return program if _can(program, (found.st_ino, found.st_mtime_ns, found.st_size)) else None
+
+
+@lru_cache(maxsize=4)
+def _can(program: str, _found: tuple[int, int, int]) -> bool:
+    """Tell whether a setpriv knows the option; once for the program that is there now."""
+    return _OPTION.lstrip("-").encode() in Path(program).read_bytes()

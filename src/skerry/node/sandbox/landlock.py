@@ -110,7 +110,7 @@ class Ruleset:
                 granted = rights if folder else rights & _FOR_FILES
                 rule = struct.pack("=Qi", granted & self._rights, descriptor)
                 linux.check(
-                    linux.syscall(_ADD_RULE, self._descriptor, _PATH_BENEATH, _pointer(rule), 0),
+                    linux.syscall(_ADD_RULE, self._descriptor, _PATH_BENEATH, rule, 0),
                     f"landlock_add_rule {path}",
                 )
             finally:
