@@ -129,8 +129,9 @@ def answers(command: Sequence[str | Path]) -> bool:
 
 def environment() -> dict[str, str]:
     """Return the environment of child processes: the virtual environment's programs first."""
+    trust = {"UV_NATIVE_TLS": "true", "UV_SYSTEM_CERTS": "true"}  # the machine's, as pip's is
     # Without bytecode each of hundreds of processes would compile the same modules.
-    kept = dict(os.environ, PYTHONHOME="", PYTHONDONTWRITEBYTECODE="")
+    kept = dict(trust | os.environ, PYTHONHOME="", PYTHONDONTWRITEBYTECODE="")
     path = f"{VENV / 'bin'}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     return {**kept, "VIRTUAL_ENV": str(VENV), "PATH": path}
 

@@ -203,7 +203,7 @@ class Bench:
 
 def throughput(report: Report, bench: Bench, ways: list[Way], options: Options) -> None:
     """Run every load on every way in turns; compare each with PgBouncer and with no relay."""
-    seconds, rounds = options.pick(1, 2), options.pick(2, 7)
+    seconds, rounds = options.pick(1, 3), options.pick(2, 6)
     table = Table(
         ("load", "direct TPS", "node TPS", "node / direct", "node / PgBouncer (session)",
          "node, pooler / PgBouncer (transaction)", "node ms", "PgBouncer ms",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import http.client
+import importlib
 import io
 import json
 import re
@@ -12,6 +13,7 @@ import tarfile
 import zipfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 from xml.etree import ElementTree
@@ -269,6 +271,15 @@ async def test_the_machine_room_charts_samples(node: Node, reader: Browser) -> N
             ElementTree.fromstring(chart)
         assert int(re.findall(r"(\d+) samples", page)[0]) >= before + 2
         assert re.search(r'aria-label="Memory: \d+% now', page)
+
+
+async def test_an_axis_has_room_for_a_great_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    charts = importlib.import_module("newsroom.charts")
+    now = datetime.now(UTC)
+    for load, rules in ((0.7, ["0%", "50%", "100%"]), (29.16, ["0\u00d7", "15\u00d7", "29\u00d7"])):
+        drawn = charts.line_chart("Load", [charts.Point(now, load)], now, timedelta(hours=1))
+        assert re.findall(r'text-anchor="end">([^<:]*)</text>', drawn)[:3] == rules
 
 
 # ---- letters ----------------------------------------------------------------------------------

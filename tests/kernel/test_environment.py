@@ -26,6 +26,8 @@ def test_an_unknown_name_says_where_to_add_it() -> None:
         _ = environment.medai
     with pytest.raises(KeyError, match=r"\[functions.web\] in skerry.toml"):
         environment["medai"]
+    with pytest.raises(KeyError, match="a secret needs a value too: skerry secret set TOKEN"):
+        environment["TOKEN"]
     assert not hasattr(environment, "db")
 
 

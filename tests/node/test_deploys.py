@@ -199,6 +199,16 @@ BROKEN = {
 }
 
 
+async def test_a_deleted_app_is_told_with_its_branches(node: Node) -> None:
+    await deploy(node, files("news"))
+    done = await perform(node, "app.delete", app="news")
+    assert done.message == "news and its branch are deleted."
+    await deploy(node, files("news"))
+    await perform(node, "branch.create", app="news", name="copy")
+    done = await perform(node, "app.delete", app="news")
+    assert done.message == "news and its 2 branches are deleted."
+
+
 async def test_another_branch_does_not_take_what_main_can_go_back_to(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +219,7 @@ async def test_another_branch_does_not_take_what_main_can_go_back_to(
         await deploy(node, files("news", text), branch="dev")
     await perform(node, "app.rollback", app="news")
     assert await ask(node, "news") == (200, "good")
+    assert [each.version for each in await perform(node, "app.list")] == [2], "what main serves"
     with pytest.raises(SkerryError, match="no version 1"):
         await perform(node, "app.rollback", app="news", version=1)
 

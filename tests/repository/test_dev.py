@@ -89,6 +89,16 @@ def test_the_second_way_is_tried(dev: ModuleType, tmp_path: Path) -> None:
         dev.first_that_works([["false"], ["false"]])
 
 
+def test_what_installs_trusts_whom_this_machine_trusts(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_SYSTEM_CERTS", "false")
+    monkeypatch.delenv("UV_NATIVE_TLS", raising=False)
+    got = dev.environment()
+    assert got["UV_NATIVE_TLS"] == "true"
+    assert got["UV_SYSTEM_CERTS"] == "false", "what its user says goes first"
+
+
 PIP = """#!/bin/sh
 case "$*" in
   *"config get"*) exit ${TOLD:-1};;

@@ -362,6 +362,22 @@ def test_a_broken_app_file_is_a_clear_error(run: Run) -> None:
     assert "does not name its app" in run("branch", "list")[2]
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "why"),
+    [
+        ('\nnam = "shop"', "line 3: app.nam: expected a known key", "Did you mean name?"),
+        ("name = 3", "line 2: app.name: expected a name for an app", "It is 3."),
+        ('name = "shop"\nignore = "x"', "line 3: app.ignore: expected a list", "It is 'x'."),
+    ],
+)
+def test_a_mistake_about_the_app_has_its_place(run: Run, text: str, line: str, why: str) -> None:
+    Path("skerry.toml").write_text(f"[app]\n{text}\n")
+    code, _, err = run("branch", "list")
+    assert code == 2
+    assert line in err
+    assert why in err
+
+
 def test_deploy_sends_the_folder_without_what_is_ignored(run: Run, served: Served) -> None:
     for name in ("skerry.toml", "app.py", "x.log", "secret.txt", "sub/secret.txt", ".env"):
         Path(name).parent.mkdir(exist_ok=True)

@@ -10,6 +10,8 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 640, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 12, 14, 28
 SPAN_MIN = timedelta(minutes=8)
+_MULTIPLE_MIN = 9.995
+"""From here on a share is no longer written in per cent: 2,900 % is 29 times."""
 _GAP_STEPS = 4
 """A line breaks where more than this many steps have no sample: the machine was off."""
 
@@ -53,6 +55,10 @@ class _Scale:
     def y(self, value: float) -> float:
         return round(HEIGHT - _BOTTOM - value / self.top * (HEIGHT - _TOP - _BOTTOM), 1)
 
+    def told(self, value: float) -> str:
+        """Write a value for the axis, beside which is room for four characters."""
+        return f"{value:.0%}" if self.top < _MULTIPLE_MIN else f"{value:.0f}\u00d7"
+
 
 def _rules(scale: _Scale) -> list[str]:
     parts = []
@@ -60,7 +66,8 @@ def _rules(scale: _Scale) -> list[str]:
         value = share * scale.top
         y = scale.y(value)
         parts.append(f'<line class="rule" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{value:.0%}</text>')
+        text = scale.told(value)
+        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{text}</text>')
     return parts
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from skerry.kernel.errors import CONFIG_INVALID
-from skerry.kernel.names import did_you_mean
+from skerry.kernel.names import did_you_mean, is_secret_name
 
 
 def attribute_name(name: str) -> str:
@@ -67,9 +67,10 @@ class Environment:
         return f"<env of {self._owner}: {', '.join(sorted(self._names)) or 'empty'}>"
 
     def _unknown(self, name: str, known: Mapping[str, Any]) -> str:
+        value = f"; a secret needs a value too: skerry secret set {name}"
         return (
             f"env has no {name!r}. {did_you_mean(name, known)} Add it to the bindings, secrets or "
-            f"vars of [{self._owner}] in skerry.toml."
+            f"vars of [{self._owner}] in skerry.toml{value if is_secret_name(name) else ''}."
         )
 
 

@@ -135,7 +135,7 @@ class Handlers:
                 name=app.name,
                 url=self._node.url_of(app.name, "main"),
                 branches=len(app.branches),
-                version=max(app.versions, default=0),
+                version=app.branches[MAIN].version if MAIN in app.branches else 0,
                 awake=app.name in awake,
             )
             for app in self._node.catalogue.apps.values()
@@ -197,7 +197,8 @@ class Handlers:
             await node.branches.discard(branch)
         await asyncio.to_thread(node.remove_code, app.name)
         elsewhere = f" On other nodes: {'; '.join(said)}." if said else ""
-        return c.Done(f"{app.name} and its {len(branches)} branches are deleted.{elsewhere}")
+        what = "branch" if len(branches) == 1 else f"{len(branches)} branches"
+        return c.Done(f"{app.name} and its {what} are deleted.{elsewhere}")
 
     async def do_branch_create(self, params: c.BranchCreate, progress: Progress) -> c.BranchCreated:
         """See `branch.create`."""

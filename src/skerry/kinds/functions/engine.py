@@ -60,7 +60,7 @@ class FunctionsEngine(Engine):
         _print_by_lines()
         context, config = self.context, self.config
         self._pool = Pool(config.threads, context.clock)
-        self._watchdog = Watchdog(config.timeout_seconds, context.log, self._pool.all_overdue)
+        self._watchdog = Watchdog(config.timeout_seconds, context.log, self._pool.is_stuck)
         self._watchdog.start()
         self._environment = await self._bind()
         env.install(self._environment)
@@ -172,7 +172,7 @@ class FunctionsEngine(Engine):
 
     def _run_failed(self, cron: str, error: BaseException, late: bool) -> SkerryError:
         self.context.meter.add("errors")
-        self.context.log.error("scheduled (%s) failed.", cron, exc_info=error)
+        self.context.log.error("scheduled (%s) failed.", cron, exc_info=app_part(error))
         if late:
             return TIMED_OUT(f"The run of {cron!r} took longer than {self.config.cron_timeout}.")
         why = f"{type(error).__name__}: {error}"

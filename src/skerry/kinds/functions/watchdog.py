@@ -99,8 +99,13 @@ class Watchdog:
     def _bark(self, text: str) -> None:
         """Log and end the process; the log's own lock may be what blocks, so wait briefly."""
         writer = threading.Thread(target=self._log.critical, args=(text,), daemon=True)
-        writer.start()
-        writer.join(_LOG_SECONDS)
+        try:
+            writer.start()
+            writer.join(_LOG_SECONDS)
+        except RuntimeError:
+            # What a handler forked fills the process's limit: no thread starts any more.
+            if output := _error_output():
+                output.write(f"{text}\n")
         self._end(EXIT_STATUS)
 
 

@@ -12,7 +12,7 @@ from skerry.kernel.errors import BUSY, ENGINE_FAILED, TIMED_OUT, SkerryError
 from skerry.kernel.kind import ASGIApplication
 from skerry.kinds._shared.http.forwarded import apply_forwarded
 from skerry.kinds.functions.engine import FunctionsEngine
-from skerry.kinds.functions.failure import CLOSED_ON_ERROR, refuse
+from skerry.kinds.functions.failure import CLOSED_ON_ERROR, app_part, refuse
 
 _BEGINNINGS = frozenset(
     (
@@ -151,7 +151,7 @@ class Exchange:
     def _describe(self, error: BaseException) -> SkerryError:
         name = self._engine.context.ref.name
         if self._engine.config.debug:
-            why = "".join(traceback.format_exception(error))
+            why = "".join(traceback.format_exception(*app_part(error)))
         else:
             why = "Its log has the traceback."
         return ENGINE_FAILED(f"The function {name} failed.", why=why)
@@ -160,4 +160,5 @@ class Exchange:
         self._engine.context.meter.add("errors")
         scope = self._scope
         line = f"{scope.get('method', 'WEBSOCKET')} {scope['path']}"
-        self._engine.context.log.log(level, "%s: %s", line, text, exc_info=error)
+        raised = None if error is None else app_part(error)
+        self._engine.context.log.log(level, "%s: %s", line, text, exc_info=raised)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import struct
 from collections import deque
+from functools import lru_cache
 from typing import NamedTuple
 
 from skerry.kinds.postgres.prepared import Statement
@@ -16,6 +17,7 @@ _COPYING = frozenset(b"GW")
 _SPECIAL = frozenset(b"GWZ13")
 _HEAD_BYTES = 5
 _READY_BYTES = 6
+_SHORT_BYTES = 100
 _READ = frozenset(b"CEZ13")
 _IDLE = ord("I")
 _TELLING = (
@@ -124,22 +126,15 @@ class Answers:
 
         If it tells False, nothing was taken note of, and `read` has to read the data.
         """
-        position, last = 0, len(data) - _READY_BYTES
-        if len(self._awaited) != 1 or self._missing or self._rest:
+        awaited = self._awaited
+        if len(awaited) != 1 or self._missing or self._rest or awaited[0].fate is not Fate.QUERY:
             return False
-        while position < last:
-            kind, length = _head(data, position)
-            if kind in _SPECIAL or (
-                kind == _COMPLETE and data.startswith(_TELLING, position + _HEAD_BYTES)
-            ):
-                return False
-            position += length + 1
-        if position != last or data[last] != _READY or self._awaited[0].fate is not Fate.QUERY:
-            return False
-        self._awaited.clear()
-        self.open = data[-1] != _IDLE
-        self.idle = not self.open
-        return True
+        plain = _is_plain_and_short(data) if len(data) <= _SHORT_BYTES else _is_plain(data)
+        if plain:
+            awaited.clear()
+            self.open = data[-1] != _IDLE
+            self.idle = not self.open
+        return plain
 
     def _heard(self, kind: int, data: bytes, position: int, end: int) -> bytes | None:
         """Take note of a message; return what the client gets instead, or None if it as it is."""
@@ -170,3 +165,20 @@ class Answers:
         """A server that takes a COPY ignores the Syncs that were sent before the data."""
         while self._awaited and self._awaited[0].fate is Fate.SYNC:
             self._awaited.popleft()
+
+
+def _is_plain(data: bytes) -> bool:
+    """Tell whether messages are a whole answer of which nothing but the end matters."""
+    position, last = 0, len(data) - _READY_BYTES
+    while position < last:
+        kind, length = _head(data, position)
+        if kind in _SPECIAL or (
+            kind == _COMPLETE and data.startswith(_TELLING, position + _HEAD_BYTES)
+        ):
+            return False
+        position += length + 1
+    return position == last and data[last] == _READY
+
+
+_is_plain_and_short = lru_cache(maxsize=4096)(_is_plain)
+"""Most short answers, such as to a write, are the same again and again."""

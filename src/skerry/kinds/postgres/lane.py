@@ -42,8 +42,9 @@ _ASLEEP_SECONDS = 50e-3
 _LOG = logging.getLogger("skerry.postgres.lane")
 
 Stops = Callable[[bytes], bool | None]
-_Piece = tuple["Way", bytes]
-_Handles = tuple[Callable[[int], bytes], Stops | None, Callable[[_Piece], None], "Way"]
+_Send = Callable[[bytes], int]
+_Piece = tuple[_Send, bytes, "Way"]
+_Handles = tuple[Callable[[int], bytes], Stops | None, Callable[[_Piece], None], _Send, "Way"]
 
 
 class End:
@@ -251,7 +252,7 @@ class Lane:
             for way, pieces in ((passage.forth, self._questions), (passage.back, self._answers)):
                 source = way.source
                 source.transport.pause_reading()
-                handles = (way.receive, way.stops, pieces.append, way)
+                handles = (way.receive, way.stops, pieces.append, way.transmit, way)
                 self._ways[source.socket.fileno()] = handles
                 self._epoll.register(source.socket, self._edges)
 
@@ -292,7 +293,7 @@ class Lane:
         for descriptor, what in events:
             if descriptor not in ways:
                 continue
-            receive, stops, later, way = ways[descriptor]
+            receive, stops, later, transmit, way = ways[descriptor]
             try:
                 if what == readable:
                     size = way.ask_bytes
@@ -301,7 +302,7 @@ class Lane:
                         if way.flow(data):
                             continue
                     elif data and (stops is None or not stops(data)):
-                        later((way, data))
+                        later((transmit, data, way))
                         continue
             except BlockingIOError:
                 continue
@@ -314,10 +315,10 @@ class Lane:
             self._leaving.append(way.passage)
 
     def _send(self, pieces: list[_Piece]) -> None:
-        for way, data in pieces:
+        for transmit, data, way in pieces:
             sent = 0
             try:
-                if (sent := way.transmit(data)) == len(data):
+                if (sent := transmit(data)) == len(data):
                     continue
             except BlockingIOError:
                 pass

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skerry.kernel.errors import CONFIG_INVALID, INVALID
+from skerry.kernel.errors import CONFIG_INVALID, INVALID, SkerryError
 from skerry.surfaces.cli.options import Options
 
 if TYPE_CHECKING:
@@ -111,14 +111,38 @@ def read_project(folder: Path) -> Project | None:
     app = _app_table(path, text)
     name, ignore = app.get("name"), app.get("ignore", [])
     if not isinstance(name, str) or not name:
-        raise CONFIG_INVALID(
-            f"{path} does not name its app.",
-            why='It needs a table [app] with name = "…".',
-            hint="skerry docs app",
-        )
+        raise _nameless(path, text, app)
     if not isinstance(ignore, list) or not all(isinstance(each, str) for each in ignore):
-        raise CONFIG_INVALID(f"{path}: app.ignore: expected a list of strings.")
+        raise _mistake(text, "ignore", "a list of strings", f"It is {ignore!r}.")
     return Project(folder, name, tuple(ignore))
+
+
+def _nameless(path: Path, text: str, app: dict[str, Any]) -> SkerryError:
+    """Tell what stands where the app's name should, or that nothing does."""
+    if "name" in app:
+        return _mistake(text, "name", "a name for an app", f"It is {app['name']!r}.")
+    from skerry.kernel.names import nearest  # noqa: PLC0415 (only when something is wrong)
+
+    meant = next((each for each in app if nearest(each, ["name"])), None)
+    if meant:
+        return _mistake(text, meant, "a known key", "Did you mean name?")
+    return CONFIG_INVALID(
+        f"{path} does not name its app.",
+        why='It needs a table [app] with name = "…".',
+        hint="skerry docs app",
+    )
+
+
+def _mistake(text: str, key: str, expected: str, why: str) -> SkerryError:
+    """Tell of a mistake in the table of the app as the node tells of one in another."""
+    from skerry.kernel.app import find_line  # noqa: PLC0415 (only when something is wrong)
+
+    line = find_line(text.splitlines(), ("app", key))
+    return CONFIG_INVALID(
+        f"{_FILE_NAME} line {line}: app.{key}: expected {expected}.",
+        why=why,
+        hint="skerry docs app",
+    )
 
 
 def _app_table(path: Path, text: str) -> dict[str, Any]:

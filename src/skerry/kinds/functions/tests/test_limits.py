@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -25,6 +26,7 @@ async def test_an_exception_is_a_clear_500_without_details(start: Start, caplog:
     assert "hunter2" not in answer.text
     assert "DELETE /a: The function failed." in caplog.text
     assert "ValueError: hunter2" in caplog.text
+    assert "in _respond" not in caplog.text, "nor the way through Skerry to the app's line"
     assert function.counts == {"requests": 1, "errors": 1}
 
 
@@ -249,6 +251,7 @@ async def test_handlers_answer_no_websockets(start: Start) -> None:
 
 WATCHED = """
     import asyncio, logging, re, signal, sys, threading, time
+    from unittest import mock
     from skerry.kinds.functions.watchdog import Watchdog
 
     logging.basicConfig(level=logging.INFO)
@@ -295,6 +298,15 @@ def test_the_watchdog_ends_a_process_whose_threads_are_stuck() -> None:
     assert "Every thread is stuck" in done.stderr
 
 
+def test_the_watchdog_ends_a_process_that_may_start_no_more_threads() -> None:
+    done = run_watched(
+        "threading.Thread.start = mock.Mock(side_effect=RuntimeError('no more'))",
+        stuck="isinstance(threading.Thread.start, mock.Mock)",
+    )
+    assert done.returncode == 70, done.stderr
+    assert "Every thread is stuck" in done.stderr
+
+
 def test_the_watchdog_leaves_a_loop_that_runs_alone() -> None:
     done = run_watched("time.sleep(0.15)")
     assert (done.returncode, done.stderr) == (0, "")
@@ -317,10 +329,43 @@ async def test_threads_that_are_all_stuck_are_noticed(start: Start) -> None:
     assert pool is not None
     function.engine._watchdog.stop()  # type: ignore[union-attr]
     await function.request()
-    assert not pool.all_overdue()
+    assert not pool.is_stuck()
     await function.request()
     await asyncio.sleep(0.02)
-    assert pool.all_overdue()
+    assert pool.is_stuck()
     sys.modules[function.engine.config.entry].go.set()
     await asyncio.sleep(0.1)
-    assert not pool.all_overdue()
+    assert not pool.is_stuck()
+
+
+async def test_a_thread_that_cannot_be_started_beside_a_stuck_one_is_noticed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = await start(
+        """
+        import threading
+        go, paths = threading.Event(), []
+
+        def fetch(request):
+            paths.append(request.url.path)
+            if request.url.path == "/bomb":
+                go.wait(30)
+            return ""
+        """,
+        timeout="100ms",
+        threads=2,
+    )
+    pool, module = function.engine._pool, sys.modules[function.engine.config.entry]
+    assert pool is not None
+    function.engine._watchdog.stop()  # type: ignore[union-attr]
+    assert (await function.request("/bomb")).status == 504
+    assert not pool.is_stuck(), "there is room for one more"
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.Thread.start", Mock(side_effect=RuntimeError("no more threads")))
+        assert (await function.request("/refused")).status == 500
+    assert pool.is_stuck()
+    assert (await function.request("/later")).status == 200
+    assert not pool.is_stuck()
+    module.go.set()
+    await asyncio.sleep(0.05)
+    assert module.paths == ["/bomb", "/later"], "who was told that it failed is not served later"
