@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule
 
 from skerry.kernel.errors import SkerryError
-from skerry.node.volume import Volume, attach, create_image, detach, folders, open_volume, probe
+from skerry.node.volume import (
+    Volume,
+    attach,
+    create_image,
+    detach,
+    folders,
+    move_in,
+    open_volume,
+    probe,
+)
 from skerry.node.volume.image import FILESYSTEMS, mounted_device
 
 MIB = 1 << 20
@@ -86,6 +95,7 @@ class TestImage:
         assert volume.driver == "btrfs"
         if not volume.names():
             write(volume.create("main") / "file", b"kept")
+        assert move_in(path, mountpoint) == 0
         assert (volume.path("main") / "file").read_bytes() == b"kept"
         with (volume.path("main") / "file").open("rb"), pytest.raises(SkerryError) as caught:
             detach(mountpoint)

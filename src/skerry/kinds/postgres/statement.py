@@ -57,10 +57,9 @@ async def _connect(run_directory: Path, keys: Keys) -> Any:
             command_timeout=_SECONDS,
         )
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        why = " ".join(filter(None, (str(error), getattr(error, "detail", ""))))
-        raise ENGINE_FAILED("The database takes no session.", why=why, hint="skerry logs") from (
-            error
-        )
+        raise ENGINE_FAILED(
+            "The database takes no session.", why=str(error), hint="skerry logs"
+        ) from error
 
 
 def _several(error: asyncpg.PostgresError) -> bool:

@@ -142,7 +142,8 @@ def move_in(image: Path, directory: Path) -> int:
     The branches are copied; the directory that held them stays beside it, named `*.before`, until
     the operator removes it. Nothing may use the volume meanwhile. Raises what `attach` raises.
     """
-    branches = sorted(directory.iterdir()) if directory.is_dir() else []
+    mounted = directory.is_dir() and mounted_device(directory.resolve()) is not None
+    branches = sorted(directory.iterdir()) if directory.is_dir() and not mounted else []
     if not branches:
         attach(image, directory)
         return 0
