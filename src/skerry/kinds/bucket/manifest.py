@@ -21,6 +21,7 @@ _BOTO3 = (
     'boto3.client("s3", endpoint_url="{url}", aws_access_key_id="{access_key}", '
     'aws_secret_access_key="{secret_key}", region_name="us-east-1")'
 )
+_BOTO3_BY_PATH = _BOTO3.replace("{url}", "{path_url}")
 _CLI = (
     "AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION=us-east-1 "
     "aws --endpoint-url {url} s3 ls s3://{bucket}"
@@ -58,6 +59,7 @@ MANIFEST = Manifest(
             summary="S3 by path, by virtual host, or found by the access key.",
             clients=(
                 Client("boto3", "Python", _BOTO3),
+                Client("boto3 (for forms and CORS)", "Python", _BOTO3_BY_PATH),
                 Client("AWS CLI", "shell", _CLI),
                 Client("@aws-sdk/client-s3", "JavaScript", _JAVASCRIPT),
             ),

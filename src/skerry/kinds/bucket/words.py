@@ -122,17 +122,22 @@ def status(db: Db) -> dict[str, Any]:
 
 
 def connection(resource: Resource, address: Address) -> dict[str, str]:
-    """Return what the lines of `skerry connect` name."""
+    """Return what the lines of `skerry connect` name.
+
+    What a browser sends may bear no access key that would choose the resource: its path does then.
+    """
+    ref = resource.ref
     access_key, secret = owner_credential(resource.id, resource.keys)
     return {
         "url": address.http,
+        "path_url": f"{address.http.rstrip('/')}/@{ref.app}/{ref.branch}/@{ref.name}",
         "host_url": address.host_url,
         "host": address.hostname,
         "port": str(address.http_port),
         "access_key": access_key,
         "secret_key": secret,
-        "bucket": resource.ref.name,
-        "name": resource.ref.name,
+        "bucket": ref.name,
+        "name": ref.name,
         "id": resource.id,
     }
 

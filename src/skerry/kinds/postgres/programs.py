@@ -119,11 +119,19 @@ def as_known_user(argv: list[str]) -> list[str]:
     """Return `argv` such that it runs under a user that the machine knows by name.
 
     initdb refuses a uid without a passwd entry, which is what a cell has on a node that runs as
-    root. A user namespace gives it the name nobody and changes no right.
+    root. A user namespace gives it the name nobody and changes no right. A cell's user has a name
+    in the cell's own /etc/passwd, which it loses as the machine's is replaced (adding a user does
+    that), and may make no namespace: raises ENGINE_FAILED, as a cell that is started anew has it.
     """
     try:
         pwd.getpwuid(os.geteuid())
     except KeyError:
+        if _is_confined():
+            raise ENGINE_FAILED(
+                "initdb cannot run: the list of this machine's users was replaced meanwhile.",
+                why=f"This app's uid {os.geteuid()} has a name only where it starts after that.",
+                hint="skerry sleep",
+            ) from None
         unshare = shutil.which("unshare")
         if unshare is None:
             raise ENGINE_FAILED(
@@ -133,6 +141,12 @@ def as_known_user(argv: list[str]) -> list[str]:
             ) from None
         return [unshare, "--user", "--map-user=65534", "--map-group=65534", *argv]
     return argv
+
+
+def _is_confined() -> bool:
+    """Tell whether system calls of this process are filtered (proc_pid_status(5))."""
+    status = Path("/proc/self/status")
+    return status.exists() and "\nSeccomp:\t2\n" in status.read_text()
 
 
 async def _tail(process: asyncio.subprocess.Process) -> str:

@@ -106,11 +106,13 @@ class Served:
         """Run a coroutine in the engine's loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
-    def client(self, host: str = "127.0.0.1", name: str = "owner", **settings: Any) -> Any:
+    def client(
+        self, host: str = "127.0.0.1", name: str = "owner", path: str = "", **settings: Any
+    ) -> Any:
         users = {each.name: each for each in self.engine.account.identities.values()}
         made = boto3.client(
             "s3",
-            endpoint_url=f"http://{host}:{self.port}",
+            endpoint_url=f"http://{host}:{self.port}{path}",
             region_name="us-east-1",
             aws_access_key_id=users[name].access_key,
             aws_secret_access_key=users[name].secret,

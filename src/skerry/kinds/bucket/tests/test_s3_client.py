@@ -143,6 +143,28 @@ def test_versions_are_kept_and_markers_hide(s3: Any) -> None:
     assert s3.get_object(Bucket="media", Key="k")["Body"].read() == b"2"
 
 
+@pytest.mark.parametrize("version", ["s3", "s3v4"])
+def test_a_path_before_the_bucket_is_signed_or_not_as_the_version_wants(
+    served: Any, version: str
+) -> None:
+    prefix = "/%40shop/main/%40media"
+    s3 = served.client(signature_version=version)
+    s3.put_object(Bucket="media", Key="a b", Body=b"hello")
+    beyond = served.client(path="/@shop/main/@media", signature_version=version)
+    url = beyond.generate_presigned_url("get_object", Params={"Bucket": "media", "Key": "a b"})
+    assert prefix in url
+    behind = url.replace(prefix, "", 1)
+    request = urllib.request.Request(behind, headers={"x-forwarded-prefix": prefix})
+    with urllib.request.urlopen(request) as answer:
+        assert answer.read() == b"hello"
+    request = urllib.request.Request(behind, headers={"x-forwarded-prefix": f"{prefix}2"})
+    if version == "s3v4":
+        with pytest.raises(HTTPError) as caught:
+            urllib.request.urlopen(request)
+        with caught.value:
+            assert caught.value.code == 403
+
+
 @pytest.mark.parametrize("version", [None, "s3v4"])
 def test_presigned_urls_open_one_object_until_they_expire(served: Any, version: str | None) -> None:
     s3 = served.client(signature_version=version)

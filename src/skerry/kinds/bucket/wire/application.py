@@ -94,6 +94,7 @@ def _read_head(
         now=account.now(),
         source_ip=client[0] if client else "",
         secure=scope.get("scheme") == "https",
+        prefix=prefix,
     )
     return call, bool(in_host)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from skerry.kinds._shared.s3 import chunks, sigv2, sigv4
 from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds.bucket.account import ANONYMOUS, Account, Identity
@@ -78,6 +80,8 @@ def _version_2(
         )
     identity = identify(call.account, access_key)
     bucket = call.bucket_name if bucket_in_host else ""
-    sigv2.verify(call.request, bucket, identity.secret, signature, expires, call.now)
+    # Unlike version 4 it signs the bucket and the key, and no path of an endpoint before these.
+    request = replace(call.request, path=call.request.path.removeprefix(call.prefix))
+    sigv2.verify(request, bucket, identity.secret, signature, expires, call.now)
     call.identity = identity
     call.payload = call.headers.get("x-amz-content-sha256", sigv4.UNSIGNED)

@@ -40,7 +40,7 @@ def xml_reply(root: xml.Element, status: int = 200) -> Reply:
 
 @dataclass(slots=True)
 class Call:
-    """A request while it is carried out."""
+    """A request while it is carried out; `prefix` is the beginning of its path that chose us."""
 
     account: Account
     request: sigv4.Request
@@ -53,6 +53,7 @@ class Call:
     now: int
     source_ip: str
     secure: bool
+    prefix: str = ""
     identity: Identity = ANONYMOUS
     payload: str = sigv4.UNSIGNED
     seal: chunks.Seal | None = None

@@ -16,7 +16,7 @@ import pytest
 
 from skerry.kernel.errors import SkerryError
 from skerry.kinds._shared.pgwire.scram import parse_verifier
-from skerry.kinds.postgres import cluster
+from skerry.kinds.postgres import cluster, programs
 from skerry.kinds.postgres.config import PostgresConfig
 from skerry.kinds.postgres.install import find
 from skerry.kinds.postgres.tests.harness import EngineProcess
@@ -413,3 +413,18 @@ async def test_autovacuum_begins_once_the_first_session_has_been_served(
             await asyncio.sleep(0.05)
     assert await connection.fetchval("SHOW autovacuum") == "on"
     await connection.close()
+
+
+def test_initdb_in_a_cell_whose_user_lost_its_name_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unknown = 2**31 - 7
+    monkeypatch.setattr("os.geteuid", lambda: unknown)
+    monkeypatch.setattr(programs, "_is_confined", lambda: True)
+    with pytest.raises(SkerryError) as caught:
+        programs.as_known_user(["initdb"])
+    assert caught.value.code == "ENGINE_FAILED"
+    assert caught.value.hint == "skerry sleep"
+    monkeypatch.setattr(programs, "_is_confined", lambda: False)
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    assert programs.as_known_user(["initdb"])[0] == "/bin/unshare"
