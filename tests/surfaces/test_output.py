@@ -9,6 +9,7 @@ import msgspec
 from skerry.surfaces.cli.output import Output
 from skerry.surfaces.cli.render import show
 from skerry.surfaces.units import number, safe
+from skerry.testing.hosts import ManualClock
 
 
 class Rows(msgspec.Struct):
@@ -30,21 +31,8 @@ def test_columns_and_rows_are_a_table() -> None:
     assert error.getvalue() == "2 rows, status SELECT 2\n"
 
 
-class Moments:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now(self) -> int:
-        return int(self.seconds * 1e9)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-
 def test_progress_without_a_terminal_is_a_line_a_step_and_now_and_then_one() -> None:
-    clock, error = Moments(), io.StringIO()
+    clock, error = ManualClock(), io.StringIO()
     with Output(out=io.StringIO(), error=error, clock=clock).steps() as report:
         report(0, 0, "sending")
         for step in range(1, 120):
