@@ -94,7 +94,7 @@ async def test_the_console_shows_what_was_compared(node: Node) -> None:
         async def ask(self, command: str, **params: Any) -> Any:
             return await perform(node, command, **params)
 
-    await perform(node, "models.compare", app=APP, prompt="it's?", models="small", max_tokens=2)
+    await perform(node, "models.compare", app=APP, prompt="it's?", models="small", max_tokens=8)
     shown = await view(Visit())
     first = shown["comparisons"][0]
     assert first.prompt == "it's?" and first.rows[0].answer

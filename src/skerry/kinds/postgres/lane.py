@@ -66,12 +66,15 @@ class End:
             return True
 
     def give_back(self) -> None:
-        """Let the loop read again, and write what is unsent."""
+        """Let the loop read again."""
         self.socket.close()
         if not self.transport.is_closing():
             self.transport.resume_reading()
-            if self.rest:
-                self.transport.write(self.rest)
+
+    def write_rest(self) -> None:
+        """Let the loop write what is unsent."""
+        if self.rest and not self.transport.is_closing():
+            self.transport.write(self.rest)
 
 
 class Way:
@@ -150,10 +153,14 @@ class Passage:
         if not self.settled:
             self.settled = True
             self.server_gone = self.server.gone()
-            for end in (self.client, self.server):
+            ends = (self.client, self.server)
+            for end in ends:
                 end.give_back()
                 if self.failed:
                     end.transport.abort()
+            # Last, as an end that is full halts the reading of the other one.
+            for end in ends:
+                end.write_rest()
             self.left()
 
 

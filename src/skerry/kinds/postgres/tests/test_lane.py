@@ -116,9 +116,15 @@ async def test_an_open_transaction_in_the_lane_keeps_the_server_awake(
 
 
 @pytest.mark.parametrize("label", ["newsroom", POOLER])
+@pytest.mark.parametrize("room_bytes", [lane._ROOM_BYTES, 1 << 20])
 async def test_a_slow_reader_gets_all_and_neither_fills_memory_nor_blocks_others(
-    node: Node, sleeping: EngineProcess, label: str
+    node: Node,
+    sleeping: EngineProcess,
+    label: str,
+    room_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(lane, "_ROOM_BYTES", room_bytes)
     slow, other = [await hot(node, sleeping, label) for _ in range(2)]
     slow.transport.pause_reading()
     slow.transport.write(BIG)
