@@ -298,9 +298,11 @@ class Lane:
         """Receive what has come: those who wait for it are woken when all of it is there."""
         ways, readable = self._ways, self._readable
         for descriptor, what in events:
-            if descriptor not in ways:
+            try:
+                receive, stops, later, transmit, way = ways[descriptor]
+            except KeyError:
+                # It was taken out meanwhile.
                 continue
-            receive, stops, later, transmit, way = ways[descriptor]
             try:
                 if what == readable:
                     size = way.ask_bytes
