@@ -13,41 +13,16 @@ import struct
 from typing import Any
 
 from .ir import Circuit, Op, UnsupportedError, flat
+from .qir_adaptive import run
+from .qir_calls import CALL, PLACE, operations, place_of
 
 LINES_MAX = 1_000_000
 QUBITS_MAX = 4096
-CALL = re.compile(r"\s*(?:tail )?call \S+ @__quantum__(qis|rt)__(\w+?)(?:__(body|adj))?\((.*)\)")
-PLACE = re.compile(
-    r"(?:ptr|%(?:Qubit|Result)\*)\s+(?:(null)|inttoptr\s*\(i64 (\d+) to [^)]+\))(?:,|$)"
-)
 _NUMBER = re.compile(r"double\s+(0x[0-9A-Fa-f]{16}|[-+0-9.eE]+)")
 _BRANCH = re.compile(r"\s*(?:br i1|switch|unreachable|%\S+ = )")
 _RECORD = re.compile(r"call \S+ @__quantum__rt__(\w+?)_record_output\((.*)\)")
 _COMPUTED = re.compile(r"@__quantum__rt__(?:bool|int|double)_record_output")
 _COUNT = re.compile(r"i64 (\d{1,9})\b")
-_GATES = {
-    "h": "h",
-    "x": "x",
-    "y": "y",
-    "z": "z",
-    "s": "s",
-    "t": "t",
-    "sx": "sx",
-    "rx": "rx",
-    "ry": "ry",
-    "rz": "rz",
-    "rxx": "rxx",
-    "ryy": "ryy",
-    "rzz": "rzz",
-    "cnot": "cx",
-    "cx": "cx",
-    "cy": "cy",
-    "cz": "cz",
-    "swap": "swap",
-    "ccx": "ccx",
-}
-_ADJOINT = {"s": "sdg", "t": "tdg", "sx": "sxdg"}
-_READS = frozenset({"m", "mz", "mresetz"})
 
 
 def read(text: str) -> Circuit:
@@ -69,8 +44,6 @@ def read(text: str) -> Circuit:
         elif inside and not decides and line.strip():
             ops += _line(line, number)
     if decides:
-        from .qir_adaptive import run  # noqa: PLC0415
-
         ops = run(text).ops
     every = list(flat(ops))
     qubits = 1 + max((q for op in every for q in op[1]), default=-1)
@@ -91,30 +64,6 @@ def _line(line: str, number: int) -> list[Op]:
     return operations(name, form, places, angles, number)
 
 
-def place_of(found: re.Match[str]) -> int:
-    """Return the number of a qubit or a result in an argument."""
-    return int(found[2] or 0)
-
-
-def operations(
-    name: str, form: str, places: list[int], angles: list[float], number: int
-) -> list[Op]:
-    """Return what one call does; raise UnsupportedError with its line."""
-    if name in _READS and len(places) == 2:
-        read: Op = ["measure", [places[0]], [places[1]]]
-        return [read, ["reset", [places[0]], []]] if name == "mresetz" else [read]
-    if name == "reset" and len(places) == 1:
-        return [["reset", places, []]]
-    if name in _GATES and len(places) == _wires(name) and len(angles) == (name[0] == "r"):
-        gate = _ADJOINT.get(name, "") if form == "adj" else _GATES[name]
-        if not gate:
-            raise UnsupportedError(f"There is no adjoint of {name}.", line=number)
-        if len(set(places)) != len(places):
-            raise UnsupportedError(f"{name} names one qubit twice.", line=number)
-        return [[gate, places, angles]]
-    raise UnsupportedError(f"The instruction {name} is not known.", line=number)
-
-
 def recorded(text: str) -> Any:
     """Return what a program records: the number of a bit, or `["array" | "tuple", [what, …]]`.
 
@@ -123,8 +72,6 @@ def recorded(text: str) -> Any:
     """
     values: dict[int, list[Any]] = {}
     if any(_COMPUTED.search(line) for line in text.splitlines()):
-        from .qir_adaptive import run  # noqa: PLC0415
-
         values = run(text).values
     found: list[Any] = []
     open_ones: list[tuple[list[Any], int]] = []
@@ -164,12 +111,6 @@ def _size(arguments: str, number: int) -> int:
     if size is None or int(size[1]) > QUBITS_MAX:
         raise UnsupportedError(f"An array has at most {QUBITS_MAX} places.", line=number)
     return int(size[1])
-
-
-def _wires(name: str) -> int:
-    from .ir import ARITY  # noqa: PLC0415
-
-    return ARITY[_GATES[name]][0]
 
 
 def _number(text: str) -> float:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from .deciding import ALWAYS, NEVER, Diagram
 from .ir import Op, UnsupportedError, decided
-from .qir import CALL, PLACE, operations, place_of
+from .qir_calls import CALL, PLACE, operations, place_of
 
 VALUES_MAX = 1024
 """How many numbers a value may be."""
