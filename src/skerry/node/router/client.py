@@ -19,6 +19,7 @@ import msgspec
 
 from skerry.kernel.errors import (
     BUSY,
+    DENIED,
     ENGINE_FAILED,
     INTERNAL,
     INVALID,
@@ -26,6 +27,7 @@ from skerry.kernel.errors import (
     TOO_LARGE,
     SkerryError,
 )
+from skerry.node.router.gates import TurnedAwayError
 from skerry.node.router.head import HEAD_BYTES_MAX, RequestHead, Seen
 from skerry.node.router.hold import Hold, Switchboard
 from skerry.node.router.origin import opens_page, own_address, redirect, sandboxed
@@ -331,7 +333,7 @@ class Client(asyncio.Protocol):
 
     async def _wake(self, request: Request, line: bytes, target: Target, hold: Hold | None) -> None:
         try:
-            hold, upstream = await self._connect(target, hold)
+            hold, upstream = await self._connect(target, hold, line)
             if request not in self._requests:
                 hold.close()
                 upstream.transport.close()
@@ -341,6 +343,9 @@ class Client(asyncio.Protocol):
                     request.head.target, b"", self._seen(request), to_node=False
                 )
             self._exchange(request, line, hold, upstream)
+        except TurnedAwayError as turned:
+            refusal = DENIED("The request was turned away at the gate.")
+            self._refuse_one(request, refusal, turned.answer)
         except SkerryError as error:
             self._refuse_one(request, error)
         except Exception:
@@ -352,15 +357,18 @@ class Client(asyncio.Protocol):
         """Return who is asking, and over what."""
         return request.head.told(self._peer) if self._is_proxy else Seen(self._peer)
 
-    def _refuse_one(self, request: Request, error: SkerryError) -> None:
+    def _refuse_one(self, request: Request, error: SkerryError, answer: bytes = b"") -> None:
         """Refuse a request, unless nobody waits for it any more."""
         if request in self._requests:
-            self._refuse(error)
+            self._refuse(error, sandboxed(answer) if request.sandboxed else answer)
 
-    async def _connect(self, target: Target, hold: Hold | None) -> tuple[Hold, Upstream]:
+    async def _connect(
+        self, target: Target, hold: Hold | None, line: bytes
+    ) -> tuple[Hold, Upstream]:
         """Connect to a target; wake it again if it turns out to have just died."""
         for _ in range(TRIES_MAX):
             if hold is None:
+                await self._router.knock(target, line)
                 hold = await self._router.wake(target)
             try:
                 return hold, await self._router.pool.connect(hold.path)
@@ -470,8 +478,8 @@ class Client(asyncio.Protocol):
         else:
             self._refuse(error)
 
-    def _refuse(self, error: SkerryError) -> None:
-        """Answer with an error, and close: the client may still be sending, and is let finish."""
+    def _refuse(self, error: SkerryError, answer: bytes = b"") -> None:
+        """Answer, with the error or as told, and close; a client that still sends is let finish."""
         self._stop_timer()
         self._deaf, self._failure = True, error
         if self._closing or self._answered or self._transport.is_closing():
@@ -479,7 +487,7 @@ class Client(asyncio.Protocol):
             return
         self._answered = True
         self._let_go()
-        self._transport.write(error_response(error))
+        self._transport.write(answer or error_response(error))
         self._close_gently()
 
     def _close_gently(self) -> None:

@@ -69,6 +69,13 @@ class Switchboard(Protocol):
         """Hold a target that is awake; None if it must be woken first."""
         ...
 
+    async def knock(self, target: Target, line: bytes) -> None:
+        """Ask the gate of a target that sleeps about the head that it would be sent.
+
+        Raises TurnedAwayError with what the gate answers in the target's stead.
+        """
+        ...
+
     async def wake(self, target: Target) -> Hold:
         """Wake a target, once for all who wait, and hold it."""
         ...

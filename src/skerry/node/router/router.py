@@ -11,6 +11,7 @@ from skerry.kernel.errors import NODE_UNREACHABLE, TIMED_OUT, SkerryError
 from skerry.node.cell.spec import http_socket
 from skerry.node.cells import Running
 from skerry.node.router.client import Client
+from skerry.node.router.gates import Gates
 from skerry.node.router.head import RequestHead
 from skerry.node.router.hold import Hold
 from skerry.node.router.targets import NODE, Target, Targets
@@ -28,6 +29,7 @@ class Router:
         self,
         *,
         targets: Targets,
+        gates: Gates,
         supervisor: Supervisor,
         run: Path,
         node_socket: Path,
@@ -36,6 +38,7 @@ class Router:
         proxies: frozenset[bytes] = frozenset(),
     ) -> None:
         self._targets = targets
+        self._gates = gates
         self.pool = Pool()
         self.draining = False
         self.domain = domain
@@ -90,6 +93,10 @@ class Router:
             return Hold(target.socket, None)
         running = self._find_running(target.app, target.branch, target.resource)
         return None if running is None else self._hold(running, target)
+
+    async def knock(self, target: Target, line: bytes) -> None:
+        """See `Switchboard.knock`."""
+        await self._gates.knock(target, line)
 
     async def wake(self, target: Target) -> Hold:
         """Wake a target, once for all who wait, and hold it."""

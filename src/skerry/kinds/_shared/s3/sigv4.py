@@ -134,10 +134,13 @@ def check_skew(signed: Signed, now_ns: int) -> None:
 
 def verify(request: Request, signed: Signed, secret: str) -> bytes:
     """Raise SignatureDoesNotMatch, or return the signing key, with which chunks are signed."""
-    if "host" not in signed.headers:
+    names = frozenset(signed.headers)
+    if "host" not in names:
         raise S3Error("AccessDenied", "The host header must be signed.")
+    if len(names) < len(signed.headers):
+        raise S3Error("AuthorizationHeaderMalformed", "A header is named as signed twice.")
     for name, _ in request.headers:
-        if name.startswith("x-amz-") and name not in signed.headers and not signed.query:
+        if name.startswith("x-amz-") and name not in names and not signed.query:
             raise S3Error(
                 "AccessDenied",
                 "There were headers present in the request which were not signed",
@@ -167,14 +170,14 @@ def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
 
 def canonical_request(request: Request, signed: Signed) -> str:
     """Return the canonical form of a request."""
-    values: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {name: [] for name in signed.headers}
     for name, value in request.headers:
-        if name in signed.headers:
-            values.setdefault(name, []).append(_SPACES.sub(" ", value.strip()))
-    missing = [name for name in signed.headers if name not in values]
+        if name in values:
+            values[name].append(_SPACES.sub(" ", value.strip()))
+    missing = [name for name, found in values.items() if not found]
     if missing and missing != ["content-length"]:
         raise S3Error("SignatureDoesNotMatch", f"Signed header {missing[0]} is missing.")
-    lines = "".join(f"{name}:{','.join(values.get(name, []))}\n" for name in signed.headers)
+    lines = "".join(f"{name}:{','.join(found)}\n" for name, found in values.items())
     query = canonical_query(request.query, without="X-Amz-Signature" if signed.query else "")
     return "\n".join(
         (
