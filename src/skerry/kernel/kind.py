@@ -320,7 +320,7 @@ Claim = Callable[[Head], str | None]
 class Response:
     """A whole answer over HTTP; header names are lower-case, and `content-length` is among them.
 
-    The body of an answer to HEAD is empty, whatever its length says.
+    Of an answer to HEAD the body is not sent.
     """
 
     status: int

@@ -19,6 +19,9 @@ from skerry.kernel.kind import Gate, Head, Resource, Response
 from skerry.kernel.manifest import Manifest
 from skerry.node.router.targets import NODE, Target
 
+QUICK_BYTES_MAX = 4096
+"""A longer head is looked at in a thread: one made to be slow takes tens of milliseconds."""
+
 
 class TurnedAwayError(Exception):
     """A gate answered in its engine's stead; `answer` are the bytes for the client."""
@@ -61,8 +64,11 @@ class Gates:
             # Waking it tells what it lacks.
             return
         gate = await self._gate(record.kind)
-        head = read_head(line)
-        answer = gate(head, self._find(branch, target.resource), self._clock.now())
+        resource, head = self._find(branch, target.resource), read_head(line)
+        if len(line) <= QUICK_BYTES_MAX:
+            answer = gate(head, resource, self._clock.now())
+        else:
+            answer = await asyncio.to_thread(gate, head, resource, self._clock.now())
         if answer is not None:
             raise TurnedAwayError(as_bytes(answer, head.method))
 
@@ -96,13 +102,13 @@ def read_head(line: bytes) -> Head:
     """Return the head that the bytes are; raise INVALID for a target that cells do not take."""
     reader = _Reader()
     parser = httptools.HttpRequestParser(reader)
-    with contextlib.suppress(httptools.HttpParserUpgrade):
-        parser.feed_data(line)
     try:
+        with contextlib.suppress(httptools.HttpParserUpgrade):
+            parser.feed_data(line)
         url = httptools.parse_url(reader.url)
         path = url.path or b""
         path.decode("ascii")
-    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError) as error:
+    except (httptools.HttpParserError, UnicodeDecodeError) as error:
         raise INVALID("A request's target is a path of ASCII.") from error
     return Head(parser.get_method(), path, url.query or b"", tuple(reader.headers))
 

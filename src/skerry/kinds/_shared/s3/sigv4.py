@@ -22,6 +22,8 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 SKEW_NS = 15 * 60 * times.NANOSECONDS
 EXPIRES_SECONDS_MAX = 7 * 24 * 3600
+_DIGITS_MAX = 12
+_CREDENTIAL_MAX = 512
 _SPACES = re.compile(r" +")
 _UNRESERVED = "-_.~"
 
@@ -70,7 +72,12 @@ class Signed:
 def parse_credential(text: str) -> Credential:
     """Read `<access key>/<date>/<region>/<service>/aws4_request`; raise S3Error."""
     parts = text.rsplit("/", 4)
-    if len(parts) != 5 or parts[4] != "aws4_request" or not all(parts[:2]):
+    if (
+        len(text) > _CREDENTIAL_MAX
+        or len(parts) != 5
+        or parts[4] != "aws4_request"
+        or not all(parts[:2])
+    ):
         raise S3Error("AuthorizationHeaderMalformed", "The credential is malformed.")
     return Credential(parts[0], parts[1], parts[2], parts[3])
 
@@ -106,9 +113,9 @@ def from_query(request: Request, parameters: dict[str, str], now_ns: int) -> Sig
 
     credential = parse_credential(need("X-Amz-Credential"))
     timestamp, expires = need("X-Amz-Date"), need("X-Amz-Expires")
-    if not expires.isascii() or not expires.isdigit() or not int(expires) > 0:
+    if not expires.isascii() or not expires.isdigit() or not int(expires[:_DIGITS_MAX]) > 0:
         raise S3Error("AccessDenied", "X-Amz-Expires must be positive.")
-    if int(expires) > EXPIRES_SECONDS_MAX:
+    if len(expires) > _DIGITS_MAX or int(expires) > EXPIRES_SECONDS_MAX:
         raise S3Error("AccessDenied", "X-Amz-Expires must be at most a week.")
     start = _moment(timestamp)
     if now_ns > start + int(expires) * times.NANOSECONDS:
