@@ -102,6 +102,11 @@ class Client(asyncio.Protocol):
         self._peer = b""
         self._is_proxy = False
 
+    @property
+    def idle(self) -> bool:
+        """Whether it asks nothing: there is no request whose head is whole."""
+        return not (self._requests or self._tunnel)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to read, unless there are too many connections."""
         self._transport = cast(asyncio.Transport, transport)
