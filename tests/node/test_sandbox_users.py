@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import stat
@@ -14,9 +15,12 @@ from pathlib import Path
 import pytest
 
 import skerry.kernel.errors
+from skerry.app import kinds
 from skerry.kernel.errors import SkerryError
+from skerry.kinds._shared.http.request import request
 from skerry.node.sandbox import Confinement, confine, expose, identities, linux
 from skerry.node.sandbox.identity import COUNT, FIRST, Identity
+from skerry.testing.nodes import deploy, open_directory, perform, running_node
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -220,6 +224,21 @@ class TestExpose:
             check(said.stdout.strip() == str(UID), "a program")
 
         assert in_child(work) == 0
+
+
+@needs_root
+async def test_a_home_where_only_root_may_enter_serves_apps() -> None:
+    toml = '[app]\nname = "shop"\n[functions.web]\nentry = "web:handle"\n[kv.cache]\n'
+    handler = "async def handle(request):\n    return 'open'\n"
+    with open_directory() as barred:
+        barred.chmod(0o700)
+        async with running_node(kinds(), home=barred / "h") as node:
+            await deploy(node, {"skerry.toml": toml, "web.py": handler})
+            url = f"http://shop.localhost:{node.http_port}/"
+            answer = await asyncio.to_thread(request, url)
+            assert (answer.status, answer.body) == (200, b"open")
+            await perform(node, "kv.put", app="shop", name="cache", key="n", value="1")
+        assert stat.S_IMODE(barred.stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(ROOT, reason="root can expose what it likes")

@@ -315,7 +315,7 @@ class Node:
         self.gpus = Gpus(self.config.engine_gpus)
         self._make_workshop(cgroups)
         packages = [manifest.package for manifest in self.manifests.values()]
-        processes = self._processes = Processes(packages)
+        processes = self._processes = Processes(packages, (self.home.root, self.home.run))
         stack.push_async_callback(processes.stop)
         # It imports for as long as the rest of the node does, on another core.
         self._zygote = asyncio.create_task(processes.start())

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -55,10 +56,13 @@ def how_it_ended(status: int) -> str:
 
 
 class Processes:
-    """Starts processes of cells through a zygote; starts another zygote if one dies."""
+    """Starts processes of cells through a zygote; starts another zygote if one dies.
 
-    def __init__(self, kinds: Sequence[str]) -> None:
-        expose = expose_paths() if os.geteuid() == 0 else ()
+    `folders` are those of the node in which cells work, wherever its operator had it put them.
+    """
+
+    def __init__(self, kinds: Sequence[str], folders: Sequence[Path]) -> None:
+        expose = (*expose_paths(), *map(str, folders)) if os.geteuid() == 0 else ()
         self._setup = msgspec.msgpack.encode(Setup(tuple(kinds), expose))
         self._ids = itertools.count()
         self._waiting: dict[int, asyncio.Future[int]] = {}
