@@ -78,7 +78,10 @@ class Scene:
         return SimpleNamespace(
             holds=0,
             instance=self.instance,
+            key="web",
             usable=True,
+            leaving=False,
+            child=SimpleNamespace(ended=asyncio.get_running_loop().create_future()),
             resources={"web": WEB, "guests": HELLO},
             channel=SimpleNamespace(closed=asyncio.get_running_loop().create_future()),
         )

@@ -104,6 +104,11 @@ class Client(asyncio.Protocol):
         self._peer = b""
         self._is_proxy = False
 
+    @property
+    def idle(self) -> bool:
+        """Whether it asks nothing: there is no request whose head is whole."""
+        return not (self._requests or self._tunnel)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to read, unless there are too many connections."""
         self._transport = cast(asyncio.Transport, transport)
@@ -430,35 +435,44 @@ class Client(asyncio.Protocol):
             self._await_head(IDLE_SECONDS if self._arriving is None else HEAD_SECONDS)
             self._regulate()
 
-    def response_lost(self, started: bool) -> None:
-        """See `Downstream`: try again if nothing can have happened twice."""
+    def response_lost(self, started: bool, taken: bool) -> None:
+        """See `Downstream`: a response that had begun cannot be mended."""
         self._upstream, self._upstream_full = None, False
         hold, self._hold = self._hold, None
-        request = self._requests[0]
-        whole = request.complete and not request.streamed and not request.head.upgrade
-        replayable = whole and request.head.method in REPLAYABLE
-        if not started and replayable and request.attempts < TRIES_MAX:
-            request.sent = False
-            self._task = asyncio.ensure_future(self._retry(request, hold))
-            return
-        if hold is not None:
-            hold.close()
         if started:
+            if hold is not None:
+                hold.close()
             self._transport.close()
-        else:
-            self._refuse(
-                ENGINE_FAILED(
-                    "The function or engine ended before it answered.", hint="skerry logs"
-                )
-            )
+            return
+        if taken and hold is not None:
+            hold.blame()
+        request = self._requests[0]
+        request.sent = False
+        self._task = asyncio.ensure_future(self._mend(request, hold, taken))
 
-    async def _retry(self, request: Request, hold: Hold | None) -> None:
-        """Send a request again: to the process's successor if it has ended."""
+    async def _mend(self, request: Request, hold: Hold | None, taken: bool) -> None:
+        """Send a request again, to the process's successor if it has ended, or refuse it.
+
+        Only what cannot happen twice is sent again, and nothing that a process died of: it would
+        be the end of each successor too.
+        """
+        whole = request.complete and not request.streamed and not request.head.upgrade
+        again = whole and request.head.method in REPLAYABLE and request.attempts < TRIES_MAX
+        reason = ""
         if hold is not None:
-            await hold.gone(RETRY_SECONDS * request.attempts)
-            hold.close()
-        if request in self._requests:
+            try:
+                await hold.gone(RETRY_SECONDS * request.attempts)
+                if taken or not again:
+                    reason = await hold.how_it_died(GONE_SECONDS)
+            finally:
+                hold.close()
+        if request not in self._requests:
+            return
+        if again and not reason:
             self._start(request)
+            return
+        what = "The function or engine ended before it answered."
+        self._refuse(ENGINE_FAILED(what, why=reason, hint="skerry logs"))
 
     def _fail(self, error: SkerryError) -> None:
         """Take nothing more, and refuse once the whole requests before are answered."""
