@@ -11,6 +11,7 @@ from skerry.kernel.log import Log
 from skerry.kernel.manifest import Manifest
 from skerry.kernel.service import Service
 from skerry.node.node import Node
+from skerry.node.public import HINT, is_here
 from skerry.node.sandbox import abilities
 from skerry.node.volume import probe
 
@@ -19,12 +20,19 @@ FREE_BYTES_MIN = 1024**3
 
 def examine(node: Node) -> list[Check]:
     """Return every finding; it reads disks, so call it in a thread."""
-    return [*_machine(), *_volume(node), *_logs(node), *_declared(node)]
+    return [*_machine(), _http(node), *_volume(node), *_logs(node), *_declared(node)]
 
 
 def _machine() -> Iterator[Check]:
     for ability in abilities():
         yield Check(ability.name, ability.ok, ability.detail, "" if ability.ok else ability.without)
+
+
+def _http(node: Node) -> Check:
+    if is_here(node.host):
+        return Check("http", True, f"listens on {node.host}, which is this machine alone")
+    detail = f"listens on {node.host} without TLS: who is on the way can read passwords and tokens"
+    return Check("http", False, detail, HINT)
 
 
 def _volume(node: Node) -> Iterator[Check]:

@@ -57,7 +57,7 @@ from skerry.node.policy.facts import read_facts
 from skerry.node.policy.known import known_actions, own_facts, reading_actions
 from skerry.node.ports import Ports, taken
 from skerry.node.processes import Processes
-from skerry.node.public import public_of
+from skerry.node.public import HINT, is_here, public_of
 from skerry.node.router.gates import Gates
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
@@ -461,6 +461,8 @@ class Node:
             self.http_port = await self.router.start(self.host, port)
         except OSError as error:
             raise taken("HTTP", self.host, port, "--http-port 0", error) from error
+        if not is_here(self.host):
+            _log.warning("HTTP listens on %s without TLS: %s", self.host, HINT)
         self.workshop.url = self.url
         stack.push_async_callback(self.router.stop)
 

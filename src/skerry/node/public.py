@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from skerry.kernel.errors import CONFIG_INVALID
 from skerry.node.home import NodeConfig
 
-_HINT = "skerry docs domain-and-tls"
+HINT = "skerry docs domain-and-tls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,16 @@ class Public:
         return parts.port or (443 if parts.scheme == "https" else 80) if self.url else own_port
 
 
+def is_here(host: str) -> bool:
+    """Tell whether a name or an address is one of this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def public_of(config: NodeConfig) -> Public:
     """Read the settings; raise CONFIG_INVALID."""
     url = config.public_url.rstrip("/")
@@ -43,17 +53,17 @@ def public_of(config: NodeConfig) -> Public:
         proxies = frozenset(str(ip_address(each)).encode() for each in config.proxies)
     except ValueError as error:
         raise CONFIG_INVALID(
-            "public-url or proxies in config.toml are no addresses.", why=str(error), hint=_HINT
+            "public-url or proxies in config.toml are no addresses.", why=str(error), hint=HINT
         ) from error
     if parts.scheme not in ("http", "https") or parts.path or parts.query or "@" in parts.netloc:
         raise CONFIG_INVALID(
             f"public-url is {config.public_url!r}, and no address like https://{config.domain}.",
-            hint=_HINT,
+            hint=HINT,
         )
     if parts.hostname != config.domain:
         raise CONFIG_INVALID(
             f"public-url names {parts.hostname}, and the domain is {config.domain}.",
             why="Apps are names below the domain, and the web server answers for all of them.",
-            hint=_HINT,
+            hint=HINT,
         )
     return Public(url, proxies)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from skerry.kernel.errors import CONFIG_INVALID, ENGINE_FAILED, STORE_UNREACHABLE
+from skerry.node.public import is_here
 
 SECONDS = 10.0
 ANSWER_BYTES_MAX = 1 << 20
@@ -54,22 +54,13 @@ def check_url(url: str) -> None:
     host = parts.hostname or ""
     if parts.scheme == "https" and host and not parts.username:
         return
-    if parts.scheme == "http" and _is_here(host) and not parts.username:
+    if parts.scheme == "http" and is_here(host) and not parts.username:
         return
     raise CONFIG_INVALID(
         f"{url[:200]!r} is no address of an identity provider.",
         why="It is https://…, or http:// on this machine.",
         hint="skerry docs identity",
     )
-
-
-def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _open(url: str, ca_file: str) -> http.client.HTTPConnection:
