@@ -13,7 +13,6 @@ import uvloop
 from skerry.kernel.manifest import Manifest, read_manifests
 from skerry.kernel.service import Service, read_services
 from skerry.node.dispatcher import Dispatcher
-from skerry.node.memory import keep_in_one
 from skerry.node.node import Node, Options
 from skerry.surfaces import installed
 from skerry.surfaces.web import make_web
@@ -41,7 +40,6 @@ def up(options: Options) -> None:
     """Run a node in the foreground until it is told to stop."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     _open_all_files()
-    keep_in_one()
     uvloop.run(_serve(options))
 
 
