@@ -116,6 +116,11 @@ async def test_a_bad_upload_is_refused_and_writes_nothing_outside(
     with pytest.raises(SkerryError) as refused:
         await unpacked(spool, BAD[what](tmp_path / "spool"))
     assert refused.value.problem is INVALID
+    assert refused.value.hint
+    why = refused.value.why
+    assert why.endswith(".")
+    assert len(why) < 400
+    assert "method" not in why, "how it was read is nobody's concern"
     (target,) = (tmp_path / "spool").iterdir()
     assert target.is_dir(), "the upload is forgotten, and nothing lies beside the folder"
     assert [each.name for each in tmp_path.iterdir()] == ["spool"]

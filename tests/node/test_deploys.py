@@ -294,11 +294,31 @@ async def drained_of(node: Node, key: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_function_that_crashes_at_once_waits_before_it_tries_again(node: Node) -> None:
+async def test_a_request_that_kills_its_process_hurts_only_itself(node: Node) -> None:
+    await deploy(node, files("fatal"))
+    for _ in range(6):
+        status, text = await ask(node, "fatal", "/exit")
+        assert status == 502
+        assert "web ended while it handled this request: exit status 3." in text
+        assert (await ask(node, "fatal"))[0] == 200
+    assert not node.supervisor.cell("fatal", "main").failures
+    records = await node.logbook.tail("fatal", "main", "web", 100)
+    ended = [each for each in records if "The process ended" in each.text]
+    assert len(ended) == 6, "a killing request is not sent to the successor"
+
+
+async def test_a_process_that_ends_just_after_its_start_waits_before_the_next(node: Node) -> None:
     await deploy(node, files("news"))
-    statuses = [(await ask(node, "news", "/exit"))[0] for _ in range(8)]
-    assert set(statuses) <= {502, 503}
-    assert 503 in statuses
+    for _ in range(8):
+        try:
+            running = await node.supervisor.wake("news", "main", "web")
+        except SkerryError as error:
+            assert error.code == "BUSY"
+            break
+        os.kill(running.child.pid, signal.SIGABRT)
+        await running.settled.wait()
+    else:
+        pytest.fail("nothing waited")
     async with asyncio.timeout(20):
         while (await ask(node, "news"))[0] != 200:
             await asyncio.sleep(0.2)

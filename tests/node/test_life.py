@@ -20,7 +20,8 @@ import pytest
 from skerry.app import kinds
 from skerry.kernel import commands as c
 from skerry.kernel.clock import NANOSECONDS
-from skerry.kernel.errors import ALREADY_RUNNING, SkerryError
+from skerry.kernel.errors import ALREADY_RUNNING, ENGINE_FAILED, SkerryError
+from skerry.node import supervisor
 from skerry.node.dispatcher import Dispatcher
 from skerry.node.node import Node, Options
 from skerry.node.scheduler import Scheduler
@@ -192,3 +193,33 @@ async def test_what_cannot_be_found_out_does_not_stop_the_scheduler(
         clock.at += timedelta(minutes=1)
         scheduler.tick()
     assert calls == 2
+
+
+async def test_a_process_whose_list_of_users_was_replaced_starts_anew_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running_node(HELLO) as node:
+        await deploy(node, {"skerry.toml": TOML})
+        old = await node.supervisor.wake("news", "main", "guests")
+
+        async def refuse(*_: Any, **__: Any) -> Any:
+            raise ENGINE_FAILED("initdb cannot run.")
+
+        call = old.channel.call
+
+        async def ready_fails(name: str, *args: Any, **more: Any) -> Any:
+            return await (refuse() if name == "ready" else call(name, *args, **more))
+
+        monkeypatch.setattr(old.channel, "call", ready_fails)
+        with pytest.raises(SkerryError, match="initdb"):
+            await node.supervisor.ready("news", "main", "guests")
+        assert node.supervisor.running("news", "main", "guests") is old
+        monkeypatch.setattr(supervisor, "accounts_mark", lambda: (1, 1))
+        new, _ = await node.supervisor.ready("news", "main", "guests")
+        assert new is not old
+        assert old.child.ended.done()
+        monkeypatch.setattr(new.channel, "call", refuse)
+        with pytest.raises(SkerryError, match="initdb"):
+            await node.supervisor.ready("news", "main", "guests")
+        assert node.supervisor.running("news", "main", "guests") is new
+        monkeypatch.undo()

@@ -37,3 +37,14 @@ async def test_a_moment_out_of_reach_is_refused_before_anything_is_held(
         assert caught.value.code == "CONFLICT"
         assert copied == []
         assert list(node.catalogue.app("news").branches) == ["main"]
+
+
+async def test_a_moment_to_come_is_called_so() -> None:
+    hello = kinds()["hello"]
+    async with running_node({"hello": hello}, volume_driver="copy") as node:
+        await deploy(node, {"skerry.toml": '[app]\nname = "news"\n[hello.guests]\n'})
+        with pytest.raises(SkerryError, match="is in the future") as caught:
+            await perform(node, "branch.create", app="news", name="new", at="2999-01-01T00:00:00Z")
+        assert caught.value.code == "INVALID"
+        assert "now" in caught.value.why
+        assert caught.value.hint

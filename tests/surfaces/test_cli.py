@@ -386,6 +386,10 @@ def test_a_secret_is_read_from_stdin_only(run: Run, served: Served) -> None:
     )
     assert "tuna" not in out + err
     assert run("secret", "set", "KEY", "tuna", "--app", "newsroom")[0] == 2
+    code, out, err = run("secret", "set", "KEY=tuna", "--app", "newsroom", stdin="")
+    assert (code, out) == (2, "")
+    assert "hint: skerry secret set KEY\n" in err
+    assert "tuna" not in err
     assert run("secret", "set", "KEY", "--app", "newsroom", stdin="")[0] == 2
 
 

@@ -79,7 +79,8 @@ def test_a_kind_starts_from_the_template(run: Run, tmp_path: Path) -> None:
     assert 'name="greeter"' in (folder / "manifest.py").read_text()
     assert not [p for p in folder.rglob("*") if p.is_file() and "hello" in p.read_text().lower()]
     assert run("kind", "new", "greeter", "--into", str(tmp_path / "kinds"))[0] == 1
-    assert run("kind", "new", "Not-a-name")[0] == 2
+    for wrong in ("Not-a-name", "class"):
+        assert run("kind", "new", wrong, "--into", str(tmp_path / "kinds"))[0] == 2
 
 
 def test_a_second_node_on_a_home_is_refused_at_once(run: Run, tmp_path: Path) -> None:

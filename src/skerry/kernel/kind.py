@@ -317,6 +317,30 @@ Claim = Callable[[Head], str | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Response:
+    """A whole answer over HTTP; header names are lower-case, and `content-length` is among them.
+
+    Of an answer to HEAD the body is not sent.
+    """
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+Gate = Callable[[Head, Resource, int], Response | None]
+"""Answers for a resource that sleeps what its engine would answer without its state.
+
+That is above all the refusal of a wrong credential, which then wakes nothing. It is given the head
+as the engine would receive it, the resource with its keys, and the time in nanoseconds since 1970;
+it is a pure function of these, of a cost that grows with the head's size at most, and reads no
+file. None lets the request in, and so it must wherever the engine alone can tell: a gate refuses
+nothing that the engine would not. It calls the very function by which the engine decides. If it
+fails, the request is answered with an error, and nothing wakes.
+"""
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """Where clients reach this node, for the lines that `skerry connect` prints.
 

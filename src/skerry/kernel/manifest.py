@@ -87,8 +87,9 @@ class Wire:
 
     An `http` wire names an ASGI application factory (`application`), which runs in the cell, and
     may name a `claim`: a pure function of a request's head that finds the resource where neither
-    the host nor the path names it. A `port` wire names a `front`, which runs in the node on a port
-    of its own, reads the first packet only, and hands the connection over.
+    the host nor the path names it; and a `gate` (`kernel.kind.Gate`), which refuses strangers in
+    the engine's stead while the resource sleeps. A `port` wire names a `front`, which runs in the
+    node on a port of its own, reads the first packet only, and hands the connection over.
     """
 
     name: str
@@ -97,12 +98,14 @@ class Wire:
     clients: tuple[Client, ...] = ()
     application: str = ""
     claim: str = ""
+    gate: str = ""
     front: str = ""
     port: int = 0
     connection: str = ""
 
     def __post_init__(self) -> None:
         assert bool(self.application) != bool(self.front), "a wire is served by HTTP or by a port"
+        assert not self.gate or self.application, "a front checks credentials by itself"
 
 
 @dataclass(frozen=True, slots=True)

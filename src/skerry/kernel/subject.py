@@ -2,8 +2,8 @@
 
 A kind's manifest names its subject (`subject="subject:HelloSubject"`). A subject writes and reads
 text under keys, whatever that means to the kind; the suite does the rest. What only some kinds can
-do has a class of its own: a kind that has `remote` names a `BoundSubject`, one that `leaves` a
-`LeavingSubject`.
+do has a class of its own: a kind that has `remote` names a `BoundSubject`, one whose wire has a
+`gate` a `GatedSubject`, one that `leaves` a `LeavingSubject`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,21 @@ class BoundSubject(Subject):
     @abstractmethod
     async def get_by(self, binding: Any) -> dict[str, str]:
         """Read as `get` does, by a binding."""
+
+
+class Knocked(NamedTuple):
+    """How a wire answered: its HTTP status, and of what it told all that is the same each time."""
+
+    status: int
+    told: str
+
+
+class GatedSubject(Subject):
+    """A subject of a resource whose wire has a gate."""
+
+    @abstractmethod
+    async def knock(self, *, right: bool) -> Knocked:
+        """Ask for something that needs a credential, with the right one or with a wrong one."""
 
 
 class LeavingSubject(Subject):

@@ -80,9 +80,11 @@ class Archives:
         except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DISK_FULL("The upload cannot be unpacked.", why=str(error)) from error
-            raise INVALID("The upload is not a tar archive of plain files.", why=str(error)) from (
-                error
-            )
+            raise INVALID(
+                "The upload is not a tar archive of plain files.",
+                why=_refusal(error),
+                hint="tar -czf upload.tgz -C <folder> .",
+            ) from error
         finally:
             path.unlink(missing_ok=True)
 
@@ -217,6 +219,21 @@ def unpack(path: Path, target: Path) -> None:
                 raise tarfile.ExtractError(f"{member.name!r} is no plain file")
     for place, goal in links:
         _link(target, place, goal)
+
+
+def _refusal(error: Exception) -> str:
+    """Return why an archive is refused: one sentence, whatever ways to read it were tried."""
+    if isinstance(error, tarfile.ExtractError):
+        return f"{error}."
+    if isinstance(error, FileExistsError):
+        return "A name comes twice, or as a file and as a folder."
+    if isinstance(error, NotADirectoryError):
+        return "A name is below one that is a file."
+    if isinstance(error, tarfile.ReadError) and "could not be opened" in str(error):
+        return "It is no tar archive, neither plain nor compressed by gzip, bzip2 or xz."
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return "A name is longer than this machine's file system allows."
+    return "It is broken or cut off."
 
 
 def _place(target: Path, name: str) -> Path:

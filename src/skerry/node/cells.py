@@ -27,7 +27,8 @@ class Running:
     """A process of a cell, seen from the node; `posted`: its use is posted for good.
 
     `sealed` are the secrets that it was given, as the catalogue had them then. What programs apart
-    used that it asked for is counted with it, beside its own.
+    used that it asked for is counted with it, beside its own. `accounts` tells the machine's list
+    of users at its start from later ones; `ended_over_request`: it closed over one that it read.
     """
 
     key: str
@@ -42,6 +43,8 @@ class Running:
     sealed: Mapping[str, bytes] = field(default_factory=dict)
     holds: int = 0
     leaving: bool = False
+    ended_over_request: bool = False
+    accounts: tuple[int, int] = (0, 0)
     cpu_ms: int = 0
     memory_bytes: int = 0
     memory_mib_s: float = 0.0

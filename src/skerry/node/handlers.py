@@ -233,6 +233,13 @@ class Handlers:
             ) from error
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=datetime.UTC)
+        if moment.timestamp() * 1e9 > (now := self._node.clock.now()):
+            present = datetime.datetime.fromtimestamp(now / 1e9, datetime.UTC)
+            raise INVALID(
+                f"{text} is in the future.",
+                why=f"It is {present:%Y-%m-%dT%H:%M:%SZ} now; without a zone, a time is in UTC.",
+                hint="skerry branch create <name>, for a branch as of now",
+            )
         return int(moment.timestamp() * 1e9)
 
     def _main_lines(self, branch: Branch) -> dict[str, str]:

@@ -58,6 +58,7 @@ from skerry.node.policy.known import known_actions, own_facts, reading_actions
 from skerry.node.ports import Ports, taken
 from skerry.node.processes import Processes
 from skerry.node.public import public_of
+from skerry.node.router.gates import Gates
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
 from skerry.node.sandbox.cgroup import Cgroups, detect
@@ -447,6 +448,7 @@ class Node:
                 self.config.domain,
                 finders=(make_finder(self.workloads, self.config.domain),),
             ),
+            gates=Gates(self.catalogue, self.manifests, self.workshop.resource, self.clock),
             supervisor=self.supervisor,
             run=self.home.run,
             node_socket=self.home.socket,

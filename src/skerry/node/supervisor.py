@@ -31,6 +31,7 @@ from skerry.node.channel import Call, Channel
 from skerry.node.log_lines import ENGINES, LINE_BYTES_MAX, marked
 from skerry.node.processes import Child, Processes, how_it_ended, read_lines
 from skerry.node.sandbox.cgroup import Group
+from skerry.node.sandbox.namespaces import accounts_mark
 from skerry.node.spares import Spares
 from skerry.node.tenure import Tenure
 from skerry.node.workshop import Workshop
@@ -174,7 +175,7 @@ class Supervisor:
             elif wait > 0:
                 raise BUSY(
                     f"{key or 'The engines'} of {cell.app}/{cell.branch} ended {failures.count} "
-                    "times in a row at its start.",
+                    "times in a row at or just after its start.",
                     why=f"The next try is in {wait:.1f} s.",
                     hint=f"skerry logs --app {cell.app} --branch {cell.branch}",
                 )
@@ -290,6 +291,7 @@ class Supervisor:
             resources={slot.ref.name: slot.id for slot in spec.served},
             bound={slot.ref.name: slot.id for slot in spec.bound},
             sealed=parts.sealed,
+            accounts=accounts_mark(),
             sampled=self._clock.monotonic(),
         )
         source = key or ENGINES
@@ -321,14 +323,16 @@ class Supervisor:
         running.channel.close()
         running.cpu_ms = max(running.cpu_ms, ended.cpu_ms)
         await self._aparts.end_of(running)
+        # Its sockets closed before it was known to have ended: let the router tell of them first.
+        await asyncio.sleep(0)
         lived = (self._clock.now() - running.started) / 1e9
         if not running.leaving and ended.status != 0:
             source = running.key or ENGINES
             text = f"The process ended after {lived:.1f} s: {how_it_ended(ended.status)}."
             self._on_line(cell.app, cell.branch, source, marked("error", "", text))
             _log.warning("%s/%s %s: %s", cell.app, cell.branch, source, text)
-            killed = ended.status == signal.SIGKILL
-            if not listening.done() or (lived < QUICK_DEATH_SECONDS and not killed):
+            at_work = ended.status == signal.SIGKILL or running.ended_over_request
+            if not listening.done() or (lived < QUICK_DEATH_SECONDS and not at_work):
                 failures = cell.failures.setdefault(running.key, Failures())
                 failures.note(self._clock.monotonic())
             else:
@@ -377,9 +381,22 @@ class Supervisor:
             try:
                 return running, str(await running.channel.call("ready", resource, seconds=60.0))
             except SkerryError:
-                if running.usable:
+                if running.usable and not await self._renewed(self.cell(app, branch), running):
                     raise
         raise BUSY(f"{resource} of {app}/{branch} is being stopped again and again.")
+
+    async def _renewed(self, cell: Cell, running: Running) -> bool:
+        """Stop a process whose user may have lost its name; tell whether a successor may start.
+
+        A cell has its user's name in a list that is gone once the machine's own was replaced; its
+        successor has it again. Not while the cell is copied or something starts in it.
+        """
+        if running.accounts == accounts_mark() or cell.lock.locked():
+            return False
+        _log.info("%s/%s starts anew: the list of users was replaced", cell.app, cell.branch)
+        self.leave(cell, running)
+        await self.stop(cell, running)
+        return True
 
     async def _ready_for(self, cell: Cell, running: Running, resource: str) -> str:
         """Start an engine for a process to which it is bound; return where it listens."""

@@ -11,6 +11,7 @@ from skerry.kernel.catalogue import Catalogue
 from skerry.kernel.commands import WordCall
 from skerry.kernel.errors import INVALID
 from skerry.kernel.manifest import Manifest
+from skerry.node.sandbox.namespaces import accounts_mark
 from skerry.node.supervisor import Supervisor
 
 Progress = Callable[[int, int, str], None]
@@ -52,6 +53,8 @@ class Words:
             )
         result = next(each.result for each in self._manifests[kind].words if each.name == word)
         running = await self._supervisor.wake(call.app, call.branch, call.name)
+        if running.accounts != accounts_mark():
+            running, _ = await self._supervisor.ready(call.app, call.branch, call.name)
 
         def report(value: dict[str, Any]) -> None:
             progress(value["done"], value["total"], value["text"])

@@ -20,6 +20,7 @@ from skerry.kernel.errors import SkerryError
 from skerry.kernel.manifest import Verb
 from skerry.testing.afar import check_from_afar
 from skerry.testing.asking import need
+from skerry.testing.gating import TestGate  # noqa: F401 (a group of this suite)
 from skerry.testing.lab import RESOURCE, Lab
 from skerry.testing.nodes import open_directory, perform
 from skerry.testing.placing import TestPlace  # noqa: F401 (a group of this suite)

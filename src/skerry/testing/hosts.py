@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import uvicorn
 
 from skerry.kernel.clock import SystemClock
 from skerry.kernel.keys import Keys
-from skerry.kernel.kind import ASGIApplication, Context
+from skerry.kernel.kind import ASGIApplication, Context, Head, Resource, Response
 from skerry.kernel.names import ResourceRef
 
 RESOURCE_ID = "00000000deadbeef"
@@ -75,6 +76,35 @@ def new_context(directory: Path, ref: ResourceRef, config: Any, **more: Any) -> 
         "host": Awake(),
     }
     return Context(ref=ref, id=RESOURCE_ID, config=config, **{**given, **more})
+
+
+def resource_of(context: Context) -> Resource:
+    """Return the resource that a context is of, as the node knows it."""
+    return Resource(context.ref, context.id, context.directory, context.config, context.keys)
+
+
+async def answered(application: ASGIApplication, head: Head, body: bytes = b"") -> Response:
+    """Return what an application answers to a request, without any server between."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": head.method.decode(),
+        "path": unquote(head.path.decode("ascii")),
+        "raw_path": head.path,
+        "query_string": head.query,
+        "headers": list(head.headers),
+    }
+    await application(scope, receive, send)
+    start, *rest = sent
+    parts = b"".join(each.get("body", b"") for each in rest)
+    return Response(start["status"], tuple(start["headers"]), parts)
 
 
 @contextlib.asynccontextmanager

@@ -15,11 +15,14 @@ import msgspec
 from skerry.app import kinds
 from skerry.kernel import events
 from skerry.kernel.app import AppSpec, ResourceSpec
-from skerry.kernel.catalogue import Catalogue, ResourceRecord
+from skerry.kernel.catalogue import Branch, Catalogue, ResourceRecord
 from skerry.kernel.clock import SystemClock
+from skerry.kernel.kind import Resource
 from skerry.node.cell.spec import http_socket
+from skerry.node.router.gates import Gates
 from skerry.node.router.router import Router
 from skerry.node.router.targets import Targets
+from skerry.testing.hosts import KEYS
 
 WEB, DB, HELLO = "1" * 16, "2" * 16, "3" * 16
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -62,6 +65,7 @@ class Scene:
         ):
             catalogue.apply(events.encode(event))
         self.router = Router(
+            gates=Gates(catalogue, kinds(), self._resource, SystemClock()),
             targets=Targets(catalogue, kinds(), "localhost"),
             supervisor=cast(Any, SimpleNamespace(running=self._find, wake=self._wake)),
             run=folder,
@@ -74,10 +78,17 @@ class Scene:
         return SimpleNamespace(
             holds=0,
             instance=self.instance,
+            key="web",
             usable=True,
+            leaving=False,
+            child=SimpleNamespace(ended=asyncio.get_running_loop().create_future()),
             resources={"web": WEB, "guests": HELLO},
             channel=SimpleNamespace(closed=asyncio.get_running_loop().create_future()),
         )
+
+    def _resource(self, branch: Branch, name: str) -> Resource:
+        record = branch.record(name)
+        return Resource(branch.ref(name), record.id, self.run, None, KEYS)
 
     def _find(self, app: str, branch: str, resource: str) -> Any:
         return self.running if self.awake and self.running.usable else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from tests.node.router.scene import CLOSE, HELLO, OK, Scene, get, problem, status
@@ -218,17 +219,55 @@ class TestHeads:
     async def test_too_many_connections(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        release = asyncio.Event()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await scene.head(reader)
+            await release.wait()
+            writer.write(OK)
+
+        scene.script = script
         monkeypatch.setattr(router_module, "CONNECTIONS_MAX", 2)
         held = [await scene.connect() for _ in range(2)]
+        for _, writer in held:
+            writer.write(get())
         await asyncio.sleep(0.02)
         answer = await scene.ask()
         assert status(answer) == 503
         assert problem(answer)["code"] == "BUSY"
         assert b"Retry-After" in answer
-        for _, writer in held:
-            writer.close()
+        release.set()
+        for reader, _ in held:
+            assert await reader.readexactly(len(OK)) == OK
+
+    async def test_idle_connections_give_way_and_busy_ones_do_not(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(router_module, "CONNECTIONS_MAX", 3)
+        monkeypatch.setattr(router_module, "LOOKED_AT_MAX", 1)
+        release = asyncio.Event()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if b"/slow" in await scene.head(reader):
+                await release.wait()
+            writer.write(OK)
+
+        scene.script = script
+        busy_reader, busy = await scene.connect()
+        busy.write(get("/slow"))
+        half_reader, half = await scene.connect()
+        half.write(get()[:20])
+        idle_reader, _ = await scene.connect()
         await asyncio.sleep(0.02)
+        assert status(await scene.ask(get(more=CLOSE))) == 503, "the busy one was looked at"
         assert status(await scene.ask(get(more=CLOSE))) == 200
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(half_reader.read(), 5) == b""
+        for _ in range(3):
+            assert status(await scene.ask(get(more=CLOSE))) == 200
+        assert not idle_reader.at_eof(), "there is room again: nobody gives way"
+        release.set()
+        assert await busy_reader.readexactly(len(OK)) == OK
 
 
 async def test_errors_of_the_node_are_problems() -> None:

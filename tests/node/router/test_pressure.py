@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from tests.node.router.scene import (
 
 from skerry.kernel.errors import BUSY
 from skerry.node.router import client
+from skerry.node.router.upstream import Pool
 
 
 class TestPressure:
@@ -238,6 +242,52 @@ class TestFailures:
         answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
         assert status(answer) == (200 if tries == 2 else 502)
         assert scene.connections == tries
+
+    async def test_what_a_process_died_of_is_not_sent_to_its_successor(self, scene: Scene) -> None:
+        died = scene.running
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await scene.head(reader)
+            died.usable = False
+            died.channel.closed.set_result(None)
+            died.child.ended.set_result(SimpleNamespace(status=3 << 8))
+
+        scene.script = script
+        answer = await scene.ask(get(more=CLOSE))
+        assert status(answer) == 502
+        told = problem(answer)
+        assert told["code"] == "ENGINE_FAILED"
+        assert told["why"] == "web ended while it handled this request: exit status 3."
+        assert died.ended_over_request
+        assert died.holds == 0
+        assert len(scene.heads) == 1
+
+    @pytest.mark.parametrize("read", [True, False])
+    async def test_what_nobody_read_is_told_from_what_was_read(
+        self, tmp_path: Path, *, read: bool
+    ) -> None:
+        lost: list[tuple[bool, bool]] = []
+        ended = asyncio.Event()
+
+        def response_lost(started: bool, taken: bool) -> None:
+            lost.append((started, taken))
+            ended.set()
+
+        downstream: Any = SimpleNamespace(response_lost=response_lost)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "s"))
+            listener.listen()
+            target = await Pool().connect(str(tmp_path / "s"))
+            peer, _ = listener.accept()
+            with peer:
+                target.begin(downstream, head_only=False)
+                target.transport.write(get())
+                await asyncio.sleep(0.01)
+                if read:
+                    assert peer.recv(1000) == get()
+            async with asyncio.timeout(5):
+                await ended.wait()
+        assert lost == [(False, read)]
 
     async def test_a_target_that_dies_again_and_again_is_given_up(self, scene: Scene) -> None:
         async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -10,13 +10,11 @@ import msgspec
 from skerry.kernel.keys import Keys
 from skerry.kernel.kind import Context
 from skerry.kinds._shared.s3.errors import S3Error
-from skerry.kinds.bucket.claim import ACCESS_KEY_PREFIX
+from skerry.kinds.bucket.claim import access_key, secret_key
 from skerry.kinds.bucket.config import BucketConfig
 from skerry.kinds.bucket.state import buckets
 from skerry.kinds.bucket.state.database import Db
 from skerry.kinds.bucket.state.store import Store
-
-_SECRET_LENGTH = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Identity:
 
 def owner_credential(resource_id: str, keys: Keys) -> tuple[str, str]:
     """Return the access key and the secret of the resource's owner."""
-    return f"{ACCESS_KEY_PREFIX}{resource_id.upper()}", keys.secret("s3", _SECRET_LENGTH)
+    return access_key(resource_id), secret_key(keys)
 
 
 ANONYMOUS = Identity("", "", "", "", "")
@@ -101,12 +99,10 @@ class Account:
         return self._emails[value]
 
     def _identity(self, name: str, suffix: str, email: str) -> Identity:
-        access_key = f"{ACCESS_KEY_PREFIX}{self.context.id.upper()}{suffix}"
-        purpose = f"s3:{suffix}" if suffix else "s3"
         return Identity(
             self.user_id(name),
             name,
             email,
-            access_key,
-            self.keys.secret(purpose, _SECRET_LENGTH),
+            access_key(self.context.id, suffix),
+            secret_key(self.keys, suffix),
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from skerry.kernel.keys import Keys
 from skerry.kernel.kind import Head
 
 ACCESS_KEY_PREFIX = "SKRY"
 _PREFIX = ACCESS_KEY_PREFIX.encode()
 _ID_LENGTH = 16
+_SECRET_LENGTH = 40
 _HEX = frozenset(b"0123456789ABCDEF")
 _MARKS = (b"Credential=", b"AWS ", b"AWSAccessKeyId=")
 
@@ -19,6 +21,16 @@ def claim(head: Head) -> str | None:
             if start >= 0:
                 return _id(text[start + len(mark) : start + len(mark) + len(_PREFIX) + _ID_LENGTH])
     return None
+
+
+def access_key(resource_id: str, suffix: str = "") -> str:
+    """Return the access key of the resource's owner, or of the user that has a suffix."""
+    return f"{ACCESS_KEY_PREFIX}{resource_id.upper()}{suffix}"
+
+
+def secret_key(keys: Keys, suffix: str = "") -> str:
+    """Return the secret that goes with the access key."""
+    return keys.secret(f"s3:{suffix}" if suffix else "s3", _SECRET_LENGTH)
 
 
 def _id(access_key: bytes) -> str | None:

@@ -65,6 +65,7 @@ MANIFEST = Manifest(
             ),
             application="wire.application:make",
             claim="claim:claim",
+            gate="gate:gate",
             connection="words:connection",
         ),
     ),

@@ -65,6 +65,7 @@ MANIFEST = Manifest(
             protocol="HTTP",
             summary="GET /<guest> greets; GET / lists the guests",
             application="wire:application",
+            gate="gate:gate",
             connection="wire:connection",
             clients=(Client("curl", "shell", 'curl -H "Authorization: Bearer {token}" {url}/ada'),),
         ),

@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from skerry.kernel.subject import Subject
+from skerry.kernel.subject import GatedSubject, Knocked
+from skerry.kinds._shared.http.message import Answer
 from skerry.kinds._shared.http.request import request
 
 
-class HelloSubject(Subject):
+class HelloSubject(GatedSubject):
     """Speaks HTTP to a guestbook."""
 
     async def put(self, key: str, value: str) -> None:
@@ -23,11 +24,16 @@ class HelloSubject(Subject):
         guests = await self._call("/")
         return dict(guest.split("=", 1) for guest in guests)
 
+    async def knock(self, *, right: bool) -> Knocked:
+        """See `GatedSubject.knock`."""
+        answer = await self._ask("/", self.place.fields["token"] + ("" if right else "x"))
+        return Knocked(answer.status, answer.body.decode())
+
     async def _call(self, path: str) -> Any:
-        answer = await asyncio.to_thread(
-            request,
-            self.place.fields["url"] + path,
-            headers={"Authorization": f"Bearer {self.place.fields['token']}"},
-        )
+        answer = await self._ask(path, self.place.fields["token"])
         assert answer.status == 200, answer.body
         return msgspec.json.decode(answer.body)
+
+    async def _ask(self, path: str, token: str) -> Answer:
+        url, headers = self.place.fields["url"] + path, {"Authorization": f"Bearer {token}"}
+        return await asyncio.to_thread(request, url, headers=headers)

@@ -107,6 +107,7 @@ MANIFEST = Manifest(
             summary="What Cloudflare's SDKs and wrangler speak.",
             application="wire:make",
             claim="claim:claim",
+            gate="gate:gate",
             connection="claim:connection",
             clients=(
                 Client(

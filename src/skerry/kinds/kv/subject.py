@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from skerry.kernel.subject import BoundSubject
+from skerry.kernel.subject import BoundSubject, GatedSubject, Knocked
 from skerry.kinds._shared.http.message import Answer
 from skerry.kinds._shared.http.request import request
 
 
-class KvSubject(BoundSubject):
+class KvSubject(BoundSubject, GatedSubject):
     """Speaks REST to a namespace."""
 
     async def put(self, key: str, value: str) -> None:
@@ -36,15 +36,26 @@ class KvSubject(BoundSubject):
         keys = (await binding.aio.list()).keys
         return {each.name: await binding.aio.get(each.name) for each in keys}
 
+    async def knock(self, *, right: bool) -> Knocked:
+        """See `GatedSubject.knock`."""
+        token = self.place.fields["token"] + ("" if right else "x")
+        answer = await self._ask("keys?limit=1000", token)
+        return Knocked(answer.status, answer.body.decode())
+
     async def _call(self, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
+        answer = await self._ask(path, self.place.fields["token"], method, body)
+        assert answer.status == 200, answer.body
+        return answer
+
+    async def _ask(
+        self, path: str, token: str, method: str = "GET", body: bytes | None = None
+    ) -> Answer:
         fields = self.place.fields
         base = f"{fields['url']}/client/v4/accounts/{fields['app']}/storage/kv/namespaces"
-        answer = await asyncio.to_thread(
+        return await asyncio.to_thread(
             request,
             f"{base}/{fields['namespace_id']}/{path}",
             method,
             body,
-            {"Authorization": f"Bearer {fields['token']}"},
+            {"Authorization": f"Bearer {token}"},
         )
-        assert answer.status == 200, answer.body
-        return answer

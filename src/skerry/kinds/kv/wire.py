@@ -14,7 +14,6 @@ envelope `{success, errors, messages, result}`. Beside the types of Cloudflare, 
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -22,9 +21,10 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import msgspec
 
 from skerry.kernel.errors import INVALID, NOT_FOUND, TOO_LARGE, SkerryError
-from skerry.kernel.kind import ASGIApplication
+from skerry.kernel.kind import ASGIApplication, Response
 from skerry.kinds.kv import claim
 from skerry.kinds.kv.engine import KvEngine
+from skerry.kinds.kv.gate import RefusedError, enter
 from skerry.kinds.kv.multipart import parts
 from skerry.kinds.kv.store import BULK_MAX, VALUE_BYTES_MAX, Entry, Store, new_entry
 from skerry.kinds.kv.transfer import Item, as_text, from_item
@@ -39,12 +39,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 VALUE_BODY_MAX = VALUE_BYTES_MAX + (64 << 10)
-AUTHENTICATION, NAMESPACE_NOT_FOUND, REFUSED = 10000, 10013, 10147
+NAMESPACE_NOT_FOUND, REFUSED = 10013, 10147
 
-_BASE = rb"/client/v4/accounts/[^/]+/storage/kv/namespaces"
-_ROUTE = re.compile(
-    _BASE + rb"(?:/([0-9a-fA-F]{1,64})(?:/(keys|bulk|values|metadata)(?:/(.+))?)?)?/?"
-)
 _encoder = msgspec.json.Encoder()
 _items = msgspec.json.Decoder(list[Item])
 _keys = msgspec.json.Decoder(list[str])
@@ -68,15 +64,6 @@ class Reply(msgspec.Struct, frozen=True):
     info: Any = None
     value: bytes | None = None
     expiration: int | None = None
-
-
-class RefusedError(Exception):
-    """A failure in Cloudflare's terms: HTTP status, code and message."""
-
-    def __init__(self, status: int, code: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
 
 
 class Call:
@@ -141,13 +128,9 @@ async def _serve(engine: KvEngine, call: Call, send: Send) -> None:
 
 
 async def _answer(engine: KvEngine, call: Call) -> Reply:
-    found = _ROUTE.fullmatch(call.path)
-    if found is None:
-        raise RefusedError(404, 7003, "Could not route to this path.")
     context = engine.context
-    if not claim.opens(call.headers.get(b"authorization", b""), context.id, context.keys):
-        raise RefusedError(401, AUTHENTICATION, "Authentication error")
-    namespace, part, rest = found.groups()
+    authorization = call.headers.get(b"authorization", b"")
+    namespace, part, rest = enter(call.path, authorization, context.id, context.keys)
     own = claim.namespace_id(context.id)
     if namespace is None or part is None:
         return _namespaces(call, own, context.ref.name, listed=namespace is None)
@@ -313,13 +296,15 @@ async def _reply(send: Send, reply: Reply) -> None:
 
 
 async def _refuse(send: Send, error: RefusedError) -> None:
-    errors = [{"code": error.code, "message": str(error)}]
-    shape = {"success": False, "errors": errors, "messages": [], "result": None}
-    kind = (b"content-type", b"application/json")
-    await _send(send, error.status, _encoder.encode(shape), [kind])
+    await _respond(send, error.response())
 
 
 async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
     headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await _respond(send, Response(status, tuple(headers), body))
+
+
+async def _respond(send: Send, response: Response) -> None:
+    start = {"status": response.status, "headers": response.headers}
+    await send({"type": "http.response.start", **start})
+    await send({"type": "http.response.body", "body": response.body})

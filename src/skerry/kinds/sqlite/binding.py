@@ -17,8 +17,8 @@ from skerry.kernel.kind import Context
 from skerry.kernel.usage import Meter
 from skerry.kinds._shared.sqlite_state import BUSY_SECONDS
 from skerry.kinds.sqlite.engine import FILE
+from skerry.kinds.sqlite.failure import HranaError
 from skerry.kinds.sqlite.guard import Guard, guarded
-from skerry.kinds.sqlite.hrana import HranaError
 from skerry.kinds.sqlite.statement import Execution, Limits
 from skerry.kinds.sqlite.surface import Args, Change, Database, Row, Transaction, pairs, row_type
 

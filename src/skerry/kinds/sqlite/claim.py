@@ -28,7 +28,7 @@ def database_id(resource_id: str) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
-class Gate:
+class Lock:
     """Compares presented tokens with the one token of a database, in constant time."""
 
     def __init__(self, resource_id: str, keys: Keys) -> None:

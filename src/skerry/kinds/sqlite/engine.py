@@ -11,7 +11,7 @@ from skerry.kernel.errors import DENIED, INVALID
 from skerry.kernel.kind import Context, Engine
 from skerry.kinds._shared.sqlite_state import checkpoint, connect, disk_bytes
 from skerry.kinds.sqlite import transfer
-from skerry.kinds.sqlite.claim import Gate
+from skerry.kinds.sqlite.claim import Lock
 from skerry.kinds.sqlite.hrana import Answer, Statement, from_any
 from skerry.kinds.sqlite.manifest import QueryParams, QueryResult, SqliteConfig
 from skerry.kinds.sqlite.stream import Steps, Stream
@@ -29,7 +29,7 @@ class SqliteEngine(Engine):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.gate = Gate(context.id, context.keys)
+        self.lock = Lock(context.id, context.keys)
         self.path = context.directory / FILE
         self._config: SqliteConfig = context.config
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from skerry.kernel.kind import Response
+
 BODY_BYTES_MAX = 64 << 20
 LARGE_BYTES = 64 << 10
 """What is larger is decoded and encoded in a thread, so that the event loop is not held up."""
@@ -69,10 +71,6 @@ class Exchange:
         """Answer with JSON."""
         await self.raw(status, b"application/json", _encoder.encode(shape), headers)
 
-    async def text(self, status: int, text: str) -> None:
-        """Answer with plain text."""
-        await self.raw(status, b"text/plain; charset=utf-8", text.encode())
-
     async def raw(
         self, status: int, kind: bytes, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
     ) -> None:
@@ -87,6 +85,13 @@ class Exchange:
             }
         )
         await self._send({"type": "http.response.body", "body": body})
+
+    async def respond(self, response: Response) -> None:
+        """Answer with what is whole already."""
+        self.started = True
+        start = {"status": response.status, "headers": response.headers}
+        await self._send({"type": "http.response.start", **start})
+        await self._send({"type": "http.response.body", "body": response.body})
 
     async def begin(self, status: int, kind: bytes) -> None:
         """Begin an answer that is streamed with `part`."""

@@ -15,28 +15,12 @@ import apsw
 import msgspec
 
 from skerry.kernel.errors import SkerryError
+from skerry.kinds.sqlite.failure import HranaError
 
 SQLValue = None | int | float | str | bytes
 Answer = dict[str, Any]
 
 INTEGER_MIN, INTEGER_MAX = -(1 << 63), (1 << 63) - 1
-
-
-class HranaError(Exception):
-    """An error that a client sees: a message, a code, and SQLite's extended code if any."""
-
-    def __init__(self, message: str, code: str, extended: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
-        self.extended = extended
-
-    def answer(self) -> Answer:
-        """Return Hrana's `Error`."""
-        shape = {"message": self.message, "code": self.code}
-        if self.extended:
-            shape["extended_code"] = self.extended
-        return shape
 
 
 class Null(msgspec.Struct, tag_field="type", tag="null", frozen=True):

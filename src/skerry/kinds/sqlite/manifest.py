@@ -83,6 +83,7 @@ MANIFEST = Manifest(
             summary="What libSQL and Turso clients speak.",
             application="wire:make",
             claim="claim:claim",
+            gate="gate:gate",
             connection="connection:connection",
             clients=(
                 Client(

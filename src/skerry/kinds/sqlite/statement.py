@@ -14,7 +14,8 @@ from typing import Any
 import apsw
 import apsw.ext
 
-from skerry.kinds.sqlite.hrana import HranaError, NamedArgument, SQLValue, Statement
+from skerry.kinds.sqlite.failure import HranaError
+from skerry.kinds.sqlite.hrana import NamedArgument, SQLValue, Statement
 
 LOCKED = object()
 """What a generator yields when another connection holds the write lock: resume it later."""

@@ -15,17 +15,9 @@ import apsw.ext
 import msgspec
 
 from skerry.kernel.usage import Meter
+from skerry.kinds.sqlite.failure import HranaError
 from skerry.kinds.sqlite.guard import SQL_BYTES_MAX, Guard
-from skerry.kinds.sqlite.hrana import (
-    Answer,
-    Batch,
-    HranaError,
-    Request,
-    Statement,
-    from_any,
-    holds,
-    value,
-)
+from skerry.kinds.sqlite.hrana import Answer, Batch, Request, Statement, from_any, holds, value
 from skerry.kinds.sqlite.pace import STEPS_BETWEEN_LOOKS, Pace
 from skerry.kinds.sqlite.statement import Execution, Limits, arguments_of
 

@@ -22,8 +22,8 @@ from skerry.kernel.clock import Clock, Entropy
 from skerry.kernel.errors import BUSY, SkerryError
 from skerry.kernel.usage import Meter
 from skerry.kinds._shared.sqlite_state import BUSY_SECONDS, WriterHold
+from skerry.kinds.sqlite.failure import HranaError
 from skerry.kinds.sqlite.guard import Guard, guarded
-from skerry.kinds.sqlite.hrana import HranaError
 from skerry.kinds.sqlite.manifest import SqliteConfig
 from skerry.kinds.sqlite.pace import BOUND_SECONDS, Pace
 from skerry.kinds.sqlite.statement import LOCKED, Limits

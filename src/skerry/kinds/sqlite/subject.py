@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from skerry.kernel.subject import BoundSubject
+from skerry.kernel.subject import BoundSubject, GatedSubject, Knocked
+from skerry.kinds._shared.http.message import Answer
 from skerry.kinds._shared.http.request import request
 
 _TABLE = "create table if not exists notes (key text primary key, value text)"
 
 
-class SqliteSubject(BoundSubject):
+class SqliteSubject(BoundSubject, GatedSubject):
     """Speaks Hrana to a database."""
 
     async def put(self, key: str, value: str) -> None:
@@ -35,6 +37,12 @@ class SqliteSubject(BoundSubject):
         """See `BoundSubject.get_by`."""
         return dict(await binding.aio.query("select key, value from notes"))
 
+    async def knock(self, *, right: bool) -> Knocked:
+        """See `GatedSubject.knock`."""
+        token = self.place.fields["token"] + ("" if right else "x")
+        answer = await self._pipeline([{"type": "close"}], token)
+        return Knocked(answer.status, answer.body.decode())
+
     async def _run(self, sql: str, *arguments: str) -> Any:
         values = [{"type": "text", "value": each} for each in arguments]
         requests = [
@@ -42,14 +50,17 @@ class SqliteSubject(BoundSubject):
             {"type": "execute", "stmt": {"sql": sql, "args": values}},
             {"type": "close"},
         ]
-        answer = await asyncio.to_thread(
-            request,
-            f"{self.place.fields['url']}/v2/pipeline",
-            "POST",
-            msgspec.json.encode({"requests": requests}),
-            {"Authorization": f"Bearer {self.place.fields['token']}"},
-        )
+        answer = await self._pipeline(requests, self.place.fields["token"])
         assert answer.status == 200, answer.body
         results = msgspec.json.decode(answer.body)["results"]
         assert all(each["type"] == "ok" for each in results), results
         return results[1]["response"]["result"]
+
+    async def _pipeline(self, requests: Sequence[object], token: str) -> Answer:
+        return await asyncio.to_thread(
+            request,
+            f"{self.place.fields['url']}/v2/pipeline",
+            "POST",
+            msgspec.json.encode({"requests": requests}),
+            {"Authorization": f"Bearer {token}"},
+        )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from skerry.kinds.sqlite.hrana import Answer, Blob, Float, HranaError, Integer, Null, Text, Value
+from skerry.kinds.sqlite.failure import HranaError
+from skerry.kinds.sqlite.hrana import Answer, Blob, Float, Integer, Null, Text, Value
 
 
 def from_json(item: Any) -> Value:

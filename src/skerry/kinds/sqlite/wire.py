@@ -10,7 +10,6 @@ POST /client/v4/accounts/…/d1/…   D1's query API (wire_d1)
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -18,10 +17,10 @@ import msgspec
 
 from skerry.kernel.errors import SkerryError
 from skerry.kernel.kind import ASGIApplication
-from skerry.kinds.sqlite import wire_d1, wire_http, wire_socket
+from skerry.kinds.sqlite import gate, wire_d1, wire_http, wire_socket
 from skerry.kinds.sqlite.engine import SqliteEngine
 from skerry.kinds.sqlite.exchange import BodyTooLargeError, Exchange
-from skerry.kinds.sqlite.hrana import HranaError
+from skerry.kinds.sqlite.failure import HranaError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -42,8 +41,6 @@ _ROUTES: dict[tuple[str, str], Handler] = {
     ("POST", "/v1/batch"): wire_http.batch,
     ("POST", "/"): wire_http.statements,
 }
-_PROBES = {"/v2", "/v3", "/v2/", "/v3/"}
-_D1 = re.compile(r"/client/v4/accounts/[^/]+/d1/database/([0-9a-fA-F-]{1,64})/(query|raw)")
 
 
 def make(engine: SqliteEngine) -> ASGIApplication:
@@ -59,19 +56,16 @@ def make(engine: SqliteEngine) -> ASGIApplication:
 
 
 async def _answer(engine: SqliteEngine, exchange: Exchange) -> None:
-    found = _D1.fullmatch(exchange.path)
-    if found and exchange.method == "POST":
+    method, path = exchange.method, exchange.path
+    answer = gate.before(method, path, exchange.header(b"authorization"), engine.lock)
+    found = gate.d1_route(method, path)
+    handler = _ROUTES.get((method, path))
+    if answer is not None:
+        await exchange.respond(answer)
+    elif found:
         await wire_d1.query(engine, exchange, found[1], raw=found[2] == "raw")
-        return
-    if exchange.method in ("GET", "HEAD") and exchange.path in _PROBES:
-        await exchange.text(200, "Hrana over HTTP\n")
-        return
-    handler = _ROUTES.get((exchange.method, exchange.path))
-    if not engine.gate.opens_header(exchange.header(b"authorization")):
-        error = HranaError("The bearer token is missing or wrong.", "AUTH_INVALID")
-        await exchange.json(401, error.answer(), ((b"www-authenticate", b"Bearer"),))
     elif handler is None:
-        error = HranaError(f"There is no {exchange.method} {exchange.path} here.", "NOT_FOUND")
+        error = HranaError(f"There is no {method} {path} here.", "NOT_FOUND")
         await exchange.json(404, error.answer())
     else:
         await _guarded(handler, engine, exchange)

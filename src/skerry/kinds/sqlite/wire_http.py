@@ -13,12 +13,12 @@ import msgspec
 from skerry.kernel.errors import SkerryError
 from skerry.kinds.sqlite.engine import SqliteEngine
 from skerry.kinds.sqlite.exchange import LARGE_BYTES, Exchange
+from skerry.kinds.sqlite.failure import HranaError
 from skerry.kinds.sqlite.hrana import (
     Answer,
     Batch,
     Condition,
     CursorRequest,
-    HranaError,
     NamedArgument,
     Pipeline,
     Request,

@@ -17,7 +17,8 @@ import msgspec
 
 from skerry.kernel.errors import SkerryError
 from skerry.kinds.sqlite.engine import SqliteEngine
-from skerry.kinds.sqlite.hrana import Answer, HranaError, Message, Request, from_any
+from skerry.kinds.sqlite.failure import HranaError
+from skerry.kinds.sqlite.hrana import Answer, Message, Request, from_any
 from skerry.kinds.sqlite.stream import Steps, Stream, store, with_texts
 from skerry.kinds.sqlite.wire_http import CHUNK_BYTES
 
@@ -129,7 +130,7 @@ class _Connection:
             raise ProtocolError("binary frames are not spoken here")
         message = _decoder.decode(text)
         if message.type == "hello":
-            self._welcome = self._engine.gate.opens(message.jwt)
+            self._welcome = self._engine.lock.opens(message.jwt)
             if self._welcome:
                 await self._reply({"type": "hello_ok"})
             else:

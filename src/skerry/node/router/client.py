@@ -19,6 +19,7 @@ import msgspec
 
 from skerry.kernel.errors import (
     BUSY,
+    DENIED,
     ENGINE_FAILED,
     INTERNAL,
     INVALID,
@@ -26,6 +27,7 @@ from skerry.kernel.errors import (
     TOO_LARGE,
     SkerryError,
 )
+from skerry.node.router.gates import TurnedAwayError
 from skerry.node.router.head import HEAD_BYTES_MAX, RequestHead, Seen
 from skerry.node.router.hold import Hold, Switchboard
 from skerry.node.router.origin import opens_page, own_address, redirect, sandboxed
@@ -101,6 +103,11 @@ class Client(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._peer = b""
         self._is_proxy = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether it asks nothing: there is no request whose head is whole."""
+        return not (self._requests or self._tunnel)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to read, unless there are too many connections."""
@@ -331,7 +338,7 @@ class Client(asyncio.Protocol):
 
     async def _wake(self, request: Request, line: bytes, target: Target, hold: Hold | None) -> None:
         try:
-            hold, upstream = await self._connect(target, hold)
+            hold, upstream = await self._connect(target, hold, line)
             if request not in self._requests:
                 hold.close()
                 upstream.transport.close()
@@ -341,6 +348,9 @@ class Client(asyncio.Protocol):
                     request.head.target, b"", self._seen(request), to_node=False
                 )
             self._exchange(request, line, hold, upstream)
+        except TurnedAwayError as turned:
+            refusal = DENIED("The request was turned away at the gate.")
+            self._refuse_one(request, refusal, turned.answer)
         except SkerryError as error:
             self._refuse_one(request, error)
         except Exception:
@@ -352,15 +362,18 @@ class Client(asyncio.Protocol):
         """Return who is asking, and over what."""
         return request.head.told(self._peer) if self._is_proxy else Seen(self._peer)
 
-    def _refuse_one(self, request: Request, error: SkerryError) -> None:
+    def _refuse_one(self, request: Request, error: SkerryError, answer: bytes = b"") -> None:
         """Refuse a request, unless nobody waits for it any more."""
         if request in self._requests:
-            self._refuse(error)
+            self._refuse(error, sandboxed(answer) if request.sandboxed else answer)
 
-    async def _connect(self, target: Target, hold: Hold | None) -> tuple[Hold, Upstream]:
+    async def _connect(
+        self, target: Target, hold: Hold | None, line: bytes
+    ) -> tuple[Hold, Upstream]:
         """Connect to a target; wake it again if it turns out to have just died."""
         for _ in range(TRIES_MAX):
             if hold is None:
+                await self._router.knock(target, line)
                 hold = await self._router.wake(target)
             try:
                 return hold, await self._router.pool.connect(hold.path)
@@ -422,35 +435,44 @@ class Client(asyncio.Protocol):
             self._await_head(IDLE_SECONDS if self._arriving is None else HEAD_SECONDS)
             self._regulate()
 
-    def response_lost(self, started: bool) -> None:
-        """See `Downstream`: try again if nothing can have happened twice."""
+    def response_lost(self, started: bool, taken: bool) -> None:
+        """See `Downstream`: a response that had begun cannot be mended."""
         self._upstream, self._upstream_full = None, False
         hold, self._hold = self._hold, None
-        request = self._requests[0]
-        whole = request.complete and not request.streamed and not request.head.upgrade
-        replayable = whole and request.head.method in REPLAYABLE
-        if not started and replayable and request.attempts < TRIES_MAX:
-            request.sent = False
-            self._task = asyncio.ensure_future(self._retry(request, hold))
-            return
-        if hold is not None:
-            hold.close()
         if started:
+            if hold is not None:
+                hold.close()
             self._transport.close()
-        else:
-            self._refuse(
-                ENGINE_FAILED(
-                    "The function or engine ended before it answered.", hint="skerry logs"
-                )
-            )
+            return
+        if taken and hold is not None:
+            hold.blame()
+        request = self._requests[0]
+        request.sent = False
+        self._task = asyncio.ensure_future(self._mend(request, hold, taken))
 
-    async def _retry(self, request: Request, hold: Hold | None) -> None:
-        """Send a request again: to the process's successor if it has ended."""
+    async def _mend(self, request: Request, hold: Hold | None, taken: bool) -> None:
+        """Send a request again, to the process's successor if it has ended, or refuse it.
+
+        Only what cannot happen twice is sent again, and nothing that a process died of: it would
+        be the end of each successor too.
+        """
+        whole = request.complete and not request.streamed and not request.head.upgrade
+        again = whole and request.head.method in REPLAYABLE and request.attempts < TRIES_MAX
+        reason = ""
         if hold is not None:
-            await hold.gone(RETRY_SECONDS * request.attempts)
-            hold.close()
-        if request in self._requests:
+            try:
+                await hold.gone(RETRY_SECONDS * request.attempts)
+                if taken or not again:
+                    reason = await hold.how_it_died(GONE_SECONDS)
+            finally:
+                hold.close()
+        if request not in self._requests:
+            return
+        if again and not reason:
             self._start(request)
+            return
+        what = "The function or engine ended before it answered."
+        self._refuse(ENGINE_FAILED(what, why=reason, hint="skerry logs"))
 
     def _fail(self, error: SkerryError) -> None:
         """Take nothing more, and refuse once the whole requests before are answered."""
@@ -470,8 +492,8 @@ class Client(asyncio.Protocol):
         else:
             self._refuse(error)
 
-    def _refuse(self, error: SkerryError) -> None:
-        """Answer with an error, and close: the client may still be sending, and is let finish."""
+    def _refuse(self, error: SkerryError, answer: bytes = b"") -> None:
+        """Answer, with the error or as told, and close; a client that still sends is let finish."""
         self._stop_timer()
         self._deaf, self._failure = True, error
         if self._closing or self._answered or self._transport.is_closing():
@@ -479,7 +501,7 @@ class Client(asyncio.Protocol):
             return
         self._answered = True
         self._let_go()
-        self._transport.write(error_response(error))
+        self._transport.write(answer or error_response(error))
         self._close_gently()
 
     def _close_gently(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from skerry.node.cells import Running
+from skerry.node.processes import how_it_ended
 from skerry.node.router.head import RequestHead
 from skerry.node.router.targets import Target
 from skerry.node.router.upstream import Pool
@@ -32,6 +33,22 @@ class Hold:
         """Wait a moment for the end of a process that does not answer any more."""
         if self.running is not None:
             await asyncio.wait({self.running.channel.closed}, timeout=seconds)
+
+    def blame(self) -> None:
+        """Note that the process closed over a request that it had read."""
+        if self.running is not None:
+            self.running.ended_over_request = True
+
+    async def how_it_died(self, seconds: float) -> str:
+        """Return how a process ended that nobody told to go; empty if none did."""
+        running = self.running
+        if running is None or running.leaving or not running.channel.closed.done():
+            return ""
+        await asyncio.wait({running.child.ended}, timeout=seconds)
+        if not running.child.ended.done():
+            return ""
+        how = how_it_ended(running.child.ended.result().status)
+        return f"{running.key or 'The process'} ended while it handled this request: {how}."
 
     def close(self) -> None:
         """Let go; calling it twice is harmless."""
@@ -67,6 +84,13 @@ class Switchboard(Protocol):
 
     def hold(self, target: Target) -> Hold | None:
         """Hold a target that is awake; None if it must be woken first."""
+        ...
+
+    async def knock(self, target: Target, line: bytes) -> None:
+        """Ask the gate of a target that sleeps about the head that it would be sent.
+
+        Raises TurnedAwayError with what the gate answers in the target's stead.
+        """
         ...
 
     async def wake(self, target: Target) -> Hold:

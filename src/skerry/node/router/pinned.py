@@ -49,6 +49,10 @@ class Pinned:
         """See `Switchboard.hold`."""
         return self._router.hold(target)
 
+    async def knock(self, target: Target, line: bytes) -> None:
+        """See `Switchboard.knock`."""
+        await self._router.knock(target, line)
+
     async def wake(self, target: Target) -> Hold:
         """See `Switchboard.wake`."""
         return await self._router.wake(target)

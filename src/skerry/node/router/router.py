@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from skerry.kernel.clock import Clock
@@ -11,6 +12,7 @@ from skerry.kernel.errors import NODE_UNREACHABLE, TIMED_OUT, SkerryError
 from skerry.node.cell.spec import http_socket
 from skerry.node.cells import Running
 from skerry.node.router.client import Client
+from skerry.node.router.gates import Gates
 from skerry.node.router.head import RequestHead
 from skerry.node.router.hold import Hold
 from skerry.node.router.targets import NODE, Target, Targets
@@ -18,6 +20,8 @@ from skerry.node.router.upstream import Pool
 from skerry.node.supervisor import Supervisor
 
 CONNECTIONS_MAX = 10_000
+LOOKED_AT_MAX = 64
+"""How many connections are looked at for an idle one when there is no room for another."""
 WAKE_SECONDS = 60.0
 
 
@@ -28,6 +32,7 @@ class Router:
         self,
         *,
         targets: Targets,
+        gates: Gates,
         supervisor: Supervisor,
         run: Path,
         node_socket: Path,
@@ -36,6 +41,7 @@ class Router:
         proxies: frozenset[bytes] = frozenset(),
     ) -> None:
         self._targets = targets
+        self._gates = gates
         self.pool = Pool()
         self.draining = False
         self.domain = domain
@@ -45,7 +51,7 @@ class Router:
         self._node_socket = str(node_socket)
         self._clock = clock
         self._elsewhere: Callable[[str], str] = _nowhere
-        self._clients: set[asyncio.BaseProtocol] = set()
+        self._clients: dict[asyncio.BaseProtocol, None] = {}
         self._server: asyncio.Server | None = None
         self._find_running: Callable[[str, str, str], Running | None] = supervisor.running
 
@@ -66,15 +72,29 @@ class Router:
         return self._targets.find(head)
 
     def admit(self, client: asyncio.BaseProtocol) -> bool:
-        """Note a client; refuse it if there are too many."""
-        if len(self._clients) >= CONNECTIONS_MAX or self.draining:
+        """Note a client; refuse it if there are too many that do something.
+
+        An idle connection gives way, the one that came first: else whoever opens many and asks
+        nothing, an app of this node perhaps, would shut everybody out.
+        """
+        if self.draining or (len(self._clients) >= CONNECTIONS_MAX and not self._make_room()):
             return False
-        self._clients.add(client)
+        self._clients[client] = None
         return True
+
+    def _make_room(self) -> bool:
+        """Close an idle connection; those found at work are looked at last the next time."""
+        for each in list(islice(self._clients, LOOKED_AT_MAX)):
+            del self._clients[each]
+            if isinstance(each, Client) and each.idle:
+                each.abort()
+                return True
+            self._clients[each] = None
+        return False
 
     def gone(self, client: asyncio.BaseProtocol) -> None:
         """Forget a client."""
-        self._clients.discard(client)
+        self._clients.pop(client, None)
 
     def connections(self) -> int:
         """Return how many clients are connected."""
@@ -90,6 +110,10 @@ class Router:
             return Hold(target.socket, None)
         running = self._find_running(target.app, target.branch, target.resource)
         return None if running is None else self._hold(running, target)
+
+    async def knock(self, target: Target, line: bytes) -> None:
+        """See `Switchboard.knock`."""
+        await self._gates.knock(target, line)
 
     async def wake(self, target: Target) -> Hold:
         """Wake a target, once for all who wait, and hold it."""

@@ -27,8 +27,8 @@ class Downstream(Protocol):
         """The response is complete."""
         ...
 
-    def response_lost(self, started: bool) -> None:
-        """The target closed before the response was complete."""
+    def response_lost(self, started: bool, taken: bool) -> None:
+        """The target closed before the response was complete; `taken`: it had read the request."""
         ...
 
     def pause_sending(self) -> None:
@@ -48,6 +48,7 @@ class Upstream(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser
         self._head_only = False
         self._started = False
+        self._unsent = False
         self.raw = False
         self._keep = True
         self.on_lost: Callable[[], None] | None = None
@@ -67,7 +68,7 @@ class Upstream(asyncio.Protocol):
         self._downstream = downstream
         self._parser = httptools.HttpResponseParser(self)
         self._head_only, self.raw = head_only, False
-        self._started, self._keep = False, True
+        self._started, self._unsent, self._keep = False, False, True
 
     def forget(self) -> None:
         """Break off: nobody waits for the answer any more."""
@@ -113,8 +114,16 @@ class Upstream(asyncio.Protocol):
         if downstream is not None:
             downstream.response_over(self._keep and self.open)
 
+    def eof_received(self) -> None:
+        """Note whether something is on its way to a target that has closed."""
+        self._unsent = self.transport.get_write_buffer_size() > 0
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the client's side; a response without a length ends with the connection."""
+        """Tell the client's side; a response without a length ends with the connection.
+
+        A unix socket that closes over bytes that nobody read, or before they came, is reset: a
+        plain end tells that all was read (unix(7), Linux).
+        """
         downstream, self._downstream = self._downstream, None
         if self.on_lost is not None:
             self.on_lost()
@@ -123,7 +132,7 @@ class Upstream(asyncio.Protocol):
         if self.raw:
             downstream.response_over(False)
         else:
-            downstream.response_lost(self._started)
+            downstream.response_lost(self._started, exc is None and not self._unsent)
 
     def pause_writing(self) -> None:
         """Hold the client back."""

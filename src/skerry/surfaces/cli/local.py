@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 import shutil
 from pathlib import Path
@@ -154,7 +155,7 @@ def kind_new(call: Call, name: str, into: str | None) -> None:
     A kind is one folder: manifest, engine, wire, binding, tests. Nothing else is edited.
     """
     check_name(name, "a kind")
-    if "-" in name:
+    if "-" in name or keyword.iskeyword(name):
         raise INVALID(f"{name!r} cannot name a kind.", why="Its folder is a Python package.")
     template = kinds_folder().parent / _TEMPLATE
     if not template.is_dir():

@@ -7,6 +7,7 @@ import sys
 import click
 
 from skerry.kernel.errors import INVALID
+from skerry.kernel.names import SECRET_NAMES, is_secret_name
 from skerry.surfaces.cli.base import SkerryCommand
 from skerry.surfaces.cli.call import Call
 from skerry.surfaces.cli.derive import perform
@@ -28,11 +29,24 @@ def set_secret(call: Call, name: str, app: str | None) -> None:
     \b
     API: POST /v1/secret.set
     """
+    if not is_secret_name(name):
+        # What was given may hold the value itself, as in NAME=value: it is not repeated.
+        raise INVALID(
+            "That cannot name a secret; its value is not given with it.",
+            why=SECRET_NAMES,
+            hint=f"skerry secret set {_likely(name)}",
+        )
     app = app or call.app()
     value = _ask(name)
     if not value:
         raise INVALID("The value is empty.", hint=f"skerry secret delete {name}")
     perform(call, node_command("secret.set"), {"name": name, "value": value, "app": app})
+
+
+def _likely(text: str) -> str:
+    """Return the name that was meant, as far as one can tell without repeating a value."""
+    name = text.partition("=")[0].upper().replace("-", "_")
+    return name if "=" in text and is_secret_name(name) else "NAME"
 
 
 def _ask(name: str) -> str:

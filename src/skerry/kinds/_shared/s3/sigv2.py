@@ -14,6 +14,8 @@ from skerry.kinds._shared.s3 import times
 from skerry.kinds._shared.s3.errors import S3Error
 from skerry.kinds._shared.s3.sigv4 import SKEW_NS, Request
 
+_DIGITS_MAX = 18
+
 _SUBRESOURCES = frozenset(
     [
         "accelerate",
@@ -83,7 +85,7 @@ def verify(
     if expires is None:
         _check_date(amazon.get("x-amz-date", request.header("date")), now_ns)
         date = "" if "x-amz-date" in amazon else request.header("date") or ""
-    elif not expires.isdigit() or int(expires) * times.NANOSECONDS < now_ns:
+    elif not _is_future(expires, now_ns):
         raise S3Error("AccessDenied", "Request has expired.")
     head = "\n".join(
         (
@@ -100,6 +102,13 @@ def verify(
         matches(secret, head + _resource(request, path, bucket), signature) for path in paths
     ):
         raise S3Error("SignatureDoesNotMatch", "The request signature does not match.")
+
+
+def _is_future(expires: str, now_ns: int) -> bool:
+    """Tell whether a query's `Expires`, in seconds since 1970, is a number and still to come."""
+    if not expires.isascii() or not expires.isdigit() or len(expires) > _DIGITS_MAX:
+        return False
+    return int(expires) * times.NANOSECONDS >= now_ns
 
 
 def _check_date(date: str | None, now_ns: int) -> None:

@@ -22,6 +22,8 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 SKEW_NS = 15 * 60 * times.NANOSECONDS
 EXPIRES_SECONDS_MAX = 7 * 24 * 3600
+_DIGITS_MAX = 12
+_CREDENTIAL_MAX = 512
 _SPACES = re.compile(r" +")
 _UNRESERVED = "-_.~"
 
@@ -70,7 +72,12 @@ class Signed:
 def parse_credential(text: str) -> Credential:
     """Read `<access key>/<date>/<region>/<service>/aws4_request`; raise S3Error."""
     parts = text.rsplit("/", 4)
-    if len(parts) != 5 or parts[4] != "aws4_request" or not all(parts[:2]):
+    if (
+        len(text) > _CREDENTIAL_MAX
+        or len(parts) != 5
+        or parts[4] != "aws4_request"
+        or not all(parts[:2])
+    ):
         raise S3Error("AuthorizationHeaderMalformed", "The credential is malformed.")
     return Credential(parts[0], parts[1], parts[2], parts[3])
 
@@ -106,9 +113,9 @@ def from_query(request: Request, parameters: dict[str, str], now_ns: int) -> Sig
 
     credential = parse_credential(need("X-Amz-Credential"))
     timestamp, expires = need("X-Amz-Date"), need("X-Amz-Expires")
-    if not expires.isascii() or not expires.isdigit() or not int(expires) > 0:
+    if not expires.isascii() or not expires.isdigit() or not int(expires[:_DIGITS_MAX]) > 0:
         raise S3Error("AccessDenied", "X-Amz-Expires must be positive.")
-    if int(expires) > EXPIRES_SECONDS_MAX:
+    if len(expires) > _DIGITS_MAX or int(expires) > EXPIRES_SECONDS_MAX:
         raise S3Error("AccessDenied", "X-Amz-Expires must be at most a week.")
     start = _moment(timestamp)
     if now_ns > start + int(expires) * times.NANOSECONDS:
@@ -134,10 +141,13 @@ def check_skew(signed: Signed, now_ns: int) -> None:
 
 def verify(request: Request, signed: Signed, secret: str) -> bytes:
     """Raise SignatureDoesNotMatch, or return the signing key, with which chunks are signed."""
-    if "host" not in signed.headers:
+    names = frozenset(signed.headers)
+    if "host" not in names:
         raise S3Error("AccessDenied", "The host header must be signed.")
+    if len(names) < len(signed.headers):
+        raise S3Error("AuthorizationHeaderMalformed", "A header is named as signed twice.")
     for name, _ in request.headers:
-        if name.startswith("x-amz-") and name not in signed.headers and not signed.query:
+        if name.startswith("x-amz-") and name not in names and not signed.query:
             raise S3Error(
                 "AccessDenied",
                 "There were headers present in the request which were not signed",
@@ -167,14 +177,14 @@ def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
 
 def canonical_request(request: Request, signed: Signed) -> str:
     """Return the canonical form of a request."""
-    values: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {name: [] for name in signed.headers}
     for name, value in request.headers:
-        if name in signed.headers:
-            values.setdefault(name, []).append(_SPACES.sub(" ", value.strip()))
-    missing = [name for name in signed.headers if name not in values]
+        if name in values:
+            values[name].append(_SPACES.sub(" ", value.strip()))
+    missing = [name for name, found in values.items() if not found]
     if missing and missing != ["content-length"]:
         raise S3Error("SignatureDoesNotMatch", f"Signed header {missing[0]} is missing.")
-    lines = "".join(f"{name}:{','.join(values.get(name, []))}\n" for name in signed.headers)
+    lines = "".join(f"{name}:{','.join(found)}\n" for name, found in values.items())
     query = canonical_query(request.query, without="X-Amz-Signature" if signed.query else "")
     return "\n".join(
         (

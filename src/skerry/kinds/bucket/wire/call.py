@@ -16,6 +16,7 @@ from skerry.kinds.bucket.account import ANONYMOUS, Account, Identity
 from skerry.kinds.bucket.state import buckets
 from skerry.kinds.bucket.state.records import Bucket, Version
 from skerry.kinds.bucket.state.store import Store
+from skerry.kinds.bucket.wire.heads import Asked
 
 XML_BYTES_MAX = 4 * 1024 * 1024
 _DRAIN_BYTES_MAX = 1024 * 1024
@@ -40,26 +41,45 @@ def xml_reply(root: xml.Element, status: int = 200) -> Reply:
 
 @dataclass(slots=True)
 class Call:
-    """A request while it is carried out; `prefix` is the beginning of its path that chose us."""
+    """A request while it is carried out."""
 
     account: Account
-    request: sigv4.Request
-    headers: Mapping[str, str]
-    query: Mapping[str, str]
-    bucket_name: str
-    key: str
+    asked: Asked
     receive: Receive
     request_id: str
     now: int
     source_ip: str
     secure: bool
-    prefix: str = ""
+    key: str = ""
     identity: Identity = ANONYMOUS
     payload: str = sigv4.UNSIGNED
     seal: chunks.Seal | None = None
     written: int = 0
     _bucket: Bucket | None = None
     _body_read: bool = False
+
+    def __post_init__(self) -> None:
+        self.key = self.asked.key
+
+    @property
+    def request(self) -> sigv4.Request:
+        """What of it is signed."""
+        return self.asked.request
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Its headers by lower-case name."""
+        return self.asked.headers
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters of its query."""
+        return self.asked.query
+
+    @property
+    def bucket_name(self) -> str:
+        """The bucket that it names, or nothing."""
+        return self.asked.bucket
 
     @property
     def store(self) -> Store:

@@ -92,18 +92,6 @@ def find(call: Call) -> Handler:
     raise S3Error("MethodNotAllowed", "The specified method is not allowed against this resource.")
 
 
-def signs_in_form(call: Call) -> bool:
-    """Tell whether the signature is in a form's fields, not in the head."""
-    kind = call.headers.get("content-type", "").lower()
-    return (
-        call.method == "POST"
-        and bool(call.bucket_name)
-        and not call.key
-        and not call.query
-        and kind.startswith("multipart/form-data")
-    )
-
-
 def billing_class(call: Call) -> str:
     """Return the unit that a request counts as."""
     reads = call.method in ("GET", "HEAD", "OPTIONS") and (call.key or call.method == "HEAD")
