@@ -109,7 +109,7 @@ def measure(options: Options) -> Report:
         for driver in ("btrfs", "reflink", "copy"):
             with contextlib.ExitStack() as stack:
                 try:
-                    stack.enter_context(volume(home / "volume", driver, sizes))
+                    stack.enter_context(volume(home / "volume", driver, sizes.image_bytes))
                 except SkerryError as error:
                     report.skip(f"the driver {driver}", f"{error.what} {error.why}".strip())
                     continue
@@ -198,12 +198,12 @@ def put_objects(made: Node, count: int) -> None:
 
 
 @contextlib.contextmanager
-def volume(place: Path, driver: str, sizes: Sizes) -> Iterator[None]:
+def volume(place: Path, driver: str, size_bytes: int) -> Iterator[None]:
     """Make an empty volume of a driver at a place, and take it away at the end."""
     place.mkdir(exist_ok=True)
     image = place.with_name(f"{driver}.img")
     make = plain_image if driver == "copy" else create_image
-    make(image, sizes.image_bytes, FILESYSTEMS[driver])
+    make(image, size_bytes, FILESYSTEMS[driver])
     try:
         (mount if driver == "copy" else attach)(image, place)
         try:

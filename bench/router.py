@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from branch import volume
 from harness import (
     Options,
     Report,
@@ -32,6 +33,7 @@ from harness import (
 from load import Loaded, Request, best
 
 from node import Node, node
+from skerry.kernel.errors import SkerryError
 
 APP = """\
 HEAD = {
@@ -49,6 +51,8 @@ async def app(scope, receive, send):
 """
 TOML = '[app]\nname = "bench"\n[functions.web]\nentry = "web:app"\nidle = "10m"\n'
 KEPT = TOML + "[kv.counts]\n[sqlite.search]\n[bucket.files]\n"
+FOUR = KEPT + "[postgres.db]\n"
+FOUR_IMAGE_BYTES = 8 << 30
 CONNECTIONS = 16
 
 
@@ -65,6 +69,7 @@ def measure(options: Options) -> Report:
         throughput(report, options, made, folder)
         cold_start(report, options, made, folder)
     asleep(report, options)
+    made_asleep(report, options)
     return report
 
 
@@ -228,6 +233,42 @@ def asleep(report: Report, options: Options) -> None:
     table.add(f"{steps[-1]}, node started anew", anew["rss"], anew["pss"], anew["cpu"], again)
     report.tables.append(table)
     report.data["asleep"] = [*found, anew]
+
+
+def made_asleep(report: Report, options: Options) -> None:
+    """Measure what copying leaves in a node: branches of four kinds that nobody ever wakes.
+
+    Each is a thousand files and more, most of them Postgres's, on a file system that shares blocks.
+    """
+    steps = options.pick((0, 10, 30), (0, 100, 500, 1000))
+    found = []
+    with scratch("copied") as folder, contextlib.ExitStack() as stack:
+        home = folder / "h"
+        home.mkdir(mode=0o711)
+        try:
+            stack.enter_context(volume(home / "volume", "reflink", FOUR_IMAGE_BYTES))
+        except SkerryError as error:
+            report.skip("branches of four kinds", f"{error.what} {error.why}".strip())
+            return
+        with node(home, "reflink") as made:
+            made.deploy({"skerry.toml": FOUR, "web.py": APP})
+            made.call("branch.wake", app="bench", branch="main")
+            made.sleep("bench")
+            for before, count in zip((0, *steps), steps, strict=False):
+                say(f"{count} branches of four kinds")
+                for number in range(before, count):
+                    made.call("branch.create", app="bench", name=f"b{number}")
+                found.append(rest(made, options.pick(12, 20)))
+        with node(home, "reflink") as made:
+            again, anew = made.started_seconds, rest(made, options.pick(2, 20))
+    table = Table(
+        ("branches of four kinds, never woken", "node MiB (RSS)", "CPU ms/s idle", "start s")
+    )
+    for count, each in zip(steps, found, strict=True):
+        table.add(count, each["rss"], each["cpu"], "n/a")
+    table.add(f"{steps[-1]}, node started anew", anew["rss"], anew["cpu"], again)
+    report.tables.append(table)
+    report.data["made_asleep"] = [*found, anew]
 
 
 def rest(made: Node, seconds: float) -> dict[str, float]:

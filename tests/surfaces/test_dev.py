@@ -11,6 +11,8 @@ from tests.surfaces.conftest import Served
 from tests.surfaces.test_cli import APP, Run
 
 from skerry.kernel.errors import SkerryError
+from skerry.node import memory
+from skerry.surfaces.cli import up
 from skerry.surfaces.cli.call import Project
 from skerry.surfaces.cli.dev import snapshot, wait_for_change
 from skerry.surfaces.cli.up import find_example, read_port
@@ -101,3 +103,16 @@ def test_a_detached_node_that_cannot_start_tells_why(
     assert code == 1
     assert "error[ENGINE_FAILED]" in err
     assert "expected a wire and its port" in err
+
+
+def test_a_node_keeps_its_memory_in_one_before_it_has_a_second_thread(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    monkeypatch.setattr("gc.disable", lambda: None)
+    monkeypatch.setattr(memory, "keep_in_one", lambda: order.append("one"))
+    monkeypatch.setattr(up, "_greet", lambda *_: order.append("thread"))
+    monkeypatch.setattr("skerry.app.up", lambda _: order.append("node"))
+    assert run("up")[0] == 0
+    assert order[0] == "one"
+    assert "node" in order

@@ -57,8 +57,10 @@ class Branches:
         entropy: Entropy,
         at_rest: AtRest,
         abroad: Abroad,
+        on_copied: Callable[[], None],
     ) -> None:
         self._abroad = abroad
+        self._on_copied = on_copied
         self._catalogue = catalogue
         self._log = log
         self._manifests = manifests
@@ -288,6 +290,7 @@ class Branches:
                 copied=lambda: asyncio.run_coroutine_threadsafe(thaw(), loop).result(),
             )
         self._supervisor.forget_if_empty(cell)
+        self._on_copied()
 
     async def copy_states(self, source: Branch, names: frozenset[str], target: Path) -> None:
         """Copy the states of some resources, at one instant, into folders of their names.
@@ -458,6 +461,7 @@ class Branches:
             # If this fails the entry may be in the log: the copy is left to the next start's sweep.
             await self._log.append(events.encode(event))
         self._supervisor.forget_if_empty(cell)
+        self._on_copied()
         return branch.directory
 
     async def promote(self, app: str, name: str, progress: Progress) -> Branch:

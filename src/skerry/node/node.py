@@ -411,6 +411,7 @@ class Node:
             entropy=self.entropy,
             at_rest=self.at_rest,
             abroad=self.abroad,
+            on_copied=self._frugality.copied,
         )
         self.deploys = Deploys(
             home=self.home,

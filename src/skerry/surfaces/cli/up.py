@@ -62,8 +62,10 @@ def up(
         process, log = _start(call)
         announce(call, folder, lambda: _alive(process, log) and _runs(call.home, process.pid))
         return
+    from skerry.node import memory  # noqa: PLC0415 (not for help)
     from skerry.node.node import Options  # noqa: PLC0415 (not for help)
 
+    memory.keep_in_one()
     # What a start makes is there to stay, and is looked through again and again for nothing.
     gc.disable()
     module, _, attribute = _NODE.partition(":")
