@@ -87,8 +87,9 @@ async def test_a_full_disk_is_told_and_room_heals_everything() -> None:
             assert any(not each.ok for each in await perform(node, "node.doctor"))
             await perform(node, "branch.sleep", app="news", branch="main")
             fill(disk)
-            url = f"http://127.0.0.1:{node.http_port}/@news/main/@rkv/"
-            assert await asyncio.to_thread(status_of, url) == 507
+            place = {"app": "news", "branch": "main", "name": "rkv"}
+            found = (await perform(node, "resource.connect", **place)).fields
+            assert await asyncio.to_thread(status_of, found["url"], found["token"]) == 507
             (disk / "fill").unlink()
             for name, each in subjects.items():
                 assert await each.get() == kept[name]
@@ -104,9 +105,12 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-def status_of(url: str) -> int:
+def status_of(url: str, token: str) -> int:
+    """Return what the wire of a key-value resource answers to whom it lets in."""
+    keys = f"{url}/client/v4/accounts/news/storage/kv/namespaces"
+    asked = urllib.request.Request(keys, headers={"Authorization": f"Bearer {token}"})
     try:
-        with urllib.request.urlopen(url) as answer:
+        with urllib.request.urlopen(asked) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
