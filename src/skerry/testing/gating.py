@@ -7,8 +7,11 @@ import os
 import signal
 
 import pytest
+from hypothesis import strategies as st
 
+from skerry.kernel.kind import ASGIApplication, Gate, Head, Resource
 from skerry.kernel.subject import GatedSubject, Knocked
+from skerry.testing.hosts import answered
 from skerry.testing.lab import Lab
 from skerry.testing.nodes import perform
 
@@ -54,6 +57,29 @@ class TestGate:
         assert lab.process(app) is None
         await subject.knock(right=True)
         assert [await _ask(lab, app, each) for each in ODD] == asleep
+
+
+def bearers(token: str) -> st.SearchStrategy[list[str]]:
+    """Return Authorization headers of a request: the right one, almost right ones, and any."""
+    known = [f"Bearer {token}", f"bearer  {token} ", f"Bearer {token[:-1]}", f"Basic {token}", ""]
+    text = st.text(st.characters(codec="latin-1"), max_size=40)
+    return st.lists(st.sampled_from(known) | text, max_size=2)
+
+
+async def answer_alike(
+    gate: Gate, engine: ASGIApplication, resource: Resource, asked: Head, token: str
+) -> int:
+    """Return the status that a gate answers, having seen that the engine's answer is the same.
+
+    It is 0 for a request that is let in, which must present the token.
+    """
+    answer = gate(asked, resource, 0)
+    if answer is None:
+        presented = asked.header(b"authorization") or b""
+        assert presented.strip().endswith(token.encode()), "a stranger was let in"
+        return 0
+    assert answer == await answered(engine, asked)
+    return answer.status
 
 
 async def _sleeping(lab: Lab) -> tuple[str, GatedSubject]:

@@ -128,9 +128,10 @@ def as_known_user(argv: list[str]) -> list[str]:
     except KeyError:
         if _is_confined():
             raise ENGINE_FAILED(
-                "initdb cannot run: the list of this machine's users was replaced meanwhile.",
-                why=f"This app's uid {os.geteuid()} has a name only where it starts after that.",
-                hint="skerry sleep",
+                f"initdb cannot run as uid {os.geteuid()}, which has no name.",
+                why="Either this machine's list of users was replaced after the app had started, "
+                "or the uid never stood in /etc/passwd.",
+                hint="skerry sleep, or give the uid an entry in /etc/passwd",
             ) from None
         unshare = shutil.which("unshare")
         if unshare is None:
