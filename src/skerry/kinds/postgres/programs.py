@@ -130,8 +130,8 @@ def as_known_user(argv: list[str]) -> list[str]:
             raise ENGINE_FAILED(
                 f"initdb cannot run as uid {os.geteuid()}, which has no name.",
                 why="Either this machine's list of users was replaced after the app had started, "
-                "or the uid never stood in /etc/passwd.",
-                hint="skerry sleep, or give the uid an entry in /etc/passwd",
+                "or the uid never stood in /etc/passwd and needs an entry there.",
+                hint="skerry sleep",
             ) from None
         unshare = shutil.which("unshare")
         if unshare is None:
